@@ -1,0 +1,122 @@
+package jobspec
+
+import (
+	"crypto/rand"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/oklog/ulid/v2"
+)
+
+// CID is the content identifier of an IPFS DAG, printed as CIDv1 in base32.
+// The zero value is no CID and prints as the empty string.
+type CID struct{ c cid.Cid }
+
+// WrapCID returns c as a CID, turned into its CIDv1 form.
+func WrapCID(c cid.Cid) CID {
+	if c.Defined() && c.Version() == 0 {
+		c = cid.NewCidV1(cid.DagProtobuf, c.Hash())
+	}
+	return CID{c}
+}
+
+// ParseCID reads a CIDv0 or CIDv1 in any multibase. The result is a
+// [FailureError] of kind E_SPEC when s is no CID.
+func ParseCID(s string) (CID, error) {
+	c, err := cid.Decode(s)
+	if err != nil {
+		return CID{}, fmt.Errorf("%w: %q is not a CID: %v", KindSpec.Error(), s, err)
+	}
+	return WrapCID(c), nil
+}
+
+// Cid returns the underlying go-cid value.
+func (c CID) Cid() cid.Cid { return c.c }
+
+// Defined reports whether c holds a CID.
+func (c CID) Defined() bool { return c.c.Defined() }
+
+// String returns the base32 CIDv1 text, or "" when undefined.
+func (c CID) String() string {
+	if !c.c.Defined() {
+		return ""
+	}
+	return c.c.String()
+}
+
+// MarshalText writes the base32 CIDv1 text.
+func (c CID) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText reads what [ParseCID] reads; the empty string gives no CID.
+func (c *CID) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		*c = CID{}
+		return nil
+	}
+	v, err := ParseCID(string(b))
+	if err != nil {
+		return err
+	}
+	*c = v
+	return nil
+}
+
+// JobID names a job: a ULID, in lower case, given by the node that accepted
+// it. Its order is the order of acceptance on one node.
+type JobID string
+
+// NewJobID returns a fresh id for the instant t.
+func NewJobID(t time.Time) JobID {
+	return JobID(strings.ToLower(ulid.MustNew(ulid.Timestamp(t), rand.Reader).String()))
+}
+
+// ParseJobID reads a whole ULID of 26 characters in either case.
+func ParseJobID(s string) (JobID, error) {
+	u, err := ulid.ParseStrict(strings.ToUpper(s))
+	if err != nil {
+		return "", fmt.Errorf("%w: %q is not a job id", KindSpec.Error(), s)
+	}
+	return JobID(strings.ToLower(u.String())), nil
+}
+
+// String returns the id.
+func (id JobID) String() string { return string(id) }
+
+// AttemptID names one try of one task of a job.
+type AttemptID struct {
+	Job  JobID
+	Task int // index in Plan.Tasks, from 0
+	Try  int // from 1
+}
+
+// String returns "<job>-<task>-<try>", as it stands in engine object names.
+func (a AttemptID) String() string { return fmt.Sprintf("%s-%d-%d", a.Job, a.Task, a.Try) }
+
+// ParseAttemptID reads what String writes.
+func ParseAttemptID(s string) (AttemptID, error) {
+	parts := strings.Split(s, "-")
+	bad := fmt.Errorf("%w: %q is not an attempt id", KindSpec.Error(), s)
+	if len(parts) != 3 {
+		return AttemptID{}, bad
+	}
+	job, err := ParseJobID(parts[0])
+	if err != nil {
+		return AttemptID{}, bad
+	}
+	task, err1 := strconv.Atoi(parts[1])
+	try, err2 := strconv.Atoi(parts[2])
+	if err1 != nil || err2 != nil || task < 0 || try < 1 {
+		return AttemptID{}, bad
+	}
+	return AttemptID{Job: job, Task: task, Try: try}, nil
+}
+
+// ImageID is an image's identity: the digest of its config, "sha256:" and 64
+// hex digits. A tag never is an identity.
+type ImageID string
+
+// String returns the digest.
+func (id ImageID) String() string { return string(id) }

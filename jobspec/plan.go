@@ -1,0 +1,40 @@
+package jobspec
+
+// Plan is what the owner resolved once for the whole job. Workers resolve
+// nothing themselves. It is written once and never changed.
+type Plan struct {
+	SpecCID CID     `json:"spec_cid"`
+	Image   ImageID `json:"image"`          // config digest
+	Arch    string  `json:"arch"`           // of the image: "amd64"
+	Input   CID     `json:"input,omitzero"` // the resolved root; a lone file is wrapped in a directory
+	Tasks   []Task  `json:"tasks"`
+}
+
+// Task is what one container does.
+type Task struct {
+	Index int    `json:"index"`           // position in Plan.Tasks
+	Key   CID    `json:"key"`             // same key, same output
+	Shard CID    `json:"shard,omitzero"`  // directory mounted at /inputs; undefined = an empty one
+	Items []Item `json:"items,omitempty"` // per: item only
+	Bytes int64  `json:"bytes"`           // of file content the task reads
+}
+
+// Item is one file that a per-item command is run for.
+type Item struct {
+	Path string `json:"path"` // below /inputs, slash-separated
+	CID  CID    `json:"cid"`  // of the file
+	Size int64  `json:"size"` // bytes
+	Key  CID    `json:"key"`
+}
+
+// Facts are what the preparer found out for a spec; with the spec they
+// determine the plan.
+type Facts struct {
+	SpecCID CID
+	Image   ImageID
+	Arch    string
+	Input   CID    // directory root; undefined for a job without inputs
+	Bytes   int64  // of all files below Input
+	Items   []Item // every file below Input in byte order of path, keys not set; only for per: item
+	Slots   int    // tasks of this spec that the node can run at once, at least 1
+}

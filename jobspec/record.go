@@ -1,0 +1,78 @@
+package jobspec
+
+import "time"
+
+// Job is the record of one job on its owner.
+type Job struct {
+	ID         JobID     `json:"id"`
+	Tenant     string    `json:"tenant"` // name of the token that submitted; "local" for the socket
+	Spec       Spec      `json:"spec"`   // with defaults
+	SpecCID    CID       `json:"spec_cid"`
+	State      JobState  `json:"state"`
+	Stopping   bool      `json:"stopping,omitempty"` // a stop was asked for and is durable
+	Result     CID       `json:"result,omitzero"`    // set from published on
+	Partial    CID       `json:"partial,omitzero"`   // outputs of a job that failed
+	Failure    *Failure  `json:"failure,omitempty"`  // set when failed or stopped
+	Submitted  time.Time `json:"submitted"`
+	Started    time.Time `json:"started,omitzero"`  // first lease
+	Finished   time.Time `json:"finished,omitzero"` // final state
+	ItemsTotal int       `json:"items_total"`       // files to do; 0 when not per item
+	ItemsDone  int       `json:"items_done"`
+	Remembered int       `json:"remembered"` // items that needed no run
+}
+
+// Attempt is the record of one try of one task.
+type Attempt struct {
+	ID         AttemptID    `json:"id"`
+	Token      string       `json:"-"`    // 128 random bits, hex; who holds it may report
+	Node       string       `json:"node"` // peer id of the worker
+	State      AttemptState `json:"state"`
+	Container  string       `json:"container,omitempty"` // engine id, from created on
+	Leased     time.Time    `json:"leased"`
+	Started    time.Time    `json:"started,omitzero"`
+	Exited     time.Time    `json:"exited,omitzero"`
+	ExitCode   int          `json:"exit_code"`
+	Failure    *Failure     `json:"failure,omitempty"` // how the try ended badly
+	Output     CID          `json:"output,omitzero"`   // from packaged on, partial when Failure is set
+	ItemsDone  int          `json:"items_done"`
+	ItemErrors []ItemError  `json:"item_errors,omitempty"` // at most 100 are kept
+	Receipt    *Receipt     `json:"receipt,omitempty"`     // from recorded on
+	LogBytes   int64        `json:"log_bytes"`             // kept
+	LogDropped int64        `json:"log_dropped,omitempty"` // bytes over the limit, not kept
+}
+
+// ItemError is an item's own failure.
+type ItemError struct {
+	Path   string `json:"path"`
+	Detail string `json:"detail"` // "ValueError: bad header (process.py:12)"; at most 1 KiB
+}
+
+// Usage is what an attempt used.
+type Usage struct {
+	CPU       Duration `json:"cpu"`        // user and system
+	MaxMemory Bytes    `json:"max_memory"` // largest resident set of one process
+	Wall      Duration `json:"wall"`       // start to exit
+}
+
+// Event is one entry of a job's history. Seq starts at 1 and has no gaps.
+type Event struct {
+	Job    JobID     `json:"job"`
+	Seq    int64     `json:"seq"`
+	Time   time.Time `json:"time"`
+	Type   EventType `json:"type"`
+	Task   int       `json:"task,omitempty"`
+	Detail string    `json:"detail,omitempty"` // one sentence for people
+	Done   int       `json:"done,omitempty"`   // progress: items or bytes so far
+	Total  int       `json:"total,omitempty"`  // progress: of how many
+}
+
+// EventType classes events.
+type EventType string
+
+// The event types.
+const (
+	EventState    EventType = "state"    // the job's state changed; Detail is the new state
+	EventProgress EventType = "progress" // items done
+	EventAttempt  EventType = "attempt"  // an attempt started or ended
+	EventWait     EventType = "wait"     // the job waits; Detail says for what, with numbers
+)

@@ -1,0 +1,129 @@
+package jobspec
+
+// Version is the only value of Spec.Version.
+const Version = "ipdc/v1"
+
+// Spec is what a user submits. The zero value of each field means the default
+// that [Spec.WithDefaults] fills in. JSON and YAML use the same names and are
+// read by [Parse], which refuses unknown keys.
+type Spec struct {
+	Version   string            `json:"version"`           // always "ipdc/v1"
+	Name      string            `json:"name,omitempty"`    // at most 128 printable runes; default none
+	Labels    map[string]string `json:"labels,omitempty"`  // the user's own, for list --label
+	Run       Run               `json:"run"`               // the program
+	Inputs    []Input           `json:"inputs,omitempty"`  // at most one in this version; none runs the program once
+	Split     Split             `json:"split"`             // how inputs become tasks
+	Merge     Merge             `json:"merge"`             // how outputs become one; default union
+	Resources Resources         `json:"resources"`         // of one task
+	Timeouts  Timeouts          `json:"timeouts"`          //
+	Retry     Retry             `json:"retry"`             //
+	Network   []string          `json:"network,omitempty"` // host:port names that may be reached; default none
+	Isolation Isolation         `json:"isolation"`         // default standard
+	Cache     Cache             `json:"cache"`             // default use
+	Keep      Duration          `json:"keep,omitempty"`    // how long result and record stay pinned; 0 = until removed
+}
+
+// Run says what a task's container does.
+type Run struct {
+	Image     string            `json:"image"`                // stock name ("python", "shell") or local reference
+	Command   []string          `json:"command"`              // argv, run as given after the fixed entrypoint
+	Code      CID               `json:"code,omitzero"`        // directory mounted read-only at /code
+	Env       map[string]string `json:"env,omitempty"`        // the program's environment; reserved names are refused
+	Per       Per               `json:"per"`                  // default task
+	Feed      Feed              `json:"feed,omitempty"`       // for per: item; default stdin
+	KeepGoing bool              `json:"keep_going,omitempty"` // an item's failure does not fail the job
+}
+
+// Per says what the command is run for.
+type Per string
+
+// The values of Per.
+const (
+	PerTask Per = "task" // once per task, with /inputs and /outputs
+	PerItem Per = "item" // for each file below /inputs
+)
+
+// Feed says how a per-item command gets its items.
+type Feed string
+
+// The values of Feed.
+const (
+	// FeedStdin starts the command once per item with the file on stdin;
+	// its stdout becomes the output file of the same relative path.
+	FeedStdin Feed = "stdin"
+	// FeedList starts the command once per task. It reads the items and
+	// reports each of them as docs/jobspec.md ("item protocol") says. The
+	// Python harness is such a command.
+	FeedList Feed = "list"
+)
+
+// Input is one DAG the program reads.
+type Input struct {
+	CID string `json:"cid"`          // CID, CID/path, /ipfs/CID/path or ipfs://CID/path
+	At  string `json:"at,omitempty"` // mount point; only /inputs in this version
+	As  As     `json:"as,omitempty"` // only files in this version
+}
+
+// As says how an input is shown to the program.
+type As string
+
+// AsFiles shows the input as a read-only directory tree.
+const AsFiles As = "files"
+
+// Split says how inputs become tasks.
+type Split struct {
+	By SplitBy `json:"by"` // default auto
+}
+
+// SplitBy is a way of splitting.
+type SplitBy string
+
+// The values of SplitBy.
+const (
+	SplitAuto SplitBy = "auto" // per item: batches of items; per task: one task
+	SplitNone SplitBy = "none" // one task
+)
+
+// Merge says how the outputs of all tasks become one directory.
+type Merge string
+
+// The values of Merge.
+const (
+	MergeUnion  Merge = "union"  // one tree; the same name with another CID is a clash
+	MergeShards Merge = "shards" // one folder per task, named by its index
+)
+
+// Resources are what one task may use; they are hard limits.
+type Resources struct {
+	CPU    CPU   `json:"cpu"`    // default 1
+	Memory Bytes `json:"memory"` // default 512MiB; swap is not added
+	Disk   Bytes `json:"disk"`   // size of /outputs; default 1GiB
+}
+
+// Timeouts bound a job's time.
+type Timeouts struct {
+	Run   Duration `json:"run"`   // of one attempt's container; default 15m
+	Total Duration `json:"total"` // of the job from acceptance; default 2h
+}
+
+// Retry says when a task gets another attempt.
+type Retry struct {
+	Attempts int    `json:"attempts"` // in all, 1 to 10; default 3
+	On       []Kind `json:"on"`       // kinds that are retried; default [lost]
+}
+
+// Isolation is the kind of wall between a program and the host.
+type Isolation string
+
+// IsolationStandard is a container of the engine's default runtime.
+const IsolationStandard Isolation = "standard"
+
+// Cache says whether remembered results are used.
+type Cache string
+
+// The values of Cache.
+const (
+	CacheUse     Cache = "use"     // use and remember
+	CacheRefresh Cache = "refresh" // run again, remember
+	CacheOff     Cache = "off"     // neither
+)

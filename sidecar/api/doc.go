@@ -1,0 +1,2 @@
+// Package api serves the sidecar over HTTP.
+package api

@@ -1,0 +1,53 @@
+package api
+
+import (
+	"context"
+	"io"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// Service is what the API serves: the sidecar. A ref is a job id, a unique
+// prefix of one, a job name, or @last. Errors carry a jobspec kind; a ref of
+// another tenant is E_NOT_FOUND. Job outcomes are data in wire.Job, never
+// errors.
+type Service interface {
+	// Submit validates and stores a spec; it returns after fsync. With an
+	// idempotency key that was used before, the same spec returns the first
+	// job with created false, another spec fails with E_DUP_KEY.
+	Submit(ctx context.Context, s Submission) (job wire.Job, created bool, err error)
+	Job(ctx context.Context, tenant, ref string) (wire.Job, error)
+	Jobs(ctx context.Context, tenant string, f JobFilter) ([]wire.Job, error)
+	// Stop asks a job to end; the wish is durable when Stop returns. A job
+	// that is final is returned as it is.
+	Stop(ctx context.Context, tenant, ref string) (wire.Job, error)
+	// Remove deletes a final job's record, logs and pins. E_CONFLICT while it
+	// is not final.
+	Remove(ctx context.Context, tenant, ref string) error
+	// Events calls yield for each event with Seq > after, in order. With
+	// follow it goes on until the job is final or ctx ends, else it returns at
+	// the last one. It stops early when yield returns an error, and returns it.
+	Events(ctx context.Context, tenant, ref string, after int64, follow bool, yield func(jobspec.Event) error) error
+	// Logs writes the job's log as frames: [jobspec.LogHeader] then bytes.
+	// With follow it goes on until the job is final or ctx ends.
+	Logs(ctx context.Context, tenant, ref string, follow bool, w io.Writer) error
+	Node(ctx context.Context) (wire.Node, error)
+	GC(ctx context.Context) (wire.Collected, error)
+	// Shutdown asks the node to stop; jobs in containers go on.
+	Shutdown()
+}
+
+// Submission is one submit.
+type Submission struct {
+	Tenant         string
+	IdempotencyKey string // at most 128 printable ASCII characters; "" = none
+	Spec           jobspec.Spec
+}
+
+// JobFilter selects jobs. Zero values select all.
+type JobFilter struct {
+	States []jobspec.JobState
+	Labels map[string]string // all must be equal
+	Limit  int               // default 100, at most 500
+}

@@ -1,0 +1,107 @@
+// Package wire holds the bodies of the HTTP API, shared by server and client.
+// docs/api.md lists the endpoints.
+//
+//	var job wire.Job // answer of POST /v1/jobs and GET /v1/jobs/{ref}
+//	var page wire.JobList
+//	var p wire.Problem // any status of 400 and above
+//
+// Invariants: fields are only added; a CID is text in base32 CIDv1; times are
+// RFC 3339 in UTC.
+package wire
+
+import (
+	"time"
+
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// Job is the answer for one job.
+type Job struct {
+	jobspec.Job
+	Attempts []jobspec.Attempt `json:"attempts,omitempty"` // left out of lists
+	Waiting  string            `json:"waiting,omitempty"`  // why it does not run now, with numbers
+}
+
+// JobList is the answer of GET /v1/jobs, newest first.
+type JobList struct {
+	Jobs []Job `json:"jobs"`
+}
+
+// Node is the answer of GET /v1/node.
+type Node struct {
+	ID        string        `json:"id"`      // peer id
+	Version   string        `json:"version"` // of ipdc
+	PID       int           `json:"pid"`
+	Started   time.Time     `json:"started"`
+	Path      string        `json:"path"`    // state directory
+	Socket    string        `json:"socket"`  // unix socket of the API
+	Address   string        `json:"address"` // 127.0.0.1:port of the API
+	Capacity  Capacity      `json:"capacity"`
+	Free      Capacity      `json:"free"`
+	Jobs      int           `json:"jobs"`      // not final
+	Executors []Executor    `json:"executors"` //
+	Blocks    int64         `json:"blocks"`    // in the blockstore
+	BlockSize jobspec.Bytes `json:"block_bytes"`
+	Outputs   string        `json:"outputs"` // how /outputs is bounded: "ext4" or "watchdog"
+}
+
+// Capacity is what tasks may use on a node, all together.
+type Capacity struct {
+	CPU    jobspec.CPU   `json:"cpu"`
+	Memory jobspec.Bytes `json:"memory"`
+	Disk   jobspec.Bytes `json:"disk"`
+}
+
+// Executor describes one executor of a node.
+type Executor struct {
+	Name    string `json:"name"`              // "docker"
+	Version string `json:"version"`           // of the engine
+	Problem string `json:"problem,omitempty"` // why it cannot be used now
+}
+
+// Entry is one line of a listing.
+type Entry struct {
+	Name string      `json:"name"`
+	CID  jobspec.CID `json:"cid"`
+	Dir  bool        `json:"dir"`
+	Size int64       `json:"size"` // bytes of content; 0 for a directory
+}
+
+// Listing is the answer of GET /v1/ls.
+type Listing struct {
+	CID     jobspec.CID `json:"cid"` // what the path resolved to
+	Dir     bool        `json:"dir"`
+	Size    int64       `json:"size"`
+	Entries []Entry     `json:"entries"` // of a directory, in its order
+}
+
+// Added is the answer of POST /v1/dag.
+type Added struct {
+	CID    jobspec.CID `json:"cid"`
+	Blocks int64       `json:"blocks"`
+	Bytes  int64       `json:"bytes"`
+}
+
+// Collected is the answer of POST /v1/node/gc.
+type Collected struct {
+	Blocks int64         `json:"blocks"` // removed
+	Bytes  jobspec.Bytes `json:"bytes"`  // freed
+}
+
+// Problem is the body of every answer of status 400 and above, as RFC 9457
+// (application/problem+json), with a Failure inside.
+type Problem struct {
+	Type   string          `json:"type,omitempty"`
+	Title  string          `json:"title"`
+	Status int             `json:"status"`
+	Detail string          `json:"detail"`
+	Kind   jobspec.Kind    `json:"kind"`
+	Hint   string          `json:"hint,omitempty"`
+	Errors []ProblemDetail `json:"errors,omitempty"` // all problems of a spec at once
+}
+
+// ProblemDetail is one problem of several.
+type ProblemDetail struct {
+	Path   string `json:"path"` // "inputs[0].cid"
+	Detail string `json:"detail"`
+}
