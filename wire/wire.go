@@ -75,6 +75,12 @@ type Listing struct {
 	Entries []Entry     `json:"entries"` // of a directory, in its order
 }
 
+// Resolved is the answer of GET /v1/resolve.
+type Resolved struct {
+	Path string      `json:"path"` // as it was asked for
+	CID  jobspec.CID `json:"cid"`
+}
+
 // Added is the answer of POST /v1/dag.
 type Added struct {
 	CID    jobspec.CID `json:"cid"`
@@ -91,17 +97,42 @@ type Collected struct {
 // Problem is the body of every answer of status 400 and above, as RFC 9457
 // (application/problem+json), with a Failure inside.
 type Problem struct {
-	Type   string          `json:"type,omitempty"`
-	Title  string          `json:"title"`
-	Status int             `json:"status"`
-	Detail string          `json:"detail"`
-	Kind   jobspec.Kind    `json:"kind"`
-	Hint   string          `json:"hint,omitempty"`
-	Errors []ProblemDetail `json:"errors,omitempty"` // all problems of a spec at once
+	Type     string          `json:"type,omitempty"`
+	Title    string          `json:"title"` // of the status: "Not Found"
+	Status   int             `json:"status"`
+	Detail   string          `json:"detail"`
+	Instance string          `json:"instance,omitempty"` // id of this error in the node's log
+	Kind     jobspec.Kind    `json:"kind"`
+	Where    string          `json:"where,omitempty"` // stage, task, item or path
+	Hint     string          `json:"hint,omitempty"`
+	Errors   []ProblemDetail `json:"errors,omitempty"` // all problems of a spec at once
+}
+
+// Failure returns the failure that p carries.
+func (p Problem) Failure() jobspec.Failure {
+	return jobspec.Failure{Kind: p.Kind, Where: p.Where, Detail: p.Detail, Hint: p.Hint}
 }
 
 // ProblemDetail is one problem of several.
 type ProblemDetail struct {
 	Path   string `json:"path"` // "inputs[0].cid"
 	Detail string `json:"detail"`
+	Hint   string `json:"hint,omitempty"`
 }
+
+// Events of GET /v1/jobs/{ref}/events that are not of a job's history: both
+// end the stream. A stream that ends without one of them was cut and is to be
+// resumed.
+const (
+	StreamEnd   = "end"   // all events were sent; no data
+	StreamError = "error" // data is a Problem
+)
+
+// Media types of the API's streams.
+const (
+	TypeCAR    = "application/vnd.ipld.car"
+	TypeTar    = "application/x-tar"
+	TypeRaw    = "application/octet-stream"
+	TypeFrames = "application/vnd.ipdc.log" // jobspec.LogHeader, then bytes, and so on
+	TypeEvents = "text/event-stream"
+)

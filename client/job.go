@@ -1,0 +1,94 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// Submit hands a job to the node. It is on the node's disk when Submit
+// returns. With an idempotency key, at most 128 printable ASCII characters,
+// the same spec under the same key gives the first job again, and another spec
+// is refused with E_DUP_KEY. All problems of a spec come at once in
+// [Error.Problem].
+func (c *Client) Submit(ctx context.Context, spec jobspec.Spec, key string) (wire.Job, error) {
+	b, err := json.Marshal(spec)
+	if err != nil {
+		return wire.Job{}, fmt.Errorf("encode spec: %w", err)
+	}
+	r := request{
+		method: http.MethodPost, path: []string{"v1", "jobs"}, body: bytes.NewReader(b),
+		header: http.Header{"Content-Type": {"application/json"}},
+	}
+	if key != "" {
+		r.header.Set("Idempotency-Key", key)
+	}
+	var j wire.Job
+	return j, c.call(ctx, r, &j)
+}
+
+// Job returns a job with its attempts. As everywhere, ref is a job id, a
+// unique prefix of one, a job's name, or @last.
+func (c *Client) Job(ctx context.Context, ref string) (wire.Job, error) {
+	var j wire.Job
+	err := c.call(ctx, request{method: http.MethodGet, path: []string{"v1", "jobs", ref}}, &j)
+	return j, err
+}
+
+// JobFilter selects jobs. Zero values select all.
+type JobFilter struct {
+	States []jobspec.JobState
+	Labels map[string]string // all must be equal
+	Limit  int               // default 100, at most 500
+}
+
+// Jobs lists jobs, newest first, without their attempts.
+func (c *Client) Jobs(ctx context.Context, f JobFilter) ([]wire.Job, error) {
+	q := url.Values{}
+	for _, s := range f.States {
+		q.Add("state", string(s))
+	}
+	for k, v := range f.Labels {
+		q.Add("label", k+"="+v)
+	}
+	if f.Limit > 0 {
+		q.Set("limit", strconv.Itoa(f.Limit))
+	}
+	var l wire.JobList
+	err := c.call(ctx, request{method: http.MethodGet, path: []string{"v1", "jobs"}, query: q}, &l)
+	return l.Jobs, err
+}
+
+// Stop asks a job to end. The wish is durable when Stop returns; Wait tells
+// when the job has stopped. A job that is final is returned as it is.
+func (c *Client) Stop(ctx context.Context, ref string) (wire.Job, error) {
+	var j wire.Job
+	err := c.call(ctx, request{method: http.MethodPost, path: []string{"v1", "jobs", ref, "stop"}}, &j)
+	return j, err
+}
+
+// Remove deletes a final job's record, logs and pins. A job that is not final
+// is E_CONFLICT.
+func (c *Client) Remove(ctx context.Context, ref string) error {
+	return c.call(ctx, request{method: http.MethodDelete, path: []string{"v1", "jobs", ref}}, nil)
+}
+
+// Wait returns the job once it is final. How it ended is in its state and
+// failure. When ctx ends first, the error is of ctx and the job goes on.
+func (c *Client) Wait(ctx context.Context, ref string) (wire.Job, error) {
+	j, err := c.Job(ctx, ref)
+	for err == nil && !j.State.Final() {
+		// By id from here on: @last may name another job by now.
+		if err = c.Events(ctx, j.ID.String(), 0, true, func(jobspec.Event) error { return nil }); err == nil {
+			j, err = c.Job(ctx, j.ID.String())
+		}
+	}
+	return j, err
+}
