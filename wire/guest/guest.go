@@ -1,0 +1,114 @@
+// Package guest is what the sidecar and ipdc-guest, the small program that is
+// the entrypoint of every container, tell each other: a task goes in as one
+// JSON file, a report comes out as a file of JSON lines.
+//
+//	b, err := json.Marshal(guest.Task{Command: argv, Feed: guest.FeedStdin, Items: items})
+//	// ... mounted at guest.TaskFile; the container runs guest.Binary ...
+//	batch, err := guest.Tail(reportFile, 0, guest.Limits{})
+//	for _, line := range batch.Lines { ... }
+//	batch, err = guest.Tail(reportFile, batch.Offset, guest.Limits{})
+//
+// Invariants: the report is written by the untrusted program's own user, so it
+// is a claim, good for progress and for explaining a failure; the exit code
+// that the engine gives is the truth. Tail returns only lines that are well
+// formed and within their bounds, blocks on nothing and follows no link.
+//
+// The package imports nothing but the standard library, because ipdc-guest is
+// mounted into every container and has to be small.
+package guest
+
+import (
+	"fmt"
+	"io/fs"
+	"strings"
+	"unicode"
+)
+
+// The places in a container.
+const (
+	Binary     = "/ipdc/guest"            // this program's binary, read-only
+	TaskFile   = "/ipdc/task.json"        // a Task, read-only
+	ReportDir  = "/ipdc/report"           // writable; on the same bounded volume as Outputs
+	ReportFile = ReportDir + "/" + Report // JSON lines, see Line
+	Code       = "/code"                  // the job's code, read-only
+	Inputs     = "/inputs"                // the shard, read-only
+	Outputs    = "/outputs"               // becomes the task's result
+)
+
+// Names in ReportDir.
+const (
+	Report  = "report.jsonl"
+	Reserve = "reserve" // ReserveSize bytes, removed to report that the volume is full
+)
+
+// ReserveSize is the size of the reserve file in bytes.
+const ReserveSize = 64 << 10
+
+// Environment variables that the guest sets for the program.
+const (
+	EnvInputs  = "IPDC_INPUTS"  // always: the directory of the inputs
+	EnvOutputs = "IPDC_OUTPUTS" // always: the directory of the outputs
+	EnvItem    = "IPDC_ITEM"    // feed stdin: path of the item below the inputs
+	EnvTask    = "IPDC_TASK"    // feed list: the task file
+	EnvReport  = "IPDC_REPORT"  // feed list: the report file, to append Lines to
+)
+
+// Exit codes that the guest itself adds to those of the program.
+const (
+	ExitGuest    = 125 // the guest could not do its work
+	ExitNoExec   = 126 // the command was found but cannot be run
+	ExitNotFound = 127 // the command was not found
+	ExitSignal   = 128 // plus n: the program ended by signal n, or the guest was asked to end by it
+)
+
+// Task is what one container does.
+type Task struct {
+	Command   []string `json:"command"`              // argv; a name without slash is looked up in PATH
+	Feed      Feed     `json:"feed,omitempty"`       // how the command gets its items
+	KeepGoing bool     `json:"keep_going,omitempty"` // an item's failure does not end the batch
+	Items     []Item   `json:"items,omitempty"`      // in the order in which they are run
+}
+
+// Feed says how the command gets its items.
+type Feed string
+
+// The values of Feed.
+const (
+	FeedNone  Feed = ""      // the command is run once and knows no items
+	FeedStdin Feed = "stdin" // run once per item, item on stdin, output from stdout
+	FeedList  Feed = "list"  // run once; reads the Task and appends to the report
+)
+
+// Item is one input file.
+type Item struct {
+	Path string `json:"path"` // below Inputs, see ValidPath
+	Size int64  `json:"size"` // bytes
+}
+
+// Validate reports the first thing that makes t unusable.
+func (t Task) Validate() error {
+	if len(t.Command) == 0 || t.Command[0] == "" {
+		return fmt.Errorf("task has no command")
+	}
+	switch t.Feed {
+	case FeedNone, FeedStdin, FeedList:
+	default:
+		return fmt.Errorf("task has unknown feed %q", t.Feed)
+	}
+	for i, it := range t.Items {
+		if !ValidPath(it.Path) {
+			return fmt.Errorf("item %d has path %q", i, it.Path)
+		}
+	}
+	return nil
+}
+
+// MaxPath is the length of the longest path in bytes (Linux PATH_MAX).
+const MaxPath = 4096
+
+// ValidPath reports whether p is a clean relative path to a file: valid UTF-8
+// of at most MaxPath bytes, slash-separated, without empty, "." and ".."
+// elements and without control characters.
+func ValidPath(p string) bool {
+	return len(p) <= MaxPath && p != "." && fs.ValidPath(p) && strings.IndexFunc(p, unicode.IsControl) < 0
+}
