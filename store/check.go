@@ -1,0 +1,111 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strings"
+)
+
+// table describes the columns of a table that are sealed by its last column,
+// sum; the first ones are the primary or unique key.
+type table struct {
+	name string
+	key  []string
+	cols []string
+}
+
+var (
+	metaTable        = table{"meta", []string{"key"}, []string{"value"}}
+	jobTable         = table{"jobs", []string{"id"}, []string{"tenant", "name", "state", "live", "labels", "record"}}
+	planTable        = table{"plans", []string{"job"}, []string{"record"}}
+	attemptTable     = table{"attempts", []string{"job", "task", "try"}, []string{"live", "token", "record"}}
+	eventTable       = table{"events", []string{"job", "seq"}, []string{"record"}}
+	rememberedTable  = table{"remembered", []string{"key"}, []string{"job", "created", "record"}}
+	idempotencyTable = table{"idempotency", []string{"tenant", "key"}, []string{"job", "spec"}}
+	tokenTable       = table{"tokens", []string{"name"}, []string{"hash"}}
+
+	tables = []table{metaTable, jobTable, planTable, attemptTable, eventTable, rememberedTable, idempotencyTable, tokenTable}
+)
+
+func (t table) sealed() []string { return append(append([]string(nil), t.key...), t.cols...) }
+
+// seal returns the checksum of a row's values, which are strings and int64s.
+func seal(values []any) int64 {
+	h := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	var n [9]byte
+	for _, v := range values {
+		switch v := v.(type) {
+		case string:
+			n[0] = 's'
+			binary.BigEndian.PutUint64(n[1:], uint64(len(v)))
+			h.Write(n[:])
+			h.Write([]byte(v))
+		case int64:
+			n[0] = 'i'
+			binary.BigEndian.PutUint64(n[1:], uint64(v))
+			h.Write(n[:])
+		default:
+			panic(fmt.Sprintf("store: cannot seal a %T", v))
+		}
+	}
+	return int64(h.Sum32())
+}
+
+// checkPages verifies the structure of the file, its indexes included: a row
+// that only an index has lost would be forgotten in silence.
+func checkPages(ctx context.Context, db *sql.DB) error {
+	var verdict string
+	if err := db.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&verdict); err != nil {
+		return err
+	}
+	if verdict != "ok" {
+		return errors.New(verdict)
+	}
+	return nil
+}
+
+// checkRows verifies what the rows hold: seals, references, and that no event
+// is missing.
+func checkRows(ctx context.Context, db *sql.DB) error {
+	for _, t := range tables {
+		if err := checkSeals(ctx, db, t); err != nil {
+			return fmt.Errorf("table %s: %w", t.name, err)
+		}
+	}
+	var orphans, gaps int
+	row := db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM pragma_foreign_key_check),
+		(SELECT count(*) FROM (SELECT 1 FROM events GROUP BY job HAVING count(*) <> max(seq)))`)
+	if err := row.Scan(&orphans, &gaps); err != nil {
+		return err
+	}
+	if orphans > 0 || gaps > 0 {
+		return fmt.Errorf("%d rows without their job, %d jobs with missing events", orphans, gaps)
+	}
+	return nil
+}
+
+func checkSeals(ctx context.Context, db *sql.DB, t table) error {
+	cols := t.sealed()
+	rows, err := db.QueryContext(ctx, "SELECT "+strings.Join(cols, ", ")+", sum FROM "+t.name)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	values, dest := make([]any, len(cols)+1), make([]any, len(cols)+1)
+	for i := range dest {
+		dest[i] = &values[i]
+	}
+	for rows.Next() {
+		if err := rows.Scan(dest...); err != nil {
+			return err
+		}
+		if sum := values[len(cols)]; sum != seal(values[:len(cols)]) {
+			return fmt.Errorf("the row of %v does not match its checksum", values[:len(t.key)])
+		}
+	}
+	return rows.Err()
+}

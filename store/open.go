@@ -1,0 +1,170 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+)
+
+// applicationID marks a SQLite file as ipdc's: "ipdc" in ASCII.
+const applicationID = 0x69706463
+
+// metaOpen is "1" in the main file while a process has the database open: what
+// it committed may be in the write-ahead log only.
+const metaOpen = "open"
+
+// Open opens the database at path and makes it when nothing is there, in a
+// directory that must exist. The file is readable by its owner only. It
+// refuses, with text that says what to do, a database that is damaged, made by
+// something else, made by a newer version, or open in another process. log may
+// be nil.
+func Open(ctx context.Context, path string, log *slog.Logger) (*Store, error) {
+	return open(ctx, path, log, migrationFiles)
+}
+
+func open(ctx context.Context, path string, log *slog.Logger, migrations fs.FS) (_ *Store, err error) {
+	if log == nil {
+		log = slog.Default()
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, fmt.Errorf("open state database: %w", err)
+	}
+	s := &Store{path: path, log: log}
+	if s.lock, err = lock(path); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.abandon())
+		}
+	}()
+	if err = ensureFile(ctx, path, migrations); err != nil {
+		return nil, err
+	}
+	if s.writer, err = dial(path, 1, false); err != nil {
+		return nil, err
+	}
+	if err = upgrade(ctx, s.writer, path, migrations, log); err != nil {
+		return nil, err
+	}
+	if err = markOpen(ctx, s.writer); err != nil {
+		return nil, fmt.Errorf("open state database %s: %w", path, err)
+	}
+	s.reader, err = dial(path, readers, true)
+	return s, err
+}
+
+// abandon releases what a failed Open had taken.
+func (s *Store) abandon() error {
+	err := s.lock.Close()
+	if s.writer != nil {
+		err = errors.Join(s.writer.Close(), err)
+	}
+	return err
+}
+
+// ensureFile makes a new database when there is none, and refuses what must
+// not be handed to SQLite, which would take an empty file for a new database
+// and a missing log for an empty one.
+func ensureFile(ctx context.Context, path string, migrations fs.FS) error {
+	walInfo, walErr := os.Stat(path + "-wal")
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && walErr == nil && walInfo.Size() > 0:
+		return refusal(path, "the state database is gone, its write-ahead log is still there", "put the file back; to start empty, remove "+path+"-wal")
+	case errors.Is(err, fs.ErrNotExist):
+		return create(ctx, path, migrations)
+	case err != nil:
+		return fmt.Errorf("open state database: %w", err)
+	case !info.Mode().IsRegular():
+		return refusal(path, "the state database is not a regular file", "name another state directory")
+	case info.Size() == 0:
+		return damaged(path, "it is empty (0 bytes)")
+	case errors.Is(walErr, fs.ErrNotExist):
+		return requireClosed(ctx, path)
+	}
+	return nil
+}
+
+// create builds the database under another name and renames it, so that a
+// crash leaves either none or a whole one: an empty file is always damage.
+func create(ctx context.Context, path string, migrations fs.FS) error {
+	tmp := path + ".new"
+	for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
+		if err := os.Remove(tmp + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("create state database: %w", err)
+		}
+	}
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("create state database: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("create state database: %w", err)
+	}
+	db, err := dial(tmp, 1, false)
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d; PRAGMA journal_mode = wal", applicationID))
+	if err == nil {
+		err = migrate(ctx, db, migrations, 0)
+	}
+	if err = errors.Join(err, db.Close()); err != nil {
+		return fmt.Errorf("create state database %s: %w", path, err)
+	}
+	return publish(tmp, path)
+}
+
+// publish makes the closed file tmp durable under the name path.
+func publish(tmp, path string) error {
+	f, err := os.OpenFile(tmp, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close(), os.Rename(tmp, path)); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// requireClosed refuses a database without a write-ahead log that was not
+// closed: its last commits are lost.
+func requireClosed(ctx context.Context, path string) error {
+	db, err := sql.Open("sqlite", dsn(path, url.Values{"mode": {"ro"}, "immutable": {"1"}}))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var open string
+	err = db.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = ?", metaOpen).Scan(&open)
+	if err == nil && open == "1" {
+		return refusal(path, "the node was killed and the write-ahead log of the state database, which holds its last commits, is gone",
+			"put "+path+"-wal back; to go on without those commits, create it as an empty file")
+	}
+	return nil // other errors are found by the checks of upgrade
+}
+
+// markOpen writes the mark into the main file before anything else is
+// committed. A restored backup is not in WAL mode yet.
+func markOpen(ctx context.Context, db *sql.DB) error {
+	if _, err := db.ExecContext(ctx, "PRAGMA journal_mode = wal"); err != nil {
+		return err
+	}
+	err := run(ctx, db, func(tx *Tx) error { return tx.PutMeta(metaOpen, "1") })
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	return err
+}
