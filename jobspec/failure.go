@@ -98,7 +98,12 @@ func (e *FailureError) Is(target error) bool {
 
 // AsFailure turns any error into a Failure. An error that carries none
 // becomes E_INTERNAL. Text that wraps a bare kind becomes the detail.
+// [Problems] become the Failure that their own method returns.
 func AsFailure(err error) Failure {
+	var problems *Problems
+	if errors.As(err, &problems) {
+		return problems.Failure()
+	}
 	var fe *FailureError
 	if !errors.As(err, &fe) {
 		return Failure{Kind: KindInternal, Detail: err.Error()}

@@ -7,20 +7,20 @@ const Version = "ipdc/v1"
 // that [Spec.WithDefaults] fills in. JSON and YAML use the same names and are
 // read by [Parse], which refuses unknown keys.
 type Spec struct {
-	Version   string            `json:"version"`           // always "ipdc/v1"
-	Name      string            `json:"name,omitempty"`    // at most 128 printable runes; default none
-	Labels    map[string]string `json:"labels,omitempty"`  // the user's own, for list --label
-	Run       Run               `json:"run"`               // the program
-	Inputs    []Input           `json:"inputs,omitempty"`  // at most one in this version; none runs the program once
-	Split     Split             `json:"split"`             // how inputs become tasks
-	Merge     Merge             `json:"merge"`             // how outputs become one; default union
-	Resources Resources         `json:"resources"`         // of one task
-	Timeouts  Timeouts          `json:"timeouts"`          //
-	Retry     Retry             `json:"retry"`             //
-	Network   []string          `json:"network,omitempty"` // host:port names that may be reached; default none
-	Isolation Isolation         `json:"isolation"`         // default standard
-	Cache     Cache             `json:"cache"`             // default use
-	Keep      Duration          `json:"keep,omitempty"`    // how long result and record stay pinned; 0 = until removed
+	Version   string            `json:"version"`            // always "ipdc/v1"
+	Name      string            `json:"name,omitempty"`     // at most 128 printable runes; default none
+	Labels    map[string]string `json:"labels,omitempty"`   // the user's own, for list --label
+	Run       Run               `json:"run"`                // the program
+	Inputs    []Input           `json:"inputs,omitempty"`   // at most one in this version; none runs the program once
+	Split     Split             `json:"split,omitzero"`     // how inputs become tasks
+	Merge     Merge             `json:"merge,omitzero"`     // how outputs become one; default union
+	Resources Resources         `json:"resources,omitzero"` // of one task
+	Timeouts  Timeouts          `json:"timeouts,omitzero"`  //
+	Retry     Retry             `json:"retry,omitzero"`     //
+	Network   []string          `json:"network,omitempty"`  // host:port names that may be reached; default none
+	Isolation Isolation         `json:"isolation,omitzero"` // default standard
+	Cache     Cache             `json:"cache,omitzero"`     // default use
+	Keep      Duration          `json:"keep,omitempty"`     // how long result and record stay pinned; 0 = until removed
 }
 
 // Run says what a task's container does.
@@ -29,7 +29,7 @@ type Run struct {
 	Command   []string          `json:"command"`              // argv, run as given after the fixed entrypoint
 	Code      CID               `json:"code,omitzero"`        // directory mounted read-only at /code
 	Env       map[string]string `json:"env,omitempty"`        // the program's environment; reserved names are refused
-	Per       Per               `json:"per"`                  // default task
+	Per       Per               `json:"per,omitempty"`        // default task
 	Feed      Feed              `json:"feed,omitempty"`       // for per: item; default stdin
 	KeepGoing bool              `json:"keep_going,omitempty"` // an item's failure does not fail the job
 }
@@ -72,7 +72,7 @@ const AsFiles As = "files"
 
 // Split says how inputs become tasks.
 type Split struct {
-	By SplitBy `json:"by"` // default auto
+	By SplitBy `json:"by,omitempty"` // default auto
 }
 
 // SplitBy is a way of splitting.
@@ -95,21 +95,21 @@ const (
 
 // Resources are what one task may use; they are hard limits.
 type Resources struct {
-	CPU    CPU   `json:"cpu"`    // default 1
-	Memory Bytes `json:"memory"` // default 512MiB; swap is not added
-	Disk   Bytes `json:"disk"`   // size of /outputs; default 1GiB
+	CPU    CPU   `json:"cpu,omitempty"`    // default 1
+	Memory Bytes `json:"memory,omitempty"` // default 512MiB; swap is not added
+	Disk   Bytes `json:"disk,omitempty"`   // size of /outputs; default 1GiB
 }
 
 // Timeouts bound a job's time.
 type Timeouts struct {
-	Run   Duration `json:"run"`   // of one attempt's container; default 15m
-	Total Duration `json:"total"` // of the job from acceptance; default 2h
+	Run   Duration `json:"run,omitempty"`   // of one attempt's container; default 15m
+	Total Duration `json:"total,omitempty"` // of the job from acceptance; default 2h
 }
 
 // Retry says when a task gets another attempt.
 type Retry struct {
-	Attempts int    `json:"attempts"` // in all, 1 to 10; default 3
-	On       []Kind `json:"on"`       // kinds that are retried; default [lost]
+	Attempts int    `json:"attempts,omitempty"` // in all, 1 to 10; default 3
+	On       []Kind `json:"on,omitempty"`       // kinds that are retried; default [lost]
 }
 
 // Isolation is the kind of wall between a program and the host.

@@ -1,0 +1,57 @@
+package jobspec
+
+import "slices"
+
+// The defaults that WithDefaults fills in.
+const (
+	DefaultCPU          = CPU(1000)
+	DefaultMemory       = 512 * MiB
+	DefaultDisk         = GiB
+	DefaultRunTimeout   = Duration(15 * minute)
+	DefaultTotalTimeout = Duration(2 * 60 * minute)
+	DefaultAttempts     = 3
+	MountPoint          = "/inputs" // the only value of Input.At
+
+	minute = 60e9
+)
+
+// WithDefaults returns s with every field that has a default filled in, and
+// with input paths in their canonical text. It changes nothing that s shares
+// with others, keeps values that are wrong, and done twice does no more.
+func (s Spec) WithDefaults() Spec {
+	fill(&s.Version, Version)
+	fill(&s.Run.Per, PerTask)
+	if s.Run.Per == PerItem {
+		fill(&s.Run.Feed, FeedStdin)
+	}
+	s.Inputs = slices.Clone(s.Inputs)
+	for i := range s.Inputs {
+		in := &s.Inputs[i]
+		fill(&in.At, MountPoint)
+		fill(&in.As, AsFiles)
+		if p, err := ParsePath(in.CID); err == nil {
+			in.CID = p.String()
+		}
+	}
+	fill(&s.Split.By, SplitAuto)
+	fill(&s.Merge, MergeUnion)
+	fill(&s.Resources.CPU, DefaultCPU)
+	fill(&s.Resources.Memory, DefaultMemory)
+	fill(&s.Resources.Disk, DefaultDisk)
+	fill(&s.Timeouts.Run, DefaultRunTimeout)
+	fill(&s.Timeouts.Total, DefaultTotalTimeout)
+	fill(&s.Retry.Attempts, DefaultAttempts)
+	if len(s.Retry.On) == 0 {
+		s.Retry.On = []Kind{KindLost}
+	}
+	fill(&s.Isolation, IsolationStandard)
+	fill(&s.Cache, CacheUse)
+	return s
+}
+
+func fill[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

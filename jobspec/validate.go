@@ -1,0 +1,159 @@
+package jobspec
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The ranges that Validate holds. Reasons stand in docs/jobspec.md.
+const (
+	MaxName      = 128       // runes of a name and of a label's value
+	MaxLabels    = 32        //
+	MaxLabelKey  = 63        // bytes
+	MinCPU       = CPU(10)   // the engine's own minimum
+	MinMemory    = 6 * MiB   // the engine's own minimum
+	MinDisk      = MiB       // room for a file system's tables
+	MaxDisk      = GiB << 20 // 1 PiB, for memory too: sums stay far from overflow
+	MinTimeout   = Duration(time.Second)
+	MaxTimeout   = Duration(30 * day)
+	MaxKeep      = Duration(3650 * day)
+	MaxAttempts  = 10
+	MaxArguments = 128 << 10 // bytes of a command, or of an environment, with terminators
+)
+
+// Validate checks s as [Parse] does, whatever s came from; zero values stand
+// for their defaults. The error is of type [*Problems] and holds all that is
+// wrong. Whether a node can run s is [Spec.Fits]'s question.
+func (s Spec) Validate() error {
+	s = s.WithDefaults()
+	var l problemList
+	if s.Version != Version {
+		l.add("version", "is %q, want %q", clip(s.Version), Version)
+	}
+	if why := badText(s.Name); why != "" {
+		l.add("name", "%s", why)
+	} else if strings.HasPrefix(s.Name, "@") {
+		l.add("name", "begins with @, which is kept for references such as @last")
+	}
+	validateLabels(&l, s.Labels)
+	s.Run.validate(&l)
+	s.validateInputs(&l)
+	oneOf(&l, "split.by", s.Split.By, SplitAuto, SplitNone)
+	oneOf(&l, "merge", s.Merge, MergeUnion, MergeShards)
+	s.Resources.validate(&l)
+	s.Timeouts.validate(&l)
+	s.Retry.validate(&l)
+	if len(s.Network) > 0 {
+		p := unknownKey(nil, "network")
+		p.Path = "network"
+		l.push(p)
+	}
+	oneOf(&l, "isolation", s.Isolation, IsolationStandard)
+	oneOf(&l, "cache", s.Cache, CacheUse, CacheRefresh, CacheOff)
+	if s.Keep != 0 {
+		inRange(&l, "keep", s.Keep, MinTimeout, MaxKeep)
+	}
+	return l.err()
+}
+
+// badText says why s is no line of text for people, or "".
+func badText(s string) string {
+	switch {
+	case !utf8.ValidString(s):
+		return "is not UTF-8"
+	case utf8.RuneCountInString(s) > MaxName:
+		return fmt.Sprintf("has %d characters, at most %d are kept", utf8.RuneCountInString(s), MaxName)
+	case strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return "has a character that does not print"
+	}
+	return ""
+}
+
+func validateLabels(l *problemList, labels map[string]string) {
+	if len(labels) > MaxLabels {
+		l.add("labels", "has %d entries, at most %d are kept", len(labels), MaxLabels)
+	}
+	for _, key := range sortedKeys(labels) {
+		path := joinKey("labels", key)
+		if key == "" || len(key) > MaxLabelKey || strings.ContainsFunc(key, notLabelRune) {
+			l.add(path, "a label's name is 1 to %d of a-z, A-Z, 0-9, '.', '_', '/' and '-'", MaxLabelKey)
+		}
+		if why := badText(labels[key]); why != "" {
+			l.add(path, "%s", why)
+		}
+	}
+}
+
+func notLabelRune(r rune) bool {
+	return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._/-", r)
+}
+
+func (s Spec) validateInputs(l *problemList) {
+	if len(s.Inputs) > 1 {
+		l.add("inputs", "has %d entries, at most 1 is supported by this version", len(s.Inputs))
+	}
+	if len(s.Inputs) == 0 && s.Run.Per == PerItem {
+		l.add("inputs", "is missing: with per: item the command is run for the files of an input")
+	}
+	for i, in := range s.Inputs {
+		path := joinIndex("inputs", i)
+		_, err := ParsePath(in.CID)
+		l.check(path+".cid", err)
+		oneOf(l, path+".at", in.At, MountPoint)
+		oneOf(l, path+".as", in.As, AsFiles)
+	}
+}
+
+func (r Resources) validate(l *problemList) {
+	inRange(l, "resources.cpu", r.CPU, MinCPU, 1_000_000*1000)
+	inRange(l, "resources.memory", r.Memory, MinMemory, MaxDisk)
+	inRange(l, "resources.disk", r.Disk, MinDisk, MaxDisk)
+}
+
+func (t Timeouts) validate(l *problemList) {
+	inRange(l, "timeouts.run", t.Run, MinTimeout, MaxTimeout)
+	inRange(l, "timeouts.total", t.Total, MinTimeout, MaxTimeout)
+	if t.Run > t.Total {
+		l.add("timeouts.run", "is %s, longer than timeouts.total of %s", t.Run, t.Total)
+	}
+}
+
+func (r Retry) validate(l *problemList) {
+	if r.Attempts < 1 || r.Attempts > MaxAttempts {
+		l.add("retry.attempts", "is %d, want 1 to %d", r.Attempts, MaxAttempts)
+	}
+	for i, kind := range r.On {
+		path := joinIndex("retry.on", i)
+		oneOf(l, path, kind, KindLost, KindExit, KindSignal, KindOOM, KindTimeout)
+		if slices.Contains(r.On[:i], kind) {
+			l.add(path, "%s stands twice", kind)
+		}
+	}
+}
+
+// ranged is a type whose String is what users write.
+type ranged interface {
+	~int64
+	String() string
+}
+
+func inRange[T ranged](l *problemList, path string, v, low, high T) {
+	if v < low || v > high {
+		l.add(path, "is %s, want %s to %s", v, low, high)
+	}
+}
+
+func oneOf[T ~string](l *problemList, path string, v T, allowed ...T) {
+	if slices.Contains(allowed, v) {
+		return
+	}
+	texts := make([]any, len(allowed))
+	for i, a := range allowed {
+		texts[i] = a
+	}
+	l.add(path, "is %q, want one of %s", clip(string(v)), words(texts))
+}
