@@ -37,7 +37,8 @@ type Session interface {
 	Getter
 	// Put stores a block. The error is of kind E_BLOCK_HASH when data does
 	// not hash to c, E_LIMIT_BYTES when it is over 2 MiB. The block is durable
-	// only after the session's Add has returned.
+	// only after the session's Add has returned. The caller must not change
+	// data afterwards: it may be written in the background.
 	Put(ctx context.Context, c jobspec.CID, data []byte) error
 }
 

@@ -1,0 +1,215 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/ipfs/go-datastore"
+	"github.com/ipfs/go-ds-flatfs"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/internal/dag"
+	"github.com/ipdc/ipdc/ipfs/internal/link"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// A batch is written in one go and synced once per directory. Two of them are
+// in memory at a time: one that fills and one that becomes durable.
+const (
+	batchBlocks = 1024
+	batchBytes  = 16 << 20
+)
+
+// session is the ipfs.Session of one Add.
+type session struct {
+	node *Node
+	over bool
+
+	held *blockSet                // all that was put; guarded by node.sweep
+	open map[jobspec.CID]struct{} // links of put blocks to blocks that were not put
+	odd  bool                     // a put block whose links are not in open
+
+	reused   bool // some block was stored before
+	filling  *batch
+	flushing *batch
+}
+
+// batch is a set of blocks that become durable together.
+type batch struct {
+	ds     datastore.Batch
+	blocks map[jobspec.CID][]byte // by raw CID; not changed any more once it is committed
+	bytes  int64
+	commit errgroup.Group
+}
+
+func (n *Node) begin() *session {
+	s := &session{node: n, held: newBlockSet(), open: map[jobspec.CID]struct{}{}}
+	n.sweep.Lock()
+	defer n.sweep.Unlock()
+	n.sessions[s] = struct{}{}
+	return s
+}
+
+// end drops what was not committed and lets GC have the rest.
+func (s *session) end(ctx context.Context) {
+	s.over = true
+	if s.flushing != nil {
+		_ = s.flushing.commit.Wait() // flush returned the error, or the Add failed before it
+	}
+	if s.filling != nil {
+		if err := s.filling.ds.(flatfs.DiscardableBatch).Discard(context.WithoutCancel(ctx)); err != nil {
+			s.node.log.Warn("cannot discard blocks; they go at the next start", "err", err)
+		}
+	}
+	s.node.sweep.Lock()
+	defer s.node.sweep.Unlock()
+	delete(s.node.sessions, s)
+}
+
+// Get implements ipfs.Getter.
+func (s *session) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
+	if err := dag.CheckCID(c); err != nil {
+		return nil, err
+	}
+	for _, b := range []*batch{s.filling, s.flushing} {
+		if b == nil {
+			continue
+		}
+		if data, ok := b.blocks[bytesOf(c)]; ok {
+			return data, nil
+		}
+	}
+	return s.node.Get(ctx, c)
+}
+
+// Put implements ipfs.Session.
+func (s *session) Put(ctx context.Context, c jobspec.CID, data []byte) error {
+	if s.over {
+		return fmt.Errorf("put block %s: its Add has returned", c)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := dag.Verify(c, data); err != nil {
+		return err
+	}
+	if _, ok := dag.Identity(c); ok {
+		return nil // the CID holds the bytes
+	}
+	known, seen := s.hold(c)
+	if seen {
+		return nil
+	}
+	s.noteLinks(c, data)
+	if known {
+		return nil
+	}
+	stored, err := s.node.read(ctx, c)
+	if err != nil {
+		return err
+	}
+	if stored != nil && bytes.Equal(stored, data) {
+		s.reused = true
+		return nil
+	}
+	if stored != nil {
+		s.node.log.Warn("stored block was damaged; writing it again", "cid", c)
+	}
+	return s.write(ctx, c, data)
+}
+
+// hold keeps GC off a block from now on: GC looks at held and deletes under
+// the same lock. It reports whether the bytes, and whether this very CID, were
+// held before.
+func (s *session) hold(c jobspec.CID) (known, seen bool) {
+	s.node.sweep.Lock()
+	defer s.node.sweep.Unlock()
+	known = s.held.hasBytes(c.Cid().Hash())
+	return known, !s.held.add(c)
+}
+
+// noteLinks keeps the books that let closed answer without reading a block.
+// Whoever builds a DAG bottom-up leaves open empty at all times.
+func (s *session) noteLinks(c jobspec.CID, data []byte) {
+	delete(s.open, c)
+	links, err := link.Of(c, data)
+	if err != nil {
+		s.odd = true // an error only if the root reaches it; the walk will tell
+		return
+	}
+	for _, l := range links {
+		if !s.held.has(l) {
+			s.open[l] = struct{}{}
+		}
+	}
+}
+
+// closed reports whether every block that root can reach was put.
+func (s *session) closed(root jobspec.CID) bool {
+	return !s.odd && len(s.open) == 0 && s.held.has(root)
+}
+
+func (s *session) write(ctx context.Context, c jobspec.CID, data []byte) error {
+	if s.filling == nil {
+		ds, err := s.node.blocks.Batch(ctx)
+		if err != nil {
+			return fmt.Errorf("write block %s: %w", c, err)
+		}
+		s.filling = &batch{ds: ds, blocks: map[jobspec.CID][]byte{}}
+	}
+	b := s.filling
+	// flatfs writes and syncs in the background from here on.
+	if err := b.ds.Put(ctx, key(c), data); err != nil {
+		return fmt.Errorf("write block %s: %w", c, err)
+	}
+	b.blocks[bytesOf(c)] = data
+	b.bytes += int64(len(data))
+	if len(b.blocks) >= batchBlocks || b.bytes >= batchBytes {
+		return s.rotate(ctx)
+	}
+	return nil
+}
+
+// rotate begins to commit the batch that fills, once the one before is done.
+func (s *session) rotate(ctx context.Context) error {
+	if s.flushing != nil {
+		if err := s.flushing.commit.Wait(); err != nil {
+			return err
+		}
+	}
+	b := s.filling
+	s.filling, s.flushing = nil, b
+	if b == nil {
+		return nil
+	}
+	b.commit.Go(func() error {
+		s.node.commits.RLock()
+		defer s.node.commits.RUnlock()
+		if err := b.ds.Commit(ctx); err != nil {
+			return fmt.Errorf("write %d blocks: %w", len(b.blocks), err)
+		}
+		s.node.usage.add(ipfs.Stat{Blocks: int64(len(b.blocks)), Bytes: b.bytes})
+		return nil
+	})
+	return nil
+}
+
+// flush makes every block durable, those included that another Add was
+// writing when this one found them stored.
+func (s *session) flush(ctx context.Context) error {
+	for range 2 { // the first begins the last commit, the second waits for it
+		if err := s.rotate(ctx); err != nil {
+			return err
+		}
+	}
+	if s.reused {
+		s.node.commits.Lock()
+		defer s.node.commits.Unlock()
+	}
+	return nil
+}
+
+// bytesOf names a block by its bytes, whatever its codec.
+func bytesOf(c jobspec.CID) jobspec.CID { return rawCID(c.Cid().Hash()) }
