@@ -76,8 +76,8 @@ func trimScheme(s string) (string, error) {
 func notCID(s, first string) error {
 	if strings.Contains(first, ".") {
 		return Failure{
-			Kind: KindSpec, Detail: "\"" + clip(s) + "\" does not begin with a CID",
-			Hint: "a domain name can change: resolve it first and give the CID",
+			Kind: KindSpec, Detail: "\"" + clip(s) + "\" begins with a name that can change, not with a CID",
+			Hint: "resolve it first and give the CID",
 		}.Error()
 	}
 	return KindSpec.Errorf("%q does not begin with a CID", clip(s))

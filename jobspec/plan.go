@@ -10,7 +10,8 @@ type Plan struct {
 	Tasks   []Task  `json:"tasks"`
 }
 
-// Task is what one container does.
+// Task is what one container does. A task of items sees the whole input but
+// may read its own items only: another batch would give it other neighbours.
 type Task struct {
 	Index int    `json:"index"`           // position in Plan.Tasks
 	Key   CID    `json:"key"`             // same key, same output
@@ -30,11 +31,11 @@ type Item struct {
 // Facts are what the preparer found out for a spec; with the spec they
 // determine the plan.
 type Facts struct {
-	SpecCID CID
-	Image   ImageID
-	Arch    string
-	Input   CID    // directory root; undefined for a job without inputs
-	Bytes   int64  // of all files below Input
-	Items   []Item // every file below Input in byte order of path, keys not set; only for per: item
-	Slots   int    // tasks of this spec that the node can run at once, at least 1
+	SpecCID CID     `json:"spec_cid"`
+	Image   ImageID `json:"image"`
+	Arch    string  `json:"arch"`
+	Input   CID     `json:"input,omitzero"`  // directory root; undefined for a job without inputs
+	Bytes   int64   `json:"bytes"`           // of all files below Input
+	Items   []Item  `json:"items,omitempty"` // every file below Input in byte order of path, keys not set; only for per: item
+	Slots   int     `json:"slots"`           // tasks of this spec that the node can run at once, at least 1
 }

@@ -1,0 +1,171 @@
+package jobspec
+
+import (
+	"cmp"
+	"container/heap"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// A batch has at most maxBatchItems items and aims at maxBatchBytes, so that
+// a lost task costs little and progress is seen.
+const (
+	maxBatchBytes = int64(256 * MiB)
+	maxBatchItems = 1000
+)
+
+// NewPlan returns the plan of s: a pure function of its arguments. Defaults
+// are filled in first.
+//
+// With per: task there is one task over the whole input. With per: item the
+// items are dealt into batches: as many as there are slots, more when a batch
+// would be over 256 MiB or 1000 items; the largest items first, each to the
+// batch with the fewest bytes. A per: item job over an empty input has no
+// tasks. Slots shape batches only; item keys do not depend on them.
+//
+// The error says what is wrong with f.
+func NewPlan(s Spec, f Facts) (Plan, error) {
+	s = s.WithDefaults()
+	if err := f.check(s); err != nil {
+		return Plan{}, fmt.Errorf("plan job: %w", err)
+	}
+	p := Plan{SpecCID: f.SpecCID, Image: f.Image, Arch: f.Arch, Input: f.Input}
+	record := newKeyRecord(s, f)
+	batches := [][]Item{nil}
+	if s.Run.Per == PerItem {
+		items, err := record.withKeys(f.Items)
+		if err != nil {
+			return Plan{}, err
+		}
+		batches = deal(items, batchCount(s, f))
+	}
+	for i, batch := range batches {
+		t := Task{Index: i, Shard: f.Input, Items: batch, Bytes: f.Bytes}
+		if s.Run.Per == PerItem {
+			t.Bytes = sizeOf(batch)
+		}
+		var err error
+		if t.Key, err = record.taskKey(t.Shard, t.Items, s.Run.KeepGoing); err != nil {
+			return Plan{}, err
+		}
+		p.Tasks = append(p.Tasks, t)
+	}
+	return p, nil
+}
+
+// check holds what NewPlan relies on.
+func (f Facts) check(s Spec) error {
+	switch {
+	case f.Image == "" || f.Arch == "":
+		return KindInternal.Errorf("the image is not resolved")
+	case f.Slots < 1:
+		return KindInternal.Errorf("%d slots", f.Slots)
+	case s.Run.Per == PerItem && !f.Input.Defined():
+		return KindInternal.Errorf("a per: item job has no input")
+	}
+	var total int64
+	for i, it := range f.Items {
+		if i > 0 && f.Items[i-1].Path >= it.Path {
+			return KindDupName.Errorf("item %q is not after %q", clip(it.Path), clip(f.Items[i-1].Path))
+		}
+		if it.Path == "" || !it.CID.Defined() || it.Size < 0 {
+			return KindInternal.Errorf("item %d lacks a path, a CID or a size", i)
+		}
+		if it.Size > math.MaxInt64-total {
+			return KindLimitBytes.Errorf("the items have more than 2^63-1 bytes")
+		}
+		total += it.Size
+	}
+	return nil
+}
+
+func batchCount(s Spec, f Facts) int {
+	items := len(f.Items)
+	if s.Split.By == SplitNone {
+		return min(1, items)
+	}
+	bySize := sizeOf(f.Items)/maxBatchBytes + 1
+	if sizeOf(f.Items)%maxBatchBytes == 0 {
+		bySize--
+	}
+	byCount := (items + maxBatchItems - 1) / maxBatchItems
+	return int(min(int64(items), max(int64(f.Slots), bySize, int64(byCount))))
+}
+
+// deal puts items into n batches by longest processing time first: each next
+// smaller item goes to the batch with the fewest bytes, then the fewest items.
+// Items in a batch are sorted by path, batches by their first path.
+// Source: R. L. Graham, Bounds on Multiprocessing Timing Anomalies (1969).
+func deal(items []Item, n int) [][]Item {
+	if n == 0 {
+		return nil
+	}
+	// With one batch (split: none) there is nowhere else to put an item.
+	limit := maxBatchItems
+	if n*maxBatchItems < len(items) {
+		limit = len(items)
+	}
+	order := slices.Clone(items)
+	slices.SortFunc(order, func(a, b Item) int {
+		return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Path, b.Path))
+	})
+	open := make(batchHeap, n)
+	for i := range open {
+		open[i] = &batch{index: i}
+	}
+	full := make([]*batch, 0, n)
+	for _, it := range order {
+		b := open[0]
+		b.items = append(b.items, it)
+		b.bytes += it.Size
+		if len(b.items) == limit {
+			full = append(full, heap.Pop(&open).(*batch))
+		} else {
+			heap.Fix(&open, 0)
+		}
+	}
+	return sortBatches(append(full, open...))
+}
+
+func sortBatches(list []*batch) [][]Item {
+	var batches [][]Item
+	for _, b := range list {
+		slices.SortFunc(b.items, func(x, y Item) int { return cmp.Compare(x.Path, y.Path) })
+		if len(b.items) > 0 {
+			batches = append(batches, b.items)
+		}
+	}
+	slices.SortFunc(batches, func(x, y []Item) int { return cmp.Compare(x[0].Path, y[0].Path) })
+	return batches
+}
+
+func sizeOf(items []Item) (total int64) {
+	for _, it := range items {
+		total += it.Size
+	}
+	return total
+}
+
+type batch struct {
+	index int
+	bytes int64
+	items []Item
+}
+
+// batchHeap has the batch that takes the next item on top.
+type batchHeap []*batch
+
+func (h batchHeap) Len() int { return len(h) }
+func (h batchHeap) Less(i, j int) bool {
+	a, b := h[i], h[j]
+	return cmp.Or(cmp.Compare(a.bytes, b.bytes), len(a.items)-len(b.items), a.index-b.index) < 0
+}
+func (h batchHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *batchHeap) Push(x any)   { *h = append(*h, x.(*batch)) }
+func (h *batchHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return last
+}
