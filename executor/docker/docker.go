@@ -1,0 +1,114 @@
+// Package docker runs tasks as containers of a Docker engine, API 1.40 or
+// later, over its HTTP API. No command line is involved.
+//
+//	ex, err := docker.Open(ctx, docker.Config{Logger: log})
+//	defer ex.Close()
+//	parent, err := ex.EnsureCeiling(ctx, "ipdc-node", cpu, memory)
+//	id, err := ex.Create(ctx, task)
+//	err = ex.Start(ctx, id)
+//
+// Invariants: what a container is made from is a pure function of the Task,
+// see [ContainerConfig]; nothing of the image's own config has an effect;
+// whatever that function returns passes a second guard, an allowlist, before
+// the engine sees it; a container whose limits the engine cannot hold is never
+// made, see [Executor.Info].
+package docker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/client"
+
+	"github.com/ipdc/ipdc/executor"
+)
+
+// Deadlines of calls that should be short. A busy disk makes creating and
+// removing slow, never this slow.
+const (
+	askTimeout    = 30 * time.Second
+	changeTimeout = 2 * time.Minute
+)
+
+// Config says which engine to use and how.
+type Config struct {
+	// Host is the engine's address; "" means unix:///var/run/docker.sock. The
+	// engine must see the same host paths as this process.
+	Host string
+	// MountRoots are the host directories below which every mount's source
+	// must lie. Empty means no such limit.
+	MountRoots []string
+	// Logger takes what was handled and what a person may want to know; nil
+	// means none.
+	Logger *slog.Logger
+}
+
+// Executor is a connection to one engine. Its methods may be called by several
+// goroutines.
+type Executor struct {
+	api    *client.Client
+	cfg    Config
+	log    *slog.Logger
+	engine Engine
+}
+
+var _ executor.Executor = (*Executor)(nil)
+
+// Open connects to the engine. The error says what is wrong when none answers
+// or when it lacks a protection that the sandbox needs.
+func Open(ctx context.Context, cfg Config) (*Executor, error) {
+	if cfg.Host == "" {
+		cfg.Host = client.DefaultDockerHost
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	api, err := client.New(client.WithHost(cfg.Host))
+	if err != nil {
+		return nil, fmt.Errorf("open engine at %s: %w", cfg.Host, err)
+	}
+	e := &Executor{api: api, cfg: cfg, log: cfg.Logger}
+	si, err := e.system(ctx)
+	if err != nil {
+		api.Close()
+		return nil, fmt.Errorf("open engine at %s: %w", cfg.Host, err)
+	}
+	e.engine = Engine{
+		Arch: goArch(si.Architecture), CPUs: si.NCPU, Runtime: si.DefaultRuntime,
+		CgroupDriver: si.CgroupDriver, CgroupV2: si.CgroupVersion == "2",
+	}
+	for _, w := range warnings(si) {
+		e.log.Warn("container engine", "warning", w)
+	}
+	return e, nil
+}
+
+// Info asks the engine anew, so that an engine that was changed under a
+// running node is noticed.
+func (e *Executor) Info(ctx context.Context) (executor.Info, error) {
+	si, err := e.system(ctx)
+	if err != nil {
+		return executor.Info{}, fmt.Errorf("ask engine at %s: %w", e.cfg.Host, err)
+	}
+	return executor.Info{
+		Name: "docker", Version: si.ServerVersion, Arch: goArch(si.Architecture),
+		CgroupDriver: si.CgroupDriver, CgroupV2: si.CgroupVersion == "2",
+	}, nil
+}
+
+// Close drops idle connections. Containers go on.
+func (e *Executor) Close() error { return e.api.Close() }
+
+// system returns the engine's description when it can be used.
+func (e *Executor) system(ctx context.Context) (system.Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	res, err := e.api.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return system.Info{}, engineError(err)
+	}
+	return res.Info, problem(res.Info)
+}

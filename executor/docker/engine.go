@@ -1,0 +1,76 @@
+package docker
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/system"
+)
+
+// Engine is what the making of a container depends on besides the Task.
+type Engine struct {
+	Arch         string // in Go's words
+	CPUs         int    // of the host
+	Runtime      string // the default OCI runtime, as inspect shows it
+	CgroupDriver string // "cgroupfs", "systemd" or "none"
+	CgroupV2     bool
+}
+
+// problem returns every reason why the sandbox would have a hole on such an
+// engine.
+func problem(si system.Info) error {
+	var bad []error
+	need := func(ok bool, text string) {
+		if !ok {
+			bad = append(bad, errors.New(text))
+		}
+	}
+	need(si.OSType == "linux", fmt.Sprintf("it runs %s containers, not linux", si.OSType))
+	need(hasSeccomp(si.SecurityOptions), "it has no seccomp filter; use a kernel and an engine with seccomp and its default profile")
+	need(si.MemoryLimit, "it cannot limit memory; enable the memory cgroup")
+	need(si.PidsLimit, "it cannot limit processes; enable the pids cgroup")
+	need(si.CPUCfsQuota, "it cannot limit processor time; enable the cpu cgroup with CFS quotas")
+	need(slices.Contains(si.Plugins.Log, "local"), "it lacks the log driver local; use Docker 18.09 or later")
+	need(si.InitBinary != "", "it has no init program; install docker-init")
+	return errors.Join(bad...)
+}
+
+// warnings returns what weakens the sandbox without opening it.
+func warnings(si system.Info) (text []string) {
+	if !si.SwapLimit {
+		text = append(text, "swap cannot be limited: a task that reaches its memory limit may swap; boot with swapaccount=1 or without swap")
+	}
+	return text
+}
+
+// hasSeccomp reports whether options name seccomp with a profile. The entries
+// are like "name=seccomp,profile=default"; the profile is "builtin" in later
+// engines and a path where an administrator chose one.
+func hasSeccomp(options []string) bool {
+	for _, opt := range options {
+		name, rest, _ := strings.Cut(opt, ",")
+		if name == "name=seccomp" && rest != "profile=unconfined" {
+			return true
+		}
+	}
+	return false
+}
+
+// goArch turns the kernel's word for an architecture into Go's.
+func goArch(machine string) string {
+	switch machine {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	case "armv6l", "armv7l", "armhf":
+		return "arm"
+	case "i386", "i686":
+		return "386"
+	case "loongarch64":
+		return "loong64"
+	}
+	return machine
+}

@@ -1,0 +1,89 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// engineError drops the client's preamble, which says nothing to a user, and
+// keeps what callers match on.
+func engineError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &engineErr{text: engineText(err), err: err}
+}
+
+type engineErr struct {
+	text string
+	err  error
+}
+
+func (e *engineErr) Error() string { return e.text }
+func (e *engineErr) Unwrap() error { return e.err }
+
+func engineText(err error) string {
+	return strings.TrimPrefix(err.Error(), "Error response from daemon: ")
+}
+
+// goneError is for a container that should exist.
+func goneError(err error) error {
+	if errdefs.IsNotFound(err) {
+		return jobspec.KindLost.Errorf("the engine does not have the container any more")
+	}
+	return engineError(err)
+}
+
+// startError tells what the image or the command is to blame for from what the
+// engine could not do. The engine answers "invalid" when the runtime could not
+// execute the program or lay the mounts over the image.
+func startError(err error) error {
+	text := engineText(err)
+	switch {
+	case errdefs.IsNotFound(err):
+		return goneError(err)
+	case strings.Contains(text, "docker-init"):
+		return engineError(err) // the host's init program, not the image's
+	case errdefs.IsInvalidArgument(err), errdefs.IsPermissionDenied(err), isExecText(text):
+		return jobspec.KindImageRun.Errorf("%s", text)
+	}
+	return engineError(err)
+}
+
+// isExecText knows the runtime's words for a program or an image that cannot
+// be run, which some engine versions return as internal errors.
+func isExecText(text string) bool {
+	if !strings.Contains(text, "OCI runtime create failed") && !strings.Contains(text, "failed to create task") {
+		return false
+	}
+	for _, s := range []string{
+		"exec format error", "executable file not found", "chdir to cwd",
+		"not a directory", "cannot be mounted because it is inside /proc",
+	} {
+		if strings.Contains(text, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// pause waits between two tries: 50 ms at first, doubled up to 3 s, with
+// jitter. It returns early with the context's cause.
+func pause(ctx context.Context, try int) error {
+	d := min(50*time.Millisecond<<min(try, 10), 3*time.Second)
+	timer := time.NewTimer(d/2 + rand.N(d/2))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), context.Cause(ctx))
+	}
+}

@@ -1,0 +1,85 @@
+// Package testenv finds the real parts that some tests need.
+//
+//	host := testenv.Docker(t) // skips on a laptop without an engine
+//	api, err := client.New(client.WithHost(host))
+//
+// Invariant: a part that is named in IPDC_TEST_REQUIRE (a comma-separated
+// list, "docker,kubo") is never skipped. Its absence fails the test, so that a
+// run that should have tested it cannot pass by accident.
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// RequireVar is the environment variable that names the parts that must be
+// there.
+const RequireVar = "IPDC_TEST_REQUIRE"
+
+// Required reports whether part is named in [RequireVar].
+func Required(part string) bool {
+	return slices.Contains(strings.Split(os.Getenv(RequireVar), ","), part)
+}
+
+// Need returns when err is nil. Otherwise it skips t with err as the reason,
+// or fails it when part is required.
+func Need(t testing.TB, part string, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	if Required(part) {
+		t.Fatalf("%s is required by %s: %v", part, RequireVar, err)
+	}
+	t.Skipf("needs %s: %v", part, err)
+}
+
+// Docker returns the address of a Docker engine that answers, from DOCKER_HOST
+// or the usual socket.
+func Docker(t testing.TB) string {
+	t.Helper()
+	host := dockerHost()
+	Need(t, "docker", ping(host))
+	return host
+}
+
+// HasDocker reports whether [Docker] would find an engine, for TestMain.
+func HasDocker() bool { return ping(dockerHost()) == nil }
+
+func dockerHost() string {
+	if host := os.Getenv("DOCKER_HOST"); host != "" {
+		return host
+	}
+	return "unix:///var/run/docker.sock"
+}
+
+func ping(host string) error {
+	path, ok := strings.CutPrefix(host, "unix://")
+	if !ok {
+		return fmt.Errorf("engine at %s: only a unix socket is used, as tests mount directories of this machine", host)
+	}
+	tr := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		},
+	}
+	c := &http.Client{Transport: tr, Timeout: 10 * time.Second}
+	resp, err := c.Get("http://engine/_ping")
+	if err != nil {
+		return fmt.Errorf("ping the engine at %s: %w", host, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("ping the engine at %s: %s", host, resp.Status)
+	}
+	return nil
+}
