@@ -1,0 +1,148 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"syscall"
+
+	"github.com/ipdc/ipdc/wire/guest"
+)
+
+// fullBelow is how little room of Outputs counts as none, in bytes: a file
+// system keeps some blocks back when it says that it is full.
+const fullBelow = 32 << 10
+
+// batch runs the task's command once per item.
+type batch struct {
+	*runner
+	in, out *os.Root
+}
+
+// runItems runs all items in order. The first failure ends the batch unless
+// the task keeps going; a full volume always does, as every further item would
+// be decided by its size.
+func (r *runner) runItems() exit {
+	in, err := os.OpenRoot(r.at(guest.Inputs))
+	if err != nil {
+		return r.giveUp(guest.ExitGuest, fmt.Sprintf("open inputs: %v", err))
+	}
+	defer in.Close()
+	out, err := os.OpenRoot(r.at(guest.Outputs))
+	if err != nil {
+		return r.giveUp(guest.ExitGuest, fmt.Sprintf("open outputs: %v", err))
+	}
+	defer out.Close()
+	b := &batch{runner: r, in: in, out: out}
+	for _, it := range r.task.Items {
+		end, done := b.runItem(it.Path)
+		if stop, stopped := r.children.stopped(); stopped {
+			return stop
+		}
+		if done {
+			return end
+		}
+	}
+	return exit{}
+}
+
+// runItem runs the command for one item and reports it. With done the batch
+// ends here.
+func (b *batch) runItem(p string) (end exit, done bool) {
+	in, err := b.in.Open(p)
+	if err != nil {
+		return b.giveUp(guest.ExitGuest, fmt.Sprintf("open input %s: %v", p, reason(err))), true
+	}
+	defer in.Close()
+	out, err := b.create(p)
+	if err != nil {
+		return b.fail(p, exit{code: 1}, fmt.Sprintf("create output: %v", reason(err)), isFull(err))
+	}
+	defer out.Close()
+	cmd := b.command(in)
+	cmd.Stdout = out
+	cmd.Env = append(cmd.Env, guest.EnvItem+"="+p)
+	end, err = b.children.run(cmd)
+	if err != nil {
+		b.remove(p)
+		return b.giveUp(startFailure(b.task.Command[0], err)), true
+	}
+	if end.code == 0 {
+		b.report.add(guest.Line{Type: guest.LineItem, Path: p, Outputs: []string{p}})
+		return exit{}, false
+	}
+	if _, stopped := b.children.stopped(); stopped {
+		return end, true
+	}
+	end, done = b.fail(p, end, describe(end), b.full())
+	if !done {
+		b.remove(p)
+	}
+	return end, done
+}
+
+// fail reports a failed item and says whether it ends the batch.
+func (b *batch) fail(p string, end exit, why string, full bool) (exit, bool) {
+	l := guest.Line{Type: guest.LineItem, Path: p, Error: why, ExitCode: end.code}
+	if full {
+		l.Error, l.Kind = "no space left in "+guest.Outputs+": "+why, guest.KindQuota
+	}
+	fmt.Fprintf(os.Stderr, "ipdc: %s: %s\n", p, l.Error)
+	b.report.add(l)
+	if full || !b.task.KeepGoing {
+		return end, true
+	}
+	return exit{}, false
+}
+
+// create makes the output file of an item. It must not be there: what a
+// command wrote for another item is never overwritten.
+func (b *batch) create(p string) (*os.File, error) {
+	if dir := path.Dir(p); dir != "." {
+		if err := b.out.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	return b.out.OpenFile(p, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+}
+
+// remove takes away an item's output and the directories that it leaves empty,
+// so that a failed item leaves no trace in the result.
+func (b *batch) remove(p string) {
+	for ; p != "."; p = path.Dir(p) {
+		if b.out.Remove(p) != nil {
+			return
+		}
+	}
+}
+
+// full reports whether Outputs has no room, in bytes or in files. A command
+// writes its output itself, so its exit code is all that tells of ENOSPC.
+func (b *batch) full() bool {
+	var st syscall.Statfs_t
+	if syscall.Statfs(b.at(guest.Outputs), &st) != nil {
+		return false
+	}
+	return st.Bavail*uint64(st.Bsize) < fullBelow || st.Files > 0 && st.Ffree == 0
+}
+
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// reason drops operations and paths from err; the caller names them better.
+func reason(err error) error {
+	for pe := (*fs.PathError)(nil); errors.As(err, &pe); {
+		err = pe.Err
+	}
+	return err
+}
+
+func describe(end exit) string {
+	if end.signal != 0 {
+		return fmt.Sprintf("ended by signal %d (%v)", end.signal, syscall.Signal(end.signal))
+	}
+	return fmt.Sprintf("exit code %d", end.code)
+}

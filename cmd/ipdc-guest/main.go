@@ -1,0 +1,26 @@
+// Command ipdc-guest is the entrypoint of every job's container. It reads the
+// task, runs the job's command once or for each item, and reports. Package
+// wire/guest says where it finds what and what it writes.
+//
+//	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' ./cmd/ipdc-guest
+//	# in a container, without arguments:
+//	/ipdc/guest
+//	# in tests, with a directory that stands for /:
+//	ipdc-guest -root /tmp/t
+//
+// Invariants: it never waits for anything but the command itself: not for
+// processes that the command left behind, not for a reader or a writer. The
+// exit code is the command's own, 128+n after signal n, or 125 to 127 as
+// docker run gives them.
+package main
+
+import (
+	"flag"
+	"os"
+)
+
+func main() {
+	root := flag.String("root", "", "directory that stands for / (for tests)")
+	flag.Parse()
+	os.Exit(run(*root))
+}
