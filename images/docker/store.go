@@ -1,0 +1,212 @@
+// Package docker keeps images in a Docker Engine.
+//
+//	store, err := docker.Open(ctx, docker.Config{})
+//	defer store.Close()
+//	img, err := store.Resolve(ctx, "python")     // the stock image of this build
+//	id, err := store.Load(ctx, archive, "a:tag") // a docker-archive
+//
+// Invariants: nothing is ever pulled; an image is known by its config digest,
+// and a tag that moves later changes nothing that was resolved; an archive
+// gives exactly one image and no tag but the one asked for.
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/moby/moby/client"
+
+	"github.com/ipdc/ipdc/images"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+var _ images.Store = (*Store)(nil)
+
+// callTimeout bounds every call to the engine but a load.
+const callTimeout = 30 * time.Second
+
+// Config says which engine to use.
+type Config struct {
+	Host       string       // "unix:///var/run/docker.sock"; empty: DOCKER_HOST, else the default socket
+	MaxArchive int64        // bytes a loaded image may have, packed and unpacked; 0: 8 GiB
+	Logger     *slog.Logger // nil: no logs
+}
+
+// Store is the image store of one engine. Its methods may be called
+// concurrently.
+type Store struct {
+	cli *client.Client
+	cfg Config
+}
+
+// Open connects to the engine and checks that its images are known by their
+// config digests.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if cfg.MaxArchive == 0 {
+		cfg.MaxArchive = int64(8 * jobspec.GiB)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	opts := []client.Opt{client.FromEnv}
+	if cfg.Host != "" {
+		opts = append(opts, client.WithHost(cfg.Host))
+	}
+	cli, err := client.New(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("open docker engine: %w", err)
+	}
+	s := &Store{cli: cli, cfg: cfg}
+	if err := s.check(ctx); err != nil {
+		cli.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// check refuses an engine with the containerd image store, whose ids are
+// manifest digests: they differ from one node to the next for one image.
+func (s *Store) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	info, err := s.cli.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return fmt.Errorf("ask docker engine at %s (is it running? systemctl start docker): %w", s.cli.DaemonHost(), err)
+	}
+	for _, kv := range info.Info.DriverStatus {
+		if kv[0] == "driver-type" && strings.HasPrefix(kv[1], "io.containerd.snapshotter") {
+			return jobspec.Failure{
+				Kind:   jobspec.KindPolicy,
+				Detail: "the docker engine uses the containerd image store, which knows images by other ids than their config digests",
+				Hint:   `put {"features": {"containerd-snapshotter": false}} into /etc/docker/daemon.json and restart docker`,
+			}.Error()
+		}
+	}
+	return nil
+}
+
+// Close lets go of the connections. Calling it again does nothing.
+func (s *Store) Close() error { return s.cli.Close() }
+
+// Resolve finds a local image by a stock name, a reference ("alpine",
+// "registry.example/a/b:1", "a@sha256:...") or a whole id ("sha256:" and 64
+// digits). A stock name means the image of this program's own recipe only.
+// With a digest the tag in front of it is ignored.
+func (s *Store) Resolve(ctx context.Context, ref string) (images.Image, error) {
+	t, err := parse(ref)
+	if err != nil {
+		return images.Image{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	got, err := s.cli.ImageInspect(ctx, t.lookup)
+	switch {
+	case errdefs.IsNotFound(err):
+		return images.Image{}, t.absent()
+	case err != nil:
+		return images.Image{}, fmt.Errorf("inspect image %s: %w", t.shown, err)
+	case !imageID.MatchString(got.ID):
+		return images.Image{}, fmt.Errorf("inspect image %s: the engine says id %q", t.shown, got.ID)
+	case t.digest != "" && got.ID != t.digest && !slices.Contains(got.RepoDigests, t.shown):
+		// The engine also answers when the digest is some other image's id.
+		return images.Image{}, t.absent()
+	}
+	return images.Image{ID: jobspec.ImageID(got.ID), Ref: t.shown, Arch: got.Architecture, Size: got.Size}, nil
+}
+
+// List returns the stock images that are there, by name in byte order.
+func (s *Store) List(ctx context.Context) ([]images.Image, error) {
+	var all []images.Image
+	for _, r := range images.Stock() {
+		img, err := s.Resolve(ctx, r.Name)
+		if errors.Is(err, jobspec.KindImageRef.Error()) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, img)
+	}
+	return all, nil
+}
+
+var imageID = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+// target is a reference in the only form that is sent to the engine. Short
+// names are never sent, because it would also take them for the start of an id.
+type target struct {
+	lookup string // what the engine is asked for
+	shown  string // the same in the short form that people know
+	digest string // that the reference insists on; empty: none
+	stock  string // the stock name; empty: not a stock image
+}
+
+func parse(ref string) (target, error) {
+	if r, ok := images.StockRecipe(ref); ok {
+		return target{lookup: r.Tag(), shown: r.Tag(), stock: r.Name}, nil
+	}
+	if imageID.MatchString(ref) {
+		return target{lookup: ref, shown: ref, digest: ref}, nil
+	}
+	if strings.HasPrefix(ref, "sha256:") {
+		return target{}, malformed(ref, "an image id is sha256: and all of its 64 digits")
+	}
+	if len(ref) > 512 {
+		return target{}, malformed(ref[:40]+"...", fmt.Sprintf("it is %d bytes long, at most 512 are allowed", len(ref)))
+	}
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return target{}, malformed(ref, err.Error())
+	}
+	digested, ok := named.(reference.Digested)
+	if !ok {
+		named = reference.TagNameOnly(named)
+		return target{lookup: named.String(), shown: reference.FamiliarString(named)}, nil
+	}
+	canonical, err := reference.WithDigest(reference.TrimNamed(named), digested.Digest())
+	if err != nil {
+		return target{}, malformed(ref, err.Error())
+	}
+	return target{
+		lookup: canonical.String(),
+		shown:  reference.FamiliarString(canonical),
+		digest: digested.Digest().String(),
+	}, nil
+}
+
+func malformed(ref, why string) error {
+	return jobspec.Failure{
+		Kind:   jobspec.KindImageRef,
+		Detail: fmt.Sprintf("%q is not an image reference: %s", ref, why),
+		Hint:   "give a stock name (" + stockNames() + "), a reference like debian:12, or an id of sha256: and 64 digits",
+	}.Error()
+}
+
+func (t target) absent() error {
+	f := jobspec.Failure{
+		Kind:   jobspec.KindImageRef,
+		Detail: fmt.Sprintf("no local image %s", t.shown),
+		Hint:   "docker pull it first; this version never pulls. The stock images are " + stockNames(),
+	}
+	if t.stock != "" {
+		f.Detail = fmt.Sprintf("the stock image %s of this version, %s, is not built yet", t.stock, t.shown)
+		f.Hint = fmt.Sprintf("run `sudo ipdc image build %s`, or `make images` in the source tree", t.stock)
+	}
+	return f.Error()
+}
+
+func stockNames() string {
+	var names []string
+	for _, r := range images.Stock() {
+		names = append(names, r.Name)
+	}
+	return strings.Join(names, ", ")
+}
