@@ -28,7 +28,7 @@ func WrapCID(c cid.Cid) CID {
 func ParseCID(s string) (CID, error) {
 	c, err := cid.Decode(s)
 	if err != nil {
-		return CID{}, fmt.Errorf("%w: %q is not a CID: %v", KindSpec.Error(), s, err)
+		return CID{}, KindSpec.Errorf("%q is not a CID: %v", clip(s), err)
 	}
 	return WrapCID(c), nil
 }
@@ -77,7 +77,7 @@ func NewJobID(t time.Time) JobID {
 func ParseJobID(s string) (JobID, error) {
 	u, err := ulid.ParseStrict(strings.ToUpper(s))
 	if err != nil {
-		return "", fmt.Errorf("%w: %q is not a job id", KindSpec.Error(), s)
+		return "", KindSpec.Errorf("%q is not a job id", clip(s))
 	}
 	return JobID(strings.ToLower(u.String())), nil
 }
@@ -95,23 +95,21 @@ type AttemptID struct {
 // String returns "<job>-<task>-<try>", as it stands in engine object names.
 func (a AttemptID) String() string { return fmt.Sprintf("%s-%d-%d", a.Job, a.Task, a.Try) }
 
-// ParseAttemptID reads what String writes.
+// ParseAttemptID reads what String writes, and only that: an id has one text.
 func ParseAttemptID(s string) (AttemptID, error) {
+	bad := KindSpec.Errorf("%q is not an attempt id", clip(s))
 	parts := strings.Split(s, "-")
-	bad := fmt.Errorf("%w: %q is not an attempt id", KindSpec.Error(), s)
 	if len(parts) != 3 {
 		return AttemptID{}, bad
 	}
 	job, err := ParseJobID(parts[0])
-	if err != nil {
-		return AttemptID{}, bad
-	}
 	task, err1 := strconv.Atoi(parts[1])
 	try, err2 := strconv.Atoi(parts[2])
-	if err1 != nil || err2 != nil || task < 0 || try < 1 {
+	a := AttemptID{Job: job, Task: task, Try: try}
+	if err != nil || err1 != nil || err2 != nil || task < 0 || try < 1 || a.String() != s {
 		return AttemptID{}, bad
 	}
-	return AttemptID{Job: job, Task: task, Try: try}, nil
+	return a, nil
 }
 
 // ImageID is an image's identity: the digest of its config, "sha256:" and 64

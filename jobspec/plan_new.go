@@ -30,7 +30,7 @@ func NewPlan(s Spec, f Facts) (Plan, error) {
 	if err := f.check(s); err != nil {
 		return Plan{}, fmt.Errorf("plan job: %w", err)
 	}
-	p := Plan{SpecCID: f.SpecCID, Image: f.Image, Arch: f.Arch, Input: f.Input}
+	p := Plan{SpecCID: f.SpecCID, Image: f.Image, Arch: f.Arch, Input: f.Input, Tasks: []Task{}}
 	record := newKeyRecord(s, f)
 	batches := [][]Item{nil}
 	if s.Run.Per == PerItem {

@@ -39,6 +39,9 @@ func CheckImage(ref string) error {
 	if imageID.MatchString(ref) {
 		return nil
 	}
+	if strings.HasPrefix(ref, "sha256:") {
+		return KindImageRef.Errorf("%q is not an image id: write sha256: and all 64 hex digits", clip(ref))
+	}
 	if _, err := ParseCID(ref); err == nil {
 		return KindImageRef.Errorf("an image by CID is not supported by this version")
 	}
