@@ -109,3 +109,16 @@ func linkTo(nd ipld.Node) (Link, error) {
 	}
 	return Link{CID: jobspec.WrapCID(nd.Cid()), Size: size}, nil
 }
+
+// LinkTo returns the link to the node at c. It reads that one block.
+func LinkTo(ctx context.Context, g ipfs.Getter, c jobspec.CID) (Link, error) {
+	data, err := g.Get(ctx, c)
+	if err != nil {
+		return Link{}, fmt.Errorf("get node %s: %w", c, err)
+	}
+	nd, err := decode(c.Cid(), data)
+	if err != nil {
+		return Link{}, err
+	}
+	return linkTo(nd)
+}
