@@ -21,7 +21,9 @@ import (
 func (s *Store) Load(ctx context.Context, archive io.Reader, tag string) (jobspec.ImageID, error) {
 	if tag != "" {
 		named, err := reference.ParseNormalizedNamed(tag)
-		if err != nil || reference.IsNameOnly(named) {
+		_, tagged := named.(reference.NamedTagged)
+		_, digested := named.(reference.Digested)
+		if err != nil || !tagged || digested {
 			return "", malformed(tag, "a tag is name:tag")
 		}
 	}
