@@ -1,0 +1,166 @@
+package joblog
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// Copy writes the logs at paths to w, one after the other, as frames. A log
+// that does not exist is empty. With follow it stays with each log until it is
+// closed, so that paths in task order give the order that a reader sees later
+// too; a log that nobody in this process writes ends at its end. Copy returns
+// the context's cause when ctx ends.
+func Copy(ctx context.Context, w io.Writer, follow bool, paths ...string) error {
+	for _, path := range paths {
+		path, err := filepath.Abs(path)
+		if err == nil {
+			err = copyLog(ctx, w, follow, path)
+		}
+		if err != nil {
+			return fmt.Errorf("copy log: %w", err)
+		}
+	}
+	return nil
+}
+
+func copyLog(ctx context.Context, w io.Writer, follow bool, path string) error {
+	writers.Lock()
+	live := writers.open[path]
+	writers.Unlock()
+	c := &cursor{w: w}
+	defer c.close()
+	for {
+		var wake <-chan struct{}
+		var files []segment
+		var err error
+		if live != nil {
+			wake, files = live.sync()
+		} else if files, err = onDisk(path); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			err = c.drain(ctx, files)
+		}
+		if err != nil || wake == nil || !follow {
+			return err
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// cursor is a reader's place in a log.
+type cursor struct {
+	w      io.Writer
+	file   *os.File
+	start  int64 // of file in the whole output
+	offset int64 // in file, at the beginning of a frame
+	pos    int64 // in the whole output
+	task   uint32
+	buf    []byte // of one frame read
+	out    []byte // of one frame written
+}
+
+func (c *cursor) close() {
+	if c.file != nil {
+		c.file.Close()
+	}
+}
+
+// drain copies all that the files hold behind the cursor. A file that was
+// removed meanwhile shows as a gap before the next one.
+func (c *cursor) drain(ctx context.Context, files []segment) error {
+	for _, s := range files {
+		if c.file != nil && s.start < c.start {
+			continue
+		}
+		if c.file == nil || s.start > c.start {
+			// What came after the last look is in the file we leave.
+			if err := c.frames(ctx); err != nil {
+				return err
+			}
+			if err := c.open(s); errors.Is(err, fs.ErrNotExist) {
+				continue
+			} else if err != nil {
+				return err
+			}
+		}
+		if err := c.frames(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cursor) open(s segment) error {
+	f, err := os.Open(s.path)
+	if err != nil {
+		return err
+	}
+	c.close()
+	c.file, c.start, c.offset = f, s.start, 0
+	if s.start <= c.pos {
+		return nil
+	}
+	gap := fmt.Appendf(nil, "\n... %d bytes left out ...\n", s.start-c.pos)
+	c.pos = s.start
+	return c.emit(jobspec.LogHeader{Stream: jobspec.LogStderr, Task: c.task, Len: uint32(len(gap))}, gap)
+}
+
+// frames copies the whole frames behind the cursor. It stops before one that
+// is not all there yet, and before damage.
+func (c *cursor) frames(ctx context.Context) error {
+	if c.file == nil {
+		return nil
+	}
+	r := bufio.NewReaderSize(io.NewSectionReader(c.file, c.offset, 1<<62), jobspec.MaxLogChunk)
+	for ctx.Err() == nil {
+		h, err := jobspec.ReadLogHeader(r)
+		if err != nil {
+			return readError(err)
+		}
+		if cap(c.buf) < int(h.Len) {
+			c.buf = make([]byte, jobspec.MaxLogChunk)
+		}
+		data := c.buf[:h.Len]
+		if _, err := io.ReadFull(r, data); err != nil {
+			return readError(err)
+		}
+		if err := c.emit(h, data); err != nil {
+			return err
+		}
+		c.task = h.Task
+		c.offset += jobspec.LogHeaderSize + int64(h.Len)
+		c.pos += int64(h.Len)
+	}
+	return context.Cause(ctx)
+}
+
+// readError keeps the errors of the disk only: an incomplete or damaged frame
+// ends a file, and the next one tells the gap.
+func readError(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return err
+	}
+	return nil
+}
+
+func (c *cursor) emit(h jobspec.LogHeader, data []byte) error {
+	c.out = append(h.Append(c.out[:0]), data...)
+	if _, err := c.w.Write(c.out); err != nil {
+		return fmt.Errorf("write frame: %w", err)
+	}
+	return nil
+}
