@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 var (
@@ -29,8 +31,12 @@ func (t Task) Validate() error {
 	say(len(t.Command) > 0 && t.Command[0] != "", "the command is empty")
 	say(cleanAbs(t.WorkDir), "working directory %q is not a clean absolute path", t.WorkDir)
 	say(t.UID > 0 && t.GID > 0, "user %d:%d: neither may be 0", t.UID, t.GID)
+	// The engines' APIs are JSON, which would alter other bytes silently.
+	for _, s := range slices.Concat(t.Command, t.Env, []string{t.WorkDir}) {
+		say(utf8.ValidString(s) && !strings.Contains(s, "\x00"), "%q is not valid UTF-8 without NUL", s)
+	}
 	for _, e := range t.Env {
-		say(envName.MatchString(e) && !strings.Contains(e, "\x00"), "environment %q is not NAME=value", e)
+		say(envName.MatchString(e), "environment %q is not NAME=value", e)
 	}
 	for _, limit := range []struct {
 		name       string
@@ -73,5 +79,5 @@ func reserved(p string) bool {
 }
 
 func cleanAbs(p string) bool {
-	return path.IsAbs(p) && path.Clean(p) == p && !strings.Contains(p, "\x00")
+	return path.IsAbs(p) && path.Clean(p) == p && utf8.ValidString(p) && !strings.Contains(p, "\x00")
 }

@@ -78,6 +78,7 @@ func ContainerConfig(t executor.Task, engine Engine, img Image) (container.Confi
 		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},
 		LogConfig:      logConfig(t.LogSize),
 		Tmpfs:          tmpfs,
+		ShmSize:        int64(t.Shm), // the engine fills in its own size otherwise
 		Mounts:         bindMounts(t.Mounts),
 		MaskedPaths:    maskedPaths(engine.CPUs),
 		ReadonlyPaths:  readonlyPaths(),

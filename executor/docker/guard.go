@@ -36,7 +36,8 @@ func check(cfg container.Config, hc container.HostConfig, roots []string) error 
 		}
 		must(strings.Contains(opts, "size=") && !strings.Contains(opts, "size=0,"), "Tmpfs", dst+" without a size")
 	}
-	hc.Mounts, hc.Tmpfs = nil, nil
+	must(hc.ShmSize > 0, "ShmSize", hc.ShmSize)
+	hc.Mounts, hc.Tmpfs, hc.ShmSize = nil, nil, 0
 	bad = append(bad, leftovers(reflect.ValueOf(hc), "")...)
 	if len(bad) > 0 {
 		return fmt.Errorf("the sandbox guard refuses the container: %w", errors.Join(bad...))

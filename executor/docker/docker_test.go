@@ -1,0 +1,27 @@
+package docker_test
+
+import (
+	"testing"
+
+	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/executor/docker"
+	"github.com/ipdc/ipdc/executor/executortest"
+	"github.com/ipdc/ipdc/internal/testenv"
+)
+
+func TestExecutor(t *testing.T) {
+	b := newBench(t)
+	host := testenv.Docker(t)
+	executortest.Test(t, executortest.Harness{
+		Open: func(t *testing.T) executor.Executor {
+			ex, err := docker.Open(bounded(t), docker.Config{Host: host})
+			if err != nil {
+				t.Fatalf("Open: %v", err)
+			}
+			return ex
+		},
+		Image:   b.image,
+		Command: []string{"/probe", "script"},
+		Missing: missingImage(),
+	})
+}
