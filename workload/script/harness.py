@@ -1,0 +1,343 @@
+"""Calls one function of a Python file for each input file of an ipdc task.
+
+    python3 harness.py process.py downscale
+
+docs/jobspec.md ("item protocol") says what it reads and writes. The function
+gets a binary file whose name is the path below the input; the working
+directory is the input, so open(file.name) works as well. It returns bytes, str
+(stored as UTF-8), an iterable of these (stored as it comes), (name, data) to
+choose the output's name, or None for no output. Nothing is kept per item.
+
+Python 3.6 or later, standard library only.
+"""
+import sys
+
+# The job's folder must not shadow what is imported here: a user's file may
+# well be called json.py. It comes back below.
+HERE = __file__.rpartition("/")[0]
+if sys.path and sys.path[0] == HERE:
+    del sys.path[0]
+
+import errno
+import importlib.machinery
+import importlib.util
+import io
+import json
+import os
+import traceback
+
+sys.path.insert(0, HERE)
+sys.dont_write_bytecode = True
+
+MAX_TEXT = 1000  # bytes of an error's text in the report
+PART = ".ipdc-part"  # an output that is being written
+ALLOWED = "return bytes, str, an iterable of them, (name, data) or None"
+PICTURE = "return bytes: buf = io.BytesIO(); img.save(buf, 'JPEG'); return buf.getvalue()"
+HINTS = {
+    "PIL": PICTURE,
+    "numpy": PICTURE + ", with img = PIL.Image.fromarray(array); or array.tobytes()",
+    "pandas": "return text: frame.to_csv()",
+}
+
+
+class InputFile(io.BufferedReader):
+    """An input file, named by its path below the input."""
+
+    def __init__(self, root, path):
+        super().__init__(io.FileIO(os.path.join(root, encode(path))), 1 << 16)
+        self._path = path
+
+    @property
+    def name(self):
+        return self._path
+
+
+class OutputError(Exception):
+    """What the function returned cannot be stored."""
+
+    def __init__(self, text, full=False):
+        super().__init__(text)
+        self.full = full  # the volume of the outputs is full
+
+
+def encode(path):
+    """A path as the system wants it, whatever the locale is."""
+    return path.encode("utf-8", "surrogatepass")
+
+
+class Report:
+    """The report file: a line of JSON for each item."""
+
+    def __init__(self, path):
+        self.path = path
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def add(self, **line):
+        data = (json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+        while data:
+            try:
+                data = data[os.write(self.fd, data):]
+            except OSError as e:
+                if not is_full(e) or not self.make_room():
+                    return  # the exit code is what counts
+
+    def make_room(self):
+        """Takes away the file that the guest holds ready for a full volume."""
+        try:
+            os.unlink(os.path.join(os.path.dirname(self.path), "reserve"))
+        except OSError:
+            return False
+        return True
+
+    def maker(self, name):
+        """The input that output name, or a folder of that name, came from."""
+        with open(self.path, "rb") as lines:
+            for line in lines:
+                try:
+                    entry = json.loads(line.decode("utf-8"))
+                    names = entry.get("outputs") or []
+                    if any(n == name or n.startswith(name + "/") for n in names):
+                        return entry["path"]
+                except (ValueError, KeyError, AttributeError, TypeError):
+                    pass
+        return "something else"
+
+
+def is_full(error):
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def disk(call, *args):
+    """Calls what writes below the outputs, so that its errors are told apart
+    from those of the user's code."""
+    try:
+        return call(*args)
+    except OSError as e:
+        raise OutputError("OSError: output: %s" % e.strerror, is_full(e)) from None
+
+
+class Outputs:
+    """The folder of the outputs."""
+
+    def __init__(self, root, report):
+        self.root = os.fsencode(root)
+        self.report = report
+
+    def at(self, name):
+        return os.path.join(self.root, encode(name))
+
+    def store(self, path, result, function):
+        """Stores what function returned for the input path; gives the names."""
+        if result is None:
+            return []
+        name, data = path, result
+        if isinstance(result, tuple):
+            if len(result) != 2 or not isinstance(result[0], str):
+                raise wrong(function, "a tuple that is not (name, data)", ALLOWED)
+            name, data = result
+            check_name(function, name)
+        part = self.at(PART)
+        out = io.open(disk(os.open, part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb")
+        try:
+            try:
+                for chunk in chunks(function, data):
+                    disk(out.write, chunk)
+            finally:
+                disk(out.close)
+            self.publish(part, name, path)
+        except BaseException:
+            os.unlink(part)
+            raise
+        return [name]
+
+    def publish(self, part, name, path):
+        """Gives a finished output its name, which must be free."""
+        parts = name.split("/")
+        for i in range(1, len(parts) + 1):
+            above = "/".join(parts[:i])
+            taken = os.path.lexists(self.at(above))
+            if taken and (above == name or not os.path.isdir(self.at(above))):
+                text = "ValueError: output %s: %s is already made by input %s and would be made by input %s too"
+                raise OutputError(text % (name, above, self.report.maker(above), path))
+        disk(os.makedirs, os.path.dirname(self.at(name)), 0o755, True)
+        disk(os.rename, part, self.at(name))
+
+
+def wrong(function, what, hint):
+    return OutputError("TypeError: %s returned %s; %s" % (label(function), what, hint))
+
+
+def label(function):
+    return getattr(function, "__name__", "the function")
+
+
+def check_name(function, name):
+    """Allows what can be an output's path: relative, clean and printable."""
+    try:
+        size = len(name.encode("utf-8"))
+    except UnicodeEncodeError:
+        size = 0
+    bad = any(part in ("", ".", "..") for part in name.split("/"))
+    control = any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name)
+    if bad or control or not 0 < size <= 4096 or name.startswith(PART):
+        text = "ValueError: %s returned the name %r; a name is a relative path without . and .."
+        raise OutputError(text % (label(function), name[:200]))
+
+
+def chunks(function, data):
+    """What is to be written, in the order in which it comes."""
+    if isinstance(data, (bytes, bytearray, memoryview, str)):
+        yield as_bytes(function, data)
+        return
+    kind = type(data)
+    hint = HINTS.get((kind.__module__ or "").partition(".")[0])
+    if isinstance(data, (io.BytesIO, io.StringIO)):
+        hint = "return its content: .getvalue()"
+    elif isinstance(data, io.IOBase):
+        hint = "return its content: .read()"
+    elif isinstance(data, dict):
+        hint = "return text: json.dumps(...)"
+    elif isinstance(data, (set, frozenset)):
+        hint = "its order is not the same in each run, return sorted(...)"
+    if hint or isinstance(data, tuple) or not hasattr(kind, "__iter__"):
+        raise wrong(function, kind.__name__, hint or ALLOWED)
+    for chunk in data:
+        yield as_bytes(function, chunk)
+
+
+def as_bytes(function, chunk):
+    if isinstance(chunk, str):
+        return chunk.encode("utf-8")
+    if isinstance(chunk, memoryview):
+        return chunk.tobytes()  # a file does not take one with gaps
+    if isinstance(chunk, (bytes, bytearray)):
+        return chunk
+    what = "an iterable with %s in it" % type(chunk).__name__
+    raise wrong(function, what, "return bytes or str, or an iterable of them")
+
+
+class Batch:
+    """The items of one task and the function that is called for them."""
+
+    def __init__(self, file, function):
+        with io.open(os.environ["IPDC_TASK"], encoding="utf-8") as f:
+            task = json.load(f)
+        self.items = task.get("items") or []
+        self.keep_going = task.get("keep_going", False)
+        self.file = os.path.join(HERE, file)
+        self.function = function  # a name, until load
+        self.report = Report(os.environ["IPDC_REPORT"])
+        self.inputs = os.fsencode(os.environ["IPDC_INPUTS"])
+        self.outputs = Outputs(os.environ["IPDC_OUTPUTS"], self.report)
+
+    def run(self):
+        """Does all the work and gives the exit code."""
+        os.chdir(self.inputs)
+        try:
+            self.load()
+        except (Exception, SystemExit) as e:
+            # Told as the first item's error, so that the job's failure names it.
+            return self.failed(self.items[0]["path"] if self.items else self.file, e)
+        for item in self.items:
+            code, full = self.run_item(item["path"])
+            flush()
+            if full or code and not self.keep_going:
+                return code
+        return 0
+
+    def load(self):
+        """Runs the user's file once, as a module named like it."""
+        name = os.path.splitext(os.path.basename(self.file))[0].replace(".", "_")
+        if name in sys.modules:
+            name = "ipdc_user_" + name
+        loader = importlib.machinery.SourceFileLoader(name, self.file)
+        module = importlib.util.module_from_spec(
+            importlib.util.spec_from_file_location(name, self.file, loader=loader))
+        sys.modules[name] = module
+        loader.exec_module(module)
+        self.function = getattr(module, self.function)
+
+    def run_item(self, path):
+        """Gives the item's exit code, and whether the outputs are full."""
+        try:
+            with InputFile(self.inputs, path) as file:
+                names = self.outputs.store(path, self.function(file), self.function)
+        except (Exception, SystemExit) as e:
+            return self.failed(path, e), getattr(e, "full", False)
+        self.report.add(type="item", path=path, outputs=names)
+        return 0, False
+
+    def failed(self, path, error):
+        """Reports an error and shows its traceback; gives the exit code."""
+        code, line = 1, {}
+        text, tb = self.describe(error)
+        if isinstance(error, SystemExit):
+            code = exit_code(error.code)
+        if getattr(error, "full", False):
+            line["kind"] = "E_QUOTA"
+        flush()
+        sys.__stderr__.write("ipdc: %s: %s\n" % (path, text))
+        if not isinstance(error, OutputError):
+            traceback.print_exception(type(error), error, tb, file=sys.__stderr__)
+        self.report.add(type="item", path=path, error=text, exit_code=code, **line)
+        flush()
+        return code
+
+    def describe(self, error):
+        """The error in one line, and its traceback from the user's frames on."""
+        tb = error.__traceback__
+        while tb and (tb.tb_frame.f_code.co_filename == __file__
+                      or tb.tb_frame.f_code.co_filename.startswith("<frozen importlib")):
+            tb = tb.tb_next
+        line, frame = self.first_line(), tb
+        if isinstance(error, SyntaxError) and error.filename == self.file:
+            line = error.lineno
+        if isinstance(error, OutputError):
+            frame = None
+        while frame:
+            if frame.tb_frame.f_code.co_filename == self.file:
+                line = frame.tb_lineno
+            frame = frame.tb_next
+        place = os.path.basename(self.file) + (":%d" % line if line else "")
+        return "%s (%s)" % (clip(summary(error)), place), tb
+
+    def first_line(self):
+        """Of the function, where an error has no better place; None if unknown."""
+        function = self.function
+        while hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        code = getattr(function, "__code__", None)
+        return code.co_firstlineno if code and code.co_filename == self.file else None
+
+
+def summary(error):
+    try:
+        # The text of a syntax error names the file, which the place does too.
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+        text = " ".join(text.split())
+    except Exception:
+        text = "its text cannot be shown"
+    if isinstance(error, OutputError):
+        return text  # begins with the kind of error
+    return type(error).__name__ + (": " + text if text else "")
+
+
+def clip(text):
+    return text.encode("utf-8", "replace")[:MAX_TEXT].decode("utf-8", "ignore")
+
+
+def exit_code(code):
+    """Of sys.exit(code). Never 0: the items after this one were not done."""
+    return code & 0xFF or 1 if isinstance(code, int) else 1
+
+
+def flush():
+    for stream in (sys.stdout, sys.stderr, sys.__stderr__):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass  # the user's code closed or replaced it
+
+
+if __name__ == "__main__":
+    sys.exit(Batch(sys.argv[1], sys.argv[2]).run())
