@@ -113,7 +113,7 @@ func environment(env, image []string) []string {
 	}
 	for _, e := range append([]string{"PATH", "HOSTNAME"}, image...) {
 		name, _, _ := strings.Cut(e, "=")
-		if !set[name] {
+		if name != "" && !set[name] {
 			out = append(out, name)
 			set[name] = true
 		}

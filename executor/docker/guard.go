@@ -66,7 +66,7 @@ func checkWalls(hc *container.HostConfig, must rule) {
 	must(hc.ReadonlyRootfs, "ReadonlyRootfs", hc.ReadonlyRootfs)
 	must(hc.Init != nil && *hc.Init, "Init", hc.Init)
 	must(hc.OomScoreAdj > 0, "OomScoreAdj", hc.OomScoreAdj)
-	must(hc.RestartPolicy.IsNone(), "RestartPolicy", hc.RestartPolicy.Name)
+	must(hc.RestartPolicy == container.RestartPolicy{Name: "no"}, "RestartPolicy", hc.RestartPolicy)
 	must(hc.LogConfig.Type == "local" && hc.LogConfig.Config["max-size"] != "", "LogConfig", hc.LogConfig)
 	must(containsAll(hc.MaskedPaths, maskedPaths(0)), "MaskedPaths", hc.MaskedPaths)
 	must(containsAll(hc.ReadonlyPaths, readonlyPaths()), "ReadonlyPaths", hc.ReadonlyPaths)
