@@ -108,10 +108,18 @@ const pemType = "IPDC ED25519 SEED"
 // not exist. The new file is durable before LoadOrCreate returns. A file that
 // others may read, or that holds no key, is refused and left as it is.
 func LoadOrCreate(file string) (Key, error) {
-	info, err := os.Stat(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return create(file)
+	key, err := load(file)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
 	}
+	if err := create(file); err != nil && !errors.Is(err, fs.ErrExist) {
+		return Key{}, fmt.Errorf("create identity: %w", err)
+	}
+	return load(file) // of whoever was first
+}
+
+func load(file string) (Key, error) {
+	info, err := os.Stat(file)
 	if err != nil {
 		return Key{}, fmt.Errorf("read identity: %w", err)
 	}
@@ -129,30 +137,29 @@ func LoadOrCreate(file string) (Key, error) {
 	return Key{ed25519.NewKeyFromSeed(block.Bytes)}, nil
 }
 
-func create(file string) (Key, error) {
+// create writes a fresh key to file. The error is fs.ErrExist when file is
+// there: linking, unlike renaming, never replaces.
+func create(file string) error {
 	k, err := Generate()
 	if err != nil {
-		return Key{}, err
+		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(file), ".identity-*")
 	if err != nil {
-		return Key{}, fmt.Errorf("create identity: %w", err)
+		return err
 	}
 	defer os.Remove(f.Name())
 	err = errors.Join(
 		pem.Encode(f, &pem.Block{Type: pemType, Bytes: k.priv.Seed()}),
 		f.Sync(), f.Close(),
 	)
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(file))
-	}
 	if err != nil {
-		return Key{}, fmt.Errorf("create identity: %w", err)
+		return err
 	}
-	return k, nil
+	if err := os.Link(f.Name(), file); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(file))
 }
 
 func syncDir(dir string) error {
