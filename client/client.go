@@ -152,7 +152,7 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 // may be nil.
 func (c *Client) call(ctx context.Context, r request, out any) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout,
-		fmt.Errorf("node at %s gave no answer within %s", c.addr, c.timeout))
+		fmt.Errorf("node at %s gave no answer within %s: %w", c.addr, c.timeout, context.DeadlineExceeded))
 	defer cancel()
 	return c.exchange(ctx, r, out)
 }

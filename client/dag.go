@@ -15,7 +15,7 @@ type Format string
 
 // The formats.
 const (
-	FormatCAR Format = "car" // CARv1, root first, each block once
+	FormatCAR Format = "car" // CARv1, root first, each block as often as it is linked to
 	FormatRaw Format = "raw" // the bytes of one file
 	FormatTar Format = "tar" // the tree of files, for a UnixFS root
 )

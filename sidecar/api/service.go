@@ -28,9 +28,11 @@ type Service interface {
 	// Events calls yield for each event with Seq > after, in order. With
 	// follow it goes on until the job is final or ctx ends, else it returns at
 	// the last one. It stops early when yield returns an error, and returns it.
+	// yield waits for a slow reader: it is called without a lock held.
 	Events(ctx context.Context, tenant, ref string, after int64, follow bool, yield func(jobspec.Event) error) error
 	// Logs writes the job's log as frames: [jobspec.LogHeader] then bytes.
-	// With follow it goes on until the job is final or ctx ends.
+	// With follow it goes on until the job is final or ctx ends. w waits for a
+	// slow reader: it is written to without a lock held.
 	Logs(ctx context.Context, tenant, ref string, follow bool, w io.Writer) error
 	Node(ctx context.Context) (wire.Node, error)
 	GC(ctx context.Context) (wire.Collected, error)

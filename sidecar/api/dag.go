@@ -1,0 +1,189 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/car"
+	"github.com/ipdc/ipdc/ipfs/stage"
+	"github.com/ipdc/ipdc/ipfs/tree"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// uploadPin begins the pins of uploads whose root is not known yet.
+const uploadPin = "upload/"
+
+// drainTime is how long a refused upload is read on, so that the client comes
+// to the answer and does not end in a broken pipe.
+const drainTime = 5 * time.Second
+
+func (a *API) registerDAG(doc *huma.OpenAPI) {
+	a.registerStream(doc, huma.Operation{
+		OperationID: "upload", Method: http.MethodPost, Path: "/v1/dag", Summary: "Store the DAG of a CAR stream and pin it",
+		Parameters: []*huma.Param{
+			queryParam("root", "The root stands in the header, or is the last block", huma.TypeString, "first", "last"),
+		},
+		RequestBody: &huma.RequestBody{Required: true, Content: binary(wire.TypeCAR)},
+		Responses:   uploadDoc(doc),
+	}, a.upload)
+	a.registerStream(doc, huma.Operation{
+		OperationID: "download", Method: http.MethodGet, Path: "/v1/dag/{cid}", Summary: "Stream a DAG",
+		Parameters: []*huma.Param{
+			{Name: "cid", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}},
+			queryParam("format", "A CAR, the bytes of one file, or a tree of files", huma.TypeString, "car", "raw", "tar"),
+		},
+		Responses: streamDoc(wire.TypeCAR, wire.TypeRaw, wire.TypeTar),
+	}, a.download)
+}
+
+func uploadDoc(doc *huma.OpenAPI) map[string]*huma.Response {
+	d := problemDoc()
+	d["200"] = &huma.Response{Description: "OK", Content: map[string]*huma.MediaType{
+		"application/json": {Schema: doc.Components.Schemas.Schema(reflect.TypeFor[wire.Added](), true, "Added")},
+	}}
+	return d
+}
+
+// upload imports a CAR and pins its root as "user/<cid>".
+func (a *API) upload(w *stream, r *http.Request) error {
+	rootLast := false
+	switch r.URL.Query().Get("root") {
+	case "", "first":
+	case "last":
+		rootLast = true
+	default:
+		return badQuery("root", "first or last")
+	}
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != wire.TypeCAR {
+		return refuse(http.StatusUnsupportedMediaType, jobspec.KindSpec, "ipdc add makes a CAR of any file or directory",
+			"an upload has Content-Type: %s", wire.TypeCAR)
+	}
+	if r.ContentLength > a.cfg.MaxUpload {
+		return jobspec.KindLimitBytes.Errorf("the CAR has %d bytes, this node takes %d", r.ContentLength, a.cfg.MaxUpload)
+	}
+	_ = w.rc.EnableFullDuplex() // a refusal goes out while the client still sends
+	body := &uploadBody{r: r.Body, rc: w.rc, stall: a.cfg.UploadStall}
+	added, err := a.importCAR(r.Context(), body, rootLast)
+	if err != nil {
+		a.refuseUpload(w, r, body.cause(err))
+		return nil
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(added)
+}
+
+// importCAR stores the DAG under a pin of its own until the root is known.
+func (a *API) importCAR(ctx context.Context, body io.Reader, rootLast bool) (added wire.Added, err error) {
+	pin := uploadPin + rand.Text()
+	root, err := a.cfg.IPFS.Add(ctx, pin, func(s ipfs.Session) (jobspec.CID, error) {
+		root, stats, err := car.Read(ctx, body, s, car.Options{RootLast: rootLast, MaxBytes: a.cfg.MaxUpload})
+		added.Blocks, added.Bytes = stats.Blocks, stats.Bytes
+		return root, err
+	})
+	if err != nil {
+		return wire.Added{}, err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		err = errors.Join(err, a.cfg.IPFS.Unpin(ctx, pin))
+	}()
+	added.CID = root
+	return added, a.cfg.IPFS.Pin(ctx, "user/"+root.String(), root)
+}
+
+// dropUploads unpins what uploads left that a crash cut between their pins.
+func (a *API) dropUploads(ctx context.Context) error {
+	pins, err := a.cfg.IPFS.Pins(ctx, uploadPin)
+	if err != nil {
+		return fmt.Errorf("find cut uploads: %w", err)
+	}
+	for _, p := range pins {
+		if err := a.cfg.IPFS.Unpin(ctx, p.Name); err != nil {
+			return fmt.Errorf("drop cut upload: %w", err)
+		}
+	}
+	return nil
+}
+
+// refuseUpload answers and then reads on for a moment.
+func (a *API) refuseUpload(w *stream, r *http.Request, err error) {
+	w.Header().Set("Connection", "close")
+	a.writeError(w.ResponseWriter, r, err)
+	if w.rc.Flush() != nil {
+		return
+	}
+	_ = w.rc.SetReadDeadline(time.Now().Add(drainTime))
+	_, _ = io.Copy(io.Discard, r.Body)
+}
+
+// uploadBody is a request body that must not stall.
+type uploadBody struct {
+	r     io.Reader
+	rc    *http.ResponseController
+	stall time.Duration
+	err   error
+}
+
+func (b *uploadBody) Read(p []byte) (int, error) {
+	_ = b.rc.SetReadDeadline(time.Now().Add(b.stall))
+	n, err := b.r.Read(p)
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
+}
+
+// cause returns what cut the body, if something did, else err.
+func (b *uploadBody) cause(err error) error {
+	switch {
+	case b.err == nil:
+		return err
+	case errors.Is(b.err, os.ErrDeadlineExceeded):
+		return refuse(http.StatusRequestTimeout, jobspec.KindFetchTimeout, "", "nothing came for %s", b.stall)
+	}
+	return jobspec.KindCARFormat.Errorf("the upload was cut: %v", b.err)
+}
+
+// download streams a DAG in one of three formats.
+func (a *API) download(w *stream, r *http.Request) error {
+	root, err := jobspec.ParseCID(r.PathValue("cid"))
+	if err != nil {
+		return err
+	}
+	format := r.URL.Query().Get("format")
+	switch format {
+	case "", "car":
+		setFile(w, wire.TypeCAR, root.String()+".car")
+		err = car.Write(r.Context(), w, a.cfg.IPFS, root)
+	case "tar":
+		setFile(w, wire.TypeTar, root.String()+".tar")
+		err = stage.Tar(r.Context(), a.cfg.IPFS, root, w, a.cfg.Budget)
+	case "raw":
+		setFile(w, wire.TypeRaw, root.String())
+		_, err = tree.Copy(r.Context(), a.cfg.IPFS, root, w, a.cfg.Budget)
+	default:
+		err = badQuery("format", "car, raw or tar")
+	}
+	return err
+}
+
+// setFile makes browsers save the answer and never show it: what is in a DAG
+// must not run as a page of this address.
+func setFile(w *stream, contentType, name string) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
+}

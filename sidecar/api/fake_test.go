@@ -1,0 +1,244 @@
+package api_test
+
+import (
+	"context"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/wire"
+)
+
+var _ api.Service = (*service)(nil)
+
+// service is a Service in memory that keeps the contract: jobs of another
+// tenant are E_NOT_FOUND, idempotency keys are per tenant.
+type service struct {
+	mu       sync.Mutex
+	jobs     []*record
+	changed  chan struct{} // closed and replaced at each change
+	fail     error         // returned by Job when set
+	panics   bool          // Job panics
+	filter   api.JobFilter // of the last Jobs
+	shutdown int
+	yielding int // Events calls that wait in yield
+}
+
+type record struct {
+	wire.Job
+	key    string
+	events []jobspec.Event
+	log    []byte
+}
+
+func newService() *service { return &service{changed: make(chan struct{})} }
+
+// update changes something and wakes those who follow.
+func (s *service) update(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *service) Submit(_ context.Context, sub api.Submission) (j wire.Job, created bool, err error) {
+	s.update(func() {
+		for _, r := range s.jobs {
+			if sub.IdempotencyKey == "" || r.Tenant != sub.Tenant || r.key != sub.IdempotencyKey {
+				continue
+			}
+			if j = r.Job; r.Spec.Name != sub.Spec.Name {
+				err = jobspec.KindDupKey.Errorf("the key was used for another spec")
+			}
+			return
+		}
+		r := &record{key: sub.IdempotencyKey}
+		r.ID, r.Tenant, r.Spec, r.State = jobspec.NewJobID(time.Now()), sub.Tenant, sub.Spec, jobspec.JobAccepted
+		s.jobs = append(s.jobs, r)
+		s.emitLocked(r, jobspec.EventState, string(r.State))
+		j, created = r.Job, true
+	})
+	return j, created, err
+}
+
+func (s *service) find(tenant, ref string) (*record, error) {
+	for _, r := range slices.Backward(s.jobs) {
+		if r.Tenant == tenant && (r.ID.String() == ref || r.Spec.Name == ref || ref == "@last") {
+			return r, nil
+		}
+	}
+	return nil, jobspec.KindNotFound.Errorf("no job has this id or name")
+}
+
+func (s *service) Job(_ context.Context, tenant, ref string) (wire.Job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.panics {
+		panic("out of cheese in /var/lib/secret")
+	}
+	if s.fail != nil {
+		return wire.Job{}, s.fail
+	}
+	r, err := s.find(tenant, ref)
+	if err != nil {
+		return wire.Job{}, err
+	}
+	return r.Job, nil
+}
+
+func (s *service) Jobs(_ context.Context, tenant string, f api.JobFilter) (out []wire.Job, _ error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.filter = f
+	for _, r := range slices.Backward(s.jobs) {
+		if r.Tenant == tenant {
+			out = append(out, r.Job)
+		}
+	}
+	return out, nil
+}
+
+func (s *service) Stop(_ context.Context, tenant, ref string) (j wire.Job, err error) {
+	s.update(func() {
+		var r *record
+		if r, err = s.find(tenant, ref); err == nil {
+			s.endLocked(r, jobspec.JobStopped)
+			j = r.Job
+		}
+	})
+	return j, err
+}
+
+func (s *service) Remove(_ context.Context, tenant, ref string) (err error) {
+	s.update(func() {
+		var r *record
+		if r, err = s.find(tenant, ref); err != nil {
+			return
+		}
+		if !r.State.Final() {
+			err = jobspec.KindConflict.Errorf("job %s is %s", r.ID, r.State)
+			return
+		}
+		s.jobs = slices.DeleteFunc(s.jobs, func(x *record) bool { return x == r })
+	})
+	return err
+}
+
+func (s *service) Events(ctx context.Context, tenant, ref string, after int64, follow bool, yield func(jobspec.Event) error) error {
+	for {
+		s.mu.Lock()
+		r, err := s.find(tenant, ref)
+		if err != nil {
+			s.mu.Unlock()
+			return err
+		}
+		events, final, changed := slices.Clone(r.events), r.State.Final(), s.changed
+		s.yielding++
+		s.mu.Unlock()
+		for _, e := range events {
+			if e.Seq <= after {
+				continue
+			}
+			if err = yield(e); err != nil {
+				break
+			}
+			after = e.Seq
+		}
+		s.mu.Lock()
+		s.yielding--
+		s.mu.Unlock()
+		if err != nil || final || !follow {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *service) Logs(ctx context.Context, tenant, ref string, follow bool, w io.Writer) error {
+	sent := 0
+	for {
+		s.mu.Lock()
+		r, err := s.find(tenant, ref)
+		if err != nil {
+			s.mu.Unlock()
+			return err
+		}
+		log, final, changed := slices.Clone(r.log[sent:]), r.State.Final(), s.changed
+		s.mu.Unlock()
+		if _, err := w.Write(log); err != nil {
+			return err
+		}
+		sent += len(log)
+		if final || !follow {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *service) Node(context.Context) (wire.Node, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return wire.Node{ID: "12D3KooWTest", Jobs: len(s.jobs)}, s.fail
+}
+
+func (s *service) GC(context.Context) (wire.Collected, error) {
+	return wire.Collected{Blocks: 3, Bytes: 7}, nil
+}
+
+func (s *service) Shutdown() { s.update(func() { s.shutdown++ }) }
+
+// add makes a job without going through the API.
+func (s *service) add(tenant, name string) jobspec.JobID {
+	j, _, err := s.Submit(context.Background(), api.Submission{Tenant: tenant, Spec: jobspec.Spec{Name: name}})
+	if err != nil {
+		panic(err)
+	}
+	return j.ID
+}
+
+// emit adds an event to a job's history.
+func (s *service) emit(id jobspec.JobID, detail string) {
+	s.update(func() { s.emitLocked(s.byID(id), jobspec.EventProgress, detail) })
+}
+
+// end makes a job final.
+func (s *service) end(id jobspec.JobID) {
+	s.update(func() { s.endLocked(s.byID(id), jobspec.JobSucceeded) })
+}
+
+// print adds a frame to a job's log.
+func (s *service) print(id jobspec.JobID, stream jobspec.LogStream, task uint32, text string) {
+	s.update(func() {
+		r := s.byID(id)
+		r.log = append(jobspec.LogHeader{Stream: stream, Task: task, Len: uint32(len(text))}.Append(r.log), text...)
+	})
+}
+
+func (s *service) byID(id jobspec.JobID) *record {
+	i := slices.IndexFunc(s.jobs, func(r *record) bool { return r.ID == id })
+	return s.jobs[i]
+}
+
+func (s *service) endLocked(r *record, state jobspec.JobState) {
+	r.State = state
+	s.emitLocked(r, jobspec.EventState, string(state))
+}
+
+func (s *service) emitLocked(r *record, t jobspec.EventType, detail string) {
+	r.events = append(r.events, jobspec.Event{
+		Job: r.ID, Seq: int64(len(r.events) + 1), Time: time.Now().UTC(), Type: t, Detail: detail,
+	})
+}

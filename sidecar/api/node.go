@@ -1,0 +1,89 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+type nothing struct{}
+
+type answer[T any] struct{ Body T }
+
+func (a *API) registerNode(h huma.API) {
+	register(a, h, huma.Operation{
+		OperationID: "node", Method: http.MethodGet, Path: "/v1/node", Summary: "Describe the node",
+	}, func(ctx context.Context, _ *nothing) (*answer[wire.Node], error) {
+		n, err := a.cfg.Service.Node(ctx)
+		return &answer[wire.Node]{n}, err
+	})
+	register(a, h, huma.Operation{
+		OperationID: "stop-node", Method: http.MethodPost, Path: "/v1/node/stop",
+		Summary:       "Stop the node; jobs in containers go on. Only over the unix socket",
+		DefaultStatus: http.StatusAccepted,
+	}, a.stopNode)
+	register(a, h, huma.Operation{
+		OperationID: "gc", Method: http.MethodPost, Path: "/v1/node/gc", Summary: "Remove the blocks that no pin needs",
+		Middlewares: huma.Middlewares{noDeadline},
+	}, func(ctx context.Context, _ *nothing) (*answer[wire.Collected], error) {
+		c, err := a.cfg.Service.GC(ctx)
+		return &answer[wire.Collected]{c}, err
+	})
+}
+
+// stopNode is for the node's own user: a tenant must not end the others' node.
+func (a *API) stopNode(ctx context.Context, _ *nothing) (*nothing, error) {
+	if !callerOf(ctx).socket {
+		return nil, jobspec.Failure{
+			Kind: jobspec.KindPolicy, Detail: "a node is stopped by its own user only",
+			Hint: "use the node's unix socket: ipdc node stop on its machine",
+		}.Error()
+	}
+	a.cfg.Service.Shutdown()
+	return nil, nil
+}
+
+// noDeadline is for an answer that takes as long as it takes.
+func noDeadline(ctx huma.Context, next func(huma.Context)) {
+	_, w := humago.Unwrap(ctx)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	next(ctx)
+}
+
+// registerHealth adds what an init system asks, without a token.
+func (a *API) registerHealth(doc *huma.OpenAPI) {
+	a.registerStream(doc, huma.Operation{
+		OperationID: "healthz", Method: http.MethodGet, Path: "/healthz", Summary: "Is the process alive", Responses: textDoc(),
+	}, func(w *stream, _ *http.Request) error {
+		return writeText(w, "ok\n")
+	})
+	a.registerStream(doc, huma.Operation{
+		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Summary: "Can the node take jobs", Responses: textDoc(),
+	}, func(w *stream, r *http.Request) error {
+		if _, err := a.cfg.Service.Node(r.Context()); err != nil {
+			a.log.Warn("not ready", "err", err)
+			return refuse(http.StatusServiceUnavailable, jobspec.KindInternal, "the node's log says why", "the node is not ready")
+		}
+		return writeText(w, "ok\n")
+	})
+}
+
+func writeText(w *stream, s string) error {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, err := w.Write([]byte(s))
+	return err
+}
+
+func textDoc() map[string]*huma.Response {
+	d := problemDoc()
+	d["200"] = &huma.Response{Description: "OK", Content: map[string]*huma.MediaType{
+		"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}},
+	}}
+	return d
+}

@@ -1,0 +1,58 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/ipdc/ipdc/wire"
+)
+
+// registerStreams adds the endpoints that are no JSON.
+func (a *API) registerStreams(doc *huma.OpenAPI) {
+	a.registerHealth(doc)
+	a.registerStream(doc, huma.Operation{
+		OperationID: "events", Method: http.MethodGet, Path: "/v1/jobs/{ref}/events",
+		Summary:     "Stream a job's history as server-sent events",
+		Description: "Ends with an event named end, or error with a Problem; without one of them it was cut: resume with Last-Event-ID.",
+		Parameters: []*huma.Param{
+			refParam(), queryParam("follow", "Go on until the job is final", huma.TypeBoolean),
+			queryParam("after", "Begin after this event", huma.TypeInteger),
+			{Name: "Last-Event-ID", In: "header", Description: "As after; wins over it", Schema: &huma.Schema{Type: huma.TypeInteger}},
+		},
+		Responses: streamDoc(wire.TypeEvents),
+	}, a.events)
+	a.registerStream(doc, huma.Operation{
+		OperationID: "logs", Method: http.MethodGet, Path: "/v1/jobs/{ref}/logs", Summary: "Stream a job's log",
+		Parameters: []*huma.Param{
+			refParam(), queryParam("follow", "Go on until the job is final", huma.TypeBoolean),
+			queryParam("format", "frames or text", huma.TypeString, "frames", "text"),
+		},
+		Responses: streamDoc(wire.TypeFrames, "text/plain"),
+	}, a.logs)
+}
+
+func refParam() *huma.Param {
+	return &huma.Param{
+		Name: "ref", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString},
+		Description: "Job id, a unique prefix of one, a job's name, or @last",
+	}
+}
+
+func queryParam(name, what, kind string, values ...any) *huma.Param {
+	return &huma.Param{Name: name, In: "query", Description: what, Schema: &huma.Schema{Type: kind, Enum: values}}
+}
+
+func binary(types ...string) map[string]*huma.MediaType {
+	m := map[string]*huma.MediaType{}
+	for _, t := range types {
+		m[t] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
+	}
+	return m
+}
+
+func streamDoc(types ...string) map[string]*huma.Response {
+	d := problemDoc()
+	d["200"] = &huma.Response{Description: "OK", Content: binary(types...)}
+	return d
+}

@@ -1,0 +1,113 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// maxSocketPath is what sockaddr_un holds on Linux, the final NUL left out.
+const maxSocketPath = 107
+
+// ListenUnix listens at path with mode 0600. The socket is made under a
+// private name and moved to path when its mode is set, so that at no instant
+// somebody else can connect. A socket that a killed node left is replaced; one
+// that answers is an error. Close removes the file, unless another node has
+// put its own there.
+func ListenUnix(path string) (net.Listener, error) {
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("listen on %s: a socket's path has at most %d bytes, this one has %d", path, maxSocketPath, len(path))
+	}
+	if err := checkFree(path); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	defer os.RemoveAll(dir)
+	l, err := listenPrivate(dir)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	made, err := os.Lstat(filepath.Join(dir, "s"))
+	if err == nil {
+		err = os.Rename(filepath.Join(dir, "s"), path)
+	}
+	if err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	return &socket{UnixListener: l, path: path, made: made}, nil
+}
+
+// listenPrivate listens at dir/s. It goes through /proc, as the path of dir
+// may be longer than a socket's can.
+func listenPrivate(dir string) (*net.UnixListener, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	name := fmt.Sprintf("/proc/self/fd/%d/s", d.Fd())
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	if err := os.Chmod(filepath.Join(dir, "s"), 0o600); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// checkFree makes sure that nothing answers at path.
+func checkFree(path string) error {
+	fi, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if fi.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("listen on %s: there is a file that is no socket", path)
+	}
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		_ = c.Close()
+		return fmt.Errorf("listen on %s: another node listens there: %w", path, syscall.EADDRINUSE)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("listen on %s: %w", path, err)
+	}
+	return nil
+}
+
+// socket is a listener that was moved after it was bound.
+type socket struct {
+	*net.UnixListener
+	path string
+	made fs.FileInfo
+}
+
+// Addr returns where the socket is, not where it was bound.
+func (s *socket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
+
+// Close stops listening and removes the file. Calling it twice is safe.
+func (s *socket) Close() error {
+	err := s.UnixListener.Close()
+	if now, statErr := os.Lstat(s.path); statErr == nil && os.SameFile(now, s.made) {
+		_ = os.Remove(s.path) // another node replaces it anyway
+	}
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
