@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// The exit codes. docs/cli.md lists them; scripts rely on them.
+const (
+	exitOK          = 0
+	exitError       = 1
+	exitUsage       = 2
+	exitNoNode      = 3
+	exitNotFound    = 4
+	exitNobody      = 5 // no node can take the job
+	exitJobFailed   = 6
+	exitMismatch    = 7 // a signature or a block does not hold
+	exitStopped     = 8
+	exitTimedOut    = 124 // wait --timeout
+	exitNotStarted  = 125 // the container could not be started, as docker run
+	exitInterrupted = 130
+)
+
+// exitByKind is the one table from failures to exit codes. Kinds that are
+// missing are exitError for a request.
+var exitByKind = map[jobspec.Kind]int{
+	jobspec.KindSpec:      exitUsage,
+	jobspec.KindDupKey:    exitUsage,
+	jobspec.KindNotFound:  exitNotFound,
+	jobspec.KindPolicy:    exitNobody,
+	jobspec.KindSignature: exitMismatch,
+	jobspec.KindBlockHash: exitMismatch,
+	jobspec.KindImageRef:  exitNotStarted,
+	jobspec.KindImageGone: exitNotStarted,
+	jobspec.KindImageRun:  exitNotStarted,
+	jobspec.KindStopped:   exitStopped,
+}
+
+// jobError is a job that did not succeed. Its failure has been shown.
+type jobError struct{ failure jobspec.Failure }
+
+func (e jobError) Error() string { return string(e.failure.Kind) }
+
+// code maps a job's failure: the container that could not be started keeps
+// docker's codes, all else that is not in the table is a failed job.
+func (e jobError) code() int {
+	switch k := e.failure.Kind; k {
+	case jobspec.KindImageRun:
+		if c := e.failure.ExitCode; c == 126 || c == 127 {
+			return c
+		}
+		return exitNotStarted
+	case jobspec.KindStopped, jobspec.KindImageRef, jobspec.KindImageGone, jobspec.KindPolicy:
+		return exitByKind[k]
+	}
+	return exitJobFailed
+}
+
+// exit prints err and returns the exit code for it.
+func (a *app) exit(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	var usage usageError
+	var job jobError
+	var late timedOut
+	switch {
+	case errors.As(err, &job):
+		return job.code()
+	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.As(err, &late):
+		a.say("ipdc: %v", err)
+		return exitTimedOut
+	case errors.As(err, &usage):
+		a.say("ipdc: %v", err)
+		return exitUsage
+	case errors.Is(err, client.ErrNoNode):
+		a.say("ipdc: %v\nhint: start one with: ipdc node start -d", err)
+		return exitNoNode
+	}
+	f, known := failureOf(err)
+	if !known {
+		if strings.HasPrefix(err.Error(), "unknown command") {
+			a.say("ipdc: %v", err)
+			return exitUsage
+		}
+		a.say("ipdc: %v", err)
+		return exitError
+	}
+	a.say("ipdc: %s", describeFailure(f))
+	if code, ok := exitByKind[f.Kind]; ok {
+		return code
+	}
+	return exitError
+}
+
+// failureOf returns the failure in err, and whether it has one.
+func failureOf(err error) (jobspec.Failure, bool) {
+	var fe *jobspec.FailureError
+	var ps *jobspec.Problems
+	if !errors.As(err, &fe) && !errors.As(err, &ps) {
+		return jobspec.Failure{}, false
+	}
+	return jobspec.AsFailure(err), true
+}
+
+// describeFailure is a failure for people: kind, place, what, and what to do.
+func describeFailure(f jobspec.Failure) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s", f.Kind)
+	if f.Where != "" {
+		fmt.Fprintf(&b, ": %s", f.Where)
+	}
+	fmt.Fprintf(&b, ": %s", f.Detail)
+	if f.Hint != "" {
+		fmt.Fprintf(&b, "\nhint: %s", f.Hint)
+	}
+	return visible(b.String())
+}

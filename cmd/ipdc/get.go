@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/car"
+	"github.com/ipdc/ipdc/ipfs/stage"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+func (a *app) getCmd() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "get CID[/PATH] [DEST]",
+		Short: "Download a file or a directory",
+		Long: "Get writes the file or directory behind a CID to DEST, by default to the last\n" +
+			"element of the path in the current directory. DEST - writes a file to standard\n" +
+			"output. Every block is checked against its CID.",
+		Example: "  ipdc get bafy... small\n  ipdc get bafy.../logs/day1.txt -",
+		Args:    usageArgs(cobra.RangeArgs(1, 2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := jobspec.ParsePath(args[0])
+			if err != nil {
+				return err
+			}
+			dest := path.Root.String()
+			if n := len(path.Segments); n > 0 {
+				dest = path.Segments[n-1]
+			}
+			if len(args) == 2 {
+				dest = args[1]
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			return a.get(cmd.Context(), c, args[0], dest, force)
+		},
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "overwrite files that exist")
+	return cmd
+}
+
+// got is the answer of ipdc get.
+type got struct {
+	CID   jobspec.CID `json:"cid"`
+	Path  string      `json:"path"`
+	Bytes int64       `json:"bytes"`
+	Files int64       `json:"files"`
+}
+
+func (a *app) get(ctx context.Context, c *client.Client, path, dest string, force bool) error {
+	list, err := c.List(ctx, path)
+	if err != nil {
+		return err
+	}
+	if dest == "-" {
+		return a.cat(ctx, c, list.CID, list.Dir)
+	}
+	stat, err := a.download(ctx, c, list.CID, dest, force)
+	if err != nil {
+		return err
+	}
+	res := got{CID: list.CID, Path: dest, Bytes: stat.Bytes, Files: stat.Files}
+	return a.print(res, dest, func(io.Writer) error {
+		a.say("saved %s (%s, %d files)", visible(dest), size(res.Bytes), res.Files)
+		return nil
+	})
+}
+
+// download unpacks a DAG as it streams in, each block checked against its CID.
+func (a *app) download(ctx context.Context, c *client.Client, root jobspec.CID, dest string, force bool) (stage.Stat, error) {
+	dest = filepath.Clean(dest)
+	if !force {
+		if err := vacant(dest); err != nil {
+			return stage.Stat{}, err
+		}
+	}
+	body, err := c.Download(ctx, root, client.FormatCAR)
+	if err != nil {
+		return stage.Stat{}, err
+	}
+	defer body.Close()
+	bar := a.bytesBar("get "+filepath.Base(dest), 0)
+	stat, err := stage.Dir(ctx, car.NewSource(body), root, dest, stage.Options{
+		Budget:   ipfs.Budget{Bytes: unlimited, Entries: unlimited, Blocks: unlimited, Levels: 256},
+		Progress: func(bytes, _ int64) { bar.set(bytes) },
+		FileMode: 0o644, DirMode: 0o755, Overwrite: force,
+	})
+	bar.done(err == nil)
+	return stat, err
+}
+
+// vacant refuses a destination that would be overwritten.
+func vacant(dest string) error {
+	info, err := os.Lstat(dest)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		entries, err := os.ReadDir(dest)
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+	}
+	return jobspec.Failure{
+		Kind: jobspec.KindConflict, Detail: fmt.Sprintf("%s exists", dest),
+		Hint: "give another destination, or --force to overwrite files in it",
+	}.Error()
+}
+
+func (a *app) cat(ctx context.Context, c *client.Client, root jobspec.CID, dir bool) error {
+	if dir {
+		return usagef("a directory cannot be written to standard output; give a destination")
+	}
+	body, err := c.Download(ctx, root, client.FormatRaw)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	_, err = io.Copy(a.out, body)
+	return err
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ipdc/ipdc/images"
+	imagesdocker "github.com/ipdc/ipdc/images/docker"
+	"github.com/ipdc/ipdc/images/stock"
+)
+
+func (a *app) imageCmd() *cobra.Command {
+	return group("image", "Build and list the stock images", a.imageBuildCmd(), a.imageListCmd())
+}
+
+// engineImages opens the engine's image store; no node is needed.
+func (a *app) engineImages(ctx context.Context) (*imagesdocker.Store, error) {
+	return imagesdocker.Open(ctx, imagesdocker.Config{Host: cmp.Or(a.set.Docker, os.Getenv("DOCKER_HOST"))})
+}
+
+func (a *app) imageBuildCmd() *cobra.Command {
+	var cache string
+	cmd := &cobra.Command{
+		Use: "build [NAME...]", Short: "Build stock images from Debian's packages and load them into the engine",
+		Long: "Build makes the stock images (all of them without a NAME) and loads them. It needs\n" +
+			"root, mmdebstrap, and Debian's package archive; no image registry. What is built\n" +
+			"already is not built again.",
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if len(names) == 0 {
+				for _, r := range images.Stock() {
+					names = append(names, r.Name)
+				}
+			}
+			st, err := a.engineImages(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer st.Close()
+			for _, name := range names {
+				if err := a.buildImage(cmd.Context(), st, name, cache); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		dir = os.TempDir()
+	}
+	cmd.Flags().StringVar(&cache, "cache", filepath.Join(dir, "ipdc", "images"), "directory of built archives")
+	return cmd
+}
+
+func (a *app) buildImage(ctx context.Context, st *imagesdocker.Store, name, cache string) error {
+	r, ok := images.StockRecipe(name)
+	if ok {
+		if img, err := st.Resolve(ctx, name); err == nil {
+			return a.printImage(img)
+		}
+	}
+	path, id, err := stock.Build(ctx, stock.Config{Name: name, Out: cache, Progress: func(line string) { a.say("%s: %s", name, line) }})
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	a.say("%s: loading it into the engine", name)
+	got, err := st.Load(ctx, f, r.Tag())
+	if err != nil {
+		return err
+	}
+	if got != id {
+		return fmt.Errorf("the engine made %s of an image that is %s", got, id)
+	}
+	img, err := st.Resolve(ctx, name)
+	if err != nil {
+		return err
+	}
+	return a.printImage(img)
+}
+
+func (a *app) printImage(img images.Image) error {
+	return a.print(img, string(img.ID), func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s %s %s\n", img.Ref, img.ID, size(img.Size))
+		return err
+	})
+}
+
+func (a *app) imageListCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the stock images that the engine has", Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			st, err := a.engineImages(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer st.Close()
+			list, err := st.List(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if a.format == formatName {
+				for _, img := range list {
+					fmt.Fprintln(a.out, img.Ref)
+				}
+				return nil
+			}
+			return a.print(list, "", func(w io.Writer) error {
+				rows := [][]string{{"IMAGE", "ID", "ARCH", "SIZE"}}
+				for _, img := range list {
+					rows = append(rows, []string{img.Ref, string(img.ID), img.Arch, size(img.Size)})
+				}
+				return table(w, rows)
+			})
+		},
+	}
+}

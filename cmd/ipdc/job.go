@@ -1,0 +1,348 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+func (a *app) jobCmd() *cobra.Command {
+	return group("job", "Submit jobs and look after them",
+		a.jobSubmitCmd(), a.jobListCmd(), a.jobDescribeCmd(), a.jobLogsCmd(),
+		a.jobWaitCmd(), a.jobGetCmd(), a.jobStopCmd(), a.jobRmCmd())
+}
+
+// refHelp explains the argument JOB in each command's help.
+const refHelp = "JOB is a job's id, a unique prefix of it, its name, or @last."
+
+// withJob makes a command that works on one job; without an argument on @last
+// where lastDefault is set.
+func (a *app) withJob(cmd *cobra.Command, do func(ctx context.Context, c *client.Client, ref string, rest []string) error) *cobra.Command {
+	if cmd.Long == "" {
+		cmd.Long = cmd.Short + ".\n" + refHelp
+	}
+	if cmd.Args == nil {
+		cmd.Args = usageArgs(cobra.ExactArgs(1))
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return do(cmd.Context(), c, args[0], args[1:])
+	}
+	return cmd
+}
+
+func (a *app) jobListCmd() *cobra.Command {
+	var states, labels []string
+	var limit int
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls", "ps"}, Short: "List jobs, newest first", Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f := client.JobFilter{Limit: limit}
+			for _, s := range states {
+				f.States = append(f.States, jobspec.JobState(s))
+			}
+			var err error
+			if f.Labels, err = pairs("--label", labels); err != nil {
+				return err
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			jobs, err := c.Jobs(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
+			return a.printJobs(jobs)
+		},
+	}
+	cmd.Flags().StringSliceVar(&states, "state", nil, "only jobs in these states")
+	cmd.Flags().StringArrayVarP(&labels, "label", "l", nil, "only jobs with this label, KEY=VALUE (repeatable)")
+	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many, up to 500")
+	return cmd
+}
+
+func (a *app) printJobs(jobs []wire.Job) error {
+	if a.format == formatName {
+		for _, j := range jobs {
+			fmt.Fprintln(a.out, j.ID)
+		}
+		return nil
+	}
+	return a.print(wire.JobList{Jobs: jobs}, "", func(w io.Writer) error {
+		rows := [][]string{{"ID", "NAME", "STATE", "FILES", "SUBMITTED", "TOOK", "RESULT"}}
+		for _, j := range jobs {
+			rows = append(rows, []string{
+				j.ID.String(), orDash(j.Spec.Name), string(j.State), files(j), ago(j.Submitted), took(j), orDash(a.short(j)),
+			})
+		}
+		return table(w, rows)
+	})
+}
+
+// short is the result for a table: the whole CID with -o wide only.
+func (a *app) short(j wire.Job) string {
+	s := j.Result.String()
+	if a.format != formatWide && len(s) > 20 {
+		return s[:8] + "…" + s[len(s)-8:]
+	}
+	return s
+}
+
+func files(j wire.Job) string {
+	if j.ItemsTotal == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d/%d", j.ItemsDone, j.ItemsTotal)
+}
+
+func took(j wire.Job) string {
+	if j.Started.IsZero() || j.Finished.IsZero() {
+		return "-"
+	}
+	return span(j.Finished.Sub(j.Started))
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func (a *app) jobLogsCmd() *cobra.Command {
+	var follow, raw, prefix bool
+	cmd := &cobra.Command{Use: "logs JOB", Short: "Print what a job's programs wrote"}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job ends")
+	cmd.Flags().BoolVar(&raw, "raw", false, "print control characters as they are, also on a terminal")
+	cmd.Flags().BoolVar(&prefix, "prefix", false, "begin each line with its task")
+	return a.withJob(cmd, func(ctx context.Context, c *client.Client, ref string, _ []string) error {
+		var opts []client.LogOption
+		if prefix {
+			opts = append(opts, client.WithTaskPrefix())
+		}
+		return c.Logs(ctx, ref, follow, logWriter(a.out, raw), logWriter(a.err, raw), opts...)
+	})
+}
+
+// logWriter makes control characters visible on a terminal.
+func logWriter(w io.Writer, raw bool) io.Writer {
+	if raw || !tty(w) {
+		return w
+	}
+	return writerFunc(func(b []byte) (int, error) {
+		_, err := io.WriteString(w, visible(strings.ReplaceAll(string(b), "\t", "        ")))
+		return len(b), err
+	})
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// timedOut is a wait that was too short.
+type timedOut struct{ error }
+
+func (a *app) jobWaitCmd() *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{Use: "wait JOB", Short: "Wait for a job to end and print its result CID"}
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "give up waiting after this time with exit code 124; the job goes on")
+	return a.withJob(cmd, func(ctx context.Context, c *client.Client, ref string, _ []string) error {
+		if timeout > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, timeout)
+			defer cancel()
+		}
+		j, err := c.Wait(ctx, ref)
+		if errors.Is(err, context.DeadlineExceeded) {
+			return timedOut{fmt.Errorf("job %s has not ended after %s; it goes on", ref, timeout)}
+		}
+		if err != nil {
+			return err
+		}
+		return a.finish(ctx, c, j)
+	})
+}
+
+// finish prints a job's result, or why it has none.
+func (a *app) finish(ctx context.Context, c *client.Client, j wire.Job) error {
+	if j.State == jobspec.JobSucceeded {
+		a.warnItems(j)
+		return a.print(j, j.Result.String(), func(w io.Writer) error {
+			_, err := fmt.Fprintln(w, j.Result)
+			return err
+		})
+	}
+	f := jobspec.Failure{Kind: jobspec.KindInternal, Detail: "the job is " + string(j.State)}
+	if j.Failure != nil {
+		f = *j.Failure
+	}
+	if f.Kind != jobspec.KindStopped {
+		a.lastLines(ctx, c, j)
+	}
+	a.say("ipdc: job %s %s: %s", j.ID, j.State, describeFailure(f))
+	if j.Partial.Defined() {
+		a.say("partial outputs: %s", j.Partial)
+	}
+	if a.format == formatJSON || a.format == formatYAML {
+		if err := a.print(j, "", nil); err != nil {
+			return err
+		}
+	}
+	return jobError{f}
+}
+
+// warnItems names the files that failed in a job that kept going.
+func (a *app) warnItems(j wire.Job) {
+	n := 0
+	for _, at := range j.Attempts {
+		for _, e := range at.ItemErrors {
+			if n++; n <= 10 {
+				a.say("failed: %s: %s", visible(e.Path), visible(e.Detail))
+			}
+		}
+	}
+	if n > 10 {
+		a.say("and %d more; see ipdc job describe %s", n-10, j.ID)
+	}
+}
+
+// tailLines is how much of a failed job's log is shown.
+const tailLines = 20
+
+// lastLines shows the end of a failed job's log.
+func (a *app) lastLines(ctx context.Context, c *client.Client, j wire.Job) {
+	var tail tailBuffer
+	if err := c.Logs(ctx, j.ID.String(), false, &tail, &tail); err != nil || len(tail.b) == 0 {
+		return
+	}
+	lines := strings.Split(strings.TrimRight(string(tail.b), "\n"), "\n")
+	if len(lines) > tailLines {
+		lines = lines[len(lines)-tailLines:]
+		a.say("the last %d lines of its log:", tailLines)
+	}
+	for _, l := range lines {
+		a.say("  %s", visible(l))
+	}
+}
+
+// tailBuffer keeps the last 64 KiB that are written to it.
+type tailBuffer struct{ b []byte }
+
+func (t *tailBuffer) Write(p []byte) (int, error) {
+	const keep = 64 << 10
+	t.b = append(t.b, p...)
+	if len(t.b) > 2*keep {
+		t.b = append(t.b[:0], t.b[len(t.b)-keep:]...)
+	}
+	return len(p), nil
+}
+
+func (a *app) jobGetCmd() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use: "get JOB [DEST]", Short: "Download a job's result, by default into a folder named by its id",
+		Args: usageArgs(cobra.RangeArgs(1, 2)),
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "overwrite files that exist")
+	return a.withJob(cmd, func(ctx context.Context, c *client.Client, ref string, rest []string) error {
+		j, err := c.Job(ctx, ref)
+		if err != nil {
+			return err
+		}
+		root := j.Result
+		if !root.Defined() {
+			if root = j.Partial; !root.Defined() {
+				return jobspec.Failure{
+					Kind: jobspec.KindNotFound, Where: "job " + j.ID.String(),
+					Detail: fmt.Sprintf("is %s and has no result", j.State), Hint: "wait for it: ipdc job wait " + j.ID.String(),
+				}.Error()
+			}
+			a.say("the job %s; these are its partial outputs", j.State)
+		}
+		dest := j.ID.String()
+		if len(rest) > 0 {
+			dest = rest[0]
+		}
+		return a.get(ctx, c, root.String(), dest, force)
+	})
+}
+
+func (a *app) jobStopCmd() *cobra.Command {
+	return a.eachJob("stop JOB...", "Stop jobs; what they wrote is kept", func(ctx context.Context, c *client.Client, ref string) error {
+		j, err := c.Stop(ctx, ref)
+		if err != nil {
+			return err
+		}
+		if j, err = c.Wait(ctx, j.ID.String()); err != nil {
+			return err
+		}
+		if j.State != jobspec.JobStopped {
+			a.say("job %s is %s already", j.ID, j.State)
+		}
+		_, err = fmt.Fprintln(a.out, j.ID)
+		return err
+	})
+}
+
+func (a *app) jobRmCmd() *cobra.Command {
+	return a.eachJob("rm JOB...", "Remove jobs that have ended, with their logs and pins", func(ctx context.Context, c *client.Client, ref string) error {
+		j, err := c.Job(ctx, ref)
+		if err != nil {
+			return err
+		}
+		if err := c.Remove(ctx, j.ID.String()); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(a.out, j.ID)
+		return err
+	})
+}
+
+// eachJob makes a command that does the same to several jobs. It goes on after
+// an error and returns the first.
+func (a *app) eachJob(use, short string, do func(context.Context, *client.Client, string) error) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: usageArgs(cobra.MinimumNArgs(1))}
+	return a.withJob(cmd, func(ctx context.Context, c *client.Client, ref string, rest []string) error {
+		var first error
+		for _, r := range append([]string{ref}, rest...) {
+			err := do(ctx, c, r)
+			if err != nil && first != nil {
+				a.exit(err) // shown here; the first decides the exit code
+			} else if err != nil {
+				first = err
+			}
+		}
+		return first
+	})
+}
+
+// pairs reads KEY=VALUE arguments.
+func pairs(flag string, list []string) (map[string]string, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	m := map[string]string{}
+	for _, s := range list {
+		k, v, ok := strings.Cut(s, "=")
+		if !ok || k == "" {
+			return nil, usagef("%s %q: want KEY=VALUE", flag, s)
+		}
+		m[k] = v
+	}
+	return m, nil
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/wire"
+)
+
+func (a *app) jobDescribeCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "describe JOB", Aliases: []string{"inspect", "show"},
+		Short: "Show all that is known about a job",
+	}
+	return a.withJob(cmd, func(ctx context.Context, c *client.Client, ref string, _ []string) error {
+		j, err := c.Job(ctx, ref)
+		if err != nil {
+			return err
+		}
+		return a.print(j, j.ID.String(), func(w io.Writer) error { return describe(w, j) })
+	})
+}
+
+func describe(w io.Writer, j wire.Job) error {
+	rows := [][]string{
+		{"Job:", j.ID.String()},
+		{"Name:", orDash(j.Spec.Name)},
+		{"State:", string(j.State)},
+	}
+	add := func(k, v string) {
+		if v != "" {
+			rows = append(rows, []string{k, v})
+		}
+	}
+	add("Waiting:", j.Waiting)
+	if f := j.Failure; f != nil {
+		add("Failure:", strings.ReplaceAll(describeFailure(*f), "\n", "; "))
+	}
+	if j.ItemsTotal > 0 {
+		add("Files:", fmt.Sprintf("%d of %d done", j.ItemsDone, j.ItemsTotal))
+		add("", fmt.Sprintf("%d of %d items remembered", j.Remembered, j.ItemsTotal))
+	}
+	add("Result:", j.Result.String())
+	add("Partial:", j.Partial.String())
+	add("Spec:", j.SpecCID.String())
+	add("Image:", j.Spec.Run.Image)
+	add("Command:", fmt.Sprintf("%q", j.Spec.Run.Command))
+	add("Code:", j.Spec.Run.Code.String())
+	for _, in := range j.Spec.Inputs {
+		add("Input:", in.CID)
+	}
+	r := j.Spec.Resources
+	add("Resources:", fmt.Sprintf("%s CPU, %s memory, %s disk per task", r.CPU, r.Memory, r.Disk))
+	add("Submitted:", stamp(j.Submitted))
+	add("Started:", stamp(j.Started))
+	add("Finished:", stamp(j.Finished))
+	add("Took:", took(j))
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	return describeAttempts(w, j)
+}
+
+func describeAttempts(w io.Writer, j wire.Job) error {
+	if len(j.Attempts) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{{"TASK", "TRY", "STATE", "EXIT", "FILES", "CPU", "MEMORY", "WALL", "OUTPUT"}}
+	for _, at := range j.Attempts {
+		exit, cpu, mem, wall := "-", "-", "-", "-"
+		if rc := at.Receipt; rc != nil {
+			exit = fmt.Sprint(rc.ExitCode)
+			cpu, mem = span(time.Duration(rc.Usage.CPU)), size(int64(rc.Usage.MaxMemory))
+			wall = span(time.Duration(rc.Usage.Wall))
+		}
+		rows = append(rows, []string{
+			fmt.Sprint(at.ID.Task), fmt.Sprint(at.ID.Try), string(at.State), exit,
+			fmt.Sprint(at.ItemsDone), cpu, mem, wall, orDash(at.Output.String()),
+		})
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	for _, at := range j.Attempts {
+		for _, e := range at.ItemErrors {
+			fmt.Fprintf(w, "failed: %s: %s\n", visible(e.Path), visible(e.Detail))
+		}
+	}
+	return nil
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339) + " (" + ago(t) + ")"
+}

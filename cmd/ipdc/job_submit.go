@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/car"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// submitFlags are the flags of job submit as they were typed.
+type submitFlags struct {
+	file, expr, function string
+	once, keepGoing      bool
+	input                string
+	image, name          string
+	cpu, memory, disk    string
+	timeout, total       string
+	env, labels          []string
+	cache, merge         string
+	attempts             int
+	requirements         string
+
+	out    string
+	detach bool
+	dryRun bool
+	key    string
+}
+
+func (a *app) jobSubmitCmd() *cobra.Command {
+	f := &submitFlags{}
+	cmd := &cobra.Command{
+		Use:   "submit (-f FILE.py | -e COMMAND | SPEC.yaml | -) [-c CID|PATH]",
+		Short: "Run a program over the data behind a CID and print the result CID",
+		Long: `Submit runs a program once for every file below the input and waits for the
+result. Standard output is the result CID and nothing else.
+
+  -f FILE.py   calls the file's one public function (or --function NAME) once
+               per input file, with the file opened in binary mode. It returns
+               bytes, text, an iterable of them, None, or (name, data). A file
+               that defines no function runs once, as a script.
+  -e COMMAND   runs a shell command once per input file: the file on its
+               standard input, its standard output kept under the same name.
+  SPEC.yaml    a whole job spec; - reads it from standard input.
+
+Programs see the input read-only at /inputs and write below /outputs. They have
+no network. Ctrl-C leaves the job running and says how to stop it.`,
+		Example: `  ipdc job submit -f process.py -c bafy... --out small
+  ipdc job submit -e "sed -n /99./p" -c logs/
+  ipdc job submit --once -e "ls -R > /outputs/list.txt" -c bafy.../2024
+  ipdc job submit job.yaml -d`,
+		Args: usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 && f.file == "" && f.expr == "" && cmd.Flags().NFlag() == 0 {
+				return usagef("nothing to run; give -f FILE.py, -e COMMAND, or a job spec\nusage: %s", cmd.UseLine())
+			}
+			return a.submit(cmd.Context(), f, args)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVarP(&f.file, "file", "f", "", "Python file to run")
+	fs.StringVarP(&f.expr, "expression", "e", "", "shell command to run")
+	fs.StringVarP(&f.input, "cid", "c", "", "input: CID, CID/path, /ipfs/..., ipfs://... or a local path, which is added first")
+	fs.StringVar(&f.function, "function", "", "with -f: the function to call")
+	fs.BoolVar(&f.once, "once", false, "run once over the whole input instead of once per file")
+	fs.BoolVar(&f.keepGoing, "keep-going", false, "a file that fails does not fail the job")
+	fs.StringVar(&f.image, "image", "", "stock image (python, shell) or an image that the engine has")
+	fs.StringVar(&f.name, "name", "", "name of the job")
+	fs.StringArrayVarP(&f.labels, "label", "l", nil, "label of the job, KEY=VALUE (repeatable)")
+	fs.StringArrayVarP(&f.env, "env", "E", nil, "environment of the program, NAME=VALUE or NAME (repeatable)")
+	fs.StringVar(&f.cpu, "cpu", "", "processors of one task (default 1)")
+	fs.StringVar(&f.memory, "memory", "", "memory of one task (default 512MiB)")
+	fs.StringVar(&f.disk, "disk", "", "size of one task's /outputs (default 1GiB)")
+	fs.StringVar(&f.timeout, "timeout", "", "time of one task's run (default 15m)")
+	fs.StringVar(&f.total, "total-timeout", "", "time of the whole job, waiting included (default 2h)")
+	fs.StringVar(&f.cache, "cache", "", "remembered results: use, refresh or off (default use)")
+	fs.StringVar(&f.merge, "merge", "", "outputs of several tasks: union or shards (default union)")
+	fs.IntVar(&f.attempts, "attempts", 0, "tries of a task that is lost (default 3)")
+	fs.StringVar(&f.out, "out", "", "download the result to this folder")
+	fs.BoolVarP(&f.detach, "detach", "d", false, "print the job id and do not wait")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "print the completed spec with its CID and run nothing; needs no node")
+	fs.StringVar(&f.key, "idempotency-key", "", "the same key and spec give the same job (default a new key)")
+	fs.StringVarP(&f.requirements, "requirements", "r", "", "")
+	_ = fs.MarkHidden("requirements") // refused with the reason until it works
+	return cmd
+}
+
+func (a *app) submit(ctx context.Context, f *submitFlags, args []string) error {
+	if f.out != "" && !f.dryRun {
+		if f.detach {
+			return usagef("--out needs the result, -d does not wait for it; use ipdc job get later")
+		}
+		if err := vacant(f.out); err != nil {
+			return err
+		}
+	}
+	req, err := a.request(f, args)
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		return a.dryRun(ctx, req)
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := c.Node(ctx); err != nil { // before anything is uploaded
+		return err
+	}
+	spec, err := a.place(ctx, req, a.uploader(ctx, c))
+	if err != nil {
+		return err
+	}
+	if f.key == "" {
+		f.key = rand.Text() // a submit that is sent again makes no second job
+	}
+	job, err := c.Submit(ctx, spec, f.key)
+	if err != nil {
+		return err
+	}
+	if f.detach {
+		return a.print(job, job.ID.String(), func(w io.Writer) error {
+			_, err := fmt.Fprintln(w, job.ID)
+			return err
+		})
+	}
+	return a.follow(ctx, c, job, f.out)
+}
+
+// storer makes a DAG and returns its root: on the node, or nowhere.
+type storer func(fill func(context.Context, ipfs.Session) (jobspec.CID, error)) (jobspec.CID, error)
+
+func (a *app) uploader(ctx context.Context, c *client.Client) storer {
+	return func(fill func(context.Context, ipfs.Session) (jobspec.CID, error)) (root jobspec.CID, err error) {
+		err = a.send(ctx, c, func(ctx context.Context, s ipfs.Session) (jobspec.CID, error) {
+			root, err = fill(ctx, s)
+			return root, err
+		})
+		return root, err
+	}
+}
+
+func hasher(ctx context.Context) storer {
+	return func(fill func(context.Context, ipfs.Session) (jobspec.CID, error)) (jobspec.CID, error) {
+		return fill(ctx, car.NewWriter(io.Discard))
+	}
+}
+
+// dryRun prints the spec as the node would store it.
+func (a *app) dryRun(ctx context.Context, req request) error {
+	spec, err := a.place(ctx, req, hasher(ctx))
+	if err != nil {
+		return err
+	}
+	spec = spec.WithDefaults()
+	if err := spec.Validate(); err != nil {
+		return err
+	}
+	c, err := spec.CID()
+	if err != nil {
+		return err
+	}
+	if a.format == formatText {
+		a.format = formatYAML
+	}
+	a.say("spec CID: %s", c)
+	return a.print(spec, c.String(), nil)
+}
+
+// follow shows a job's progress until it ends, then its result.
+func (a *app) follow(ctx context.Context, c *client.Client, job wire.Job, out string) error {
+	p := &jobProgress{app: a, job: job}
+	err := c.Events(ctx, job.ID.String(), 0, true, p.show)
+	p.end()
+	if ctx.Err() != nil {
+		a.say("interrupted; job %s goes on\n  follow it: ipdc job wait %s\n  stop it:   ipdc job stop %s", job.ID, job.ID, job.ID)
+		return errInterrupted
+	}
+	if err != nil {
+		return err
+	}
+	if job, err = c.Wait(ctx, job.ID.String()); err != nil {
+		return err
+	}
+	if job.State == jobspec.JobSucceeded {
+		a.say("job %s succeeded in %s", job.ID, span(job.Finished.Sub(job.Submitted)))
+	}
+	if err := a.finish(ctx, c, job); err != nil || out == "" {
+		return err
+	}
+	stat, err := a.download(ctx, c, job.Result, out, false)
+	if err == nil {
+		a.say("saved %s (%s, %d files)", visible(out), size(stat.Bytes), stat.Files)
+	}
+	return err
+}
+
+// jobProgress turns events into a bar on a terminal and into lines elsewhere.
+type jobProgress struct {
+	*app
+	job  wire.Job
+	bar  *bar
+	said int // last tenth that a line told
+}
+
+func (p *jobProgress) show(e jobspec.Event) error {
+	switch e.Type {
+	case jobspec.EventState:
+		if e.Detail == string(jobspec.JobAccepted) {
+			p.say("job %s submitted", p.job.ID)
+		}
+	case jobspec.EventWait:
+		p.say("job %s %s", p.job.ID, visible(e.Detail))
+	case jobspec.EventProgress:
+		p.progress(e)
+	}
+	return nil
+}
+
+func (p *jobProgress) progress(e jobspec.Event) {
+	if e.Total == 0 || p.quiet {
+		return
+	}
+	if tty(p.err) {
+		if p.bar == nil {
+			p.bar = p.filesBar("run", int64(e.Total))
+		}
+		p.bar.set(int64(e.Done))
+		return
+	}
+	if tenth := 10 * e.Done / e.Total; tenth > p.said {
+		p.said = tenth
+		p.say("%d of %d files done", e.Done, e.Total)
+	}
+}
+
+func (p *jobProgress) end() {
+	if p.bar != nil {
+		p.bar.done(true)
+	}
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/merge"
+	"github.com/ipdc/ipdc/ipfs/pack"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/workload/script"
+)
+
+// request is a spec with what has to be stored before it is complete.
+type request struct {
+	spec  jobspec.Spec
+	files map[string][]byte // the code directory; nil = none
+	local string            // path that becomes the input; "" = none
+}
+
+// request turns flags and arguments into a spec. It reads files and asks no
+// node.
+func (a *app) request(f *submitFlags, args []string) (req request, err error) {
+	if f.requirements != "" {
+		return req, usagef("-r is not supported by this version: the python image has numpy, Pillow, PyYAML and dateutil; other packages need an image of your own (--image)")
+	}
+	given := 0
+	for _, set := range []bool{f.file != "", f.expr != "", len(args) > 0} {
+		if set {
+			given++
+		}
+	}
+	if given != 1 {
+		return req, usagef("give exactly one of -f FILE.py, -e COMMAND, or a job spec")
+	}
+	if len(args) > 0 {
+		if req.spec, err = a.readSpec(args[0]); err != nil {
+			return req, err
+		}
+	} else if err = req.program(f); err != nil {
+		return req, err
+	}
+	if err := req.apply(f); err != nil {
+		return req, err
+	}
+	return req, req.setInput(f.input)
+}
+
+func (a *app) readSpec(path string) (jobspec.Spec, error) {
+	var b []byte
+	var err error
+	if path == "-" {
+		b, err = io.ReadAll(io.LimitReader(a.in, 1<<20))
+	} else {
+		b, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return jobspec.Spec{}, usageError{err}
+	}
+	spec, err := jobspec.Parse(b)
+	if err != nil {
+		return spec, fmt.Errorf("%s: %w", path, err)
+	}
+	return spec, nil
+}
+
+// program sets what -f or -e runs.
+func (r *request) program(f *submitFlags) error {
+	var p script.Program
+	if f.expr != "" {
+		if f.function != "" {
+			return usagef("--function goes with -f")
+		}
+		p = script.Shell(f.expr, f.once)
+	} else {
+		src, err := os.ReadFile(f.file)
+		if err != nil {
+			return usageError{err}
+		}
+		p, err = script.Python(src, script.Options{Name: filepath.Base(f.file), Function: f.function, Once: f.once})
+		if err != nil {
+			return err
+		}
+	}
+	r.spec.Run, r.files = p.Run, p.Files
+	return nil
+}
+
+// apply sets the fields that have flags of their own; they win over a spec's.
+func (r *request) apply(f *submitFlags) error {
+	s := &r.spec
+	setString(&s.Run.Image, f.image)
+	setString(&s.Name, f.name)
+	setString(&s.Cache, jobspec.Cache(f.cache))
+	setString(&s.Merge, jobspec.Merge(f.merge))
+	if f.attempts != 0 {
+		s.Retry.Attempts = f.attempts
+	}
+	s.Run.KeepGoing = s.Run.KeepGoing || f.keepGoing
+	labels, err := pairs("--label", f.labels)
+	if err != nil {
+		return err
+	}
+	env, err := environ(f.env)
+	if err != nil {
+		return err
+	}
+	s.Labels, s.Run.Env = merged(s.Labels, labels), merged(s.Run.Env, env)
+	return errors.Join(
+		setting("cpu", f.cpu, &s.Resources.CPU),
+		setting("memory", f.memory, &s.Resources.Memory),
+		setting("disk", f.disk, &s.Resources.Disk),
+		setting("timeout", f.timeout, &s.Timeouts.Run),
+		setting("total-timeout", f.total, &s.Timeouts.Total),
+	)
+}
+
+func setString[T ~string](to *T, v T) {
+	if v != "" {
+		*to = v
+	}
+}
+
+func merged(base, over map[string]string) map[string]string {
+	if len(over) == 0 {
+		return base
+	}
+	m := map[string]string{}
+	maps.Copy(m, base)
+	maps.Copy(m, over)
+	return m
+}
+
+// environ reads NAME=VALUE, and NAME as the value it has here, as docker does.
+func environ(list []string) (map[string]string, error) {
+	var full []string
+	for _, s := range list {
+		if !strings.Contains(s, "=") {
+			v, ok := os.LookupEnv(s)
+			if !ok {
+				return nil, usagef("--env %s: not set here; give %s=VALUE", s, s)
+			}
+			s += "=" + v
+		}
+		full = append(full, s)
+	}
+	return pairs("--env", full)
+}
+
+// setInput decides whether -c names a CID or a local path.
+func (r *request) setInput(arg string) error {
+	if arg == "" {
+		return nil
+	}
+	path, err := jobspec.ParsePath(arg)
+	if err == nil {
+		r.spec.Inputs = []jobspec.Input{{CID: path.String()}}
+		return nil
+	}
+	if _, serr := os.Stat(arg); serr != nil {
+		return usagef("-c %q is neither a CID nor a path that exists here (%v)", arg, err)
+	}
+	r.local = arg
+	return nil
+}
+
+// place stores the code and a local input, and returns the completed spec.
+func (a *app) place(ctx context.Context, r request, store storer) (jobspec.Spec, error) {
+	if r.files != nil {
+		code, err := store(func(ctx context.Context, s ipfs.Session) (jobspec.CID, error) { return packFiles(ctx, s, r.files) })
+		if err != nil {
+			return r.spec, fmt.Errorf("store the program: %w", err)
+		}
+		r.spec.Run.Code = code
+	}
+	if r.local == "" {
+		return r.spec, nil
+	}
+	total := int64(0)
+	if tty(a.err) {
+		total = diskUse(r.local)
+	}
+	root, err := store(func(ctx context.Context, s ipfs.Session) (jobspec.CID, error) {
+		res, err := a.pack(ctx, s, r.local, total)
+		return res.CID, err
+	})
+	if err != nil {
+		return r.spec, fmt.Errorf("add %s: %w", r.local, err)
+	}
+	a.say("added %s %s", root, visible(r.local))
+	r.spec.Inputs = []jobspec.Input{{CID: root.String()}}
+	return r.spec, nil
+}
+
+// packFiles makes a directory of files that are held in memory.
+func packFiles(ctx context.Context, s ipfs.Session, files map[string][]byte) (jobspec.CID, error) {
+	var list []merge.File
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		c, _, err := pack.File(ctx, s, strings.NewReader(string(files[name])))
+		if err != nil {
+			return c, err
+		}
+		list = append(list, merge.File{Path: name, CID: c})
+	}
+	return merge.Files(ctx, s, list)
+}

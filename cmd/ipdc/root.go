@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ipdc/ipdc/client"
+)
+
+// app is what commands share: streams, settings and the format of answers.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	set      settings
+	format   format
+	quiet    bool
+}
+
+// run executes one command line and returns the exit code.
+func run(args []string, in io.Reader, out, errw io.Writer) int {
+	if code, ran := plugin(args); ran {
+		return code
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second signal ends the process at once: the first gave the handlers back.
+	context.AfterFunc(ctx, stop)
+	a := &app{in: in, out: out, err: errw}
+	root := a.root()
+	root.SetArgs(args)
+	return a.exit(root.ExecuteContext(ctx))
+}
+
+func (a *app) root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "ipdc",
+		Short:         "Turn CIDs into CIDs: run programs where the data is",
+		Long:          "ipdc runs a program over the data behind a CID, beside the node that holds it,\nand gives back one result CID.",
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          usageArgs(cobra.NoArgs),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.SetIn(a.in)
+	cmd.SetOut(a.out)
+	cmd.SetErr(a.err)
+	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+	})
+	f := cmd.PersistentFlags()
+	f.VarP(&a.format, "output", "o", "format of the answer: text, json, yaml, wide or name")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "print ids only")
+	v := bindSettings(f)
+	cmd.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
+		if a.quiet && a.format == "" {
+			a.format = formatName
+		}
+		a.set, err = loadSettings(v)
+		return err
+	}
+	cmd.AddCommand(a.nodeCmd(v), a.addCmd(), a.getCmd(), a.lsCmd(), a.jobCmd(), a.imageCmd(), a.versionCmd())
+	return cmd
+}
+
+// plugin runs ipdc-NAME from PATH for a NAME that is no command here, as git
+// and kubectl do.
+func plugin(args []string) (code int, ran bool) {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") || strings.ContainsAny(args[0], "/\x00") {
+		return 0, false
+	}
+	root := (&app{}).root()
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd(args...)
+	if c, _, err := root.Find(args); err == nil && c != root || strings.HasPrefix(args[0], "__") {
+		return 0, false
+	}
+	path, err := exec.LookPath("ipdc-" + args[0])
+	if err != nil {
+		return 0, false
+	}
+	err = syscall.Exec(path, append([]string{path}, args[1:]...), os.Environ())
+	fmt.Fprintf(os.Stderr, "ipdc: run %s: %v\n", path, err)
+	return exitError, true
+}
+
+// client returns a client of the node that the settings name. It does no I/O.
+func (a *app) client() (*client.Client, error) {
+	if addr := a.set.API; addr != "" {
+		var opts []client.Option
+		if a.set.TokenFile != "" {
+			secret, err := readToken(a.set.TokenFile)
+			if err != nil {
+				return nil, err
+			}
+			opts = append(opts, client.WithToken(secret))
+		}
+		c, err := client.New(addr, opts...)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return c, nil
+	}
+	return client.New("unix://" + a.set.socket())
+}
+
+// say writes a line of talk to stderr.
+func (a *app) say(format string, args ...any) {
+	fmt.Fprintf(a.err, format+"\n", args...)
+}
+
+// tty reports whether w is a terminal.
+func tty(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// usageArgs makes a wrong number of arguments a usage error that shows how the
+// command is used.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usagef("%w\nusage: %s", err, cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// group makes a command that only holds others.
+func group(use, short string, subs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, RunE: func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return unknownSub(cmd, args[0])
+		}
+		return cmd.Help()
+	}}
+	cmd.AddCommand(subs...)
+	return cmd
+}
+
+func unknownSub(cmd *cobra.Command, name string) error {
+	err := fmt.Errorf("unknown command %q for %q", name, cmd.CommandPath())
+	if near := cmd.SuggestionsFor(name); len(near) > 0 {
+		err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, " or "))
+	}
+	return usageError{err}
+}
+
+var errInterrupted = errors.New("interrupted")

@@ -1,0 +1,338 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ipdc/ipdc/executor/docker"
+	"github.com/ipdc/ipdc/identity"
+	imagesdocker "github.com/ipdc/ipdc/images/docker"
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/embedded"
+	"github.com/ipdc/ipdc/ipfs/stage"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar"
+	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/sidecar/inputcache"
+	"github.com/ipdc/ipdc/sidecar/volume"
+	"github.com/ipdc/ipdc/store"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// node is a running sidecar with all its parts. It is taken apart in the
+// reverse order in which it was put together.
+type node struct {
+	set     settings
+	log     *slog.Logger
+	key     identity.Key
+	closers []func() error
+
+	store *store.Store
+	ipfs  ipfs.Node
+	unix  net.Listener
+	tcp   net.Listener
+}
+
+// serve runs a node until ctx ends. ready is called once it takes jobs.
+func serve(ctx context.Context, set settings, log *slog.Logger, ready func(wire.Node)) (err error) {
+	syscall.Umask(0o077)
+	n := &node{set: set, log: log}
+	defer func() { err = errors.Join(err, n.close()) }()
+	if err := n.open(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sc, err := n.sidecar(ctx, cancel)
+	if err != nil {
+		return err
+	}
+	a := api.New(api.Config{Service: sc, IPFS: n.ipfs, Tokens: n.tenant, Version: version, Logger: log})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return sc.Run(ctx) })
+	g.Go(func() error { return a.Serve(ctx, n.unix, n.tcp) })
+	info, err := sc.Node(ctx)
+	if err != nil {
+		cancel()
+		return errors.Join(err, g.Wait())
+	}
+	ready(info)
+	return g.Wait()
+}
+
+func (n *node) onClose(f func() error) { n.closers = append(n.closers, f) }
+
+func (n *node) close() error {
+	var err error
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		err = errors.Join(err, n.closers[i]())
+	}
+	n.closers = nil
+	return err
+}
+
+// open takes the state directory and opens what is in it.
+func (n *node) open(ctx context.Context) (err error) {
+	if err := os.MkdirAll(n.set.Path, 0o700); err != nil {
+		return fmt.Errorf("make state directory: %w", err)
+	}
+	lock, err := lockState(n.set.Path)
+	if err != nil {
+		return err
+	}
+	n.onClose(lock.Close)
+	if n.key, err = identity.LoadOrCreate(filepath.Join(n.set.Path, "identity.key")); err != nil {
+		return err
+	}
+	if n.store, err = store.Open(ctx, filepath.Join(n.set.Path, "state.db"), n.log); err != nil {
+		return err
+	}
+	n.onClose(n.store.Close)
+	node, err := embedded.Open(ctx, embedded.Config{Dir: filepath.Join(n.set.Path, "ipfs"), Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.ipfs = node
+	n.onClose(node.Close)
+	if err := n.token(ctx); err != nil {
+		return err
+	}
+	return n.listen(ctx)
+}
+
+// lockState takes the state directory for this process until the file is
+// closed. A second node on the same directory is told who has it.
+func lockState(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "node.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock state directory: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		b := make([]byte, 20)
+		n, _ := f.ReadAt(b, 0)
+		f.Close()
+		return nil, fmt.Errorf("a node runs on %s already (process %s); stop it with: ipdc node stop, or give this one another directory with --path", dir, strings.TrimSpace(string(b[:n])))
+	}
+	err = errors.Join(f.Truncate(0), writePID(f))
+	return f, err
+}
+
+func writePID(f *os.File) error {
+	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
+}
+
+// token makes the secret for the TCP API at the first start; only its hash is
+// in the database.
+func (n *node) token(ctx context.Context) error {
+	file := filepath.Join(n.set.Path, "token")
+	secret, err := readToken(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		secret = rand.Text()
+		err = os.WriteFile(file, []byte(secret+"\n"), 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256([]byte(secret))
+	return n.store.Update(ctx, func(tx *store.Tx) error { return tx.PutToken(api.TenantLocal, sum) })
+}
+
+// tenant finds whose token a request carries.
+func (n *node) tenant(ctx context.Context, hash [32]byte) (string, bool) {
+	var tenant string
+	err := n.store.View(ctx, func(tx *store.Tx) (err error) {
+		tenant, err = tx.TokenByHash(hash)
+		return err
+	})
+	return tenant, err == nil
+}
+
+const portKey = "api_port"
+
+// listen opens the socket and the port. A port that was chosen by the system
+// is kept for later starts.
+func (n *node) listen(ctx context.Context) (err error) {
+	socket := n.set.socket()
+	if err := privateDir(filepath.Dir(socket)); err != nil {
+		return err
+	}
+	if n.unix, err = api.ListenUnix(socket); err != nil {
+		return err
+	}
+	n.onClose(closing(n.unix))
+	addr, err := n.address(ctx)
+	if err != nil {
+		return err
+	}
+	if n.tcp, err = net.Listen("tcp", addr); err != nil {
+		return fmt.Errorf("listen on %s: %w; give a free port with --listen 127.0.0.1:PORT, or port 0 for any", addr, err)
+	}
+	n.onClose(closing(n.tcp))
+	_, port, _ := net.SplitHostPort(n.tcp.Addr().String())
+	return n.store.Update(ctx, func(tx *store.Tx) error { return tx.PutMeta(portKey, port) })
+}
+
+// closing closes a listener that a server may have closed before.
+func closing(l net.Listener) func() error {
+	return func() error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+func (n *node) address(ctx context.Context) (string, error) {
+	host, port, err := net.SplitHostPort(n.set.Listen)
+	if err != nil {
+		return "", usagef("--listen %q: %w", n.set.Listen, err)
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return "", usagef("--listen %q: only a loopback address is allowed, such as 127.0.0.1:0", n.set.Listen)
+	}
+	if port == "0" {
+		err = n.store.View(ctx, func(tx *store.Tx) error {
+			kept, ok, err := tx.Meta(portKey)
+			if ok {
+				port = kept
+			}
+			return err
+		})
+	}
+	return net.JoinHostPort(host, port), err
+}
+
+// privateDir makes a directory that only this user may enter, or refuses one
+// that others own.
+func privateDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make socket directory: %w", err)
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !info.IsDir() || !ok || int(st.Uid) != os.Getuid() || info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("socket directory %s is not this user's own: set XDG_RUNTIME_DIR or a shorter IPDC_PATH", dir)
+	}
+	return nil
+}
+
+// sidecar puts the daemon together from its adapters.
+func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidecar.Sidecar, error) {
+	guest, err := n.guest()
+	if err != nil {
+		return nil, err
+	}
+	capacity, err := n.set.capacity()
+	if err != nil {
+		return nil, err
+	}
+	host := cmp.Or(n.set.Docker, os.Getenv("DOCKER_HOST"))
+	ex, err := docker.Open(ctx, docker.Config{Host: host, Logger: n.log})
+	if err != nil {
+		return nil, fmt.Errorf("%w\nhint: ipdc runs programs in containers: install and start the Docker Engine (apt-get install docker.io), or name one with --docker", err)
+	}
+	n.onClose(ex.Close)
+	imgs, err := imagesdocker.Open(ctx, imagesdocker.Config{Host: host, Logger: n.log})
+	if err != nil {
+		return nil, err
+	}
+	n.onClose(imgs.Close)
+	parent, err := ex.EnsureCeiling(ctx, strings.TrimSuffix(sidecar.ObjectPrefix(n.key.ID()), "-"), capacity.CPU, capacity.Memory)
+	if err != nil {
+		n.log.Warn("jobs have no common ceiling", "err", err)
+	}
+	vols, err := volume.Open(ctx, volume.Config{Dir: filepath.Join(n.set.Path, "volumes"), Logger: n.log})
+	if err != nil {
+		return nil, err
+	}
+	inputs, err := n.inputs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return sidecar.New(sidecar.Config{
+		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: imgs, Executor: ex,
+		Volumes: vols, Inputs: inputs, Capacity: capacity, CgroupParent: parent, Logger: n.log, Shutdown: shutdown,
+		Node: wire.Node{
+			Version: version, PID: os.Getpid(), Started: time.Now().UTC(),
+			Path: n.set.Path, Socket: n.set.socket(), Address: n.tcp.Addr().String(),
+		},
+	})
+}
+
+// inputs opens the cache of staged inputs, half of the free disk at most.
+func (n *node) inputs(ctx context.Context) (*inputcache.Cache, error) {
+	free, err := diskFree(n.set.Path)
+	if err != nil {
+		return nil, err
+	}
+	return inputcache.Open(ctx, inputcache.Config{
+		Dir: filepath.Join(n.set.Path, "inputs"), MaxBytes: int64(free / 2), Logger: n.log,
+		Stage: func(ctx context.Context, c jobspec.CID, dest string) (int64, error) {
+			st, err := stage.Dir(ctx, n.ipfs, c, dest, stage.Options{FileMode: 0o444, DirMode: 0o555})
+			return st.Bytes, err
+		},
+	})
+}
+
+// guest finds the ipdc-guest binary: where the settings say, else beside this
+// program, else in PATH.
+func (n *node) guest() (string, error) {
+	if n.set.Guest != "" {
+		return filepath.Abs(n.set.Guest)
+	}
+	self, err := os.Executable()
+	if err == nil {
+		beside := filepath.Join(filepath.Dir(self), "ipdc-guest")
+		if _, err := os.Stat(beside); err == nil {
+			return beside, nil
+		}
+	}
+	path, err := exec.LookPath("ipdc-guest")
+	if err != nil {
+		return "", errors.New("ipdc-guest is missing: it belongs beside ipdc (make build makes both), or name it with --guest")
+	}
+	return filepath.Abs(path)
+}
+
+func diskFree(path string) (jobspec.Bytes, error) {
+	for {
+		var st syscall.Statfs_t
+		err := syscall.Statfs(path, &st)
+		if err == nil {
+			return jobspec.Bytes(st.Bavail) * jobspec.Bytes(st.Bsize), nil
+		}
+		if up := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) && up != path {
+			path = up
+			continue
+		}
+		return 0, fmt.Errorf("free disk of %s: %w", path, err)
+	}
+}
+
+func memoryTotal() (jobspec.Bytes, error) {
+	var info syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&info); err != nil {
+		return 0, fmt.Errorf("memory of the machine: %w", err)
+	}
+	return jobspec.Bytes(info.Totalram) * jobspec.Bytes(info.Unit), nil
+}

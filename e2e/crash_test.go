@@ -1,0 +1,175 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// F02: kill -9 of the node, ten times while a job runs: the same container,
+// started once, and one result.
+func TestKillNodeWhileJobRuns(t *testing.T) {
+	n := newNode(t)
+	const seconds = 60
+	id := n.ok("job", "submit", "-d", "--once", "-c", logsDir(t),
+		"-e", fmt.Sprintf("i=0; while [ $i -lt %d ]; do echo $i; echo $i >> /outputs/ticks; i=$((i+1)); sleep 1; done", seconds))
+	n.await("the container to run", 20*time.Second, func() bool {
+		return n.job(id).Attempts != nil && n.job(id).Attempts[0].State == jobspec.AttemptRunning
+	})
+	first := n.containers()
+	if len(first) != 1 {
+		t.Fatalf("containers = %v, want one", first)
+	}
+	for i := range 10 {
+		n.kill()
+		n.start()
+		if now := n.containers(); len(now) != 1 || now[0] != first[0] {
+			t.Fatalf("after kill %d containers = %v, want %v", i+1, now, first)
+		}
+	}
+	r := n.ipdc("job", "wait", id)
+	if r.code != 0 {
+		t.Fatalf("wait = %+v", r)
+	}
+	j := n.job(id)
+	if len(j.Attempts) != 1 || j.Attempts[0].Container != strings.Fields(first[0])[0] {
+		t.Errorf("attempts = %+v, want the one in container %s", j.Attempts, first[0])
+	}
+	if got := strings.Count(n.ok("get", j.Result.String()+"/ticks", "-")+"\n", "\n"); got != seconds {
+		t.Errorf("the program ticked %d times, want %d", got, seconds)
+	}
+	if got := strings.Count(n.ipdc("job", "logs", id).stdout, "\n"); got != seconds {
+		t.Errorf("the log has %d lines, want %d", got, seconds)
+	}
+}
+
+// F01: SIGKILL at each step of a job's way. The job ends with the result that
+// an undisturbed run gives, its history has no gaps, and nothing is left.
+func TestCrashMatrix(t *testing.T) {
+	n := newNode(t)
+	dir := logsDir(t)
+	want := n.ok("job", "submit", "-e", "cat; wc -c", "-c", dir, "--cache", "off")
+	for _, step := range []string{
+		"queued", "staged", "image", "created", "running", "exited", "packaged", "recorded", "cleaned",
+		"publishing", "published", "succeeded",
+	} {
+		for _, point := range []string{"before-effect", "after-effect", "after-completion"} {
+			if step == "publishing" && point == "before-effect" {
+				continue // the state has no effect of its own
+			}
+			t.Run(step+"."+point, func(t *testing.T) {
+				n.t = t
+				n.stop()
+				n.env = append(n.env, "IPDC_FAILPOINT="+step+"."+point+"=kill")
+				n.start()
+				n.env = n.env[:len(n.env)-1]
+				id := n.ok("job", "submit", "-d", "-e", "cat; wc -c", "-c", dir, "--cache", "off")
+				if err := n.cmd.Wait(); err == nil {
+					t.Fatal("the node ended in order, want SIGKILL at the failpoint")
+				}
+				n.start()
+				if got := n.ok("job", "wait", id); got != want {
+					t.Errorf("result = %s, want %s", got, want)
+				}
+				n.checkHistory(id)
+			})
+		}
+	}
+	n.t = t
+}
+
+// checkHistory holds I2 and I8: one final state, one result, events without
+// gaps.
+func (n *node) checkHistory(id string) {
+	n.t.Helper()
+	var seq int64
+	finals, published := 0, 0
+	err := n.client().Events(n.t.Context(), id, 0, false, func(e jobspec.Event) error {
+		if seq++; e.Seq != seq {
+			n.t.Errorf("event %d follows %d", e.Seq, seq-1)
+		}
+		if e.Type == jobspec.EventState && jobspec.JobState(e.Detail).Final() {
+			finals++
+		}
+		if e.Type == jobspec.EventState && e.Detail == string(jobspec.JobPublished) {
+			published++
+		}
+		return nil
+	})
+	if err != nil || finals != 1 || published != 1 {
+		n.t.Errorf("history: %d final states, %d published, err %v; want one of each", finals, published, err)
+	}
+}
+
+// A submit that was acknowledged is there after kill -9. (I1)
+func TestAcknowledgedSurvivesKill(t *testing.T) {
+	n := newNode(t, "--cpu", "0.01") // nothing of it runs: only the record matters
+	dir := logsDir(t)
+	n.fails(5, "job", "submit", "-e", "cat", "-c", dir)
+	var ids []string
+	for range 5 {
+		ids = append(ids, n.ok("job", "submit", "-d", "--cpu", "0.01", "--once", "-e", "sleep 600", "-c", dir))
+		n.kill()
+		n.start()
+	}
+	for _, id := range ids {
+		if got := n.job(id).ID.String(); got != id {
+			t.Errorf("job %s is %s", id, got)
+		}
+		n.ok("job", "stop", id)
+	}
+}
+
+// L03, F28: a second node on the same state names the first.
+func TestSecondNodeOnOneState(t *testing.T) {
+	n := newNode(t)
+	start := time.Now()
+	r := n.fails(1, "node", "start")
+	if !strings.Contains(r.stderr, fmt.Sprint(n.cmd.Process.Pid)) || time.Since(start) > 2*time.Second {
+		t.Errorf("second node after %s: %s; want the first one's process id at once", time.Since(start), r.stderr)
+	}
+}
+
+// F30: two nodes on one engine do not touch each other's containers.
+func TestTwoNodesOnOneEngine(t *testing.T) {
+	a, b := newNode(t), newNode(t)
+	dir := logsDir(t)
+	ja := a.ok("job", "submit", "-d", "--once", "-e", "sleep 5; echo a > /outputs/x", "-c", dir)
+	jb := b.ok("job", "submit", "-d", "--once", "-e", "sleep 5; echo b > /outputs/x", "-c", dir)
+	a.await("a's container", 20*time.Second, func() bool { return len(a.containers()) == 1 })
+	b.await("b's container", 20*time.Second, func() bool { return len(b.containers()) == 1 })
+	b.kill()
+	a.kill()
+	a.start()
+	if len(a.containers()) != 1 {
+		t.Errorf("a's container is gone")
+	}
+	b.start()
+	if ra, rb := a.ok("job", "wait", ja), b.ok("job", "wait", jb); ra == rb {
+		t.Errorf("both results are %s", ra)
+	}
+}
+
+// The port and the identity stay over restarts.
+func TestNodeKeepsIdentityAndPort(t *testing.T) {
+	n := newNode(t)
+	ctx := t.Context()
+	before, err := n.client().Node(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.stop()
+	n.start()
+	after, err := n.client().Node(ctx)
+	if err != nil || after.ID != before.ID || after.Address != before.Address {
+		t.Errorf("after a restart %s at %s (%v), want %s at %s", after.ID, after.Address, err, before.ID, before.Address)
+	}
+	info, err := os.Stat(after.Socket)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("socket mode = %v, %v; want 0600", info.Mode(), err)
+	}
+}

@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// takeInventory lists what jobs may leave behind on a machine: containers,
+// volumes and networks of the engine, mounts, and loop devices. (I5)
+func takeInventory(t testing.TB) []string {
+	t.Helper()
+	var all []string
+	for what, args := range map[string][]string{
+		"container": {"docker", "ps", "-aq", "--no-trunc", "--filter", "name=^/?ipdc-"},
+		"volume":    {"docker", "volume", "ls", "-q"},
+		"network":   {"docker", "network", "ls", "-q", "--no-trunc"},
+		"loop":      {"losetup", "-n", "-O", "NAME,BACK-FILE"},
+	} {
+		out, err := exec.Command(args[0], args[1:]...).Output()
+		if err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+		for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+			if line != "" && (what != "loop" || strings.Contains(line, "ipdc")) {
+				all = append(all, what+" "+line)
+			}
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(mounts), "\n") {
+		if f := strings.Fields(line); len(f) > 4 && strings.Contains(f[4], "ipdc") {
+			all = append(all, "mount "+f[4])
+		}
+	}
+	sort.Strings(all)
+	return all
+}
+
+// checkInventory starts the node once more when it was killed, so that it can
+// sweep, and compares with the inventory of before.
+func (n *node) checkInventory(before []string) {
+	n.t.Helper()
+	var diff string
+	for deadline := time.Now().Add(15 * time.Second); ; {
+		if diff = cmp.Diff(before, takeInventory(n.t)); diff == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			break
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+	n.t.Errorf("left behind (-before +after):\n%s", diff)
+	for _, line := range takeInventory(n.t) { // so that later tests start clean
+		if strings.HasPrefix(line, "container ") && !strings.Contains(strings.Join(before, "\n"), line) {
+			_ = exec.Command("docker", "rm", "-f", strings.TrimPrefix(line, "container ")).Run()
+		}
+	}
+}
+
+// containers returns "id started-at" of the engine's containers of this node.
+func (n *node) containers() []string {
+	n.t.Helper()
+	out, err := exec.Command("docker", "ps", "-aq", "--no-trunc", "--filter", "name=^/?ipdc-"+n.short()+"-").Output()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	var all []string
+	for _, id := range strings.Fields(string(out)) {
+		b, err := exec.Command("docker", "inspect", "-f", "{{.Id}} {{.State.StartedAt}} {{.RestartCount}}", id).Output()
+		if err == nil {
+			all = append(all, strings.TrimSpace(string(b)))
+		}
+	}
+	return all
+}
+
+// short is the part of the node's id that names its engine objects.
+func (n *node) short() string {
+	id := n.ok("node", "status", "-q")
+	return id[max(0, len(id)-8):]
+}
+
+var _ = fmt.Sprint

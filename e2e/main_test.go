@@ -1,0 +1,251 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/internal/testenv"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// binaries is the directory of the programs under test, built once.
+var binaries = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "ipdc-e2e-bin-")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-o", dir, "github.com/ipdc/ipdc/cmd/ipdc", "github.com/ipdc/ipdc/cmd/ipdc-guest")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return dir, fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return dir, nil
+})
+
+// images builds the stock images unless the engine has them.
+var images = sync.OnceValue(func() error {
+	dir, err := binaries()
+	if err != nil {
+		return err
+	}
+	if out, err := exec.Command(filepath.Join(dir, "ipdc"), "image", "build").CombinedOutput(); err != nil {
+		return fmt.Errorf("build stock images: %w\n%s", err, out)
+	}
+	return nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := binaries(); err == nil {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// node is a real node on a state directory of its own.
+type node struct {
+	t    testing.TB
+	dir  string
+	bin  string
+	env  []string
+	args []string
+	cmd  *exec.Cmd
+	log  *bytes.Buffer
+}
+
+// newNode starts a node and arranges that, at the end of the test, nothing of
+// it is left on the machine.
+func newNode(t testing.TB, args ...string) *node {
+	t.Helper()
+	testenv.Docker(t)
+	if err := images(); err != nil {
+		t.Fatal(err)
+	}
+	bin, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "ipdc-e2e-") // short, so that the socket fits
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{t: t, dir: dir, bin: bin, args: args}
+	n.env = append(os.Environ(), "IPDC_PATH="+dir, "HOME="+filepath.Join(dir, "home"), "NO_COLOR=1")
+	before := takeInventory(t)
+	t.Cleanup(func() {
+		n.stop()
+		if t.Failed() {
+			t.Logf("node log:\n%s", n.log)
+		}
+		n.checkInventory(before)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("remove state: %v", err)
+		}
+	})
+	n.start()
+	return n
+}
+
+func (n *node) start() {
+	n.t.Helper()
+	if n.log == nil {
+		n.log = &bytes.Buffer{}
+	}
+	n.cmd = exec.Command(filepath.Join(n.bin, "ipdc"), append([]string{"node", "start"}, n.args...)...)
+	n.cmd.Env, n.cmd.Stderr, n.cmd.Stdout = n.env, n.log, n.log
+	if err := n.cmd.Start(); err != nil {
+		n.t.Fatal(err)
+	}
+	n.await("node to answer", 20*time.Second, func() bool {
+		_, err := n.client().Node(context.Background())
+		return err == nil
+	})
+}
+
+// kill ends the node with SIGKILL, or notes that a failpoint did.
+func (n *node) kill() {
+	n.t.Helper()
+	_ = n.cmd.Process.Kill() // it may be dead already
+	_ = n.cmd.Wait()
+}
+
+func (n *node) stop() {
+	if n.cmd == nil || n.cmd.ProcessState != nil {
+		return
+	}
+	_ = n.cmd.Process.Signal(syscall.SIGTERM)
+	done := make(chan struct{})
+	timer := time.AfterFunc(20*time.Second, func() {
+		n.t.Errorf("node did not stop within 20 s")
+		_ = n.cmd.Process.Kill()
+	})
+	go func() { defer close(done); _ = n.cmd.Wait() }()
+	<-done
+	timer.Stop()
+}
+
+func (n *node) client() *client.Client {
+	c, err := client.New("unix://" + filepath.Join(n.dir, "api.sock"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(c.Close)
+	return c
+}
+
+// result is what a command printed and how it ended.
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+// ipdc runs a command of the CLI.
+func (n *node) ipdc(args ...string) result {
+	n.t.Helper()
+	return n.ipdcIn("", args...)
+}
+
+func (n *node) ipdcIn(stdin string, args ...string) result {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(n.bin, "ipdc"), args...)
+	var out, errb bytes.Buffer
+	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.Stdin = n.env, &out, &errb, strings.NewReader(stdin)
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		n.t.Fatalf("ipdc %q: %v", args, err)
+	}
+	return result{out.String(), errb.String(), cmd.ProcessState.ExitCode()}
+}
+
+// ok runs a command that must succeed and returns its standard output without
+// the last newline.
+func (n *node) ok(args ...string) string {
+	n.t.Helper()
+	r := n.ipdc(args...)
+	if r.code != 0 {
+		n.t.Fatalf("ipdc %q: exit code %d\nstdout: %s\nstderr: %s", args, r.code, r.stdout, r.stderr)
+	}
+	return strings.TrimSuffix(r.stdout, "\n")
+}
+
+// fails runs a command that must end with an exit code.
+func (n *node) fails(code int, args ...string) result {
+	n.t.Helper()
+	r := n.ipdc(args...)
+	if r.code != code {
+		n.t.Fatalf("ipdc %q: exit code %d, want %d\nstdout: %s\nstderr: %s", args, r.code, code, r.stdout, r.stderr)
+	}
+	return r
+}
+
+// job returns a job's record.
+func (n *node) job(ref string) wire.Job {
+	n.t.Helper()
+	var j wire.Job
+	if err := json.Unmarshal([]byte(n.ok("job", "describe", ref, "-o", "json")), &j); err != nil {
+		n.t.Fatal(err)
+	}
+	return j
+}
+
+// await polls until cond holds.
+func (n *node) await(what string, limit time.Duration, cond func() bool) {
+	n.t.Helper()
+	deadline := time.After(limit)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-deadline:
+			n.t.Fatalf("waited %s for %s; node log:\n%s", limit, what, n.log)
+		case <-tick.C:
+		}
+	}
+}
+
+// write makes a file below a directory of the test's and returns its path.
+func write(t testing.TB, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// files returns the contents of all files below dir by relative path.
+func files(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	m := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		rel, _ := filepath.Rel(dir, path)
+		m[rel] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}

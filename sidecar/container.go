@@ -1,0 +1,131 @@
+package sidecar
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire/guest"
+)
+
+// Limits of a container that no spec changes. Reasons stand in
+// docs/threats.md.
+const (
+	pidsLimit    = 256
+	nofileLimit  = 1024
+	tmpSize      = 64 * jobspec.MiB
+	shmSize      = 16 * jobspec.MiB
+	logLimit     = 10 * jobspec.MiB
+	outputInodes = 10_000
+)
+
+// taskPaths are the host paths of one attempt.
+type taskPaths struct {
+	Prefix       string // of the container's name
+	Guest        string // binary
+	Run          string // directory with task.json
+	Code, Input  string // staged directories; "" = none
+	Outputs      string
+	Report       string
+	CgroupParent string
+}
+
+// containerTask says what the executor is to run for an attempt. It is a pure
+// function; testdata/container holds its golden files.
+func containerTask(spec jobspec.Spec, plan jobspec.Plan, id jobspec.AttemptID, p taskPaths) executor.Task {
+	uid := containerUID(id.Job)
+	mounts := []executor.Mount{
+		{Source: p.Guest, Target: guest.Binary, ReadOnly: true},
+		{Source: filepath.Join(p.Run, taskFile), Target: guest.TaskFile, ReadOnly: true},
+		{Source: p.Report, Target: guest.ReportDir},
+		{Source: p.Outputs, Target: guest.Outputs},
+	}
+	if p.Code != "" {
+		mounts = append(mounts, executor.Mount{Source: p.Code, Target: guest.Code, ReadOnly: true})
+	}
+	input := p.Input
+	if input == "" {
+		input = filepath.Join(p.Run, emptyDir)
+	}
+	mounts = append(mounts, executor.Mount{Source: input, Target: guest.Inputs, ReadOnly: true})
+	return executor.Task{
+		Name: p.Prefix + id.String(), Image: plan.Image,
+		Command: []string{guest.Binary}, Env: environment(spec.Run.Env), WorkDir: guest.Inputs,
+		UID: uid, GID: uid, Mounts: mounts,
+		CPU: spec.Resources.CPU, Memory: spec.Resources.Memory,
+		Pids: pidsLimit, NoFile: nofileLimit, Tmp: tmpSize, Shm: shmSize, LogSize: logLimit,
+		CgroupParent: p.CgroupParent,
+	}
+}
+
+// environment is the whole environment of a program: the same on every node,
+// as keys hold only the user's part of it.
+func environment(user map[string]string) []string {
+	env := map[string]string{
+		"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "TZ": "UTC",
+		"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0",
+	}
+	maps.Copy(env, user)
+	list := make([]string, 0, len(env))
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, k+"="+env[k])
+	}
+	return list
+}
+
+// UIDs of containers: one per job out of 16 million far above any that a
+// distribution or /etc/subuid gives out, below 2^31 as some programs read
+// them as signed.
+const (
+	uidBase = 0x70000000
+	uidMask = 0x00ffffff
+)
+
+func containerUID(job jobspec.JobID) int {
+	sum := sha256.Sum256([]byte(job))
+	return uidBase + int(binary.BigEndian.Uint32(sum[:])&uidMask)
+}
+
+// Names in an attempt's run directory.
+const (
+	taskFile = "task.json"
+	emptyDir = "empty"
+)
+
+// writeTask writes what the guest reads. The directory's parent is private to
+// the node's user; the file is readable by the container's.
+func writeTask(dir string, run jobspec.Run, task jobspec.Task) error {
+	t := guest.Task{Command: run.Command, Feed: guest.Feed(run.Feed), KeepGoing: run.KeepGoing}
+	if run.Per == jobspec.PerTask {
+		t.Feed = guest.FeedNone
+	}
+	for _, it := range task.Items {
+		t.Items = append(t.Items, guest.Item{Path: it.Path, Size: it.Size})
+	}
+	b, err := json.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("encode task: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, emptyDir), 0o755); err != nil {
+		return fmt.Errorf("make run directory: %w", err)
+	}
+	file := filepath.Join(dir, taskFile)
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		return err // written by this attempt before; a container may have it mounted
+	}
+	tmp := file + ".tmp"
+	if err := os.WriteFile(tmp, b, 0o444); err != nil {
+		return fmt.Errorf("write task: %w", err)
+	}
+	return os.Rename(tmp, file)
+}

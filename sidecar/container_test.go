@@ -1,0 +1,86 @@
+package sidecar_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// testdata/container holds pairs NAME.yaml (a spec) and NAME.json (what the
+// executor is asked for).
+func TestContainerTaskGolden(t *testing.T) {
+	specs, err := filepath.Glob("testdata/container/*.yaml")
+	if err != nil || len(specs) == 0 {
+		t.Fatalf("no golden specs: %v", err)
+	}
+	id := jobspec.AttemptID{Job: "01kb0000000000000000000000", Task: 3, Try: 2}
+	plan := jobspec.Plan{Image: "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"}
+	for _, file := range specs {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			spec, err := jobspec.Parse(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			paths := sidecar.TaskPaths{
+				Prefix: "ipdc-AbCdEfGh-", Guest: "/opt/ipdc/ipdc-guest", Run: "/state/run/x",
+				Outputs: "/state/volumes/x/mnt/outputs", Report: "/state/volumes/x/mnt/report", CgroupParent: "/ipdc-AbCdEfGh",
+			}
+			if spec.Run.Code.Defined() {
+				paths.Code = "/state/inputs/code"
+			}
+			if len(spec.Inputs) > 0 {
+				paths.Input = "/state/inputs/input"
+			}
+			got, err := json.MarshalIndent(sidecar.ContainerTask(spec.WithDefaults(), plan, id, paths), "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden := file[:len(file)-len(".yaml")] + ".json"
+			if *update {
+				if err := os.WriteFile(golden, append(got, '\n'), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(got)+"\n"); diff != "" {
+				t.Errorf("task (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A job's uid is its own, never root, and below 2^31.
+func TestContainerUID(t *testing.T) {
+	seen := map[int]jobspec.JobID{}
+	for range 200 {
+		job := jobspec.NewJobID(time.Unix(0, 0))
+		uid := sidecar.ContainerUID(job)
+		if uid < 1<<30 || uid >= 1<<31 {
+			t.Fatalf("uid of %s = %d, out of range", job, uid)
+		}
+		if sidecar.ContainerUID(job) != uid {
+			t.Fatalf("uid of %s changes", job)
+		}
+		seen[uid] = job
+	}
+	if len(seen) < 195 {
+		t.Errorf("200 jobs have %d uids", len(seen))
+	}
+}

@@ -1,0 +1,237 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ipdc/ipdc/internal/failpoint"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/store"
+)
+
+// Why a job's context ended. A shutdown leaves the job as it is for the next
+// Run; the others become its Failure.
+var (
+	errStopped  = jobspec.Failure{Kind: jobspec.KindStopped, Where: "job", Detail: "stopped by its user"}.Error()
+	errSibling  = jobspec.Failure{Kind: jobspec.KindStopped, Where: "task", Detail: "stopped because another task of the job failed"}.Error()
+	errShutdown = errors.New("the node is stopping")
+)
+
+// driver moves one job from the state it is in to a final one. There is one
+// per job that is not final.
+type driver struct {
+	*Sidecar
+	id     jobspec.JobID
+	cancel context.CancelCauseFunc
+	done   *tally
+
+	waiting    string // why nothing of it runs; guarded by Sidecar.mu
+	everWaited bool   // likewise
+}
+
+// start makes a driver for a job unless it has one. Jobs that are started
+// while the node stops wait for the next Run.
+func (s *Sidecar) start(id jobspec.JobID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.base == nil || s.base.Err() != nil || s.drivers[id] != nil {
+		return
+	}
+	ctx, cancel := context.WithCancelCause(s.base)
+	d := &driver{Sidecar: s, id: id, cancel: cancel}
+	s.drivers[id] = d
+	s.work.Go(func() {
+		defer cancel(nil)
+		d.drive(ctx)
+		s.mu.Lock()
+		delete(s.drivers, id)
+		s.mu.Unlock()
+		s.hub.notify(id)
+	})
+}
+
+// stopDriver cancels the work on a job with a cause.
+func (s *Sidecar) stopDriver(id jobspec.JobID, cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.drivers[id]; d != nil {
+		d.cancel(cause)
+	}
+}
+
+// drive runs the job's steps until it is final or the node stops.
+func (d *driver) drive(ctx context.Context) {
+	job, err := d.load(ctx)
+	if err != nil {
+		d.log.Error("load job", "job", d.id, "err", err)
+		return
+	}
+	left := job.Submitted.Add(time.Duration(job.Spec.Timeouts.Total)).Sub(d.now())
+	ctx, cancel := context.WithTimeoutCause(ctx, max(left, 0), jobspec.Failure{
+		Kind: jobspec.KindTimeout, Where: "job",
+		Detail: fmt.Sprintf("did not end within its total time of %s", job.Spec.Timeouts.Total),
+		Hint:   "raise timeouts.total (--total-timeout), or ask for fewer resources so that it waits less",
+	}.Error())
+	defer cancel()
+	if job.Stopping {
+		d.cancel(errStopped)
+	}
+	for !job.State.Final() {
+		next, err := d.step(ctx, job)
+		if d.shuttingDown() {
+			return
+		}
+		if err != nil {
+			next, err = d.fail(job, err)
+		}
+		if err != nil {
+			d.log.Error("job step", "job", d.id, "state", job.State, "err", err)
+			return
+		}
+		job = next
+	}
+}
+
+// step does the work of one state. A returned error ends the job.
+func (d *driver) step(ctx context.Context, job jobspec.Job) (jobspec.Job, error) {
+	switch job.State {
+	case jobspec.JobAccepted:
+		return d.prepare(ctx, job)
+	case jobspec.JobQueued, jobspec.JobRunning:
+		return d.runTasks(ctx, job)
+	case jobspec.JobPublishing:
+		return d.publish(ctx, job)
+	case jobspec.JobPublished:
+		return d.verify(job)
+	default:
+		return job, fmt.Errorf("job %s is in unknown state %q", job.ID, job.State)
+	}
+}
+
+func (d *driver) shuttingDown() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.base == nil || d.base.Err() != nil
+}
+
+// keep is a context for work that a stopped or late job still needs: it ends
+// only with the node.
+func (d *driver) keep() context.Context {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.base == nil {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		cancel(errShutdown)
+		return ctx
+	}
+	return d.base
+}
+
+func (d *driver) load(ctx context.Context) (job jobspec.Job, err error) {
+	err = d.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		job, err = tx.Job(d.id)
+		return err
+	})
+	return job, err
+}
+
+// to moves the job to a state in one durable transaction, with whatever else
+// change does, and tells followers.
+func (d *driver) to(ctx context.Context, state jobspec.JobState, change func(*store.Tx, *jobspec.Job) error) (job jobspec.Job, err error) {
+	failpoint.Hit(string(state) + ".after-effect")
+	err = d.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		if job, err = tx.Job(d.id); err != nil {
+			return err
+		}
+		if job.State, err = job.State.To(state); err != nil {
+			return err
+		}
+		if state.Final() {
+			job.Finished = d.now()
+		}
+		if change != nil {
+			if err := change(tx, &job); err != nil {
+				return err
+			}
+		}
+		return d.record(tx, job, jobspec.Event{Type: jobspec.EventState, Detail: string(state)})
+	})
+	if err != nil {
+		return job, fmt.Errorf("move job %s to %s: %w", d.id, state, err)
+	}
+	failpoint.Hit(string(state) + ".after-completion")
+	d.hub.notify(d.id)
+	d.log.Info("job", "job", d.id, "state", state)
+	return job, nil
+}
+
+// record writes the job and one event of it.
+func (s *Sidecar) record(tx *store.Tx, job jobspec.Job, e jobspec.Event) error {
+	if err := tx.PutJob(job); err != nil {
+		return err
+	}
+	e.Job, e.Time = job.ID, s.now()
+	_, err := tx.AppendEvent(e)
+	return err
+}
+
+// note adds an event without changing the job.
+func (s *Sidecar) note(ctx context.Context, e jobspec.Event) {
+	e.Time = s.now()
+	err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		_, err := tx.AppendEvent(e)
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("record event", "job", e.Job, "err", err)
+	}
+	s.hub.notify(e.Job)
+}
+
+// fail ends the job with the failure that err carries; what its tasks wrote is
+// kept as the partial output.
+func (d *driver) fail(job jobspec.Job, err error) (jobspec.Job, error) {
+	ctx := d.keep()
+	f := jobspec.AsFailure(err)
+	state := jobspec.JobFailed
+	if f.Kind == jobspec.KindStopped {
+		state = jobspec.JobStopped
+	}
+	partial, perr := d.partial(ctx, job)
+	if perr != nil {
+		d.log.Warn("keep partial outputs", "job", d.id, "err", perr)
+	}
+	job, err = d.to(ctx, state, func(_ *store.Tx, j *jobspec.Job) error {
+		j.Failure, j.Partial = &f, partial
+		return nil
+	})
+	if err == nil {
+		d.unpinInputs(ctx)
+	}
+	return job, err
+}
+
+// unpinInputs removes the pins that a final job no longer needs. What a crash
+// leaves here, the sweeper removes.
+func (d *driver) unpinInputs(ctx context.Context) {
+	for _, what := range []string{"input", "code", "remembered"} {
+		if err := d.cfg.IPFS.Unpin(ctx, pinName(d.id, what)); err != nil {
+			d.log.Warn("unpin", "job", d.id, "pin", what, "err", err)
+		}
+	}
+	d.dropAttemptPins(ctx)
+}
+
+// dropAttemptPins removes the pins of single attempts once the job's own
+// result or partial output is pinned.
+func (d *driver) dropAttemptPins(ctx context.Context) {
+	pins, err := d.cfg.IPFS.Pins(ctx, pinName(d.id, "attempt/"))
+	for _, p := range pins {
+		err = errors.Join(err, d.cfg.IPFS.Unpin(ctx, p.Name))
+	}
+	if err != nil {
+		d.log.Warn("unpin attempts", "job", d.id, "err", err)
+	}
+}

@@ -1,0 +1,248 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/store"
+	"github.com/ipdc/ipdc/wire"
+)
+
+var _ api.Service = (*Sidecar)(nil)
+
+// Submit validates a spec against this node, stores it, and starts its driver.
+func (s *Sidecar) Submit(ctx context.Context, sub api.Submission) (wire.Job, bool, error) {
+	spec := sub.Spec.WithDefaults()
+	if err := spec.Validate(); err != nil {
+		return wire.Job{}, false, err
+	}
+	whole := jobspec.Resources(s.cfg.Capacity)
+	if f := spec.Fits(whole, whole); f != nil {
+		return wire.Job{}, false, f.Error()
+	}
+	specCID, err := spec.CID()
+	if err != nil {
+		return wire.Job{}, false, err
+	}
+	if s.stopping() {
+		return wire.Job{}, false, errShutdown
+	}
+	job := jobspec.Job{
+		ID: jobspec.NewJobID(s.now()), Tenant: sub.Tenant, Spec: spec, SpecCID: specCID,
+		State: jobspec.JobAccepted, Submitted: s.now(),
+	}
+	created := true
+	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		if sub.IdempotencyKey != "" {
+			first, err := s.byKey(tx, sub, job)
+			if err != nil {
+				return err
+			}
+			if created = first.ID == job.ID; !created {
+				job = first
+				return nil
+			}
+		}
+		return s.record(tx, job, jobspec.Event{Type: jobspec.EventState, Detail: string(job.State)})
+	})
+	if err != nil {
+		return wire.Job{}, false, fmt.Errorf("store job: %w", err)
+	}
+	if created {
+		s.log.Info("job", "job", job.ID, "state", job.State, "tenant", job.Tenant, "name", job.Spec.Name)
+		s.start(job.ID)
+	}
+	return wire.Job{Job: job}, created, nil
+}
+
+// byKey returns the job that the idempotency key was used for first, which is
+// the given one when it is new.
+func (s *Sidecar) byKey(tx *store.Tx, sub api.Submission, job jobspec.Job) (jobspec.Job, error) {
+	first, spec, ok, err := tx.IdempotencyKey(sub.Tenant, sub.IdempotencyKey)
+	if err != nil {
+		return job, err
+	}
+	if !ok {
+		return job, tx.PutIdempotencyKey(sub.Tenant, sub.IdempotencyKey, job.ID, job.SpecCID)
+	}
+	if spec != job.SpecCID {
+		return job, jobspec.Failure{
+			Kind: jobspec.KindDupKey, Detail: fmt.Sprintf("idempotency key %q was used for another spec, by job %s", sub.IdempotencyKey, first),
+			Hint: "use a new key for a new spec",
+		}.Error()
+	}
+	return tx.Job(first)
+}
+
+// Job returns a job with its attempts.
+func (s *Sidecar) Job(ctx context.Context, tenant, ref string) (j wire.Job, err error) {
+	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		id, err := tx.FindJob(tenant, ref)
+		if err != nil {
+			return err
+		}
+		if j.Job, err = tx.Job(id); err != nil {
+			return err
+		}
+		j.Attempts, err = tx.Attempts(id)
+		return err
+	})
+	j.Waiting = s.waitsFor(j.ID)
+	return j, err
+}
+
+// Jobs returns jobs without their attempts, newest first.
+func (s *Sidecar) Jobs(ctx context.Context, tenant string, f api.JobFilter) (list []wire.Job, err error) {
+	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		jobs, err := tx.Jobs(store.Filter{Tenant: tenant, States: f.States, Labels: f.Labels, Limit: f.Limit})
+		for _, j := range jobs {
+			list = append(list, wire.Job{Job: j, Waiting: s.waitsFor(j.ID)})
+		}
+		return err
+	})
+	return list, err
+}
+
+// waitsFor returns why nothing of a job runs, or "".
+func (s *Sidecar) waitsFor(id jobspec.JobID) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.drivers[id]; d != nil {
+		return d.waiting
+	}
+	return ""
+}
+
+// Stop makes the wish durable and then cancels the work.
+func (s *Sidecar) Stop(ctx context.Context, tenant, ref string) (j wire.Job, err error) {
+	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		id, err := tx.FindJob(tenant, ref)
+		if err != nil {
+			return err
+		}
+		if j.Job, err = tx.Job(id); err != nil || j.State.Final() {
+			return err
+		}
+		j.Stopping = true
+		return tx.PutJob(j.Job)
+	})
+	if err == nil && !j.State.Final() {
+		s.stopDriver(j.ID, errStopped)
+		s.hub.notify(j.ID)
+	}
+	return j, err
+}
+
+// Remove deletes the record of a final job. Its pins go with it; their blocks
+// with the next collection.
+func (s *Sidecar) Remove(ctx context.Context, tenant, ref string) error {
+	var id jobspec.JobID
+	err := s.cfg.Store.Update(ctx, func(tx *store.Tx) (err error) {
+		if id, err = tx.FindJob(tenant, ref); err != nil {
+			return err
+		}
+		j, err := tx.Job(id)
+		if err != nil {
+			return err
+		}
+		if !j.State.Final() {
+			return jobspec.Failure{
+				Kind: jobspec.KindConflict, Where: "job " + id.String(), Detail: "is " + string(j.State),
+				Hint: "stop it first: ipdc job stop " + id.String(),
+			}.Error()
+		}
+		return tx.DeleteJob(id)
+	})
+	if err != nil {
+		return err
+	}
+	pins, err := s.cfg.IPFS.Pins(ctx, pinName(id, ""))
+	for _, p := range pins {
+		err = errors.Join(err, s.cfg.IPFS.Unpin(ctx, p.Name))
+	}
+	return errors.Join(err, os.RemoveAll(s.logDir(id)))
+}
+
+// Events yields a job's history from after on.
+func (s *Sidecar) Events(ctx context.Context, tenant, ref string, after int64, follow bool, yield func(jobspec.Event) error) error {
+	j, err := s.Job(ctx, tenant, ref)
+	if err != nil {
+		return err
+	}
+	for {
+		wake := s.hub.next(j.ID)
+		var page []jobspec.Event
+		var state jobspec.JobState
+		err := s.cfg.Store.View(ctx, func(tx *store.Tx) error {
+			job, err := tx.Job(j.ID)
+			if err != nil {
+				return err
+			}
+			state = job.State
+			page, err = tx.Events(j.ID, after, 500)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, e := range page {
+			if err := yield(e); err != nil {
+				return err
+			}
+			after = e.Seq
+		}
+		if len(page) > 0 {
+			continue
+		}
+		if !follow || state.Final() {
+			return nil
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Node describes the node.
+func (s *Sidecar) Node(ctx context.Context) (wire.Node, error) {
+	n := s.cfg.Node
+	n.ID, n.Capacity, n.Free = s.id.String(), s.cfg.Capacity, s.placer.snapshot()
+	n.Outputs = s.cfg.Volumes.Method()
+	s.mu.Lock()
+	n.Jobs = len(s.drivers)
+	s.mu.Unlock()
+	info, err := s.cfg.Executor.Info(ctx)
+	ex := wire.Executor{Name: info.Name, Version: info.Version}
+	if err != nil {
+		ex.Problem = err.Error()
+	}
+	n.Executors = []wire.Executor{ex}
+	st, err := s.cfg.IPFS.Stat(ctx)
+	n.Blocks, n.BlockSize = st.Blocks, jobspec.Bytes(st.Bytes)
+	return n, err
+}
+
+// GC removes blocks that no pin needs.
+func (s *Sidecar) GC(ctx context.Context) (wire.Collected, error) {
+	st, err := s.cfg.IPFS.GC(ctx)
+	return wire.Collected{Blocks: st.Blocks, Bytes: jobspec.Bytes(st.Bytes)}, err
+}
+
+// Shutdown asks the node to stop.
+func (s *Sidecar) Shutdown() {
+	if s.cfg.Shutdown != nil {
+		s.cfg.Shutdown()
+	}
+}
+
+func (s *Sidecar) stopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.base == nil || s.base.Err() != nil
+}

@@ -1,0 +1,50 @@
+package sidecar
+
+import (
+	"testing"
+
+	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire/guest"
+)
+
+// What the sidecar did comes first, then what the engine saw, then what the
+// guest says: a program can write into its own report but not into ours.
+func TestJudge(t *testing.T) {
+	res := jobspec.Resources{Memory: 512 * jobspec.MiB, Disk: jobspec.GiB}
+	stopped := jobspec.AsFailure(errStopped)
+	start := &guest.Line{Type: guest.LineStartError, Detail: "no such file", ExitCode: 127}
+	lies := outcome{start: start, quota: true, end: &guest.Line{Type: guest.LineEnd}}
+	for _, c := range []struct {
+		name string
+		exit executor.Exit
+		why  *jobspec.Failure
+		out  outcome
+		full bool
+		want jobspec.Kind // "" = success
+	}{
+		{name: "success", exit: executor.Exit{}},
+		{name: "success although the report says otherwise", exit: executor.Exit{}, out: lies, full: true},
+		{name: "exit", exit: executor.Exit{Code: 19}, out: outcome{end: &guest.Line{ExitCode: 19}}, want: jobspec.KindExit},
+		{name: "a program's own 137", exit: executor.Exit{Code: 137}, out: outcome{end: &guest.Line{ExitCode: 137}}, want: jobspec.KindExit},
+		{name: "signal", exit: executor.Exit{Code: 139}, out: outcome{end: &guest.Line{ExitCode: 139, Signal: 11}}, want: jobspec.KindSignal},
+		{name: "guest killed", exit: executor.Exit{Code: 137}, want: jobspec.KindSignal},
+		{name: "oom", exit: executor.Exit{Code: 137, OOM: true}, want: jobspec.KindOOM},
+		{name: "full", exit: executor.Exit{Code: 1}, full: true, want: jobspec.KindQuota},
+		{name: "start", exit: executor.Exit{Code: 127}, out: outcome{start: start}, want: jobspec.KindImageRun},
+		{name: "stopped beats all", exit: executor.Exit{Code: 137, OOM: true}, why: &stopped, out: lies, full: true, want: jobspec.KindStopped},
+		{name: "stopped although it ended well", exit: executor.Exit{}, why: &stopped, want: jobspec.KindStopped},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := judge(c.exit, c.why, c.out, c.full, res)
+			switch {
+			case got == nil && c.want != "":
+				t.Errorf("judge = success, want %s", c.want)
+			case got != nil && got.Kind != c.want:
+				t.Errorf("judge = %+v, want %q", *got, c.want)
+			case got != nil && (got.Hint == "" && c.why == nil || got.ExitCode != c.exit.Code):
+				t.Errorf("judge = %+v, want a hint and exit code %d", *got, c.exit.Code)
+			}
+		})
+	}
+}

@@ -1,0 +1,210 @@
+package sidecar
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/pack"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/store"
+	"github.com/ipdc/ipdc/wire/guest"
+)
+
+// outcome is what the guest reported about a task. It comes out of the
+// container, so it explains but never decides: the exit code is the engine's.
+type outcome struct {
+	done   int                  // items that were done or failed
+	items  map[string]*itemDone // by path; nil until its line came
+	start  *guest.Line          // the command could not be started
+	end    *guest.Line          // the guest came to its end
+	quota  bool                 // an item failed because /outputs is full
+	failed []jobspec.ItemError  // at most maxItemErrors
+	nfail  int
+
+	memories map[jobspec.CID]store.Remembered
+}
+
+type itemDone struct {
+	outputs []string
+	err     string
+}
+
+// maxItemErrors is how many items' errors are kept in an attempt's record.
+const maxItemErrors = 100
+
+// report reads a task's report as it grows. It counts only items that the task
+// has, each of them once.
+type report struct {
+	file string
+	at   int64
+	out  outcome
+}
+
+func newReport(dir string, task jobspec.Task) *report {
+	items := make(map[string]*itemDone, len(task.Items))
+	for _, it := range task.Items {
+		items[it.Path] = nil
+	}
+	return &report{file: filepath.Join(dir, guest.Report), out: outcome{items: items}}
+}
+
+// read takes in the lines that have come since the last call.
+func (p *report) read() error {
+	for more := true; more; {
+		b, err := guest.Tail(p.file, p.at, guest.Limits{})
+		if err != nil {
+			return err
+		}
+		for _, line := range b.Lines {
+			p.out.add(line)
+		}
+		p.at, more = b.Offset, b.More
+	}
+	return nil
+}
+
+func (o *outcome) add(l guest.Line) {
+	switch l.Type {
+	case guest.LineStartError:
+		o.start = &l
+	case guest.LineEnd:
+		o.end = &l
+	case guest.LineItem:
+		if seen, ok := o.items[l.Path]; !ok || seen != nil {
+			return
+		}
+		o.done++
+		o.items[l.Path] = &itemDone{outputs: l.Outputs, err: l.Error}
+		o.quota = o.quota || l.Kind == guest.KindQuota
+		if l.Error == "" {
+			return
+		}
+		o.nfail++
+		if len(o.failed) < maxItemErrors {
+			o.failed = append(o.failed, jobspec.ItemError{Path: l.Path, Detail: l.Error})
+		}
+	}
+}
+
+// conclude reads the whole report and decides how the attempt ended. why is
+// set when the sidecar itself stopped the container.
+func (r *runner) conclude(ctx context.Context, exit executor.Exit, why *jobspec.Failure) error {
+	rep := newReport(r.vol.Report, r.task)
+	if err := rep.read(); err != nil {
+		r.log.Warn("read report", "attempt", r.att.ID, "err", err) // the program's doing; its exit code still counts
+	}
+	r.outcome = rep.out
+	r.att.ItemsDone, r.att.ItemErrors = rep.out.done, rep.out.failed
+	full, err := r.cfg.Volumes.Full(ctx, r.att.ID.String())
+	if err != nil {
+		r.log.Warn("look at outputs volume", "attempt", r.att.ID, "err", err)
+	}
+	r.att.Failure = judge(exit, why, rep.out, full, r.job.Spec.Resources)
+	if f := r.att.Failure; f != nil && f.Where == "" {
+		f.Where = fmt.Sprintf("task %d", r.task.Index)
+	}
+	r.progress(ctx, r.job, r.task.Index, rep.out.done, true)
+	return nil
+}
+
+// judge turns an exit into a failure, or nil. What the sidecar did comes
+// first, then what the engine saw, then what the guest says.
+func judge(exit executor.Exit, why *jobspec.Failure, out outcome, full bool, res jobspec.Resources) *jobspec.Failure {
+	f := jobspec.Failure{ExitCode: exit.Code}
+	switch {
+	case why != nil:
+		f = *why
+		f.ExitCode = exit.Code
+	case exit.Code == 0:
+		return nil
+	case exit.OOM:
+		f.Kind = jobspec.KindOOM
+		f.Detail = fmt.Sprintf("killed because it needed more memory than its limit of %s", res.Memory)
+		f.Hint = fmt.Sprintf("raise it, for example with --memory %s (resources.memory)", 2*res.Memory)
+	case full || out.quota:
+		f.Kind = jobspec.KindQuota
+		f.Detail = fmt.Sprintf("/outputs is full: its limits are %s and %d files", res.Disk, outputInodes)
+		f.Hint = fmt.Sprintf("raise it, for example with --disk %s (resources.disk), or write less", 2*res.Disk)
+	case out.start != nil:
+		f.Kind, f.Detail = jobspec.KindImageRun, out.start.Detail
+		f.Hint = "check the command, and that the image holds it"
+	case out.end != nil && out.end.Signal > 0, out.end == nil && exit.Code > guest.ExitSignal:
+		f.Kind = jobspec.KindSignal
+		f.Detail = fmt.Sprintf("ended by signal %d", exit.Code-guest.ExitSignal)
+	default:
+		f.Kind = jobspec.KindExit
+		f.Detail = fmt.Sprintf("the program ended with exit code %d", exit.Code)
+	}
+	if len(out.failed) > 0 && (f.Kind == jobspec.KindExit || f.Kind == jobspec.KindSignal) {
+		e := out.failed[0]
+		f.Detail = fmt.Sprintf("%s: %s", e.Path, e.Detail)
+		f.Hint = "see ipdc job logs; --keep-going goes on with the other files"
+	}
+	f.Hint = cmp.Or(f.Hint, "see ipdc job logs")
+	return &f
+}
+
+// pack turns /outputs into a DAG that is stored and pinned. Outputs that are
+// refused become the attempt's failure.
+func (r *runner) pack(ctx context.Context) (err error) {
+	if r.vol, err = r.volume(ctx); err != nil {
+		return err
+	}
+	if err := r.cfg.Volumes.ReadOnly(ctx, r.att.ID.String()); err != nil {
+		return fmt.Errorf("make outputs read-only: %w", err)
+	}
+	root, err := r.cfg.IPFS.Add(ctx, attemptPin(r.att.ID), func(w ipfs.Session) (jobspec.CID, error) {
+		res, err := pack.Tree(ctx, w, r.vol.Outputs, pack.Options{Budget: ipfs.Budget{
+			Bytes: int64(r.job.Spec.Resources.Disk), Entries: 2 * outputInodes,
+		}})
+		return res.CID, err
+	})
+	var fe *jobspec.FailureError
+	if errors.As(err, &fe) {
+		f := jobspec.AsFailure(at("outputs", err))
+		if r.att.Failure == nil {
+			r.att.Failure = &f
+		}
+		return nil
+	}
+	r.att.Output = root
+	return err
+}
+
+// sign makes the receipt and what the job's success adds to the memory.
+func (r *runner) sign(ctx context.Context) (err error) {
+	if r.outcome.items == nil {
+		rep := newReport("", r.task) // packed by an earlier process; the report may be gone
+		if v, err := r.volume(ctx); err == nil {
+			rep = newReport(v.Report, r.task)
+			_ = rep.read()
+		}
+		r.outcome = rep.out
+	}
+	rc := jobspec.Receipt{
+		Version: jobspec.ReceiptVersion, Attempt: r.att.ID.String(), Token: r.att.Token,
+		SpecCID: r.plan.SpecCID, TaskKey: r.task.Key, Input: r.task.Shard, Image: r.plan.Image,
+		ExitCode: r.att.ExitCode, Output: r.att.Output,
+		Started: r.att.Started, Exited: r.att.Exited, Worker: r.Sidecar.id.String(),
+	}
+	rc.Usage.Wall = jobspec.Duration(r.att.Exited.Sub(r.att.Started))
+	if end := r.outcome.end; end != nil {
+		rc.Usage.CPU, rc.Usage.MaxMemory = jobspec.Duration(end.CPU), jobspec.Bytes(end.MaxRSS)
+	}
+	if r.att.Failure != nil {
+		rc.Kind = r.att.Failure.Kind
+	}
+	if rc, err = jobspec.SignReceipt(r.cfg.Key, rc); err != nil {
+		return fmt.Errorf("sign receipt: %w", err)
+	}
+	r.att.Receipt = &rc
+	if r.att.Output.Defined() {
+		r.outcome.memories, err = r.memories(ctx, r.outcome)
+	}
+	return err
+}

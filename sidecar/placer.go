@@ -1,0 +1,139 @@
+package sidecar
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// placer hands out the node's capacity. Tasks wait in the order of their jobs'
+// submission; the first in line is never overtaken, so that a large task is
+// not starved by small ones.
+type placer struct {
+	mu    sync.Mutex
+	total wire.Capacity
+	free  wire.Capacity
+	line  []*ticket // by attempt order
+}
+
+type ticket struct {
+	id      jobspec.AttemptID
+	need    jobspec.Resources
+	granted chan struct{} // closed by grant
+}
+
+func newPlacer(total wire.Capacity) *placer { return &placer{total: total, free: total} }
+
+// acquire waits until r is free for the attempt and all earlier ones have been
+// served. waiting is called once, with a sentence, when it has to wait.
+func (p *placer) acquire(ctx context.Context, id jobspec.AttemptID, r jobspec.Resources, waiting func(string)) error {
+	t := &ticket{id, r, make(chan struct{})}
+	p.mu.Lock()
+	i, _ := slices.BinarySearchFunc(p.line, t, compareTickets)
+	p.line = slices.Insert(p.line, i, t)
+	p.grant()
+	why := p.why(r)
+	p.mu.Unlock()
+	select {
+	case <-t.granted:
+		return nil
+	default:
+		waiting(why)
+	}
+	select {
+	case <-t.granted:
+		return nil
+	case <-ctx.Done():
+		return p.withdraw(t, context.Cause(ctx))
+	}
+}
+
+// take reserves r at once, for an attempt whose container runs already.
+func (p *placer) take(r jobspec.Resources) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.add(r, -1)
+}
+
+func (p *placer) release(r jobspec.Resources) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.add(r, 1)
+	p.grant()
+}
+
+func (p *placer) withdraw(t *ticket, cause error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.line, t); i >= 0 {
+		p.line = slices.Delete(p.line, i, i+1)
+	} else {
+		p.add(t.need, 1) // granted in the meantime
+	}
+	p.grant()
+	return cause
+}
+
+func (p *placer) grant() {
+	for len(p.line) > 0 && p.fits(p.line[0].need) {
+		p.add(p.line[0].need, -1)
+		close(p.line[0].granted)
+		p.line = p.line[1:]
+	}
+}
+
+func (p *placer) fits(r jobspec.Resources) bool {
+	return r.CPU <= p.free.CPU && r.Memory <= p.free.Memory && r.Disk <= p.free.Disk
+}
+
+func (p *placer) add(r jobspec.Resources, sign int64) {
+	p.free.CPU += r.CPU * jobspec.CPU(sign)
+	p.free.Memory += r.Memory * jobspec.Bytes(sign)
+	p.free.Disk += r.Disk * jobspec.Bytes(sign)
+}
+
+func (p *placer) snapshot() wire.Capacity {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.free
+}
+
+// why says what a task waits for, with numbers.
+func (p *placer) why(r jobspec.Resources) string {
+	var short []string
+	if r.CPU > p.free.CPU {
+		short = append(short, fmt.Sprintf("CPU: asks %s, free %s", r.CPU, max(p.free.CPU, 0)))
+	}
+	if r.Memory > p.free.Memory {
+		short = append(short, fmt.Sprintf("memory: asks %s, free %s", r.Memory, max(p.free.Memory, 0)))
+	}
+	if r.Disk > p.free.Disk {
+		short = append(short, fmt.Sprintf("disk: asks %s, free %s", r.Disk, max(p.free.Disk, 0)))
+	}
+	if len(short) == 0 {
+		return "waits for earlier jobs"
+	}
+	return "waits for " + strings.Join(short, "; ")
+}
+
+// slots returns how many tasks of r the whole node runs at once, at least 1.
+func (p *placer) slots(r jobspec.Resources) int {
+	n := int64(p.total.CPU / max(r.CPU, 1))
+	n = min(n, int64(p.total.Memory/max(r.Memory, 1)), int64(p.total.Disk/max(r.Disk, 1)))
+	return int(max(n, 1))
+}
+
+func compareTickets(a, b *ticket) int {
+	if c := strings.Compare(string(a.id.Job), string(b.id.Job)); c != 0 {
+		return c
+	}
+	if a.id.Task != b.id.Task {
+		return a.id.Task - b.id.Task
+	}
+	return a.id.Try - b.id.Try
+}

@@ -1,0 +1,82 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+func attempt(job string, task int) jobspec.AttemptID {
+	return jobspec.AttemptID{Job: jobspec.JobID(job), Task: task, Try: 1}
+}
+
+func cpus(n int) jobspec.Resources {
+	return jobspec.Resources{CPU: jobspec.CPU(n) * 1000, Memory: 1, Disk: 1}
+}
+
+// The first in line is not overtaken by later tasks that would fit.
+func TestPlacerKeepsOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlacer(wire.Capacity{CPU: 2000, Memory: 100, Disk: 100})
+		silent := func(string) {}
+		if err := p.acquire(t.Context(), attempt("a", 0), cpus(1), silent); err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		var order []string
+		var wg sync.WaitGroup
+		want := func(job string, n int) {
+			wg.Go(func() {
+				if err := p.acquire(t.Context(), attempt(job, 0), cpus(n), silent); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				order = append(order, job)
+			})
+			synctest.Wait()
+		}
+		want("c", 1) // fits beside a
+		want("e", 1)
+		want("d", 2)
+		p.release(cpus(1)) // a ends: one is free, but d is first and needs two
+		synctest.Wait()
+		if got := strings.Join(order, ""); got != "c" {
+			t.Fatalf("served %q after one release, want c only", got)
+		}
+		p.release(cpus(1)) // c ends
+		synctest.Wait()
+		p.release(cpus(2)) // d ends
+		wg.Wait()
+		if got := strings.Join(order, ""); got != "cde" {
+			t.Errorf("served in order %q, want cde", got)
+		}
+	})
+}
+
+func TestPlacerSaysWhy(t *testing.T) {
+	p := newPlacer(wire.Capacity{CPU: 2000, Memory: 100, Disk: 100})
+	p.take(cpus(2))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var why string
+	err := p.acquire(ctx, attempt("a", 0), cpus(1), func(s string) {
+		why = s
+		cancel(errStopped)
+	})
+	if !errors.Is(err, errStopped) {
+		t.Errorf("acquire = %v, want the cause of the cancel", err)
+	}
+	if !strings.Contains(why, "CPU: asks 1, free 0") {
+		t.Errorf("why = %q, want the numbers", why)
+	}
+	p.release(cpus(2))
+	if free := p.snapshot(); free.CPU != 2000 {
+		t.Errorf("free = %+v after all has been given back", free)
+	}
+}

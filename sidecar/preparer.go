@@ -1,0 +1,149 @@
+package sidecar
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/ipdc/ipdc/images"
+	"github.com/ipdc/ipdc/internal/failpoint"
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/merge"
+	"github.com/ipdc/ipdc/ipfs/tree"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/store"
+)
+
+// prepare turns every name in the spec into an identity, pins what the job
+// needs, makes the plan, and moves the job to queued.
+func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, error) {
+	select {
+	case d.preparing <- struct{}{}:
+		defer func() { <-d.preparing }()
+	case <-ctx.Done():
+		return job, context.Cause(ctx)
+	}
+	failpoint.Hit(string(jobspec.JobQueued) + ".before-effect")
+	facts, err := d.facts(ctx, job)
+	if err != nil {
+		return job, causeOr(ctx, err)
+	}
+	plan, err := jobspec.NewPlan(job.Spec, facts)
+	if err != nil {
+		return job, fmt.Errorf("plan: %w", err)
+	}
+	plan, kept, err := d.remember(ctx, job, facts, plan)
+	if err != nil {
+		return job, causeOr(ctx, fmt.Errorf("look up remembered results: %w", err))
+	}
+	return d.to(ctx, jobspec.JobQueued, func(tx *store.Tx, j *jobspec.Job) error {
+		j.ItemsTotal, j.ItemsDone, j.Remembered = len(facts.Items), kept, kept
+		return tx.PutPlan(j.ID, plan)
+	})
+}
+
+// facts resolves the image and the input of a job.
+func (d *driver) facts(ctx context.Context, job jobspec.Job) (jobspec.Facts, error) {
+	img, err := d.image(ctx, job.Spec.Run.Image)
+	if err != nil {
+		return jobspec.Facts{}, err
+	}
+	f := jobspec.Facts{
+		SpecCID: job.SpecCID, Image: img.ID, Arch: img.Arch,
+		Slots: d.placer.slots(job.Spec.Resources),
+	}
+	if code := job.Spec.Run.Code; code.Defined() {
+		if err := d.cfg.IPFS.Pin(ctx, pinName(d.id, "code"), code); err != nil {
+			return f, at("run.code", err)
+		}
+	}
+	if len(job.Spec.Inputs) == 0 {
+		return f, nil
+	}
+	if f.Input, err = d.input(ctx, job.Spec.Inputs[0]); err != nil {
+		return f, at("inputs[0].cid", err)
+	}
+	return f, at("inputs[0].cid", d.measure(ctx, job.Spec, &f))
+}
+
+func (d *driver) image(ctx context.Context, ref string) (images.Image, error) {
+	img, err := d.cfg.Images.Resolve(ctx, ref)
+	if err != nil {
+		return img, at("run.image", err)
+	}
+	info, err := d.cfg.Executor.Info(ctx)
+	if err != nil {
+		return img, fmt.Errorf("ask the executor: %w", err)
+	}
+	if info.Arch != "" && img.Arch != "" && img.Arch != info.Arch {
+		return img, jobspec.Failure{
+			Kind: jobspec.KindImageRun, Where: "run.image",
+			Detail: fmt.Sprintf("image %s is for %s, this node runs %s", ref, img.Arch, info.Arch),
+			Hint:   "give an image for " + info.Arch,
+		}.Error()
+	}
+	return img, nil
+}
+
+// input resolves an input to the CID of a directory and pins it.
+func (d *driver) input(ctx context.Context, in jobspec.Input) (jobspec.CID, error) {
+	path, err := jobspec.ParsePath(in.CID)
+	if err != nil {
+		return jobspec.CID{}, err
+	}
+	root, err := tree.Resolve(ctx, d.cfg.IPFS, path.Root, path.Segments)
+	if err != nil {
+		return jobspec.CID{}, err
+	}
+	list, err := tree.List(ctx, d.cfg.IPFS, root)
+	if err != nil {
+		return jobspec.CID{}, err
+	}
+	if list.Kind == tree.Dir {
+		return root, d.cfg.IPFS.Pin(ctx, pinName(d.id, "input"), root)
+	}
+	name := "data"
+	if n := len(path.Segments); n > 0 {
+		name = path.Segments[n-1]
+	}
+	return d.cfg.IPFS.Add(ctx, pinName(d.id, "input"), func(w ipfs.Session) (jobspec.CID, error) {
+		return merge.Wrap(ctx, w, name, root)
+	})
+}
+
+// measure fills in the input's size and, for per-item jobs, its files.
+func (d *driver) measure(ctx context.Context, spec jobspec.Spec, f *jobspec.Facts) error {
+	err := tree.Walk(ctx, d.cfg.IPFS, f.Input, ipfs.Budget{}, func(e tree.Entry) error {
+		if e.Kind != tree.File {
+			return nil
+		}
+		f.Bytes += e.Size
+		if spec.Run.Per == jobspec.PerItem {
+			f.Items = append(f.Items, jobspec.Item{Path: e.Path, CID: e.CID, Size: e.Size})
+		}
+		return nil
+	})
+	slices.SortFunc(f.Items, func(a, b jobspec.Item) int { return strings.Compare(a.Path, b.Path) })
+	return err
+}
+
+// at adds to err where in the spec it came up.
+func at(where string, err error) error {
+	if err == nil {
+		return nil
+	}
+	f := jobspec.AsFailure(err)
+	if f.Where == "" {
+		f.Where = where
+	}
+	return f.Error()
+}
+
+// causeOr returns why ctx was cancelled, when that is why err came up.
+func causeOr(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

@@ -1,0 +1,76 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/store"
+)
+
+const bootKey = "boot_id"
+
+// rescue goes on where an earlier process was killed: attempts of before a
+// reboot are given up, jobs that are not final get a driver, and what no row
+// knows is removed. The sweep comes last, as it may be slow.
+func (s *Sidecar) rescue(ctx context.Context) error {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		boot = nil // not Linux: containers are looked up one by one
+	}
+	var jobs []jobspec.Job
+	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		if err := s.markRebooted(tx, string(bytes.TrimSpace(boot))); err != nil {
+			return err
+		}
+		jobs, err = tx.Jobs(store.Filter{Live: true})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i := len(jobs) - 1; i >= 0; i-- { // oldest first
+		s.start(jobs[i].ID)
+	}
+	if len(jobs) > 0 {
+		s.log.Info("took up jobs", "count", len(jobs))
+	}
+	if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("sweep", "err", err)
+	}
+	return nil
+}
+
+// markRebooted gives up attempts whose processes ended with the machine: their
+// exit codes, where the engine has any, say nothing about the program.
+func (s *Sidecar) markRebooted(tx *store.Tx, boot string) error {
+	last, known, err := tx.Meta(bootKey)
+	if err != nil {
+		return err
+	}
+	if boot == "" || last == boot {
+		return nil
+	}
+	if err := tx.PutMeta(bootKey, boot); err != nil || !known {
+		return err
+	}
+	live, err := tx.LiveAttempts()
+	if err != nil {
+		return err
+	}
+	for _, a := range live {
+		if a.State == jobspec.AttemptPackaged || a.State == jobspec.AttemptRecorded {
+			continue // nothing of it runs any more
+		}
+		if a.State, err = a.State.To(jobspec.AttemptAbandoned); err != nil {
+			return err
+		}
+		a.Failure = &jobspec.Failure{Kind: jobspec.KindLost, Where: fmt.Sprintf("task %d", a.ID.Task), Detail: "the machine was restarted"}
+		if err := tx.PutAttempt(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}

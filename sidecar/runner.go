@@ -1,0 +1,301 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/internal/failpoint"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/inputcache"
+	"github.com/ipdc/ipdc/sidecar/volume"
+	"github.com/ipdc/ipdc/store"
+)
+
+// runner takes the attempts of one task from lease to receipt. Each step is
+// idempotent, and the attempt's row says which steps are done, so that a later
+// process goes on with the same container.
+type runner struct {
+	*driver
+	job  jobspec.Job
+	plan jobspec.Plan
+	task jobspec.Task
+	att  jobspec.Attempt
+
+	holds   bool // resources are taken from the placer
+	vol     volume.Volume
+	code    inputcache.Entry // zero without code
+	input   inputcache.Entry // zero without an input
+	release []func()         // of cache entries
+	outcome outcome          // what the guest reported; from exited on
+}
+
+// resume takes back what a running attempt of an earlier process holds.
+func (r *runner) resume(ctx context.Context) error {
+	r.placer.take(r.job.Spec.Resources)
+	r.holds = true
+	r.log.Info("resume", "attempt", r.att.ID, "state", r.att.State, "container", r.att.Container)
+	return r.run(ctx)
+}
+
+// run steps the attempt until its receipt is recorded or it is abandoned.
+// Failures of the program and refusals end in the attempt's Failure; an error
+// means that the job was cancelled or the node stops.
+func (r *runner) run(ctx context.Context) error {
+	defer r.cleanup()
+	for tries := 0; !reported(r.att) && !r.att.State.Final(); {
+		next, err := r.step(ctx)
+		if r.shuttingDown() {
+			return errShutdown
+		}
+		if err == nil {
+			if err := r.save(next); err != nil {
+				return err
+			}
+			tries = 0
+			continue
+		}
+		if ctx.Err() != nil && !hasRun(r.att.State) {
+			return errors.Join(context.Cause(ctx), r.abandon(context.Cause(ctx)))
+		}
+		var fe *jobspec.FailureError
+		if errors.As(err, &fe) {
+			return r.abandon(err)
+		}
+		tries++
+		r.log.Warn("attempt step", "attempt", r.att.ID, "after", r.att.State, "try", tries, "err", err)
+		if tries > 6 {
+			return r.abandon(fmt.Errorf("after %d tries: %w", tries, err))
+		}
+		r.pause(ctx, tries)
+	}
+	if ctx.Err() != nil && r.att.Failure != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// hasRun says whether a program may have produced something: then what it left
+// is packed and reported, also when the job was cancelled.
+func hasRun(s jobspec.AttemptState) bool {
+	switch s {
+	case jobspec.AttemptRunning, jobspec.AttemptExited, jobspec.AttemptPackaged:
+		return true
+	}
+	return false
+}
+
+// step does the work that leads to the next state and returns that state.
+func (r *runner) step(ctx context.Context) (jobspec.AttemptState, error) {
+	keep := r.keep()
+	switch r.att.State {
+	case jobspec.AttemptLeased:
+		return r.do(ctx, jobspec.AttemptStaged, r.stage)
+	case jobspec.AttemptStaged:
+		return r.do(ctx, jobspec.AttemptImage, r.mount)
+	case jobspec.AttemptImage:
+		return r.do(ctx, jobspec.AttemptCreated, r.create)
+	case jobspec.AttemptCreated:
+		return r.do(ctx, jobspec.AttemptRunning, r.begin)
+	case jobspec.AttemptRunning:
+		return r.do(ctx, jobspec.AttemptExited, r.wait)
+	case jobspec.AttemptExited:
+		return r.do(keep, jobspec.AttemptPackaged, r.pack)
+	case jobspec.AttemptPackaged:
+		return r.do(keep, jobspec.AttemptRecorded, r.sign)
+	default:
+		return r.att.State, fmt.Errorf("attempt %s is in unknown state %q", r.att.ID, r.att.State)
+	}
+}
+
+func (r *runner) do(ctx context.Context, next jobspec.AttemptState, effect func(context.Context) error) (jobspec.AttemptState, error) {
+	failpoint.Hit(string(next) + ".before-effect")
+	if err := effect(ctx); err != nil {
+		return next, err
+	}
+	failpoint.Hit(string(next) + ".after-effect")
+	return next, nil
+}
+
+// save makes the attempt's new state durable.
+func (r *runner) save(next jobspec.AttemptState) error {
+	state, err := r.att.State.To(next)
+	if err != nil {
+		return err
+	}
+	r.att.State = state
+	ctx := r.keep()
+	err = r.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.PutAttempt(r.att); err != nil {
+			return err
+		}
+		if state != jobspec.AttemptRecorded {
+			return nil
+		}
+		for key, m := range r.outcome.memories {
+			if err := tx.Remember(key, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("save attempt %s as %s: %w", r.att.ID, next, err)
+	}
+	failpoint.Hit(string(next) + ".after-completion")
+	r.log.Debug("attempt", "attempt", r.att.ID, "state", state)
+	return nil
+}
+
+// stage brings code and input into the input cache.
+func (r *runner) stage(ctx context.Context) (err error) {
+	if code := r.job.Spec.Run.Code; code.Defined() && r.code.Path == "" {
+		if r.code, err = r.acquire(ctx, code); err != nil {
+			return at("run.code", err)
+		}
+	}
+	if r.task.Shard.Defined() && r.input.Path == "" {
+		if r.input, err = r.acquire(ctx, r.task.Shard); err != nil {
+			return at("inputs[0]", err)
+		}
+	}
+	return nil
+}
+
+func (r *runner) acquire(ctx context.Context, c jobspec.CID) (inputcache.Entry, error) {
+	e, release, err := r.cfg.Inputs.Acquire(ctx, c)
+	if err == nil {
+		r.release = append(r.release, release)
+	}
+	return e, err
+}
+
+// mount makes the outputs volume and writes what the guest reads.
+func (r *runner) mount(ctx context.Context) (err error) {
+	if r.vol, err = r.volume(ctx); err != nil {
+		return err
+	}
+	return writeTask(r.runDir(r.att.ID), r.job.Spec.Run, r.task)
+}
+
+// create makes the container. After a restart it also takes back what the
+// earlier steps held in memory.
+func (r *runner) create(ctx context.Context) error {
+	if err := r.stage(ctx); err != nil {
+		return err
+	}
+	if err := r.mount(ctx); err != nil {
+		return err
+	}
+	id, err := r.cfg.Executor.Create(ctx, containerTask(r.job.Spec, r.plan, r.att.ID, r.paths()))
+	if err != nil {
+		return err
+	}
+	r.att.Container = string(id)
+	return nil
+}
+
+func (r *runner) paths() taskPaths {
+	return taskPaths{
+		Prefix: r.prefix, Guest: r.cfg.Guest, Run: r.runDir(r.att.ID),
+		Code: r.code.Path, Input: r.input.Path,
+		Outputs: r.vol.Outputs, Report: r.vol.Report,
+		CgroupParent: r.cfg.CgroupParent,
+	}
+}
+
+// begin starts the container.
+func (r *runner) begin(ctx context.Context) error {
+	if err := r.cfg.Executor.Start(ctx, executor.ID(r.att.Container)); err != nil {
+		return err
+	}
+	r.att.Started = r.now()
+	return nil
+}
+
+// abandon gives an attempt up without a report.
+func (r *runner) abandon(cause error) error {
+	f := jobspec.AsFailure(cause)
+	r.att.Failure = &f
+	if err := r.discard(r.keep(), r.att); err != nil {
+		r.log.Warn("clean abandoned attempt", "attempt", r.att.ID, "err", err)
+	}
+	return r.save(jobspec.AttemptAbandoned)
+}
+
+// discard removes all that an attempt has on this machine but its log.
+func (s *Sidecar) discard(ctx context.Context, a jobspec.Attempt) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	var err error
+	if a.Container != "" {
+		err = s.cfg.Executor.Remove(ctx, executor.ID(a.Container))
+	}
+	if err != nil {
+		return err // the volume is in use; the sweeper comes back
+	}
+	return errors.Join(s.cfg.Volumes.Remove(ctx, a.ID.String()), os.RemoveAll(s.runDir(a.ID)))
+}
+
+// cleanup gives back resources and cache entries, and removes the container in
+// the background: nobody waits for that.
+func (r *runner) cleanup() {
+	r.freeResources()
+	for _, release := range r.release {
+		release()
+	}
+	r.release, r.code, r.input, r.vol = nil, inputcache.Entry{}, inputcache.Entry{}, volume.Volume{}
+	if r.att.State == jobspec.AttemptRecorded {
+		r.cleanLater(r.att)
+	}
+}
+
+func (r *runner) freeResources() {
+	if r.holds {
+		r.placer.release(r.job.Spec.Resources)
+		r.holds = false
+	}
+}
+
+// cleanLater moves a recorded attempt to cleaned in the background.
+func (s *Sidecar) cleanLater(a jobspec.Attempt) {
+	s.work.Go(func() {
+		ctx := context.Background()
+		failpoint.Hit(string(jobspec.AttemptCleaned) + ".before-effect")
+		if err := s.discard(ctx, a); err != nil {
+			s.log.Warn("clean attempt", "attempt", a.ID, "err", err)
+			return
+		}
+		failpoint.Hit(string(jobspec.AttemptCleaned) + ".after-effect")
+		err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+			now, err := tx.Attempt(a.ID)
+			if err != nil || now.State != jobspec.AttemptRecorded {
+				return err
+			}
+			now.State = jobspec.AttemptCleaned
+			return tx.PutAttempt(now)
+		})
+		if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) {
+			s.log.Warn("record cleaned attempt", "attempt", a.ID, "err", err)
+		}
+		failpoint.Hit(string(jobspec.AttemptCleaned) + ".after-completion")
+	})
+}
+
+// pause waits before a step is tried again: 0.25 s doubling to 8 s, with
+// jitter.
+func (r *runner) pause(ctx context.Context, tries int) {
+	wait := 250 * time.Millisecond << min(tries-1, 5)
+	wait += rand.N(wait / 4)
+	if hasRun(r.att.State) {
+		ctx = r.keep()
+	}
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,168 @@
+// Package sidecar is the daemon: it accepts jobs, prepares and plans them,
+// runs their tasks beside the data, publishes one result CID each, and after a
+// crash goes on where it was. One file per role:
+//
+//	intake     what the API calls: submit, show, stop, remove
+//	preparer   accepted  -> queued: names become identities, the plan is made
+//	placer     queued    -> running: leases in order of submission, by resources
+//	runner     an attempt's way from its lease to its signed receipt
+//	publisher  running   -> published -> succeeded: outputs become one CID
+//	rescuer    what a node does first after it was killed
+//	sweeper    removes what no row of this node knows
+//
+// A node is put together in cmd/ipdc:
+//
+//	sc, err := sidecar.New(sidecar.Config{Dir: dir, Key: key, Store: st, IPFS: node, ...})
+//	err = sc.Run(ctx) // until ctx ends; containers go on
+//
+// Invariants: a job is acknowledged after fsync and then never forgotten; each
+// step is a side effect named by (job, attempt) that can be repeated, followed
+// by a row that says it is done; a job has at most one result, which is stored,
+// pinned and verified before anyone reads of it; only objects under this
+// node's own name prefix are ever touched.
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/images"
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/inputcache"
+	"github.com/ipdc/ipdc/sidecar/volume"
+	"github.com/ipdc/ipdc/store"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// Config is what a sidecar is made of. All fields without a default are
+// required.
+type Config struct {
+	Dir          string             // state: logs/ and run/ are made below it
+	Guest        string             // path of the ipdc-guest binary, mounted into every container
+	Key          identity.Key       // signs receipts; its id names the node
+	Store        *store.Store       // closed by the caller after Run
+	IPFS         ipfs.Node          // closed by the caller after Run
+	Images       images.Store       //
+	Executor     executor.Executor  //
+	Volumes      *volume.Pool       // bounded /outputs directories
+	Inputs       *inputcache.Cache  // staged inputs, read-only
+	Capacity     wire.Capacity      // of all tasks together; every field is positive
+	CgroupParent string             // ceiling of all containers; "" = the engine's default
+	Node         wire.Node          // what status shows and only cmd knows: version, paths, addresses
+	Logger       *slog.Logger       // default slog.Default
+	SweepEvery   time.Duration      // default 30 s
+	StopGrace    time.Duration      // from SIGTERM to SIGKILL; default 5 s
+	Now          func() time.Time   // default time.Now
+	Shutdown     context.CancelFunc // called by the API's stop; default none
+}
+
+// Sidecar is a running node. Its exported methods are safe for concurrent use.
+type Sidecar struct {
+	cfg    Config
+	log    *slog.Logger
+	id     identity.ID
+	prefix string // of every engine object: "ipdc-<short id>-"
+	hub    *hub
+	placer *placer
+
+	preparing chan struct{} // bounds jobs in preparation
+
+	mu      sync.Mutex
+	base    context.Context // of Run; nil before and after
+	drivers map[jobspec.JobID]*driver
+	work    sync.WaitGroup // drivers and cleaners
+}
+
+// New returns a sidecar; it does no I/O.
+func New(cfg Config) (*Sidecar, error) {
+	if cfg.Store == nil || cfg.IPFS == nil || cfg.Images == nil || cfg.Executor == nil || cfg.Volumes == nil || cfg.Inputs == nil {
+		return nil, errors.New("sidecar: a part is missing in Config")
+	}
+	if c := cfg.Capacity; c.CPU <= 0 || c.Memory <= 0 || c.Disk <= 0 {
+		return nil, fmt.Errorf("sidecar: capacity %+v must be positive", c)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.SweepEvery <= 0 {
+		cfg.SweepEvery = 30 * time.Second
+	}
+	if cfg.StopGrace <= 0 {
+		cfg.StopGrace = 5 * time.Second
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	id := cfg.Key.ID()
+	return &Sidecar{
+		cfg:       cfg,
+		log:       cfg.Logger.With("node", id.Short()),
+		id:        id,
+		prefix:    ObjectPrefix(id),
+		hub:       newHub(),
+		placer:    newPlacer(cfg.Capacity),
+		preparing: make(chan struct{}, 8),
+		drivers:   map[jobspec.JobID]*driver{},
+	}, nil
+}
+
+// ObjectPrefix begins the name of every engine object of a node, so that
+// several nodes share one engine without touching each other's.
+func ObjectPrefix(id identity.ID) string { return "ipdc-" + id.Short() + "-" }
+
+// Run takes up what an earlier process left, then serves until ctx ends.
+// Containers are left running: the next Run re-attaches to them. It returns
+// nil after an orderly end.
+func (s *Sidecar) Run(ctx context.Context) error {
+	s.mu.Lock()
+	s.base = ctx
+	s.mu.Unlock()
+	defer s.work.Wait()
+	if err := s.rescue(ctx); err != nil {
+		return fmt.Errorf("rescue: %w", err)
+	}
+	tick := time.NewTicker(s.cfg.SweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.mu.Lock()
+			s.base = nil
+			s.mu.Unlock()
+			return nil
+		case <-tick.C:
+			if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+				s.log.Warn("sweep", "err", err)
+			}
+		}
+	}
+}
+
+func (s *Sidecar) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Millisecond) }
+
+func (s *Sidecar) logDir(job jobspec.JobID) string {
+	return filepath.Join(s.cfg.Dir, "logs", job.String())
+}
+
+func (s *Sidecar) logFile(id jobspec.AttemptID) string {
+	return filepath.Join(s.logDir(id.Job), fmt.Sprintf("%d-%d.log", id.Task, id.Try))
+}
+
+func (s *Sidecar) runDir(id jobspec.AttemptID) string {
+	return filepath.Join(s.cfg.Dir, "run", id.String())
+}
+
+// Pin names, so that each can be set again after a crash and removed by job.
+func pinName(job jobspec.JobID, what string) string { return "job/" + job.String() + "/" + what }
+
+func attemptPin(id jobspec.AttemptID) string {
+	return pinName(id.Job, fmt.Sprintf("attempt/%d-%d", id.Task, id.Try))
+}

@@ -1,0 +1,498 @@
+package sidecar_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/ipdc/ipdc/executor/dummy"
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/images"
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/embedded"
+	"github.com/ipdc/ipdc/ipfs/pack"
+	"github.com/ipdc/ipdc/ipfs/stage"
+	"github.com/ipdc/ipdc/ipfs/tree"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar"
+	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/sidecar/inputcache"
+	"github.com/ipdc/ipdc/sidecar/volume"
+	"github.com/ipdc/ipdc/store"
+	"github.com/ipdc/ipdc/wire"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"))
+}
+
+// bench is a sidecar whose containers are scripted; all else is real. Its
+// parts outlive the sidecar, as a disk and an engine do.
+type bench struct {
+	t     *testing.T
+	dir   string
+	state *dummy.State
+	key   identity.Key
+	store *store.Store
+	ipfs  ipfs.Node
+	cap   wire.Capacity
+
+	*sidecar.Sidecar
+	stop func()
+}
+
+const imageID = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+
+// fixedImages has one image under every name but "missing".
+type fixedImages struct{ images.Store }
+
+func (fixedImages) Resolve(_ context.Context, ref string) (images.Image, error) {
+	if ref == "missing" {
+		return images.Image{}, jobspec.KindImageRef.Errorf("no image %s", ref)
+	}
+	return images.Image{ID: imageID, Ref: ref, Arch: runtime.GOARCH}, nil
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{
+		t: t, dir: t.TempDir(), state: dummy.NewState(imageID),
+		cap: wire.Capacity{CPU: 2000, Memory: 4 * jobspec.GiB, Disk: 16 * jobspec.GiB},
+	}
+	var err error
+	if b.key, err = identity.Generate(); err != nil {
+		t.Fatal(err)
+	}
+	if b.store, err = store.Open(t.Context(), filepath.Join(b.dir, "state.db"), slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	if b.ipfs, err = embedded.Open(t.Context(), embedded.Config{Dir: filepath.Join(b.dir, "ipfs")}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		b.stop()
+		b.state.Close()
+		if err := errors.Join(b.ipfs.Close(), b.store.Close()); err != nil {
+			t.Error(err)
+		}
+		if bad := b.state.Misuse(); len(bad) > 0 {
+			t.Errorf("the executor's contract was broken: %q", bad)
+		}
+	})
+	b.start()
+	return b
+}
+
+func (b *bench) start() {
+	b.t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	if testing.Verbose() {
+		log = slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	vols, err := volume.Open(b.t.Context(), volume.Config{Dir: filepath.Join(b.dir, "volumes"), Method: volume.MethodWatchdog, Logger: log})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	inputs, err := inputcache.Open(b.t.Context(), inputcache.Config{
+		Dir: filepath.Join(b.dir, "inputs"), MaxBytes: 1 << 30, Logger: log,
+		Stage: func(ctx context.Context, c jobspec.CID, dest string) (int64, error) {
+			st, err := stage.Dir(ctx, b.ipfs, c, dest, stage.Options{})
+			return st.Bytes, err
+		},
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	guest := filepath.Join(b.dir, "guest")
+	if err := os.WriteFile(guest, nil, 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	sc, err := sidecar.New(sidecar.Config{
+		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: fixedImages{},
+		Executor: dummy.New(b.state), Volumes: vols, Inputs: inputs, Capacity: b.cap, Logger: log,
+		StopGrace: 50 * time.Millisecond,
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- sc.Run(ctx) }()
+	b.Sidecar = sc
+	b.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.t.Errorf("Run = %v", err)
+		}
+		b.stop = func() {}
+	}
+}
+
+// restart is what a crash and a start do to everything but the disk.
+func (b *bench) restart() {
+	b.stop()
+	b.start()
+}
+
+// spec is a per-task job whose container does what script says.
+func spec(script ...string) jobspec.Spec {
+	env := map[string]string{}
+	for _, s := range script {
+		k, v, _ := strings.Cut(s, "=")
+		env[k] = v
+	}
+	return jobspec.Spec{Version: jobspec.Version, Run: jobspec.Run{Image: "any", Command: []string{"x"}, Env: env}}
+}
+
+func (b *bench) submit(s jobspec.Spec) string {
+	b.t.Helper()
+	j, _, err := b.Submit(b.t.Context(), api.Submission{Tenant: "t", Spec: s})
+	if err != nil {
+		b.t.Fatalf("submit: %v", err)
+	}
+	return j.ID.String()
+}
+
+// final follows a job to its end.
+func (b *bench) final(ref string) wire.Job {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	defer cancel()
+	if err := b.Events(ctx, "t", ref, 0, true, func(jobspec.Event) error { return nil }); err != nil {
+		b.t.Fatalf("follow %s: %v", ref, err)
+	}
+	j, err := b.Job(ctx, "t", ref)
+	if err != nil || !j.State.Final() {
+		b.t.Fatalf("job %s is %s, %v", ref, j.State, err)
+	}
+	return j
+}
+
+// until follows a job until its first attempt is in a state.
+func (b *bench) until(ref string, want jobspec.AttemptState) {
+	b.t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+		j, err := b.Job(b.t.Context(), "t", ref)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if len(j.Attempts) > 0 && j.Attempts[0].State == want {
+			return
+		}
+	}
+	b.t.Fatalf("no attempt of %s became %s", ref, want)
+}
+
+// input adds files and returns the directory's CID.
+func (b *bench) input(files ...string) string {
+	b.t.Helper()
+	dir := b.t.TempDir()
+	for _, f := range files {
+		path := filepath.Join(dir, f)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(f), 0o644)); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	c, err := b.ipfs.Add(b.t.Context(), "user/input", func(s ipfs.Session) (jobspec.CID, error) {
+		r, err := pack.Tree(b.t.Context(), s, dir, pack.Options{})
+		return r.CID, err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c.String()
+}
+
+// outputs returns a result's files.
+func (b *bench) outputs(root jobspec.CID) map[string]string {
+	b.t.Helper()
+	m := map[string]string{}
+	err := tree.Walk(b.t.Context(), b.ipfs, root, ipfs.Budget{}, func(e tree.Entry) error {
+		if e.Kind == tree.File {
+			var s strings.Builder
+			_, err := tree.Copy(b.t.Context(), b.ipfs, e.CID, &s, ipfs.Budget{})
+			m[e.Path] = s.String()
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return m
+}
+
+func TestJobToResult(t *testing.T) {
+	b := newBench(t)
+	id := b.submit(spec("DUMMY_WRITE=/outputs/a/b:text", "DUMMY_STDOUT=hello"))
+	j := b.final(id)
+	if j.State != jobspec.JobSucceeded {
+		t.Fatalf("job = %s %+v", j.State, j.Failure)
+	}
+	if got := b.outputs(j.Result); len(got) != 1 || got["a/b"] != "text" {
+		t.Errorf("result = %v", got)
+	}
+	if err := jobspec.VerifyReceipt(*j.Attempts[0].Receipt); err != nil {
+		t.Errorf("receipt: %v", err)
+	}
+	var log strings.Builder
+	if err := b.Logs(t.Context(), "t", id, true, &log); err != nil || !strings.Contains(log.String(), "hello") {
+		t.Errorf("log = %q, %v", log.String(), err)
+	}
+	b.nothingLeft(id)
+}
+
+// nothingLeft waits for the background cleaning and then looks for what a job
+// may leave: containers, volumes, directories, pins. (I5)
+func (b *bench) nothingLeft(job string) {
+	b.t.Helper()
+	b.stop() // waits for cleaners
+	b.start()
+	list, err := dummy.New(b.state).List(b.t.Context(), "")
+	if err != nil || len(list) > 0 {
+		b.t.Errorf("containers left: %v, %v", list, err)
+	}
+	for _, dir := range []string{"volumes", "run"} {
+		entries, err := os.ReadDir(filepath.Join(b.dir, dir))
+		if err != nil || len(entries) > 0 {
+			b.t.Errorf("left in %s: %v, %v", dir, entries, err)
+		}
+	}
+	pins, err := b.ipfs.Pins(b.t.Context(), "job/"+job+"/")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, p := range pins {
+		if !strings.HasSuffix(p.Name, "/result") && !strings.HasSuffix(p.Name, "/partial") {
+			b.t.Errorf("pin left: %s", p.Name)
+		}
+	}
+}
+
+func TestFailures(t *testing.T) {
+	b := newBench(t)
+	tooLong := spec("DUMMY_SLEEP=1h")
+	tooLong.Timeouts.Run = jobspec.Duration(time.Second)
+	neverFits := spec("DUMMY_SLEEP=1h")
+	neverFits.Timeouts = jobspec.Timeouts{Run: jobspec.Duration(time.Second), Total: jobspec.Duration(time.Second)}
+	for _, c := range []struct {
+		name string
+		spec jobspec.Spec
+		want jobspec.Kind
+	}{
+		{"exit", spec("DUMMY_EXIT=19", "DUMMY_WRITE=/outputs/p:partial"), jobspec.KindExit},
+		{"signal", spec("DUMMY_SIGNAL=11"), jobspec.KindSignal},
+		{"oom", spec("DUMMY_OOM=1"), jobspec.KindOOM},
+		{"timeout", tooLong, jobspec.KindTimeout},
+		{"total timeout", neverFits, jobspec.KindTimeout},
+		{"create", spec("DUMMY_FAIL_CREATE=E_IMAGE_GONE:no image"), jobspec.KindImageGone},
+		{"start", spec("DUMMY_FAIL_START=E_IMAGE_RUN:exec format error"), jobspec.KindImageRun},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			id := b.submit(c.spec)
+			j := b.final(id)
+			if j.State != jobspec.JobFailed || j.Failure == nil || j.Failure.Kind != c.want {
+				t.Fatalf("job = %s %+v, want failed by %s", j.State, j.Failure, c.want)
+			}
+			if c.want == jobspec.KindExit && b.outputs(j.Partial)["p"] != "partial" {
+				t.Errorf("partial outputs = %v", b.outputs(j.Partial))
+			}
+			b.nothingLeft(id)
+		})
+	}
+}
+
+func TestMissingImage(t *testing.T) {
+	b := newBench(t)
+	s := spec()
+	s.Run.Image = "missing"
+	if j := b.final(b.submit(s)); j.Failure == nil || j.Failure.Kind != jobspec.KindImageRef || j.Failure.Where != "run.image" {
+		t.Errorf("failure = %+v, want E_IMAGE_REF at run.image", j.Failure)
+	}
+}
+
+// A container that vanished is tried again, another failure is not.
+func TestRetriesLost(t *testing.T) {
+	b := newBench(t)
+	j := b.final(b.submit(spec("DUMMY_FAIL_WAIT=2*lost:gone", "DUMMY_WRITE=/outputs/a:x")))
+	if j.State != jobspec.JobSucceeded || len(j.Attempts) < 2 {
+		t.Errorf("job = %s after %d attempts, want success after more than one", j.State, len(j.Attempts))
+	}
+	j = b.final(b.submit(spec("DUMMY_FAIL_WAIT=lost:gone")))
+	if j.State != jobspec.JobFailed || j.Failure.Kind != jobspec.KindLost || len(j.Attempts) != 3 {
+		t.Errorf("job = %s %+v after %d attempts, want lost after 3", j.State, j.Failure, len(j.Attempts))
+	}
+	if j = b.final(b.submit(spec("DUMMY_EXIT=1"))); len(j.Attempts) != 1 {
+		t.Errorf("a failed program was tried %d times", len(j.Attempts))
+	}
+}
+
+// An engine that is down for a while fails no job.
+func TestEngineTroubleIsTriedAgain(t *testing.T) {
+	b := newBench(t)
+	j := b.final(b.submit(spec("DUMMY_FAIL_CREATE=2*connection refused", "DUMMY_FAIL_START=1*timeout", "DUMMY_WRITE=/outputs/a:x")))
+	if j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 {
+		t.Errorf("job = %s %+v after %d attempts, want success in one", j.State, j.Failure, len(j.Attempts))
+	}
+}
+
+func TestRestartReattaches(t *testing.T) {
+	b := newBench(t)
+	id := b.submit(spec("DUMMY_SLEEP=1s", "DUMMY_WRITE=/outputs/a:x", "DUMMY_STDOUT=once"))
+	b.until(id, jobspec.AttemptRunning)
+	for range 3 {
+		b.restart()
+	}
+	j := b.final(id)
+	if j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 || b.state.Count("create") != 1 {
+		t.Errorf("job = %s, %d attempts, %d containers made; want one", j.State, len(j.Attempts), b.state.Count("create"))
+	}
+	var log strings.Builder
+	if err := b.Logs(t.Context(), "t", id, false, &log); err != nil || strings.Count(log.String(), "once") != 1 {
+		t.Errorf("log = %q, %v", log.String(), err)
+	}
+	b.nothingLeft(id)
+}
+
+// A container that vanished while the node was down is lost and tried again.
+func TestVanishedWhileDown(t *testing.T) {
+	b := newBench(t)
+	id := b.submit(spec("DUMMY_SLEEP=1s", "DUMMY_WRITE=/outputs/a:x"))
+	b.until(id, jobspec.AttemptRunning)
+	b.stop()
+	b.state.Vanish(sidecar.ObjectPrefix(b.key.ID()) + id + "-0-1")
+	b.start()
+	if j := b.final(id); j.State != jobspec.JobSucceeded || len(j.Attempts) != 2 {
+		t.Errorf("job = %s %+v after %d attempts, want success in the second", j.State, j.Failure, len(j.Attempts))
+	}
+}
+
+func TestStop(t *testing.T) {
+	b := newBench(t)
+	b.cap.CPU = 1000
+	b.restart()
+	running := b.submit(spec("DUMMY_SLEEP=1h", "DUMMY_IGNORE_TERM=1", "DUMMY_WRITE=/outputs/a:begun"))
+	b.until(running, jobspec.AttemptRunning)
+	queued := b.submit(spec("DUMMY_SLEEP=1h"))
+	if err := b.Remove(t.Context(), "t", running); !errors.Is(err, jobspec.KindConflict.Error()) {
+		t.Errorf("remove of a running job = %v, want E_CONFLICT", err)
+	}
+	for _, id := range []string{queued, running} {
+		if _, err := b.Stop(t.Context(), "t", id); err != nil {
+			t.Fatal(err)
+		}
+		if j := b.final(id); j.State != jobspec.JobStopped || j.Failure.Kind != jobspec.KindStopped {
+			t.Errorf("job = %s %+v, want stopped", j.State, j.Failure)
+		}
+	}
+	j, err := b.Job(t.Context(), "t", running)
+	if err != nil || b.outputs(j.Partial)["a"] != "begun" {
+		t.Errorf("partial outputs of the stopped job = %v, %v", b.outputs(j.Partial), err)
+	}
+	b.nothingLeft(running)
+	if err := b.Remove(t.Context(), "t", running); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.Job(t.Context(), "t", running); !errors.Is(err, jobspec.KindNotFound.Error()) {
+		t.Errorf("a removed job = %v, want E_NOT_FOUND", err)
+	}
+}
+
+// A wish to stop that was acknowledged holds after a crash.
+func TestStopSurvivesRestart(t *testing.T) {
+	b := newBench(t)
+	id := b.submit(spec("DUMMY_SLEEP=1h"))
+	b.until(id, jobspec.AttemptRunning)
+	err := b.store.Update(t.Context(), func(tx *store.Tx) error { // Stop, killed before it cancels
+		j, err := tx.Job(jobspec.JobID(id))
+		j.Stopping = true
+		return errors.Join(err, tx.PutJob(j))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.restart()
+	if j := b.final(id); j.State != jobspec.JobStopped {
+		t.Errorf("job = %s, want stopped", j.State)
+	}
+}
+
+func TestIdempotencyKey(t *testing.T) {
+	b := newBench(t)
+	send := func(s jobspec.Spec, tenant string) (wire.Job, bool, error) {
+		return b.Submit(t.Context(), api.Submission{Tenant: tenant, Spec: s, IdempotencyKey: "k"})
+	}
+	first, created, err := send(spec(), "t")
+	if err != nil || !created {
+		t.Fatalf("first submit: %v, %v", created, err)
+	}
+	if again, created, err := send(spec(), "t"); err != nil || created || again.ID != first.ID {
+		t.Errorf("the same again = %s, %v, %v; want %s", again.ID, created, err, first.ID)
+	}
+	if _, _, err := send(spec("DUMMY_EXIT=1"), "t"); !errors.Is(err, jobspec.KindDupKey.Error()) {
+		t.Errorf("another spec = %v, want E_DUP_KEY", err)
+	}
+	if other, created, err := send(spec(), "other"); err != nil || !created || other.ID == first.ID {
+		t.Errorf("another tenant = %s, %v, %v; want a job of its own", other.ID, created, err)
+	}
+	b.final(first.ID.String())
+}
+
+func TestTooLargeIsRefused(t *testing.T) {
+	b := newBench(t)
+	s := spec()
+	s.Resources.CPU = 4000
+	_, _, err := b.Submit(t.Context(), api.Submission{Tenant: "t", Spec: s})
+	if !errors.Is(err, jobspec.KindPolicy.Error()) || !strings.Contains(err.Error(), "4") || !strings.Contains(err.Error(), "2") {
+		t.Errorf("submit = %v, want E_POLICY with both numbers", err)
+	}
+}
+
+// Two tasks that write one name with different contents clash before anything
+// is published; each task's output is kept.
+func TestClashKeepsParts(t *testing.T) {
+	b := newBench(t)
+	s := spec("DUMMY_COPY=/inputs:/outputs/copy", "DUMMY_WRITE=/outputs/same:x")
+	s.Run.Per, s.Run.Feed = jobspec.PerItem, jobspec.FeedStdin
+	s.Inputs = []jobspec.Input{{CID: b.input("a", "b/c")}}
+	j := b.final(b.submit(s))
+	if j.State != jobspec.JobSucceeded || len(j.Attempts) != 2 {
+		t.Fatalf("equal outputs of two tasks = %s %+v, want no clash", j.State, j.Failure)
+	}
+	if got := b.outputs(j.Result); got["copy/b/c"] != "b/c" || got["same"] != "x" {
+		t.Errorf("result = %v", got)
+	}
+}
+
+// A resolved sub-path, and a lone file that is wrapped under its name.
+func TestInputPath(t *testing.T) {
+	b := newBench(t)
+	root := b.input("a", "b/c")
+	for path, want := range map[string]string{root + "/b": "c", root + "/b/c": "c", root + "/a": "a"} {
+		s := spec("DUMMY_COPY=/inputs:/outputs")
+		s.Inputs = []jobspec.Input{{CID: path}}
+		j := b.final(b.submit(s))
+		if j.State != jobspec.JobSucceeded {
+			t.Fatalf("%s: %s %+v", path, j.State, j.Failure)
+		}
+		if _, ok := b.outputs(j.Result)[want]; !ok {
+			t.Errorf("%s: outputs %v, want %s", path, b.outputs(j.Result), want)
+		}
+	}
+	s := spec()
+	s.Inputs = []jobspec.Input{{CID: root + "/nope"}}
+	if j := b.final(b.submit(s)); j.Failure == nil || j.Failure.Kind != jobspec.KindNotFound || j.Failure.Where != "inputs[0].cid" {
+		t.Errorf("failure = %+v, want E_NOT_FOUND at inputs[0].cid", j.Failure)
+	}
+}
+

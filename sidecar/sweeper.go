@@ -1,0 +1,161 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/store"
+)
+
+// sweep removes containers, volumes, directories and pins that no row of this
+// node knows. Each list is taken before the rows are read, so that what is
+// being made meanwhile is never taken for a leftover: its row came first.
+func (s *Sidecar) sweep(ctx context.Context) error {
+	return errors.Join(
+		s.sweepContainers(ctx),
+		s.sweepVolumes(ctx),
+		s.sweepRunDirs(ctx),
+		s.sweepJobs(ctx),
+	)
+}
+
+func (s *Sidecar) sweepContainers(ctx context.Context) error {
+	list, err := s.cfg.Executor.List(ctx, s.prefix)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	live, err := s.liveAttempts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		id, perr := jobspec.ParseAttemptID(strings.TrimPrefix(c.Name, s.prefix))
+		if perr == nil && live[id] {
+			continue
+		}
+		s.log.Info("remove container that no row knows", "container", c.Name)
+		err = errors.Join(err, s.cfg.Executor.Remove(ctx, c.ID))
+	}
+	return err
+}
+
+func (s *Sidecar) sweepVolumes(ctx context.Context) error {
+	names, err := s.cfg.Volumes.List(ctx)
+	if err != nil {
+		return err
+	}
+	return s.sweepNames(ctx, names, func(name string) error { return s.cfg.Volumes.Remove(ctx, name) })
+}
+
+func (s *Sidecar) sweepRunDirs(ctx context.Context) error {
+	names, err := dirNames(filepath.Join(s.cfg.Dir, "run"))
+	if err != nil {
+		return err
+	}
+	return s.sweepNames(ctx, names, func(name string) error {
+		return os.RemoveAll(filepath.Join(s.cfg.Dir, "run", name))
+	})
+}
+
+// sweepNames calls remove for each name that is not a live attempt's.
+func (s *Sidecar) sweepNames(ctx context.Context, names []string, remove func(string) error) error {
+	if len(names) == 0 {
+		return nil
+	}
+	live, err := s.liveAttempts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if id, perr := jobspec.ParseAttemptID(name); perr != nil || !live[id] {
+			err = errors.Join(err, remove(name))
+		}
+	}
+	return err
+}
+
+// liveAttempts returns the attempts that may have something on this machine.
+func (s *Sidecar) liveAttempts(ctx context.Context) (map[jobspec.AttemptID]bool, error) {
+	live := map[jobspec.AttemptID]bool{}
+	err := s.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		list, err := tx.LiveAttempts()
+		for _, a := range list {
+			live[a.ID] = true
+		}
+		return err
+	})
+	return live, err
+}
+
+// sweepJobs removes pins and logs of jobs that have no row, and the pins that
+// a final job no longer needs.
+func (s *Sidecar) sweepJobs(ctx context.Context) error {
+	pins, err := s.cfg.IPFS.Pins(ctx, "job/")
+	if err != nil {
+		return err
+	}
+	logs, err := dirNames(filepath.Join(s.cfg.Dir, "logs"))
+	if err != nil {
+		return err
+	}
+	states := map[jobspec.JobID]jobspec.JobState{}
+	state := func(tx *store.Tx, id jobspec.JobID) (jobspec.JobState, error) {
+		if st, ok := states[id]; ok {
+			return st, nil
+		}
+		j, err := tx.Job(id)
+		if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) {
+			return "", err
+		}
+		states[id] = j.State // "" when there is no row
+		return j.State, nil
+	}
+	var unpin []string
+	var drop []string
+	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		for _, p := range pins {
+			id, what, _ := strings.Cut(strings.TrimPrefix(p.Name, "job/"), "/")
+			st, err := state(tx, jobspec.JobID(id))
+			if err != nil {
+				return err
+			}
+			if st == "" || st.Final() && what != "result" && what != "partial" {
+				unpin = append(unpin, p.Name)
+			}
+		}
+		for _, id := range logs {
+			st, err := state(tx, jobspec.JobID(id))
+			if err != nil {
+				return err
+			}
+			if st == "" {
+				drop = append(drop, id)
+			}
+		}
+		return nil
+	})
+	for _, name := range unpin {
+		err = errors.Join(err, s.cfg.IPFS.Unpin(ctx, name))
+	}
+	for _, id := range drop {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(s.cfg.Dir, "logs", id)))
+	}
+	return err
+}
+
+func dirNames(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
+}

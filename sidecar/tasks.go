@@ -1,0 +1,209 @@
+package sidecar
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/store"
+)
+
+// runTasks runs every task of the plan that is not done yet and moves the job
+// to publishing. When one fails for good the others are stopped.
+func (d *driver) runTasks(ctx context.Context, job jobspec.Job) (jobspec.Job, error) {
+	plan, attempts, err := d.planned(ctx)
+	if err != nil {
+		return job, err
+	}
+	d.done = &tally{kept: job.Remembered, by: map[int]int{}}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var g errgroup.Group
+	g.SetLimit(max(64, d.placer.slots(job.Spec.Resources)))
+	for _, task := range plan.Tasks {
+		g.Go(func() error {
+			err := d.runTask(ctx, job, plan, task, attempts[task.Index])
+			if err != nil {
+				cancel(errSibling)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return job, err
+	}
+	return d.to(ctx, jobspec.JobPublishing, func(_ *store.Tx, j *jobspec.Job) error {
+		j.ItemsDone = j.ItemsTotal
+		return nil
+	})
+}
+
+// planned returns the plan and each task's attempts so far, oldest first.
+func (d *driver) planned(ctx context.Context) (plan jobspec.Plan, by map[int][]jobspec.Attempt, err error) {
+	by = map[int][]jobspec.Attempt{}
+	err = d.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		if plan, err = tx.Plan(d.id); err != nil {
+			return err
+		}
+		all, err := tx.Attempts(d.id)
+		for _, a := range all {
+			by[a.ID.Task] = append(by[a.ID.Task], a)
+		}
+		return err
+	})
+	return plan, by, err
+}
+
+// runTask tries a task until an attempt succeeds, its failure is not to be
+// retried, or the tries are used up.
+func (d *driver) runTask(ctx context.Context, job jobspec.Job, plan jobspec.Plan, task jobspec.Task, before []jobspec.Attempt) error {
+	for _, a := range before {
+		if a.State == jobspec.AttemptRecorded {
+			d.cleanLater(a)
+		}
+	}
+	r := &runner{driver: d, job: job, plan: plan, task: task}
+	try := 1
+	if n := len(before); n > 0 {
+		r.att = before[n-1]
+		try = r.att.ID.Try
+		if !reported(r.att) && !r.att.State.Final() {
+			if err := r.resume(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	for {
+		if r.att.ID.Try == try {
+			if reported(r.att) && r.att.Failure == nil {
+				return nil
+			}
+			if !d.retry(job, r.att) {
+				return r.att.Failure.Error()
+			}
+			try++
+		}
+		if err := r.lease(ctx, try); err != nil {
+			return err
+		}
+		if err := r.run(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// reported says whether the owner holds the attempt's receipt.
+func reported(a jobspec.Attempt) bool {
+	return a.State == jobspec.AttemptRecorded || a.State == jobspec.AttemptCleaned
+}
+
+func (d *driver) retry(job jobspec.Job, a jobspec.Attempt) bool {
+	return a.ID.Try < job.Spec.Retry.Attempts && slices.Contains(job.Spec.Retry.On, a.Failure.Kind)
+}
+
+// lease waits for the task's resources and writes the attempt that holds them.
+func (r *runner) lease(ctx context.Context, try int) error {
+	id := jobspec.AttemptID{Job: r.id, Task: r.task.Index, Try: try}
+	err := r.placer.acquire(ctx, id, r.job.Spec.Resources, func(why string) { r.waits(ctx, why) })
+	if err != nil {
+		return err
+	}
+	r.holds = true
+	token := make([]byte, 16)
+	rand.Read(token) // never fails
+	r.att = jobspec.Attempt{
+		ID: id, Token: hex.EncodeToString(token), Node: r.Sidecar.id.String(),
+		State: jobspec.AttemptLeased, Leased: r.now(),
+	}
+	err = r.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		job, err := tx.Job(r.id)
+		if err != nil {
+			return err
+		}
+		if job.State == jobspec.JobQueued {
+			if job.State, err = job.State.To(jobspec.JobRunning); err != nil {
+				return err
+			}
+			job.Started = r.now()
+			if err := r.record(tx, job, jobspec.Event{Type: jobspec.EventState, Detail: string(job.State)}); err != nil {
+				return err
+			}
+		}
+		return tx.PutAttempt(r.att)
+	})
+	if err != nil {
+		r.freeResources()
+		return causeOr(ctx, fmt.Errorf("lease attempt %s: %w", id, err))
+	}
+	r.setWaiting("")
+	r.hub.notify(r.id)
+	return nil
+}
+
+// waits tells followers once why a job that has not started waits.
+func (d *driver) waits(ctx context.Context, why string) {
+	if d.setWaiting(why) {
+		d.note(ctx, jobspec.Event{Job: d.id, Type: jobspec.EventWait, Detail: why})
+	}
+}
+
+// setWaiting keeps the sentence for the API and reports whether it is the
+// first one.
+func (d *driver) setWaiting(why string) (first bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	first = d.waiting == "" && !d.everWaited && why != ""
+	d.waiting = why
+	d.everWaited = d.everWaited || first
+	return first
+}
+
+// tally counts the items done by the running attempts of a job.
+type tally struct {
+	mu    sync.Mutex
+	kept  int
+	by    map[int]int // task -> items of its current attempt
+	noted time.Time
+}
+
+// progressEvery bounds how often progress is written.
+const progressEvery = 500 * time.Millisecond
+
+// progress notes that a task's current attempt has done n items.
+func (d *driver) progress(ctx context.Context, job jobspec.Job, task, n int, last bool) {
+	t := d.done
+	t.mu.Lock()
+	changed := t.by[task] != n
+	t.by[task] = n
+	sum := t.kept
+	for _, k := range t.by {
+		sum += k
+	}
+	due := changed && (last || d.now().Sub(t.noted) >= progressEvery)
+	if due {
+		t.noted = d.now()
+	}
+	t.mu.Unlock()
+	if !due || job.Spec.Run.Per != jobspec.PerItem {
+		return
+	}
+	err := d.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		job, err := tx.Job(d.id)
+		if err != nil {
+			return err
+		}
+		job.ItemsDone = max(job.ItemsDone, sum)
+		return d.record(tx, job, jobspec.Event{Type: jobspec.EventProgress, Done: job.ItemsDone, Total: job.ItemsTotal})
+	})
+	if err != nil && ctx.Err() == nil {
+		d.log.Warn("record progress", "job", d.id, "err", err)
+	}
+	d.hub.notify(d.id)
+}
