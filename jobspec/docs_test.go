@@ -1,0 +1,63 @@
+package jobspec_test
+
+import (
+	"encoding/json"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// docs/jobspec.md names every field, every kind, and shows a spec that works.
+func TestDocs(t *testing.T) {
+	doc := string(readFile(t, "../docs/jobspec.md"))
+	source, err := os.ReadFile("failure.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := regexp.MustCompile(`Kind = "(\w+)"`).FindAllSubmatch(source, -1)
+	if len(kinds) < 30 {
+		t.Fatalf("found %d kinds in failure.go", len(kinds))
+	}
+	for _, k := range kinds {
+		if !strings.Contains(doc, "| `"+string(k[1])+"` |") {
+			t.Errorf("kind %s is not in the table", k[1])
+		}
+	}
+	var schema schemaNode
+	if err := json.Unmarshal(jobspec.SchemaJSON, &schema); err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range fieldsOf(schema.Defs, schema, "") {
+		if !strings.Contains(doc, "| `"+field+"` |") {
+			t.Errorf("field %s is not in the table", field)
+		}
+	}
+	example := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(doc)
+	if example == nil {
+		t.Fatal("no example")
+	}
+	if _, err := jobspec.Parse([]byte(example[1])); err != nil {
+		t.Errorf("the example: %v", err)
+	}
+}
+
+// fieldsOf lists the leaves of the schema as the table writes them.
+func fieldsOf(defs map[string]schemaNode, s schemaNode, path string) []string {
+	if name, ok := strings.CutPrefix(s.Ref, "#/$defs/"); ok {
+		s = defs[name]
+	}
+	if s.Items != nil && strings.HasPrefix(s.Items.Ref, "#") {
+		return append(fieldsOf(defs, *s.Items, path+"[]"), path)
+	}
+	if len(s.Properties) == 0 {
+		return []string{path}
+	}
+	var list []string
+	for name, p := range s.Properties {
+		list = append(list, fieldsOf(defs, p, strings.TrimPrefix(path+"."+name, "."))...)
+	}
+	return list
+}
