@@ -176,7 +176,9 @@ func (n node) find(slot int) (Link, bool) {
 	return Link{}, false
 }
 
-// subShard reads a shard below parent, which must be alike.
+// subShard reads a shard below parent, which must be alike. It is never empty,
+// as no writer leaves one: so each way down ends at a name that must stand just
+// there, and a shard that is linked to from everywhere is found out at once.
 func (m *meter) subShard(ctx context.Context, parent *shard, c jobspec.CID) (node, error) {
 	n, err := m.node(ctx, c)
 	if err != nil {
@@ -184,6 +186,9 @@ func (m *meter) subShard(ctx context.Context, parent *shard, c jobspec.CID) (nod
 	}
 	if n.shard == nil || n.shard.fanout != parent.fanout {
 		return node{}, jobspec.KindHAMT.Errorf("%s stands below a shard of fanout %d and is none", c, parent.fanout)
+	}
+	if len(n.links) == 0 {
+		return node{}, jobspec.KindHAMT.Errorf("shard %s stands below another and is empty", c)
 	}
 	return n, nil
 }
