@@ -1,0 +1,78 @@
+# Everything runs as root or through sudo, and a second time at no cost.
+
+GO       ?= go
+FUZZTIME ?= 10s
+PICTURES ?=
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# The same flags everywhere, so that tests that build the programs find them
+# compiled. The version is stamped by -ldflags; Go's own stamp would fail in a
+# tree that belongs to somebody else.
+export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false)
+
+# Tests and demos mount file systems, which takes root rights.
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo -E env "PATH=$(PATH)" "HOME=$(HOME)")
+EXEC    := $(if $(AS_ROOT),-exec '$(AS_ROOT)')
+
+.DEFAULT_GOAL := help
+.PHONY: help build images engine test test-unit demo bench lint generate verify fuzz clean go
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: go ## bin/ipdc and bin/ipdc-guest
+	CGO_ENABLED=0 $(GO) build -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/ipdc ./cmd/ipdc-guest
+
+engine: ## make sure that a Docker Engine answers; installs what is missing
+	@scripts/engine.sh
+
+images: engine build ## build the stock images and load them into the engine
+	@$(AS_ROOT) bin/ipdc image build
+
+# The end-to-end tests count what is left on the machine, so they run alone.
+# A package that fails does not keep the others from running.
+test: go ## all tests, with the real engine, the race detector and stock images
+	@scripts/engine.sh test
+	@$(MAKE) --no-print-directory images
+	@export IPDC_TEST_REQUIRE=docker,images; code=0; \
+	$(GO) test -race -p 2 -timeout 15m $(EXEC) $$($(GO) list ./... | grep -v '/e2e$$') || code=$$?; \
+	$(GO) test -race -timeout 15m $(EXEC) ./e2e || code=$$?; \
+	exit $$code
+
+test-unit: go ## the tests that need no engine and no root rights
+	DOCKER_HOST=unix:///nonexistent $(GO) test -short ./...
+
+demo: images ## a whole job, with pictures; PICTURES=DIR for your own
+	@scripts/demo.sh $(if $(PICTURES),'$(PICTURES)')
+
+bench: images ## measure, and write docs/benchmarks.md
+	IPDC_BENCH=$(CURDIR)/docs/benchmarks.md $(GO) test -count=1 -timeout 30m $(EXEC) -run '^TestBench$$' ./e2e
+
+lint: go ## gofmt, go vet, staticcheck, shellcheck when installed, go mod verify
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || \
+		{ echo "not formatted (mend it with: gofmt -w .):" $$unformatted >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; \
+	else echo "shellcheck is not installed, scripts are not checked; mend it with: sudo apt-get install -y shellcheck" >&2; fi
+	$(GO) mod verify
+
+generate: go ## generated files
+	$(GO) generate ./...
+
+verify: generate ## fail when generated files are not up to date
+	@git diff --exit-code --stat || \
+		{ echo "generated files differ from what is committed; commit what make generate made" >&2; exit 1; }
+
+fuzz: go ## each fuzz target for FUZZTIME (10s)
+	@grep -rEo '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' . | sed 's/:func / /' | while read -r file name; do \
+		echo "$$file $$name"; \
+		$(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
+	done
+
+clean: ## remove bin and build
+	@if [ -x bin/ipdc ] && [ -d build/demo/node ]; then IPDC_PATH=build/demo/node $(AS_ROOT) bin/ipdc node stop 2>/dev/null || true; fi
+	$(AS_ROOT) rm -rf bin build
+
+go:
+	@command -v $(GO) >/dev/null || { echo "Go is missing; install Go 1.26 or later and put it on PATH" >&2; exit 1; }
