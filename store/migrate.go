@@ -131,10 +131,17 @@ func newestVersion(migrations fs.FS) (int, error) {
 	return strconv.Atoi(number)
 }
 
-// unreadable turns what SQLite or a check found into a refusal.
+// unreadable turns what SQLite or a check found into a refusal. What is no
+// damage, such as a full disk, stays as it is.
 func unreadable(path string, err error) error {
-	if sqliteCode(err)&0xff == sqlite3.SQLITE_BUSY {
+	switch sqliteCode(err) & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return inUse(path)
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT:
+		return fmt.Errorf("open state database %s: %w", path, err)
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("open state database %s: %w", path, err)
 	}
 	return damaged(path, err.Error())
 }

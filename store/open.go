@@ -54,7 +54,7 @@ func open(ctx context.Context, path string, log *slog.Logger, migrations fs.FS) 
 		return nil, err
 	}
 	if err = markOpen(ctx, s.writer); err != nil {
-		return nil, fmt.Errorf("open state database %s: %w", path, err)
+		return nil, unreadable(path, err)
 	}
 	s.reader, err = dial(path, readers, true)
 	return s, err
@@ -88,6 +88,9 @@ func ensureFile(ctx context.Context, path string, migrations fs.FS) error {
 		return damaged(path, "it is empty (0 bytes)")
 	case errors.Is(walErr, fs.ErrNotExist):
 		return requireClosed(ctx, path)
+	}
+	if err := checkWAL(path + "-wal"); err != nil {
+		return damaged(path, err.Error())
 	}
 	return nil
 }
