@@ -116,7 +116,9 @@ func writeTask(dir string, run jobspec.Run, task jobspec.Task) error {
 	if err != nil {
 		return fmt.Errorf("encode task: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Join(dir, emptyDir), 0o755); err != nil {
+	empty := filepath.Join(dir, emptyDir)
+	// Modes are set apart from making, as the node runs with umask 077.
+	if err := errors.Join(os.MkdirAll(empty, 0o755), os.Chmod(empty, 0o555)); err != nil {
 		return fmt.Errorf("make run directory: %w", err)
 	}
 	file := filepath.Join(dir, taskFile)
@@ -124,7 +126,7 @@ func writeTask(dir string, run jobspec.Run, task jobspec.Task) error {
 		return err // written by this attempt before; a container may have it mounted
 	}
 	tmp := file + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o444); err != nil {
+	if err := errors.Join(os.WriteFile(tmp, b, 0o600), os.Chmod(tmp, 0o444)); err != nil {
 		return fmt.Errorf("write task: %w", err)
 	}
 	return os.Rename(tmp, file)

@@ -84,7 +84,7 @@ func (d *driver) drive(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			next, err = d.fail(job, err)
+			next, err = d.fail(job, causeOr(ctx, err))
 		}
 		if err != nil {
 			d.log.Error("job step", "job", d.id, "state", job.State, "err", err)
@@ -195,6 +195,9 @@ func (s *Sidecar) note(ctx context.Context, e jobspec.Event) {
 func (d *driver) fail(job jobspec.Job, err error) (jobspec.Job, error) {
 	ctx := d.keep()
 	f := jobspec.AsFailure(err)
+	if err := d.abandonAttempts(ctx); err != nil {
+		d.log.Warn("abandon attempts", "job", d.id, "err", err)
+	}
 	state := jobspec.JobFailed
 	if f.Kind == jobspec.KindStopped {
 		state = jobspec.JobStopped
@@ -208,14 +211,39 @@ func (d *driver) fail(job jobspec.Job, err error) (jobspec.Job, error) {
 		return nil
 	})
 	if err == nil {
-		d.unpinInputs(ctx)
+		d.unpinInputs()
 	}
 	return job, err
 }
 
+// abandonAttempts gives up what is left of a job that ends without its tasks
+// having come to their own end.
+func (d *driver) abandonAttempts(ctx context.Context) error {
+	_, attempts, err := d.planned(ctx)
+	if errors.Is(err, jobspec.KindNotFound.Error()) {
+		return nil // it failed before it was planned
+	}
+	for _, list := range attempts {
+		for _, a := range list {
+			if reported(a) || a.State.Final() {
+				continue
+			}
+			if derr := d.discard(ctx, a); derr != nil {
+				err = errors.Join(err, derr)
+				continue
+			}
+			a.State = jobspec.AttemptAbandoned
+			err = errors.Join(err, d.cfg.Store.Update(ctx, func(tx *store.Tx) error { return tx.PutAttempt(a) }))
+		}
+	}
+	return err
+}
+
 // unpinInputs removes the pins that a final job no longer needs. What a crash
 // leaves here, the sweeper removes.
-func (d *driver) unpinInputs(ctx context.Context) {
+func (d *driver) unpinInputs() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.keep()), 10*time.Second)
+	defer cancel()
 	for _, what := range []string{"input", "code", "remembered"} {
 		if err := d.cfg.IPFS.Unpin(ctx, pinName(d.id, what)); err != nil {
 			d.log.Warn("unpin", "job", d.id, "pin", what, "err", err)

@@ -47,7 +47,7 @@ func (s *Sidecar) Submit(ctx context.Context, sub api.Submission) (wire.Job, boo
 				return nil
 			}
 		}
-		return s.record(tx, job, jobspec.Event{Type: jobspec.EventState, Detail: string(job.State)})
+		return s.accept(tx, sub, job)
 	})
 	if err != nil {
 		return wire.Job{}, false, fmt.Errorf("store job: %w", err)
@@ -59,6 +59,15 @@ func (s *Sidecar) Submit(ctx context.Context, sub api.Submission) (wire.Job, boo
 	return wire.Job{Job: job}, created, nil
 }
 
+// accept writes a new job.
+func (s *Sidecar) accept(tx *store.Tx, sub api.Submission, job jobspec.Job) error {
+	err := s.record(tx, job, jobspec.Event{Type: jobspec.EventState, Detail: string(job.State)})
+	if err != nil || sub.IdempotencyKey == "" {
+		return err
+	}
+	return tx.PutIdempotencyKey(sub.Tenant, sub.IdempotencyKey, job.ID, job.SpecCID)
+}
+
 // byKey returns the job that the idempotency key was used for first, which is
 // the given one when it is new.
 func (s *Sidecar) byKey(tx *store.Tx, sub api.Submission, job jobspec.Job) (jobspec.Job, error) {
@@ -67,7 +76,7 @@ func (s *Sidecar) byKey(tx *store.Tx, sub api.Submission, job jobspec.Job) (jobs
 		return job, err
 	}
 	if !ok {
-		return job, tx.PutIdempotencyKey(sub.Tenant, sub.IdempotencyKey, job.ID, job.SpecCID)
+		return job, nil
 	}
 	if spec != job.SpecCID {
 		return job, jobspec.Failure{
@@ -244,5 +253,5 @@ func (s *Sidecar) Shutdown() {
 func (s *Sidecar) stopping() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.base == nil || s.base.Err() != nil
+	return s.ended || s.base != nil && s.base.Err() != nil
 }

@@ -40,7 +40,7 @@ func (d *driver) verify(job jobspec.Job) (jobspec.Job, error) {
 	}
 	job, err := d.to(ctx, jobspec.JobSucceeded, nil)
 	if err == nil {
-		d.unpinInputs(ctx)
+		d.unpinInputs()
 	}
 	return job, err
 }

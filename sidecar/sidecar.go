@@ -77,6 +77,7 @@ type Sidecar struct {
 
 	mu      sync.Mutex
 	base    context.Context // of Run; nil before and after
+	ended   bool            // Run has returned
 	drivers map[jobspec.JobID]*driver
 	work    sync.WaitGroup // drivers and cleaners
 }
@@ -126,7 +127,7 @@ func (s *Sidecar) Run(ctx context.Context) error {
 	s.base = ctx
 	s.mu.Unlock()
 	defer s.work.Wait()
-	if err := s.rescue(ctx); err != nil {
+	if err := s.rescue(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("rescue: %w", err)
 	}
 	tick := time.NewTicker(s.cfg.SweepEvery)
@@ -135,7 +136,7 @@ func (s *Sidecar) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			s.mu.Lock()
-			s.base = nil
+			s.base, s.ended = nil, true
 			s.mu.Unlock()
 			return nil
 		case <-tick.C:

@@ -18,7 +18,7 @@ import (
 // runTasks runs every task of the plan that is not done yet and moves the job
 // to publishing. When one fails for good the others are stopped.
 func (d *driver) runTasks(ctx context.Context, job jobspec.Job) (jobspec.Job, error) {
-	plan, attempts, err := d.planned(ctx)
+	plan, attempts, err := d.planned(d.keep()) // a stopped job has containers to stop
 	if err != nil {
 		return job, err
 	}

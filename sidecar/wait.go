@@ -56,6 +56,9 @@ func (r *runner) wait(ctx context.Context) (err error) {
 	if !exit.Finished.IsZero() && !exit.Started.IsZero() {
 		r.att.Started, r.att.Exited = exit.Started.UTC(), exit.Finished.UTC()
 	}
+	if r.att.Exited.Before(r.att.Started) {
+		r.att.Exited = r.att.Started // engines note a start after it; a short program has ended by then
+	}
 	return r.conclude(keep, exit, why)
 }
 

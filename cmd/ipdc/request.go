@@ -89,7 +89,7 @@ func (r *request) program(f *submitFlags) error {
 			return err
 		}
 	}
-	r.spec.Run, r.files = p.Run, p.Files
+	r.spec.Version, r.spec.Run, r.files = jobspec.Version, p.Run, p.Files
 	return nil
 }
 

@@ -257,7 +257,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 		return nil, err
 	}
 	n.onClose(imgs.Close)
-	parent, err := ex.EnsureCeiling(ctx, strings.TrimSuffix(sidecar.ObjectPrefix(n.key.ID()), "-"), capacity.CPU, capacity.Memory)
+	parent, err := ex.EnsureCeiling(ctx, strings.ToLower(strings.TrimSuffix(sidecar.ObjectPrefix(n.key.ID()), "-")), capacity.CPU, capacity.Memory)
 	if err != nil {
 		n.log.Warn("jobs have no common ceiling", "err", err)
 	}
