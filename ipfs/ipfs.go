@@ -6,7 +6,8 @@
 // streams).
 //
 //	root, err := node.Add(ctx, "user/x", func(w ipfs.Session) (jobspec.CID, error) {
-//		return pack.Dir(ctx, w, dir, pack.Options{})
+//		res, err := pack.Tree(ctx, w, dir, pack.Options{})
+//		return res.CID, err
 //	})
 //	blk, err := node.Get(ctx, root)
 //

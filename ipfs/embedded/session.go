@@ -15,11 +15,13 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// A batch is written in one go and synced once per directory. Two of them are
-// in memory at a time: one that fills and one that becomes durable.
+// A batch is written in one go and synced directory by directory. Several of
+// them become durable at a time, as a journal commits together what waits for
+// it together; with the one that fills they are what a session has in memory.
 const (
 	batchBlocks = 1024
 	batchBytes  = 16 << 20
+	batches     = 3 // that become durable
 )
 
 // session is the ipfs.Session of one Add.
@@ -33,7 +35,7 @@ type session struct {
 
 	reused   bool // some block was stored before
 	filling  *batch
-	flushing *batch
+	flushing []*batch // oldest first, at most batches
 }
 
 // batch is a set of blocks that become durable together.
@@ -55,8 +57,8 @@ func (n *Node) begin() *session {
 // end drops what was not committed and lets GC have the rest.
 func (s *session) end(ctx context.Context) {
 	s.over = true
-	if s.flushing != nil {
-		_ = s.flushing.commit.Wait() // flush returned the error, or the Add failed before it
+	for _, b := range s.flushing {
+		_ = b.commit.Wait() // rotate or flush returned the error, or the Add failed before
 	}
 	if s.filling != nil {
 		if err := s.filling.ds.(flatfs.DiscardableBatch).Discard(context.WithoutCancel(ctx)); err != nil {
@@ -73,10 +75,12 @@ func (s *session) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
 	if err := dag.CheckCID(c); err != nil {
 		return nil, err
 	}
-	for _, b := range []*batch{s.filling, s.flushing} {
-		if b == nil {
-			continue
+	if s.filling != nil {
+		if data, ok := s.filling.blocks[bytesOf(c)]; ok {
+			return data, nil
 		}
+	}
+	for _, b := range s.flushing {
 		if data, ok := b.blocks[bytesOf(c)]; ok {
 			return data, nil
 		}
@@ -172,18 +176,16 @@ func (s *session) write(ctx context.Context, c jobspec.CID, data []byte) error {
 	return nil
 }
 
-// rotate begins to commit the batch that fills, once the one before is done.
+// rotate begins to commit the batch that fills, once there is room for it.
 func (s *session) rotate(ctx context.Context) error {
-	if s.flushing != nil {
-		if err := s.flushing.commit.Wait(); err != nil {
-			return err
-		}
+	if err := s.wait(batches - 1); err != nil {
+		return err
 	}
 	b := s.filling
-	s.filling, s.flushing = nil, b
 	if b == nil {
 		return nil
 	}
+	s.filling, s.flushing = nil, append(s.flushing, b)
 	b.commit.Go(func() error {
 		s.node.commits.RLock()
 		defer s.node.commits.RUnlock()
@@ -196,13 +198,25 @@ func (s *session) rotate(ctx context.Context) error {
 	return nil
 }
 
+// wait returns when at most left batches are not durable yet.
+func (s *session) wait(left int) error {
+	for len(s.flushing) > left {
+		if err := s.flushing[0].commit.Wait(); err != nil {
+			return err
+		}
+		s.flushing = s.flushing[1:]
+	}
+	return nil
+}
+
 // flush makes every block durable, those included that another Add was
 // writing when this one found them stored.
 func (s *session) flush(ctx context.Context) error {
-	for range 2 { // the first begins the last commit, the second waits for it
-		if err := s.rotate(ctx); err != nil {
-			return err
-		}
+	if err := s.rotate(ctx); err != nil {
+		return err
+	}
+	if err := s.wait(0); err != nil {
+		return err
 	}
 	if s.reused {
 		s.node.commits.Lock()

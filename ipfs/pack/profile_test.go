@@ -104,7 +104,7 @@ func TestFileLikeBoxo(t *testing.T) {
 }
 
 // newKeystream returns the bytes that a seed stands for in those tests.
-func newKeystream(t *testing.T, seed string) io.Reader {
+func newKeystream(t testing.TB, seed string) io.Reader {
 	t.Helper()
 	key := sha256.Sum256([]byte(seed))
 	c, err := chacha20.NewUnauthenticatedCipher(key[:], make([]byte, chacha20.NonceSize))
