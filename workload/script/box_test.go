@@ -58,6 +58,7 @@ type ending struct {
 	stdout, stderr string
 	items          []guest.Line
 	outputs        map[string]string
+	rss            int64 // bytes, of the largest process
 }
 
 func (j job) run(t *testing.T) ending {
@@ -102,6 +103,7 @@ func (j job) run(t *testing.T) ending {
 		code:   cmd.ProcessState.ExitCode(),
 		stdout: stdout.String(), stderr: stderr.String(),
 		items:   batch.Lines[:len(batch.Lines)-1],
+		rss:     batch.Lines[len(batch.Lines)-1].MaxRSS,
 		outputs: tree(t, filepath.Join(j.volume, "outputs")),
 	}
 }

@@ -163,7 +163,7 @@ func TestHostileSurroundings(t *testing.T) {
 		"streams closed":                                 {source: "import sys\ndef f(file):\n  sys.stdout.close(); sys.stderr = None\n  return file.read()\n"},
 		"errors with long and odd texts":                 {source: "class E(Exception):\n  def __str__(self): raise E\ndef f(file):\n  raise E if file.name == 'a' else ValueError('\\ud800\\0' * 9999)\n", keep: true},
 		"decorated":                                      {source: "import functools\n@functools.lru_cache()\ndef f(file): return file.read()\n"},
-		"dataclass and pickle":                           {source: "from __future__ import annotations\nimport pickle\nclass P: pass\ndef f(file): pickle.loads(pickle.dumps(P())); return file.read()\n"},
+		"dataclass and pickle":                           {source: "import pickle\nclass P: pass\ndef f(file): pickle.loads(pickle.dumps(P())); return file.read()\n"},
 		"garbage in the report":                          {source: "import os\nfd = os.open(os.environ['IPDC_REPORT'], os.O_WRONLY | os.O_APPEND)\ndef f(file): return ('x', b'') if file.name == 'c' else file.read()\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

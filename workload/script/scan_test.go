@@ -87,7 +87,7 @@ import ast, glob, json, os, sys, sysconfig, warnings
 warnings.simplefilter("ignore")
 files = sys.argv[2:]
 for top, dirs, names in os.walk(sysconfig.get_paths()["stdlib"]):
-    dirs.sort()
+    dirs[:] = sorted(set(dirs) - {"site-packages"})
     files += [os.path.join(top, n) for n in sorted(names) if n.endswith(".py")]
 for path in files[:int(sys.argv[1])]:
     try:
