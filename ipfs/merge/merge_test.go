@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/dag/dagtest"
 	"github.com/ipdc/ipdc/ipfs/merge"
 	"github.com/ipdc/ipdc/ipfs/tree"
@@ -73,7 +74,7 @@ func TestUnionSwitchesToHAMT(t *testing.T) {
 		t.Errorf("Union = %s, %v, want %s", got, err, want)
 	}
 	b.Reset()
-	if _, err := tree.Links(context.Background(), b, mustResolve(t, b, got, "d"), joinedBudget); err != nil || len(b.Order()) < 10 {
+	if _, err := tree.Links(context.Background(), b, mustResolve(t, b, got, "d"), ipfs.Budget{}); err != nil || len(b.Order()) < 10 {
 		t.Errorf("the union is read in %d blocks, %v: it is no HAMT", len(b.Order()), err)
 	}
 }

@@ -16,8 +16,6 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-var joinedBudget = ipfs.Budget{}
-
 func mustResolve(t testing.TB, b *dagtest.Builder, root jobspec.CID, path ...string) jobspec.CID {
 	t.Helper()
 	c, err := tree.Resolve(context.Background(), b, root, path)
@@ -42,7 +40,7 @@ func randomFiles(rt *rapid.T) []string {
 		dirs := rapid.SliceOfN(rapid.SampledFrom([]string{"d1", "d2", "ü"}), 0, 4).Draw(rt, "dirs")
 		add(strings.Join(append(dirs, rapid.StringMatching(`f[a-z0-9.]{1,6}`).Draw(rt, "name")), "/"))
 	}
-	if rapid.IntRange(0, 9).Draw(rt, "hamt") == 0 {
+	if rapid.IntRange(0, 29).Draw(rt, "hamt") == 29 {
 		for i := range rapid.IntRange(4800, 5200).Draw(rt, "entries") {
 			add(fmt.Sprintf("d1/g%08d", i))
 		}

@@ -134,33 +134,45 @@ func (j *joiner) walk(f func(name string, old, new fs.FileInfo) error) error {
 	for dirs := []string{"."}; len(dirs) > 0; {
 		dir := dirs[len(dirs)-1]
 		dirs = dirs[:len(dirs)-1]
-		entries, err := fs.ReadDir(j.root.FS(), path.Join(j.temp, dir))
+		from := path.Join(j.temp, dir)
+		// Its entries will leave it, so its owner must be able to write to it.
+		if err := j.root.Chmod(from, 0o700); err != nil {
+			return err
+		}
+		entries, err := fs.ReadDir(j.root.FS(), from)
 		if err != nil {
 			return err
 		}
 		for _, e := range entries {
 			name := path.Join(dir, e.Name())
-			new, err := e.Info()
+			joined, err := j.entry(name, e, f)
 			if err != nil {
 				return err
 			}
-			old, err := j.root.Lstat(name)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-			if err == nil && old.IsDir() && new.IsDir() {
+			if joined {
 				dirs = append(dirs, name)
-				continue
-			}
-			if err != nil {
-				old = nil
-			}
-			if err := f(name, old, new); err != nil {
-				return err
 			}
 		}
 	}
 	return nil
+}
+
+// entry calls f unless both the entry and its place are directories.
+func (j *joiner) entry(name string, e fs.DirEntry, f func(name string, old, new fs.FileInfo) error) (joined bool, err error) {
+	new, err := e.Info()
+	if err != nil {
+		return false, err
+	}
+	old, err := j.root.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, f(name, nil, new)
+	case err != nil:
+		return false, err
+	case old.IsDir() && new.IsDir():
+		return true, nil
+	}
+	return false, f(name, old, new)
 }
 
 func (j *joiner) check(name string, old, new fs.FileInfo) error {

@@ -161,6 +161,32 @@ func TestHostileHashes(t *testing.T) {
 		{"C32 identity of 128 bytes", link(strings.Repeat("x", 128), multihash.IDENTITY, -1), ""},
 		{"C32 identity of 129 bytes", link(strings.Repeat("x", 129), multihash.IDENTITY, -1), jobspec.KindCIDHash},
 		{"C32 identity of 1 MiB", link(strings.Repeat("x", 1<<20), multihash.IDENTITY, -1), jobspec.KindCIDHash},
+		{"C32 identity root", func(*dagtest.Builder) dagtest.Node {
+			// A UnixFS file of one byte inside the CID.
+			h, err := multihash.Sum([]byte("\x0a\x07\x08\x02\x12\x01x\x18\x01"), multihash.IDENTITY, -1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return dagtest.Node{CID: jobspec.WrapCID(cid.NewCidV1(cid.DagProtobuf, h))}
+		}, ""},
+		{"C32 identity in identity until it is too long", func(*dagtest.Builder) dagtest.Node {
+			block := []byte("\x0a\x04\x08\x02\x18\x00")
+			var c cid.Cid
+			for range 1000 {
+				h, err := multihash.Sum(block, multihash.IDENTITY, -1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c = cid.NewCidV1(cid.DagProtobuf, h)
+				if len(block) > 128 {
+					break
+				}
+				link := append([]byte{0x0a, byte(c.ByteLen())}, c.Bytes()...)
+				block = append([]byte{0x12, byte(len(link))}, link...)
+				block = append(block, "\x0a\x06\x08\x02\x18\x00\x20\x00"...)
+			}
+			return dagtest.Node{CID: jobspec.WrapCID(c)}
+		}, jobspec.KindCIDHash},
 		{"C33 md5", link("x", multihash.MD5, -1), jobspec.KindCIDHash},
 		{"C33 sha1", link("x", multihash.SHA1, -1), jobspec.KindCIDHash},
 		{"C33 murmur3", link("x", multihash.MURMUR3X64_64, -1), jobspec.KindCIDHash},
