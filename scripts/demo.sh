@@ -35,17 +35,15 @@ rm -rf "$demo/result"
 stop() {
 	code=$?
 	trap - EXIT INT TERM
+	if [ "$code" -eq 130 ]; then
+		say "stopping the job, as its node ends with the demo"
+		"$ipdc" job stop @last || true
+	fi
 	"$ipdc" node stop || say "the node did not stop; see: IPDC_PATH=$IPDC_PATH $ipdc node status"
 	if [ -n "${SUDO_UID:-}" ]; then
 		chown -R "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "$root/build" || true
 	fi
 	exit "$code"
-}
-
-interrupted() {
-	say "interrupted; stopping the job"
-	"$ipdc" job stop @last || true
-	exit 130
 }
 
 if "$ipdc" node status >/dev/null 2>&1; then
@@ -54,7 +52,7 @@ else
 	"$ipdc" node start -d >&2
 fi
 trap stop EXIT
-trap interrupted INT TERM
+trap 'exit 130' INT TERM
 
 say
 say "before: $pictures, $(measure "$pictures")"
