@@ -102,7 +102,7 @@ var gcTests = []subtest{
 		}
 		root := branch(fresh, old)
 		_, err := s.Node.Add(t.Context(), "p", func(w ipfs.Session) (jobspec.CID, error) {
-			for _, b := range []block{fresh, old, root} {
+			for _, b := range []block{old, fresh, root} { // old is stored, and garbage but for this Add
 				if err := w.Put(t.Context(), b.cid, b.data); err != nil {
 					return root.cid, err
 				}
