@@ -176,7 +176,7 @@ func TestParseRefusesCheaply(t *testing.T) {
 		"S01 many unknown keys":  minimal + keys.String(),
 		"S01 many aliases":       "a: &a x\nb: [" + strings.Repeat("*a,", jobspec.MaxSpecSize/3-20) + "]",
 		"S01 long key in levels": "{" + strings.Repeat("x", half) + ": {a: no, b: no, c: [no, no, no, {d: no}]}}",
-		"S07 long exponent":      minimal + "resources: {cpu: 1e999999999, memory: 1e-999999999}",
+		"S07 long exponent":      minimal + "resources: {cpu: 1e999999999, memory: 1e-999999999}\nretry: {attempts: 1e999999}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _ = jobspec.Parse([]byte(minimal)) // compile the schema outside of the measure

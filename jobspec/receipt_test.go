@@ -103,6 +103,26 @@ func TestReceiptOfAnother(t *testing.T) {
 	}
 }
 
+// A receipt of another version may mean something else by the same fields.
+func TestReceiptOfAnotherVersion(t *testing.T) {
+	key, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for version, valid := range map[string]bool{jobspec.ReceiptVersion: true, "ipdc/receipt/v2": false} {
+		r := someReceipt()
+		r.Version, r.Worker = version, key.ID().String()
+		msg, err := r.SigningBytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Signature = key.Sign(jobspec.ReceiptVersion, msg)
+		if err := jobspec.VerifyReceipt(r); (err == nil) != valid {
+			t.Errorf("VerifyReceipt of version %s = %v, want valid: %v", version, err, valid)
+		}
+	}
+}
+
 func TestReceiptSigningBytes(t *testing.T) {
 	b, err := someReceipt().SigningBytes()
 	if err != nil {

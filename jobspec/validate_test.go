@@ -198,8 +198,8 @@ func TestValidateWithoutParse(t *testing.T) {
 }
 
 func TestWithDefaults(t *testing.T) {
-	in := parse(t, minimal+"inputs: [{cid: "+someCID+"}]\n")
-	in.Run.Per = jobspec.PerItem
+	in := parse(t, minimal)
+	in.Run.Per, in.Inputs = jobspec.PerItem, []jobspec.Input{{CID: someCID}}
 	before, _ := json.Marshal(in)
 	got := in.WithDefaults()
 	if after, _ := json.Marshal(in); string(after) != string(before) {
