@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 
@@ -69,6 +70,10 @@ func (c *Client) transportError(r request, err error) error {
 	dial := errors.As(err, &op) && op.Op == "dial"
 	if dial && (errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)) {
 		return fmt.Errorf("%w at %s: %w", ErrNoNode, c.addr, op.Err)
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err // the rest of it is said here
 	}
 	return fmt.Errorf("%s at %s: %w", r, c.addr, err)
 }

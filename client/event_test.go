@@ -32,6 +32,13 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	step(w, r)
 }
 
+// connections returns what was asked for so far.
+func (s *script) connections() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.asked)
+}
+
 func event(w http.ResponseWriter, seq int) {
 	fmt.Fprintf(w, "id: %d\nevent: progress\ndata: {\"job\":\"01jd\",\"seq\":%d,\n", seq, seq)
 	fmt.Fprintf(w, "data: \"type\":\"progress\",\"detail\":\"%s\"}\n\n", strings.Repeat("x", 9000))
@@ -71,7 +78,7 @@ func TestEventsResume(t *testing.T) {
 	for range 4 {
 		want = append(want, "/v1/jobs/01jd/events?after=3&follow=true 3")
 	}
-	if diff := cmp.Diff(want, s.asked); diff != "" {
+	if diff := cmp.Diff(want, s.connections()); diff != "" {
 		t.Errorf("connections (-want +got):\n%s", diff)
 	}
 }
@@ -81,8 +88,8 @@ func TestEventsSilence(t *testing.T) {
 		func(w http.ResponseWriter, r *http.Request) { event(w, 1); <-r.Context().Done() },
 		func(w http.ResponseWriter, _ *http.Request) { end(w) },
 	}}
-	if seqs, err := follow(t, s, client.WithSilence(30*time.Millisecond)); err != nil || !slices.Equal(seqs, []int64{1}) || len(s.asked) != 2 {
-		t.Errorf("Events over a dead connection = %v, %v after %d connections", seqs, err, len(s.asked))
+	if seqs, err := follow(t, s, client.WithSilence(30*time.Millisecond)); err != nil || !slices.Equal(seqs, []int64{1}) || len(s.connections()) != 2 {
+		t.Errorf("Events over a dead connection = %v, %v after %d connections", seqs, err, len(s.connections()))
 	}
 }
 
@@ -93,8 +100,8 @@ func TestEventsGiveUp(t *testing.T) {
 	}}
 	begin := time.Now()
 	_, err := follow(t, s, client.WithRetry(time.Millisecond, 5*time.Millisecond, 100*time.Millisecond))
-	if err == nil || !strings.Contains(err.Error(), "gave up after 100ms") || len(s.asked) < 3 {
-		t.Errorf("Events = %v after %d connections, want to give up", err, len(s.asked))
+	if err == nil || !strings.Contains(err.Error(), "gave up after 100ms") || len(s.connections()) < 3 {
+		t.Errorf("Events = %v after %d connections, want to give up", err, len(s.connections()))
 	}
 	if took := time.Since(begin); took < 100*time.Millisecond {
 		t.Errorf("gave up after %s", took)
@@ -114,8 +121,8 @@ func TestEventsErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &script{steps: []func(http.ResponseWriter, *http.Request){func(w http.ResponseWriter, _ *http.Request) { c.step(w) }}}
-			if _, err := follow(t, s); !errors.Is(err, c.kind.Error()) || len(s.asked) != 1 {
-				t.Errorf("Events = %v after %d connections, want %s at once", err, len(s.asked), c.kind)
+			if _, err := follow(t, s); !errors.Is(err, c.kind.Error()) || len(s.connections()) != 1 {
+				t.Errorf("Events = %v after %d connections, want %s at once", err, len(s.connections()), c.kind)
 			}
 		})
 	}

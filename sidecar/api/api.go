@@ -38,7 +38,7 @@ type Config struct {
 	Heartbeat   time.Duration // between comments on an idle event stream; default 15 s
 	EventStall  time.Duration // an event reader that takes nothing for so long is cut; it can resume; default 30 s
 	StreamStall time.Duration // the same for logs and DAGs, which may be read by a pager; default 15 min
-	UploadStall time.Duration // an upload that sends nothing for so long is cut; default 2 min
+	BodyStall   time.Duration // a request body that brings nothing for so long is cut; default 1 min
 	Grace       time.Duration // for requests that are under way when Serve ends; default 5 s
 }
 
@@ -54,7 +54,7 @@ func (c Config) withDefaults() Config {
 	c.Heartbeat = cmp.Or(c.Heartbeat, 15*time.Second)
 	c.EventStall = cmp.Or(c.EventStall, 30*time.Second)
 	c.StreamStall = cmp.Or(c.StreamStall, 15*time.Minute)
-	c.UploadStall = cmp.Or(c.UploadStall, 2*time.Minute)
+	c.BodyStall = cmp.Or(c.BodyStall, time.Minute)
 	c.Grace = cmp.Or(c.Grace, 5*time.Second)
 	return c
 }

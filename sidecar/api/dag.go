@@ -9,7 +9,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"os"
 	"reflect"
 	"time"
 
@@ -75,7 +74,7 @@ func (a *API) upload(w *stream, r *http.Request) error {
 		return jobspec.KindLimitBytes.Errorf("the CAR has %d bytes, this node takes %d", r.ContentLength, a.cfg.MaxUpload)
 	}
 	_ = w.rc.EnableFullDuplex() // a refusal goes out while the client still sends
-	body := &uploadBody{r: r.Body, rc: w.rc, stall: a.cfg.UploadStall}
+	body := newTimedBody(r, w.rc, a.cfg.BodyStall)
 	added, err := a.importCAR(r.Context(), body, rootLast)
 	if err != nil {
 		a.refuseUpload(w, r, body.cause(err))
@@ -128,34 +127,6 @@ func (a *API) refuseUpload(w *stream, r *http.Request, err error) {
 	}
 	_ = w.rc.SetReadDeadline(time.Now().Add(drainTime))
 	_, _ = io.Copy(io.Discard, r.Body)
-}
-
-// uploadBody is a request body that must not stall.
-type uploadBody struct {
-	r     io.Reader
-	rc    *http.ResponseController
-	stall time.Duration
-	err   error
-}
-
-func (b *uploadBody) Read(p []byte) (int, error) {
-	_ = b.rc.SetReadDeadline(time.Now().Add(b.stall))
-	n, err := b.r.Read(p)
-	if err != nil && err != io.EOF {
-		b.err = err
-	}
-	return n, err
-}
-
-// cause returns what cut the body, if something did, else err.
-func (b *uploadBody) cause(err error) error {
-	switch {
-	case b.err == nil:
-		return err
-	case errors.Is(b.err, os.ErrDeadlineExceeded):
-		return refuse(http.StatusRequestTimeout, jobspec.KindFetchTimeout, "", "nothing came for %s", b.stall)
-	}
-	return jobspec.KindCARFormat.Errorf("the upload was cut: %v", b.err)
 }
 
 // download streams a DAG in one of three formats.

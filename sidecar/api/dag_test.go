@@ -8,13 +8,11 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -155,139 +153,6 @@ func tarNames(t *testing.T, b []byte) (names []string) {
 		if name != "" {
 			names = append(names, name)
 		}
-	}
-}
-
-func TestUploadRootLast(t *testing.T) {
-	e := start(t)
-	pr, pw := io.Pipe()
-	var want jobspec.CID
-	goTest(t, func() {
-		var err error
-		want, _, err = pack.File(t.Context(), car.NewWriter(pw), strings.NewReader(strings.Repeat("x", 3<<20)))
-		_ = pw.CloseWithError(err)
-	})
-	added, err := e.client().Upload(t.Context(), pr, true)
-	if err != nil || added.CID != want {
-		t.Errorf("Upload = %+v, %v, want %s", added, err, want)
-	}
-}
-
-func TestUploadRefused(t *testing.T) {
-	e, f := start(t, func(c *api.Config) { c.MaxUpload = 4 << 20 }), newFixture(t)
-	flipped := bytes.Clone(f.car)
-	flipped[len(flipped)-1] ^= 1
-	for name, c := range map[string]struct {
-		body   []byte
-		query  string
-		header string
-		status int
-		kind   string
-	}{
-		"not a CAR":    {[]byte("hello world"), "", carType, 422, "E_CAR_FORMAT"},
-		"empty":        {nil, "", carType, 422, "E_CAR_FORMAT"},
-		"flipped bit":  {flipped, "", carType, 422, "E_BLOCK_HASH"},
-		"cut":          {f.car[:len(f.car)-1], "", carType, 422, "E_CAR_FORMAT"},
-		"too long":     {bytes.Repeat(f.car, 2), "", carType, 413, "E_LIMIT_BYTES"},
-		"JSON":         {f.car, "", asJSON, 415, "E_SPEC"},
-		"no type":      {f.car, "", "X: y", 415, "E_SPEC"},
-		"unknown root": {f.car, "?root=middle", carType, 400, "E_SPEC"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			e := e.in(t)
-			r := e.askSocket("POST", "/v1/dag"+c.query, string(c.body), c.header)
-			r.want(t, c.status, c.kind)
-			if got := e.pins(); len(got) != 0 {
-				t.Errorf("pins are left: %q", got)
-			}
-		})
-	}
-	t.Run("refused in the middle of a long stream", func(t *testing.T) {
-		endless := io.MultiReader(bytes.NewReader(f.car), zeros{})
-		_, err := e.client().Upload(t.Context(), io.LimitReader(endless, 1<<40), false)
-		if !isKind(err, jobspec.KindCARFormat) && !isKind(err, jobspec.KindLimitBytes) {
-			t.Errorf("Upload = %v, want the node's reason and no broken pipe", err)
-		}
-	})
-	e.askSocket("POST", "/v1/dag", string(f.car), carType).want(t, 200, "") // control
-}
-
-const carType = "Content-Type: application/vnd.ipld.car"
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
-
-func TestH21CutUploads(t *testing.T) {
-	e, f := start(t), newFixture(t)
-	before, err := e.ipfs.Stat(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 50 {
-		at := i * (len(f.car) - 1) / 49
-		c, err := net.Dial("unix", e.socket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(c, "POST /v1/dag HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: %d\r\n\r\n", carType, len(f.car))
-		if _, err := c.Write(f.car[:at]); err != nil {
-			t.Fatal(err)
-		}
-		_ = c.Close()
-	}
-	e.stop() // returns when no handler runs
-	if got := e.pins(); len(got) != 0 {
-		t.Errorf("H21: pins are left: %q", got)
-	}
-	if _, err := e.ipfs.GC(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	after, err := e.ipfs.Stat(t.Context())
-	if err != nil || after != before {
-		t.Errorf("H21: %+v blocks before, %+v after, %v", before, after, err)
-	}
-}
-
-func TestH21StalledUpload(t *testing.T) {
-	e, f := start(t, func(c *api.Config) { c.UploadStall = 50 * time.Millisecond }), newFixture(t)
-	pr, pw := io.Pipe()
-	goTest(t, func() {
-		_, _ = pw.Write(f.car[:1000])
-		<-t.Context().Done()
-		_ = pw.Close()
-	})
-	_, err := e.client().Upload(t.Context(), pr, false)
-	if !isKind(err, jobspec.KindFetchTimeout) {
-		t.Errorf("Upload that stalls = %v, want E_FETCH_TIMEOUT", err)
-	}
-	if got := e.pins(); len(got) != 0 {
-		t.Errorf("pins are left: %q", got)
-	}
-}
-
-func TestH21CrashBetweenPins(t *testing.T) {
-	e, f := start(t), newFixture(t)
-	if _, err := e.client().Upload(t.Context(), bytes.NewReader(f.car), false); err != nil {
-		t.Fatal(err)
-	}
-	if err := e.stop(); err != nil {
-		t.Fatal(err)
-	}
-	if err := e.ipfs.Pin(t.Context(), "upload/left by a crash", f.root); err != nil {
-		t.Fatal(err)
-	}
-	l, err := api.ListenUnix(e.socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.api = api.New(api.Config{Service: e.svc, IPFS: e.ipfs})
-	e.serve(l, nil)
-	if _, err := e.client().Node(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"user/" + f.root.String()}, e.pins()); diff != "" {
-		t.Errorf("pins after a restart (-want +got):\n%s", diff)
 	}
 }
 

@@ -76,8 +76,9 @@ func (a *API) registerSubmit(h huma.API) {
 		OperationID: "submit", Method: http.MethodPost, Path: "/v1/jobs", Summary: "Submit a job",
 		Description:   "The body is the spec. The job is on disk when this returns.",
 		DefaultStatus: http.StatusCreated, Responses: responses,
-		MaxBodyBytes: maxSpec + 1, // huma refuses a body of exactly this size
-		RequestBody:  &huma.RequestBody{Content: map[string]*huma.MediaType{"application/json": {Schema: spec}}},
+		MaxBodyBytes:    maxSpec + 1, // huma refuses a body of exactly this size
+		BodyReadTimeout: -1, Middlewares: huma.Middlewares{a.timeBody},
+		RequestBody: &huma.RequestBody{Content: map[string]*huma.MediaType{"application/json": {Schema: spec}}},
 	}, a.submit)
 }
 

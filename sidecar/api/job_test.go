@@ -1,16 +1,21 @@
 package api_test
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ipdc/ipdc/client"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -92,6 +97,42 @@ func TestH08MalformedSpecs(t *testing.T) {
 	}
 	if n := len(e.svc.jobs); n != 1 {
 		t.Errorf("%d jobs were made, want that of the control", n)
+	}
+}
+
+// slowSubmit takes longer than any body may stall.
+type slowSubmit struct{ *service }
+
+func (s slowSubmit) Submit(ctx context.Context, sub api.Submission) (wire.Job, bool, error) {
+	select {
+	case <-ctx.Done():
+		return wire.Job{}, false, ctx.Err()
+	case <-time.After(200 * time.Millisecond):
+		return s.service.Submit(ctx, sub)
+	}
+}
+
+func TestSlowSubmit(t *testing.T) {
+	e := start(t, func(c *api.Config) {
+		c.Service = slowSubmit{c.Service.(*service)}
+		c.BodyStall = 20 * time.Millisecond
+	})
+	e.ask("POST", "/v1/jobs", goodSpec, bearer(alice), asJSON).want(t, 201, "")
+
+	// Control: a body that does stall is cut.
+	c, err := net.Dial("tcp", e.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\n%s\r\n%s\r\nContent-Length: 1000\r\n\r\n{", bearer(alice), asJSON)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestTimeout {
+		t.Errorf("status of a body that stalls = %d, want 408", resp.StatusCode)
 	}
 }
 

@@ -48,7 +48,8 @@ func (a *API) problem(ctx context.Context, err error) wire.Problem {
 	f := jobspec.AsFailure(err)
 	switch {
 	case errors.Is(err, syscall.ENOSPC):
-		f.Kind, f.Hint = jobspec.KindQuota, "free space on the node's disk: ipdc node gc"
+		a.log.Error("disk is full", "err", err)
+		f = jobspec.Failure{Kind: jobspec.KindQuota, Detail: "no space is left on the node's disk", Hint: "free some: ipdc job prune, ipdc node gc"}
 	case f.Kind == jobspec.KindInternal && ctx.Err() != nil:
 		return newProblem(http.StatusServiceUnavailable, jobspec.Failure{Kind: f.Kind, Detail: "the request was cut short"})
 	}

@@ -28,6 +28,9 @@ func (a *API) Serve(ctx context.Context, unix, tcp net.Listener) error {
 		return err
 	}
 	if err := a.dropUploads(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))

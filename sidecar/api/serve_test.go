@@ -187,7 +187,10 @@ func TestServeWaitsForRequests(t *testing.T) {
 	<-b.entered
 	goTest(t, func() { _ = e.stop() })
 	eventually(t, "the socket takes nobody new", func() bool {
-		_, err := net.Dial("unix", e.socket)
+		c, err := net.Dial("unix", e.socket)
+		if err == nil {
+			_ = c.Close()
+		}
 		return err != nil
 	})
 	close(b.release)

@@ -83,7 +83,7 @@ func TestEveryKindHasAStatus(t *testing.T) {
 
 func TestDocumentedStatuses(t *testing.T) {
 	doc := docsAPI(t)
-	row := regexp.MustCompile("(?m)^\\| (\\d{3}) \\| (.*) \\|$")
+	row := regexp.MustCompile(`(?m)^\| (\d{3}) \| (.*) \|$`)
 	got := map[jobspec.Kind]int{}
 	for _, m := range row.FindAllStringSubmatch(doc, -1) {
 		status, err := strconv.Atoi(m[1])

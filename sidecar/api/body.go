@@ -1,0 +1,60 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// timedBody is a request body that must not stall.
+type timedBody struct {
+	io.ReadCloser
+	rc    *http.ResponseController
+	stall time.Duration
+	err   error // what cut it
+}
+
+func newTimedBody(r *http.Request, rc *http.ResponseController, stall time.Duration) *timedBody {
+	return &timedBody{ReadCloser: r.Body, rc: rc, stall: stall}
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	_ = b.rc.SetReadDeadline(time.Now().Add(b.stall)) // a recorder in a test has none
+	n, err := b.ReadCloser.Read(p)
+	switch err {
+	case nil:
+	case io.EOF:
+		// net/http goes on reading to learn of a client that leaves. A deadline
+		// that ends this read would cancel a request that only takes its time.
+		_ = b.rc.SetReadDeadline(time.Time{})
+	default:
+		// Here it stays, else net/http waits for the rest before it answers.
+		b.err = err
+	}
+	return n, err
+}
+
+// cause returns what cut the body, if something did, else err.
+func (b *timedBody) cause(err error) error {
+	switch {
+	case b.err == nil:
+		return err
+	case errors.Is(b.err, os.ErrDeadlineExceeded):
+		return refuse(http.StatusRequestTimeout, jobspec.KindFetchTimeout, "", "nothing came for %s", b.stall)
+	}
+	return jobspec.KindCARFormat.Errorf("the upload was cut: %v", b.err)
+}
+
+// timeBody does the same for a body that huma reads.
+func (a *API) timeBody(ctx huma.Context, next func(huma.Context)) {
+	r, w := humago.Unwrap(ctx)
+	r.Body = newTimedBody(r, http.NewResponseController(w), a.cfg.BodyStall)
+	next(ctx)
+}
