@@ -51,8 +51,9 @@ func TestKillNodeWhileJobRuns(t *testing.T) {
 // an undisturbed run gives, its history has no gaps, and nothing is left.
 func TestCrashMatrix(t *testing.T) {
 	n := newNode(t)
-	dir := logsDir(t)
-	want := n.ok("job", "submit", "-e", "cat; wc -c", "-c", dir, "--cache", "off")
+	cid := n.ok("add", "-q", logsDir(t))
+	want := n.ok("job", "submit", "-e", "cat; wc -c", "-c", cid, "--cache", "off")
+	runs := 0
 	for _, step := range []string{
 		"queued", "staged", "image", "created", "running", "exited", "packaged", "recorded", "cleaned",
 		"publishing", "published", "succeeded",
@@ -61,25 +62,38 @@ func TestCrashMatrix(t *testing.T) {
 			if step == "publishing" && point == "before-effect" {
 				continue // the state has no effect of its own
 			}
+			runs++
 			t.Run(step+"."+point, func(t *testing.T) {
 				n.t = t
 				n.stop()
-				n.env = append(n.env, "IPDC_FAILPOINT="+step+"."+point+"=kill")
-				n.start()
-				n.env = n.env[:len(n.env)-1]
-				id := n.ok("job", "submit", "-d", "-e", "cat; wc -c", "-c", dir, "--cache", "off")
+				n.start("IPDC_FAILPOINT=" + step + "." + point + "=kill")
+				submit := []string{"job", "submit", "-d", "-e", "cat; wc -c", "-c", cid, "--cache", "off", "--idempotency-key", step + point}
+				n.ipdc(submit...) // its answer may be lost with the node
 				if err := n.cmd.Wait(); err == nil {
 					t.Fatal("the node ended in order, want SIGKILL at the failpoint")
 				}
 				n.start()
+				id := n.ok(submit...) // F60: sent again it is the same job
 				if got := n.ok("job", "wait", id); got != want {
 					t.Errorf("result = %s, want %s", got, want)
 				}
 				n.checkHistory(id)
+				// The next failpoint must not be met by this job's cleaning.
+				n.await("attempts to be cleaned", 20*time.Second, func() bool {
+					for _, a := range n.job(id).Attempts {
+						if a.State != jobspec.AttemptCleaned {
+							return false
+						}
+					}
+					return true
+				})
 			})
 		}
 	}
 	n.t = t
+	if got := len(strings.Fields(n.ok("job", "list", "-q"))); got != 1+runs {
+		t.Errorf("%d jobs are recorded, want %d", got, 1+runs)
+	}
 }
 
 // checkHistory holds I2 and I8: one final state, one result, events without

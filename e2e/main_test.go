@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -98,13 +99,14 @@ func newNode(t testing.TB, args ...string) *node {
 	return n
 }
 
-func (n *node) start() {
+// start starts the node, with more environment for this time.
+func (n *node) start(env ...string) {
 	n.t.Helper()
 	if n.log == nil {
 		n.log = &bytes.Buffer{}
 	}
 	n.cmd = exec.Command(filepath.Join(n.bin, "ipdc"), append([]string{"node", "start"}, n.args...)...)
-	n.cmd.Env, n.cmd.Stderr, n.cmd.Stdout = n.env, n.log, n.log
+	n.cmd.Env, n.cmd.Stderr, n.cmd.Stdout = append(slices.Clone(n.env), env...), n.log, n.log
 	if err := n.cmd.Start(); err != nil {
 		n.t.Fatal(err)
 	}

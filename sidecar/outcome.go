@@ -167,6 +167,7 @@ func (r *runner) pack(ctx context.Context) (err error) {
 	var fe *jobspec.FailureError
 	if errors.As(err, &fe) {
 		f := jobspec.AsFailure(at("outputs", err))
+		f.Hint = cmp.Or(f.Hint, "write only files, directories, and links that stay inside /outputs, with plain names")
 		if r.att.Failure == nil {
 			r.att.Failure = &f
 		}

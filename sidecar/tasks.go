@@ -64,11 +64,6 @@ func (d *driver) planned(ctx context.Context) (plan jobspec.Plan, by map[int][]j
 // runTask tries a task until an attempt succeeds, its failure is not to be
 // retried, or the tries are used up.
 func (d *driver) runTask(ctx context.Context, job jobspec.Job, plan jobspec.Plan, task jobspec.Task, before []jobspec.Attempt) error {
-	for _, a := range before {
-		if a.State == jobspec.AttemptRecorded {
-			d.cleanLater(a)
-		}
-	}
 	r := &runner{driver: d, job: job, plan: plan, task: task}
 	try := 1
 	if n := len(before); n > 0 {
