@@ -68,7 +68,8 @@ func (tx *Tx) Meta(key string) (value string, ok bool, err error) {
 	return value, true, nil
 }
 
-// PutMeta stores a fact about the node. The key "open" is the store's own.
+// PutMeta stores a fact about the node. The keys "id" and "open" are
+// the store's own.
 func (tx *Tx) PutMeta(key, value string) error {
 	if err := tx.put(metaTable, key, value); err != nil {
 		return fmt.Errorf("put %s: %w", key, err)

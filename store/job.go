@@ -153,7 +153,7 @@ func (f Filter) query() (string, []any, error) {
 	}
 	labels, err2 := encode(f.Labels)
 	if len(f.Labels) > 0 {
-		add("NOT EXISTS (SELECT key, value FROM json_each(?) EXCEPT SELECT key, value FROM json_each(labels))", labels)
+		add("labels <> 'null' AND NOT EXISTS (SELECT key, value FROM json_each(?) EXCEPT SELECT key, value FROM json_each(labels))", labels)
 	}
 	limit := f.Limit
 	if limit <= 0 {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -18,6 +19,9 @@ const applicationID = 0x69706463
 // metaOpen is "1" in the main file while a process has the database open: what
 // it committed may be in the write-ahead log only.
 const metaOpen = "open"
+
+// metaID names this database for ever.
+const metaID = "id"
 
 // Open opens the database at path and makes it when nothing is there, in a
 // directory that must exist. The file is readable by its owner only. It
@@ -47,10 +51,14 @@ func open(ctx context.Context, path string, log *slog.Logger, migrations fs.FS) 
 	if err = ensureFile(ctx, path, migrations); err != nil {
 		return nil, err
 	}
+	id := peek(ctx, path, metaID)
 	if s.writer, err = dial(path, 1, false); err != nil {
 		return nil, err
 	}
 	if err = upgrade(ctx, s.writer, path, migrations, log); err != nil {
+		return nil, err
+	}
+	if err = requireSame(ctx, s.writer, path, id); err != nil {
 		return nil, err
 	}
 	if err = markOpen(ctx, s.writer); err != nil {
@@ -86,13 +94,8 @@ func ensureFile(ctx context.Context, path string, migrations fs.FS) error {
 		return refusal(path, "the state database is not a regular file", "name another state directory")
 	case info.Size() == 0:
 		return damaged(path, "it is empty (0 bytes)")
-	case errors.Is(walErr, fs.ErrNotExist):
-		return requireClosed(ctx, path)
 	}
-	if err := checkWAL(path + "-wal"); err != nil {
-		return damaged(path, err.Error())
-	}
-	return nil
+	return requireLog(ctx, path)
 }
 
 // create builds the database under another name and renames it, so that a
@@ -119,6 +122,9 @@ func create(ctx context.Context, path string, migrations fs.FS) error {
 	if err == nil {
 		err = migrate(ctx, db, migrations, 0)
 	}
+	if err == nil {
+		err = run(ctx, db, func(tx *Tx) error { return tx.PutMeta(metaID, rand.Text()) })
+	}
 	if err = errors.Join(err, db.Close()); err != nil {
 		return fmt.Errorf("create state database %s: %w", path, err)
 	}
@@ -141,21 +147,47 @@ func publish(tmp, path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// requireClosed refuses a database without a write-ahead log that was not
-// closed: its last commits are lost.
-func requireClosed(ctx context.Context, path string) error {
+// peek reads a fact from the main file alone, as if there were no write-ahead
+// log, without making one. Damage gives "": the checks of upgrade find it.
+func peek(ctx context.Context, path, key string) string {
 	db, err := sql.Open("sqlite", dsn(path, url.Values{"mode": {"ro"}, "immutable": {"1"}}))
 	if err != nil {
-		return err
+		return ""
 	}
 	defer db.Close()
-	var open string
-	err = db.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = ?", metaOpen).Scan(&open)
-	if err == nil && open == "1" {
+	var value string
+	if db.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = ?", key).Scan(&value) != nil {
+		return ""
+	}
+	return value
+}
+
+// requireLog refuses a database whose write-ahead log, which holds its last
+// commits, is missing or damaged.
+func requireLog(ctx context.Context, path string) error {
+	_, err := os.Stat(path + "-wal")
+	if errors.Is(err, fs.ErrNotExist) && peek(ctx, path, metaOpen) == "1" {
 		return refusal(path, "the node was killed and the write-ahead log of the state database, which holds its last commits, is gone",
 			"put "+path+"-wal back; to go on without those commits, create it as an empty file")
 	}
-	return nil // other errors are found by the checks of upgrade
+	if err := checkWAL(path + "-wal"); err != nil {
+		return damaged(path, err.Error())
+	}
+	return nil
+}
+
+// requireSame refuses a database whose write-ahead log has made it another
+// one; id is that of the main file alone.
+func requireSame(ctx context.Context, db *sql.DB, path, id string) error {
+	var now string
+	err := run(ctx, db, func(tx *Tx) (err error) { now, _, err = tx.Meta(metaID); return err })
+	if err != nil {
+		return unreadable(path, err)
+	}
+	if id != "" && id != now {
+		return damaged(path, "its write-ahead log is of another database")
+	}
+	return nil
 }
 
 // markOpen writes the mark into the main file before anything else is
