@@ -30,8 +30,11 @@ as_root() {
 	fi
 }
 
-# answers succeeds when an engine answers to the command given in front of it.
-answers() { "$@" timeout 10 docker version --format '{{.Server.Version}}' 2>/dev/null; }
+# answers prints the version of the engine that answers when docker is run by
+# the command in front of it, env or as_root.
+answers() {
+	found=$("$@" timeout 10 docker version --format '{{.Server.Version}}' 2>/dev/null) && [ -n "$found" ] && echo "$found"
+}
 
 # missing prints the packages that are not there.
 missing() {
