@@ -1,7 +1,6 @@
 package jobspec
 
 import (
-	"crypto/rand"
 	"fmt"
 	"strconv"
 	"strings"
@@ -68,9 +67,10 @@ func (c *CID) UnmarshalText(b []byte) error {
 // it. Its order is the order of acceptance on one node.
 type JobID string
 
-// NewJobID returns a fresh id for the instant t.
+// NewJobID returns a fresh id for the instant t. Ids of one millisecond are in
+// the order in which they were made, as those of a process.
 func NewJobID(t time.Time) JobID {
-	return JobID(strings.ToLower(ulid.MustNew(ulid.Timestamp(t), rand.Reader).String()))
+	return JobID(strings.ToLower(ulid.MustNew(ulid.Timestamp(t), ulid.DefaultEntropy()).String()))
 }
 
 // ParseJobID reads a whole ULID of 26 characters in either case.

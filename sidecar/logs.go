@@ -2,9 +2,7 @@ package sidecar
 
 import (
 	"context"
-	"errors"
 	"io"
-	"io/fs"
 	"os"
 
 	"github.com/ipdc/ipdc/jobspec"
@@ -26,7 +24,7 @@ func (s *Sidecar) Logs(ctx context.Context, tenant, ref string, follow bool, w i
 			return err
 		}
 		for _, a := range j.Attempts {
-			if shown[a.ID] || !s.logBegun(a) {
+			if shown[a.ID] || !s.logReady(a, follow) {
 				continue
 			}
 			shown[a.ID] = true
@@ -45,8 +43,18 @@ func (s *Sidecar) Logs(ctx context.Context, tenant, ref string, follow bool, w i
 	}
 }
 
-// logBegun says whether an attempt's log is there to be followed.
-func (s *Sidecar) logBegun(a jobspec.Attempt) bool {
-	_, err := os.Stat(s.logFile(a.ID))
-	return !errors.Is(err, fs.ErrNotExist)
+// logReady says whether an attempt's log can be copied: it is being written, or
+// it is complete. A log of before a restart is neither until the container is
+// followed anew.
+func (s *Sidecar) logReady(a jobspec.Attempt, follow bool) bool {
+	file := s.logFile(a.ID)
+	if joblog.Live(file) {
+		return true
+	}
+	done := a.State.Final() || reported(a) || a.State == jobspec.AttemptExited || a.State == jobspec.AttemptPackaged
+	if follow && !done {
+		return false
+	}
+	_, err := os.Stat(file)
+	return err == nil
 }

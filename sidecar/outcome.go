@@ -113,15 +113,21 @@ func (r *runner) conclude(ctx context.Context, exit executor.Exit, why *jobspec.
 }
 
 // judge turns an exit into a failure, or nil. What the sidecar did comes
-// first, then what the engine saw, then what the guest says.
+// first, then what the engine saw, then what the guest says. A success with a
+// full volume, or with items that were not done, is none: its outputs may be
+// cut, and they would be remembered.
 func judge(exit executor.Exit, why *jobspec.Failure, out outcome, full bool, res jobspec.Resources) *jobspec.Failure {
 	f := jobspec.Failure{ExitCode: exit.Code}
 	switch {
 	case why != nil:
 		f = *why
 		f.ExitCode = exit.Code
-	case exit.Code == 0:
+	case exit.Code == 0 && !full && len(out.items) == out.done:
 		return nil
+	case exit.Code == 0 && !full:
+		f.Kind = jobspec.KindNoOutput
+		f.Detail = fmt.Sprintf("the program ended early: %d of %d files were done, and it reported success", out.done, len(out.items))
+		f.Hint = "see ipdc job logs; the program must not exit before its last file"
 	case exit.OOM:
 		f.Kind = jobspec.KindOOM
 		f.Detail = fmt.Sprintf("killed because it needed more memory than its limit of %s", res.Memory)

@@ -87,10 +87,10 @@ func (r *runner) memories(ctx context.Context, out outcome) (map[jobspec.CID]sto
 		whole := []store.Output{{CID: r.att.Output}}
 		return map[jobspec.CID]store.Remembered{r.task.Key: {Job: r.id, Outputs: whole, Created: r.now()}}, nil
 	}
-	files := map[string]jobspec.CID{}
+	files := map[string]tree.Entry{}
 	err := tree.Walk(ctx, r.cfg.IPFS, r.att.Output, ipfs.Budget{}, func(e tree.Entry) error {
 		if e.Kind == tree.File {
-			files[e.Path] = e.CID
+			files[e.Path] = e
 		}
 		return nil
 	})
@@ -108,17 +108,17 @@ func (r *runner) memories(ctx context.Context, out outcome) (map[jobspec.CID]sto
 
 // pick finds the files that an item is said to have written; a report about
 // files that are not there is not believed.
-func pick(files map[string]jobspec.CID, done *itemDone) ([]store.Output, bool) {
+func pick(files map[string]tree.Entry, done *itemDone) ([]store.Output, bool) {
 	if done == nil || done.err != "" {
 		return nil, false
 	}
 	outs := make([]store.Output, 0, len(done.outputs))
 	for _, p := range done.outputs {
-		c, ok := files[p]
+		e, ok := files[p]
 		if !ok {
 			return nil, false
 		}
-		outs = append(outs, store.Output{Path: p, CID: c})
+		outs = append(outs, store.Output{Path: p, CID: e.CID, Size: e.Size})
 	}
 	return outs, true
 }
@@ -136,7 +136,7 @@ func itemKeys(plan jobspec.Plan) map[string]jobspec.CID {
 func mergeFiles(r store.Remembered) []merge.File {
 	files := make([]merge.File, len(r.Outputs))
 	for i, o := range r.Outputs {
-		files[i] = merge.File{Path: o.Path, CID: o.CID}
+		files[i] = merge.File{Path: o.Path, CID: o.CID, Size: o.Size}
 	}
 	slices.SortFunc(files, func(a, b merge.File) int { return strings.Compare(a.Path, b.Path) })
 	return files

@@ -482,7 +482,8 @@ func TestTooLargeIsRefused(t *testing.T) {
 // is published; each task's output is kept.
 func TestClashKeepsParts(t *testing.T) {
 	b := newBench(t)
-	s := spec("DUMMY_COPY=/inputs:/outputs/copy", "DUMMY_WRITE=/outputs/same:x")
+	s := spec("DUMMY_COPY=/inputs:/outputs/copy", "DUMMY_WRITE=/outputs/same:x",
+		"DUMMY_WRITE_REPORT=/ipdc/report/report.jsonl:"+`{"type":"item","path":"a"}`+"\n"+`{"type":"item","path":"b/c"}`+"\n")
 	s.Run.Per, s.Run.Feed = jobspec.PerItem, jobspec.FeedStdin
 	s.Inputs = []jobspec.Input{{CID: b.input("a", "b/c")}}
 	j := b.final(b.submit(s))

@@ -25,6 +25,7 @@ type Remembered struct {
 type Output struct {
 	Path string      `json:"path,omitempty"` // below /outputs, slash-separated
 	CID  jobspec.CID `json:"cid"`
+	Size int64       `json:"size,omitempty"` // bytes of a file; 0 = not known
 }
 
 // Remember stores what the item or task of this key gave, in place of what was

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -95,7 +96,7 @@ func (a *app) download(ctx context.Context, c *client.Client, root jobspec.CID, 
 	stat, err := stage.Dir(ctx, car.NewSource(body), root, dest, stage.Options{
 		Budget:   ipfs.Budget{Bytes: unlimited, Entries: unlimited, Blocks: unlimited, Levels: 256},
 		Progress: func(bytes, _ int64) { bar.set(bytes) },
-		FileMode: 0o644, DirMode: 0o755, Overwrite: force,
+		FileMode: 0o644, DirMode: 0o755, ModTime: time.Now(), File: true, Overwrite: force,
 	})
 	bar.done(err == nil)
 	return stat, err

@@ -59,7 +59,7 @@ func TestVisible(t *testing.T) {
 		"bidi \u202e gnp.exe": `bidi \u202e gnp.exe`,
 		"zero\u200bwidth":     `zero\u200bwidth`,
 		"c1 \u009b2J":         `c1 \u009b2J`,
-		"not utf8 \xff":       `not utf8 \ufffd`,
+		"not utf8 \xff":       "not utf8 \ufffd",
 		"no\u00a0break space": `no\u00a0break space`,
 	} {
 		if got := visible(in); got != want {

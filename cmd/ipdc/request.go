@@ -201,33 +201,13 @@ func (a *app) place(ctx context.Context, r request, store storer) (jobspec.Spec,
 
 // packFiles makes a directory of files that are held in memory.
 func packFiles(ctx context.Context, s ipfs.Session, files map[string][]byte) (jobspec.CID, error) {
-	kept := keeping{s, map[jobspec.CID][]byte{}}
 	var list []merge.File
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		c, _, err := pack.File(ctx, kept, strings.NewReader(string(files[name])))
+		c, n, err := pack.File(ctx, s, strings.NewReader(string(files[name])))
 		if err != nil {
 			return c, err
 		}
-		list = append(list, merge.File{Path: name, CID: c})
+		list = append(list, merge.File{Path: name, CID: c, Size: n})
 	}
-	return merge.Files(ctx, kept, list)
-}
-
-// keeping is a session that can read back what was put, where the one below
-// streams it away.
-type keeping struct {
-	ipfs.Session
-	blocks map[jobspec.CID][]byte
-}
-
-func (k keeping) Put(ctx context.Context, c jobspec.CID, data []byte) error {
-	k.blocks[c] = data
-	return k.Session.Put(ctx, c, data)
-}
-
-func (k keeping) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
-	if b, ok := k.blocks[c]; ok {
-		return b, nil
-	}
-	return k.Session.Get(ctx, c)
+	return merge.Files(ctx, s, list)
 }

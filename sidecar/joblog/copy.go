@@ -31,6 +31,15 @@ func Copy(ctx context.Context, w io.Writer, follow bool, paths ...string) error 
 	return nil
 }
 
+// Live reports whether this process is writing the log at path, so that a
+// follower of it will get all that is to come.
+func Live(path string) bool {
+	path, err := filepath.Abs(path)
+	writers.Lock()
+	defer writers.Unlock()
+	return err == nil && writers.open[path] != nil
+}
+
 func copyLog(ctx context.Context, w io.Writer, follow bool, path string) error {
 	writers.Lock()
 	live := writers.open[path]
