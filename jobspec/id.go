@@ -95,6 +95,15 @@ type AttemptID struct {
 // String returns "<job>-<task>-<try>", as it stands in engine object names.
 func (a AttemptID) String() string { return fmt.Sprintf("%s-%d-%d", a.Job, a.Task, a.Try) }
 
+// MarshalText writes what String returns.
+func (a AttemptID) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads what [ParseAttemptID] reads.
+func (a *AttemptID) UnmarshalText(b []byte) (err error) {
+	*a, err = ParseAttemptID(string(b))
+	return err
+}
+
 // ParseAttemptID reads what String writes, and only that: an id has one text.
 func ParseAttemptID(s string) (AttemptID, error) {
 	bad := KindSpec.Errorf("%q is not an attempt id", clip(s))

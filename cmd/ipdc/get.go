@@ -74,7 +74,7 @@ func (a *app) get(ctx context.Context, c *client.Client, path, dest string, forc
 	}
 	res := got{CID: list.CID, Path: dest, Bytes: stat.Bytes, Files: stat.Files}
 	return a.print(res, dest, func(io.Writer) error {
-		a.say("saved %s (%s, %d files)", visible(dest), size(res.Bytes), res.Files)
+		a.say("saved %s (%s, %s)", visible(dest), size(res.Bytes), count(res.Files, "file"))
 		return nil
 	})
 }

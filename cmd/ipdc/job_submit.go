@@ -199,7 +199,7 @@ func (a *app) follow(ctx context.Context, c *client.Client, job wire.Job, out st
 	}
 	stat, err := a.download(ctx, c, job.Result, out, false)
 	if err == nil {
-		a.say("saved %s (%s, %d files)", visible(out), size(stat.Bytes), stat.Files)
+		a.say("saved %s (%s, %s)", visible(out), size(stat.Bytes), count(stat.Files, "file"))
 	}
 	return err
 }

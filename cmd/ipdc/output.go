@@ -118,6 +118,14 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%d d", int(d.Hours()/24))
 }
 
+// count is n with its noun: "1 file", "2 files".
+func count(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 // size is n bytes for people, in decimal units as ls and ipfs print them.
 func size(n int64) string {
 	const units = "kMGTPE"

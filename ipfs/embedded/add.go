@@ -17,29 +17,29 @@ import (
 func (n *Node) Add(ctx context.Context, name string, fill func(ipfs.Session) (jobspec.CID, error)) (jobspec.CID, error) {
 	s := n.begin()
 	defer s.end(ctx)
-	root, err := n.add(ctx, name, s, fill)
+	root, err := fill(s)
 	if err != nil {
+		return jobspec.CID{}, err // the caller's own, which needs no word of ours
+	}
+	if err := n.settle(ctx, name, s, root); err != nil {
 		return jobspec.CID{}, fmt.Errorf("add %q: %w", name, err)
 	}
 	return root, nil
 }
 
-func (n *Node) add(ctx context.Context, name string, s *session, fill func(ipfs.Session) (jobspec.CID, error)) (jobspec.CID, error) {
-	root, err := fill(s)
-	if err != nil {
-		return root, err
-	}
+// settle makes what a session put durable, and pins the root.
+func (n *Node) settle(ctx context.Context, name string, s *session, root jobspec.CID) error {
 	if err := s.flush(ctx); err != nil {
-		return root, err
+		return err
 	}
 	n.pinning.RLock()
 	defer n.pinning.RUnlock()
 	if !s.closed(root) {
 		if err := n.checkWhole(ctx, root, s.held); err != nil {
-			return root, err
+			return err
 		}
 	}
-	return root, n.pins.put(ctx, name, root)
+	return n.pins.put(ctx, name, root)
 }
 
 // Pin implements ipfs.Node.

@@ -173,7 +173,7 @@ func missing(c jobspec.CID) error {
 	return jobspec.Failure{
 		Kind:   jobspec.KindFetchTimeout,
 		Detail: fmt.Sprintf("block %s is not stored here, and nobody was asked as this node has no peers", c),
-		Hint:   "add the data on this node first: ipdc add PATH, or ipdc import FILE.car",
+		Hint:   "add the data on this node first: ipdc add PATH",
 	}.Error()
 }
 

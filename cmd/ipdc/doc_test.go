@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+)
+
+//go:generate go test -run ^TestCLIDoc$ -update .
+
+var update = flag.Bool("update", false, "write docs/cli.md")
+
+const cliDoc = "../../docs/cli.md"
+
+// docs/cli.md is what the commands themselves say.
+func TestCLIDoc(t *testing.T) {
+	t.Setenv("HOME", "/home/user")
+	t.Setenv("XDG_STATE_HOME", "")
+	t.Setenv("XDG_CACHE_HOME", "")
+	var b bytes.Buffer
+	fmt.Fprint(&b, cliHead)
+	root := (&app{out: io.Discard, err: io.Discard}).root()
+	root.InitDefaultCompletionCmd("completion")
+	documentCommand(&b, root)
+	if *update {
+		if err := os.WriteFile(cliDoc, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(cliDoc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), b.String()); diff != "" {
+		t.Errorf("docs/cli.md is out of date, run make generate (-file +commands):\n%s", diff)
+	}
+}
+
+const cliHead = `# The command line
+
+Made by ` + "`make generate`" + ` from the commands' own help; do not edit.
+
+Standard output is data, standard error is talk. Settings come from flags, then ` + "`IPDC_*`" + ` variables, then ` + "`config.yaml`" + ` in the
+state directory or ` + "`~/.config/ipdc`" + `, then defaults. ` + "`ipdc NAME`" + ` runs ` + "`ipdc-NAME`" + ` from PATH where NAME is no command here.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | error |
+| 2 | wrong usage, or a spec that is refused |
+| 3 | no node is listening |
+| 4 | not found |
+| 5 | no node can take the job |
+| 6 | the job failed; the program's own exit code is in the record |
+| 7 | a signature or a block does not hold |
+| 8 | the job was stopped |
+| 124 | job wait --timeout was too short |
+| 125, 126, 127 | the container or its command could not be started, as docker run |
+| 130 | interrupted; the job goes on |
+
+`
+
+func documentCommand(w io.Writer, cmd *cobra.Command) {
+	if cmd.Runnable() && !cmd.HasAvailableSubCommands() || !cmd.HasParent() {
+		text := cmd.Long
+		if text == "" {
+			text = cmd.Short + "."
+		}
+		fmt.Fprintf(w, "## %s\n\n%s\n\n```\n%s\n```\n\n", cmd.CommandPath(), text, cmd.UseLine())
+		if cmd.HasExample() {
+			fmt.Fprintf(w, "```\n%s\n```\n\n", cmd.Example)
+		}
+		if flags := cmd.NonInheritedFlags(); flags.HasAvailableFlags() {
+			fmt.Fprintf(w, "```\n%s```\n\n", flags.FlagUsages())
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() && sub.Name() != "completion" {
+			documentCommand(w, sub)
+		}
+	}
+}
