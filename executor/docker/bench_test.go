@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -202,8 +203,18 @@ func (b *bench) tryOpen(t *testing.T, open opening, attacks ...string) map[strin
 	return parse[map[string]outcome](t, b.control(t, open, append([]string{"try"}, attacks...)...))
 }
 
-// privileged opens everything.
-func privileged(c *container.Config, h *container.HostConfig) { h.Privileged = true }
+// privileged opens everything. It does not use the engine's own word for it,
+// which also asks for capabilities that an engine in a virtual machine may
+// lack.
+func privileged(c *container.Config, h *container.HostConfig) {
+	c.User = "0:0"
+	h.CapAdd, h.CapDrop = []string{"ALL"}, []string{"SYS_RESOURCE"}
+	h.SecurityOpt = []string{"seccomp=unconfined", "apparmor=unconfined"}
+	h.MaskedPaths, h.ReadonlyPaths = []string{}, []string{}
+	h.Tmpfs = map[string]string{"/tmp": "rw,dev"}
+	h.DeviceCgroupRules = []string{"b *:* rwm", "c *:* rwm"}
+	h.Devices = []container.DeviceMapping{{PathOnHost: "/dev/kmsg", PathInContainer: "/dev/kmsg", CgroupPermissions: "rwm"}}
+}
 
 // asUser lets the control run as the user of a job.
 func asUser(c *container.Config, _ *container.HostConfig) {
@@ -232,4 +243,45 @@ func failed(t *testing.T, name string, o outcome, text ...string) {
 	if len(text) > 0 {
 		t.Errorf("%s = %q, want %q", name, o.Err, text)
 	}
+}
+
+// await blocks until the job wrote text.
+func (b *bench) await(t *testing.T, id executor.ID, text string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(bounded(t))
+	defer cancel()
+	w := &watcher{text: text, found: cancel}
+	if err := b.ex.Logs(ctx, id, w); !w.seen {
+		t.Fatalf("Logs ended without %q: %v", text, err)
+	}
+}
+
+// watcher is a sink that calls found once text came by on any stream.
+type watcher struct {
+	text  string
+	found context.CancelFunc
+	seen  bool
+	got   strings.Builder
+}
+
+func (w *watcher) Stdout() io.Writer { return w }
+func (w *watcher) Stderr() io.Writer { return w }
+
+func (w *watcher) Write(b []byte) (int, error) {
+	w.got.Write(b)
+	if strings.Contains(w.got.String(), w.text) {
+		w.seen = true
+		w.found()
+	}
+	return len(b), nil
+}
+
+// engineRoot returns the directory of the engine's own files.
+func (b *bench) engineRoot(t *testing.T) string {
+	t.Helper()
+	res, err := b.api.Info(bounded(t), client.InfoOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.Info.DockerRootDir
 }

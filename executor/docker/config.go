@@ -53,7 +53,12 @@ func ContainerConfig(t executor.Task, engine Engine, img Image) (container.Confi
 		return container.Config{}, container.HostConfig{}, jobspec.KindImageRun.Errorf(
 			"exec format error: the image is made for %s, this engine runs %s", img.Arch, engine.Arch)
 	}
-	cfg := container.Config{
+	return processConfig(t, img), sandboxConfig(t, engine, tmpfs), nil
+}
+
+// processConfig is what runs.
+func processConfig(t executor.Task, img Image) container.Config {
+	return container.Config{
 		Image:           t.Image.String(),
 		Hostname:        hostname,
 		User:            fmt.Sprintf("%d:%d", t.UID, t.GID),
@@ -66,7 +71,14 @@ func ContainerConfig(t executor.Task, engine Engine, img Image) (container.Confi
 		NetworkDisabled: true,
 		Labels:          map[string]string{taskLabel: digest(t)},
 	}
-	hc := container.HostConfig{
+}
+
+// sandboxConfig is the wall around it. IpcMode none takes the engine's
+// /dev/shm away, whose inodes cannot be bounded; tmpfs brings ours.
+// NetworkDisabled above keeps the host's resolv.conf out, which NetworkMode
+// alone would show.
+func sandboxConfig(t executor.Task, engine Engine, tmpfs map[string]string) container.HostConfig {
+	return container.HostConfig{
 		NetworkMode:    "none",
 		IpcMode:        container.IPCModeNone,
 		CgroupnsMode:   container.CgroupnsModePrivate,
@@ -84,7 +96,6 @@ func ContainerConfig(t executor.Task, engine Engine, img Image) (container.Confi
 		ReadonlyPaths:  readonlyPaths(),
 		Resources:      resources(t),
 	}
-	return cfg, hc, nil
 }
 
 func resources(t executor.Task) container.Resources {

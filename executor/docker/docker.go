@@ -71,7 +71,7 @@ func Open(ctx context.Context, cfg Config) (*Executor, error) {
 		return nil, fmt.Errorf("open engine at %s: %w", cfg.Host, err)
 	}
 	e := &Executor{api: api, cfg: cfg, log: cfg.Logger}
-	si, err := e.system(ctx)
+	si, err := e.hello(ctx)
 	if err != nil {
 		api.Close()
 		return nil, fmt.Errorf("open engine at %s: %w", cfg.Host, err)
@@ -84,6 +84,17 @@ func Open(ctx context.Context, cfg Config) (*Executor, error) {
 		e.log.Warn("container engine", "warning", w)
 	}
 	return e, nil
+}
+
+// hello agrees on an API version, which the client's other calls would go on
+// without, and returns the engine's description.
+func (e *Executor) hello(ctx context.Context) (system.Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if _, err := e.api.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
+		return system.Info{}, engineError(err)
+	}
+	return e.system(ctx)
 }
 
 // Info asks the engine anew, so that an engine that was changed under a

@@ -34,7 +34,7 @@ var probe = sync.OnceValues(func() ([]byte, error) {
 	}
 	defer os.RemoveAll(dir)
 	out := filepath.Join(dir, "probe")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./testdata/probe")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, "./testdata/probe")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the probe: %w: %s", err, text)
@@ -49,10 +49,24 @@ type file struct {
 }
 
 // probeImage returns the image of the probe. It stays on the engine, as the
-// next run needs it again.
+// next run needs it again; those of earlier probes go.
 func probeImage(t *testing.T, api *client.Client) jobspec.ImageID {
 	t.Helper()
-	return loadImage(t, api, "probe", nil, v1.ConfigFile{Architecture: runtime.GOARCH})
+	id := loadImage(t, api, "probe", nil, v1.ConfigFile{Architecture: runtime.GOARCH})
+	old, err := api.ImageList(t.Context(), client.ImageListOptions{Filters: make(client.Filters).Add("reference", "ipdc-test/probe")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, img := range old.Items {
+		if img.ID != id.String() {
+			// Another run may be using it, which then is the one to remove it.
+			_, err := api.ImageRemove(t.Context(), img.ID, client.ImageRemoveOptions{})
+			if err != nil {
+				t.Logf("keep the earlier probe %s: %v", img.ID, err)
+			}
+		}
+	}
+	return id
 }
 
 // badImage returns an image with the probe and what else is given, and

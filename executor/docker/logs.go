@@ -90,12 +90,14 @@ type logCopy struct {
 	sinkErr        error // of the sink, which no retry mends
 }
 
-// stream is one stream of a program. Its entries come in the order of their
-// times.
+// stream is one stream of a program. Its lines come in the order of their
+// times. A long line comes in several entries of one time. Some engines send
+// the last entry again when they rotate their files.
 type stream struct {
 	w    io.Writer
 	last time.Time // of the last entry that was copied
 	same int       // entries of that time that were copied
+	done bool      // they make a whole line
 }
 
 // maxFrame bounds an entry; engines cut lines at 16 KiB.
@@ -150,7 +152,7 @@ func (c *logCopy) entry(s *stream, frame []byte, passed map[*stream]int) error {
 		return fmt.Errorf("log entry without a time: %.40q", frame)
 	}
 	switch {
-	case at.Before(s.last):
+	case at.Before(s.last), at.Equal(s.last) && s.done:
 		return nil
 	case at.Equal(s.last):
 		if passed[s]++; passed[s] <= s.same {
@@ -160,6 +162,7 @@ func (c *logCopy) entry(s *stream, frame []byte, passed map[*stream]int) error {
 	default:
 		s.last, s.same, passed[s] = at, 1, 1
 	}
+	s.done = bytes.HasSuffix(text, []byte{'\n'})
 	c.entries++
 	_, c.sinkErr = s.w.Write(text)
 	return c.sinkErr

@@ -2,11 +2,14 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/client"
 
 	"github.com/ipdc/ipdc/executor"
@@ -66,13 +69,16 @@ func (e *Executor) await(ctx context.Context, id executor.ID) error {
 
 func (e *Executor) ended(ctx context.Context, id executor.ID, c container.InspectResponse) (executor.Exit, error) {
 	exit := executor.Exit{
-		Code: c.State.ExitCode,
-		// The engine also sets the flag when the kernel killed a child that
-		// the program could do without.
-		OOM:      c.State.OOMKilled && c.State.ExitCode != 0,
+		Code:     c.State.ExitCode,
 		Started:  engineTime(c.State.StartedAt),
 		Finished: engineTime(c.State.FinishedAt),
 	}
+	if exit.Finished.Before(exit.Started) {
+		exit.Started = exit.Finished // the engine noted the start of a very short run late
+	}
+	// The engine also sets its flag when the kernel killed a child that the
+	// program could do without.
+	exit.OOM = exit.Code != 0 && c.State.OOMKilled || exit.Code == killed && e.oomEvent(ctx, id, exit)
 	if len(c.Config.Entrypoint) == 0 {
 		return exit, nil
 	}
@@ -80,6 +86,41 @@ func (e *Executor) ended(ctx context.Context, id executor.ID, c container.Inspec
 		return exit, fmt.Errorf("run container %s: %w", id, jobspec.KindImageRun.Errorf("%s", text))
 	}
 	return exit, nil
+}
+
+// killed is the exit code after SIGKILL.
+const killed = 128 + 9
+
+// oomDelay is how long after the end of a program the engine may still learn
+// that it was killed for memory.
+const oomDelay = 500 * time.Millisecond
+
+// oomEvent reports whether the engine told of a kill for memory. It learns of
+// that and of the program's end by two messages; when the end comes first, the
+// container's state lacks the reason for good, and only the event has it. Of a
+// kill in the first moments of a program it may not learn at all; then the
+// exit code alone is left.
+func (e *Executor) oomEvent(ctx context.Context, id executor.ID, exit executor.Exit) bool {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	until := time.Now()
+	if late := exit.Finished.Add(oomDelay); late.After(until) {
+		until = late
+	}
+	stream := e.api.Events(ctx, client.EventsListOptions{
+		Since:   exit.Started.Add(-time.Minute).Format(time.RFC3339Nano),
+		Until:   until.Format(time.RFC3339Nano),
+		Filters: make(client.Filters).Add("container", string(id)).Add("event", string(events.ActionOOM)),
+	})
+	select {
+	case <-stream.Messages:
+		return true
+	case err := <-stream.Err:
+		if err != nil && !errors.Is(err, io.EOF) {
+			e.log.Warn("ask why a program was killed", "container", id, "err", err)
+		}
+		return false
+	}
 }
 
 // engineTime reads the engine's times. The zero value stands for one that the

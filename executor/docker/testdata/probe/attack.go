@@ -34,6 +34,14 @@ var attacks = map[string]func(arg string) (int64, string, error){
 	"dial":    dial,
 	"resolve": resolve,
 	"userns":  userns,
+	"sleep":   sleep,
+}
+
+// sleep is for attacks that shall not come first.
+func sleep(arg string) (int64, string, error) {
+	d, err := time.ParseDuration(arg)
+	time.Sleep(d)
+	return 0, "", err
 }
 
 // write appends nothing to an existing file or makes an empty one.
@@ -155,8 +163,9 @@ func abort() { panic("dump core") }
 func dial(arg string) (n int64, text string, err error) {
 	for addr := range strings.SplitSeq(arg, ",") {
 		network := "tcp"
-		if strings.HasPrefix(addr, "/") {
-			network = "unix"
+		if strings.HasPrefix(addr, "/@") {
+			// "/@name" is an abstract socket, which lies in no directory.
+			network, addr = "unix", addr[1:]
 		}
 		c, e := net.DialTimeout(network, addr, 2*time.Second)
 		if e != nil {

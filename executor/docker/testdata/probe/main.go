@@ -45,6 +45,8 @@ func main() {
 		daemon()
 	case "flood":
 		flood()
+	case "binary":
+		binary()
 	default:
 		fmt.Fprintf(os.Stderr, "unknown command %s\n", cmd)
 		os.Exit(2)

@@ -92,3 +92,26 @@ func flood() {
 		done += int64(n)
 	}
 }
+
+// binary writes every byte in turn to stdout, as many as its argument says,
+// in pieces that end anywhere.
+func binary() {
+	var size int
+	if _, err := fmt.Sscan(os.Args[2], &size); err != nil {
+		fail(err)
+	}
+	b := make([]byte, size)
+	for i := range b {
+		b[i] = byte(i)
+		if i > size/2 && b[i] == '\n' {
+			b[i] = 'x' // one line much longer than any buffer
+		}
+	}
+	for len(b) > 0 {
+		n := min(len(b), 7001)
+		if _, err := os.Stdout.Write(b[:n]); err != nil {
+			fail(err)
+		}
+		b = b[n:]
+	}
+}

@@ -73,12 +73,14 @@ func status() Status {
 
 func walk() (sockets, root []string) {
 	_ = filepath.WalkDir("/", func(p string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil
-		case p == "/proc" || p == "/sys":
+		}
+		if p == "/proc" || p == "/sys" {
 			return fs.SkipDir
-		case d.Type()&fs.ModeSocket != 0:
+		}
+		// The entry of a directory has the type of what a mount covers.
+		if info, err := os.Lstat(p); err == nil && info.Mode()&fs.ModeSocket != 0 {
 			sockets = append(sockets, p)
 		}
 		return nil

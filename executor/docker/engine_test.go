@@ -1,0 +1,224 @@
+package docker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/system"
+
+	"github.com/ipdc/ipdc/executor/docker"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+func goodEngine() system.Info {
+	return system.Info{
+		OSType: "linux", Architecture: "x86_64", NCPU: 2, ServerVersion: "20.10.24", DefaultRuntime: "runc",
+		SecurityOptions: []string{"name=apparmor", "name=seccomp,profile=default"}, InitBinary: "docker-init",
+		MemoryLimit: true, SwapLimit: true, PidsLimit: true, CPUCfsQuota: true, CgroupDriver: "cgroupfs", CgroupVersion: "1",
+		Plugins: system.PluginsInfo{Log: []string{"json-file", "local"}},
+	}
+}
+
+func TestEngineProblems(t *testing.T) {
+	if err := docker.Problem(goodEngine()); err != nil {
+		t.Errorf("Problem of a good engine = %v", err)
+	}
+	for text, spoil := range map[string]func(*system.Info){
+		"windows containers":   func(i *system.Info) { i.OSType = "windows" },
+		"no seccomp filter":    func(i *system.Info) { i.SecurityOptions = []string{"name=apparmor"} },
+		"default profile":      func(i *system.Info) { i.SecurityOptions = []string{"name=seccomp,profile=unconfined"} },
+		"limit memory":         func(i *system.Info) { i.MemoryLimit = false },
+		"limit processes":      func(i *system.Info) { i.PidsLimit = false },
+		"limit processor time": func(i *system.Info) { i.CPUCfsQuota = false },
+		"log driver local":     func(i *system.Info) { i.Plugins.Log = []string{"json-file"} },
+		"install docker-init":  func(i *system.Info) { i.InitBinary = "" },
+	} {
+		info := goodEngine()
+		spoil(&info)
+		if err := docker.Problem(info); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("Problem = %v, want %q", err, text)
+		}
+	}
+}
+
+// fakeEngine answers what a test wants, after it answered what Open asks.
+type fakeEngine struct {
+	info system.Info
+	api  string // version
+	// answer is asked for "METHOD /path", the path without the version.
+	answer func(call string) (int, any)
+}
+
+func (f *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	if strings.HasPrefix(path, "/v1.") {
+		path = path[strings.Index(path[1:], "/")+1:]
+	}
+	w.Header().Set("Api-Version", f.api)
+	status, body := http.StatusOK, any(nil)
+	switch path {
+	case "/_ping":
+		return
+	case "/info":
+		body = f.info
+	default:
+		status, body = f.answer(r.Method + " " + path)
+	}
+	if text, ok := body.(string); ok {
+		body = map[string]string{"message": text}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	if body != nil {
+		_ = json.NewEncoder(w).Encode(body)
+	}
+}
+
+// serve returns the address of f.
+func (f *fakeEngine) serve(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(f)
+	srv.Listener.Close()
+	srv.Listener = l
+	srv.Start()
+	t.Cleanup(srv.Close)
+	return "unix://" + l.Addr().String()
+}
+
+func openFake(t *testing.T, f *fakeEngine) *docker.Executor {
+	t.Helper()
+	if f.info.OSType == "" {
+		f.info = goodEngine()
+	}
+	if f.api == "" {
+		f.api = "1.41"
+	}
+	ex, err := docker.Open(t.Context(), docker.Config{Host: f.serve(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ex.Close() })
+	return ex
+}
+
+func TestOpenRefusesEngines(t *testing.T) {
+	old := &fakeEngine{info: goodEngine(), api: "1.39", answer: func(string) (int, any) { return 500, "x" }}
+	open := &fakeEngine{info: goodEngine(), api: "1.41"}
+	open.info.SecurityOptions = nil
+	for name, host := range map[string]string{
+		"API 1.39": old.serve(t), "no seccomp": open.serve(t), "nobody there": "unix://" + filepath.Join(t.TempDir(), "s"),
+	} {
+		ex, err := docker.Open(t.Context(), docker.Config{Host: host})
+		if err == nil {
+			ex.Close()
+			t.Errorf("Open of an engine with %s = nil, want an error", name)
+		}
+	}
+}
+
+// TestStartErrors maps the texts of several engine versions.
+func TestStartErrors(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		text   string
+		want   jobspec.Kind // "" = a plain error, which the caller retries
+	}{
+		{400, `OCI runtime create failed: starting container process caused: exec: "x": executable file not found in $PATH`, jobspec.KindImageRun},
+		{500, `failed to create task for container: failed to create shim task: OCI runtime create failed: exec format error`, jobspec.KindImageRun},
+		{500, `OCI runtime create failed: error mounting "/a" to rootfs at "/b": not a directory: unknown`, jobspec.KindImageRun},
+		{403, `permission denied`, jobspec.KindImageRun},
+		{404, `No such container: x`, jobspec.KindLost},
+		{500, `exec: "docker-init": executable file not found in $PATH`, ""},
+		{500, `OCI runtime create failed: unable to apply cgroup configuration: no space left on device`, ""},
+		{503, `the engine is stopping`, ""},
+	} {
+		ex := openFake(t, &fakeEngine{answer: func(call string) (int, any) {
+			if strings.HasPrefix(call, "GET") {
+				return 200, map[string]any{"Id": "x", "State": map[string]any{"Status": "created"}}
+			}
+			return c.status, c.text
+		}})
+		got := ex.Start(t.Context(), "x")
+		f := jobspec.AsFailure(got)
+		want := c.want
+		if want == "" {
+			want = jobspec.KindInternal
+		}
+		if got == nil || f.Kind != want || want == jobspec.KindImageRun && !strings.Contains(f.Detail, c.text) {
+			t.Errorf("Start after %d %q = %v, want kind %s with the text", c.status, c.text, got, want)
+		}
+	}
+}
+
+// TestRemoveWaits lets a removal be in progress and the file system be busy.
+func TestRemoveWaits(t *testing.T) {
+	answers := []struct {
+		status int
+		text   string
+	}{
+		{500, "driver failed to remove root filesystem: device or resource busy"},
+		{409, "removal of container x is already in progress"},
+		{404, "No such container: x"},
+	}
+	calls := 0
+	ex := openFake(t, &fakeEngine{answer: func(string) (int, any) {
+		a := answers[min(calls, len(answers)-1)]
+		calls++
+		return a.status, a.text
+	}})
+	if err := ex.Remove(t.Context(), "x"); err != nil || calls != 3 {
+		t.Errorf("Remove = %v after %d calls, want none after 3", err, calls)
+	}
+	calls, answers = 0, answers[:1]
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := ex.Remove(ctx, "x"); err == nil || !strings.Contains(err.Error(), "busy") || calls < 2 {
+		t.Errorf("Remove of what stays busy = %v after %d calls, want the engine's text after some", err, calls)
+	}
+}
+
+// TestEngineGone lets the engine vanish while a job runs; Wait gives up with
+// its context's end and says so.
+func TestEngineGone(t *testing.T) {
+	ex := openFake(t, &fakeEngine{answer: func(string) (int, any) { return 503, "the engine is stopping" }})
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := ex.Wait(ctx, "x"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Wait = %v, want the context's end", err)
+	}
+}
+
+// TestOOMByEvent is for an engine that learns of the program's end first and
+// of the reason later.
+func TestOOMByEvent(t *testing.T) {
+	for _, oom := range []bool{true, false} {
+		ex := openFake(t, &fakeEngine{answer: func(call string) (int, any) {
+			switch {
+			case call == "GET /containers/x/json":
+				return 200, map[string]any{"Id": "x", "Config": map[string]any{}, "State": map[string]any{
+					"Status": "exited", "ExitCode": 137,
+					"StartedAt": "2026-01-02T03:04:06Z", "FinishedAt": "2026-01-02T03:04:05Z",
+				}}
+			case call == "GET /events" && oom:
+				return 200, map[string]any{"Type": "container", "Action": "oom"}
+			}
+			return 200, nil
+		}})
+		exit, err := ex.Wait(t.Context(), "x")
+		if err != nil || exit.OOM != oom || exit.Code != 137 || exit.Started != exit.Finished {
+			t.Errorf("Wait with an event (%v) = %+v, %v", oom, exit, err)
+		}
+	}
+}
