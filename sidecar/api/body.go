@@ -13,7 +13,9 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// timedBody is a request body that must not stall.
+// timedBody is a request body that must not stall. The deadline stays after an
+// error, else net/http waits for the rest of the body before it answers; at the
+// body's end net/http itself lifts it.
 type timedBody struct {
 	io.ReadCloser
 	rc    *http.ResponseController
@@ -28,14 +30,7 @@ func newTimedBody(r *http.Request, rc *http.ResponseController, stall time.Durat
 func (b *timedBody) Read(p []byte) (int, error) {
 	_ = b.rc.SetReadDeadline(time.Now().Add(b.stall)) // a recorder in a test has none
 	n, err := b.ReadCloser.Read(p)
-	switch err {
-	case nil:
-	case io.EOF:
-		// net/http goes on reading to learn of a client that leaves. A deadline
-		// that ends this read would cancel a request that only takes its time.
-		_ = b.rc.SetReadDeadline(time.Time{})
-	default:
-		// Here it stays, else net/http waits for the rest before it answers.
+	if err != nil && err != io.EOF {
 		b.err = err
 	}
 	return n, err

@@ -73,7 +73,7 @@ func (a *API) upload(w *stream, r *http.Request) error {
 	if r.ContentLength > a.cfg.MaxUpload {
 		return jobspec.KindLimitBytes.Errorf("the CAR has %d bytes, this node takes %d", r.ContentLength, a.cfg.MaxUpload)
 	}
-	_ = w.rc.EnableFullDuplex() // a refusal goes out while the client still sends
+	_ = w.rc.EnableFullDuplex() // the documented way to answer before the body is read
 	body := newTimedBody(r, w.rc, a.cfg.BodyStall)
 	added, err := a.importCAR(r.Context(), body, rootLast)
 	if err != nil {

@@ -177,7 +177,7 @@ func TestDownloadFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, format := range []client.Format{client.FormatCAR, client.FormatTar} {
-		for name, blocks := range map[string]int{"first block": 0, "before the answer began": 1} {
+		for name, blocks := range map[string]int{"first block": 0, "before the answer began": 2} {
 			node.left = blocks
 			if body, err := c.Download(t.Context(), f.root, format); !isKind(err, jobspec.KindBlockHash) {
 				if err == nil {

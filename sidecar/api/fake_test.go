@@ -24,7 +24,8 @@ type service struct {
 	panics   bool          // Job panics
 	filter   api.JobFilter // of the last Jobs
 	shutdown int
-	yielding int // Events calls that wait in yield
+	refs     []string // that were asked for
+	yielding int      // Events calls that wait in yield
 }
 
 type record struct {
@@ -66,6 +67,7 @@ func (s *service) Submit(_ context.Context, sub api.Submission) (j wire.Job, cre
 }
 
 func (s *service) find(tenant, ref string) (*record, error) {
+	s.refs = append(s.refs, ref)
 	for _, r := range slices.Backward(s.jobs) {
 		if r.Tenant == tenant && (r.ID.String() == ref || r.Spec.Name == ref || ref == "@last") {
 			return r, nil

@@ -153,6 +153,11 @@ func TestH11Paths(t *testing.T) {
 			t.Errorf("GET %s redirects to %q", p, r.Header.Get("Location"))
 		}
 	}
+	for _, ref := range e.svc.refs {
+		if strings.ContainsAny(ref, "/\\\x00\r\n") || strings.Trim(ref, ".") == "" {
+			t.Errorf("ref %q reached the service", ref)
+		}
+	}
 	for _, p := range []string{"/v1/dag/..%2f..%2fstate.db", "/v1/dag/x%00", "/v1/ls?path=../../etc", "/v1/resolve?path=%2fetc%2fpasswd"} {
 		e.ask("GET", p, "", bearer(alice)).want(t, http.StatusBadRequest, "E_SPEC")
 	}

@@ -1,10 +1,12 @@
 package api_test
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +68,40 @@ func TestUploadRefused(t *testing.T) {
 		_, err := e.client().Upload(t.Context(), io.LimitReader(endless, 1<<40), false)
 		if !isKind(err, jobspec.KindCARFormat) && !isKind(err, jobspec.KindLimitBytes) {
 			t.Errorf("Upload = %v, want the node's reason and no broken pipe", err)
+		}
+	})
+	t.Run("a client that waits for the answer before it goes on", func(t *testing.T) {
+		c, err := net.Dial("unix", e.socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second)) // well below Config.BodyStall
+		fmt.Fprintf(c, "POST /v1/dag HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: 1000000\r\n\r\n\x00", carType)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+	})
+	t.Run("a client that reads the answer only at the end", func(t *testing.T) {
+		c, err := net.Dial("unix", e.socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		const size = 3 << 20
+		fmt.Fprintf(c, "POST /v1/dag HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: %d\r\n\r\n", carType, size)
+		if _, err := io.CopyN(c, zeros{}, size); err != nil {
+			t.Errorf("sending a body that is refused = %v", err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusUnprocessableEntity {
+			t.Errorf("status = %d, want 422", resp.StatusCode)
 		}
 	})
 	e.askSocket("POST", "/v1/dag", string(f.car), carType).want(t, 200, "") // control
