@@ -47,8 +47,9 @@ func TestKillNodeWhileJobRuns(t *testing.T) {
 	}
 }
 
-// F01: SIGKILL at each step of a job's way. The job ends with the result that
-// an undisturbed run gives, its history has no gaps, and nothing is left.
+// F01: SIGKILL at each step of a job's way to its result and to its failure.
+// The job ends as an undisturbed run does, its history has no gaps, and nothing
+// is left.
 func TestCrashMatrix(t *testing.T) {
 	n := newNode(t)
 	cid := n.ok("add", "-q", logsDir(t))
@@ -56,37 +57,29 @@ func TestCrashMatrix(t *testing.T) {
 	runs := 0
 	for _, step := range []string{
 		"queued", "staged", "image", "created", "running", "exited", "packaged", "recorded", "cleaned",
-		"publishing", "published", "succeeded",
+		"publishing", "published", "succeeded", "failed",
 	} {
 		for _, point := range []string{"before-effect", "after-effect", "after-completion"} {
-			if step == "publishing" && point == "before-effect" {
+			if (step == "publishing" || step == "failed") && point == "before-effect" {
 				continue // the state has no effect of its own
 			}
 			runs++
 			t.Run(step+"."+point, func(t *testing.T) {
 				n.t = t
-				n.stop()
-				n.start("IPDC_FAILPOINT=" + step + "." + point + "=kill")
-				submit := []string{"job", "submit", "-d", "-e", "cat; wc -c", "-c", cid, "--cache", "off", "--idempotency-key", step + point}
-				n.ipdc(submit...) // its answer may be lost with the node
-				if err := n.cmd.Wait(); err == nil {
-					t.Fatal("the node ended in order, want SIGKILL at the failpoint")
+				if step == "failed" {
+					id := n.crash(step+"."+point, "echo partial; exit 3", cid)
+					n.fails(6, "job", "wait", id)
+					if j := n.job(id); j.State != jobspec.JobFailed || j.Failure.ExitCode != 3 || !j.Partial.Defined() {
+						t.Errorf("job = %s %+v, want failed by exit 3 with its partial output", j.State, j.Failure)
+					}
+					n.checkHistory(id, 0)
+					return
 				}
-				n.start()
-				id := n.ok(submit...) // F60: sent again it is the same job
+				id := n.crash(step+"."+point, "cat; wc -c", cid)
 				if got := n.ok("job", "wait", id); got != want {
 					t.Errorf("result = %s, want %s", got, want)
 				}
-				n.checkHistory(id)
-				// The next failpoint must not be met by this job's cleaning.
-				n.await("attempts to be cleaned", 20*time.Second, func() bool {
-					for _, a := range n.job(id).Attempts {
-						if a.State != jobspec.AttemptCleaned {
-							return false
-						}
-					}
-					return true
-				})
+				n.checkHistory(id, 1)
 			})
 		}
 	}
@@ -96,9 +89,33 @@ func TestCrashMatrix(t *testing.T) {
 	}
 }
 
+// crash submits a job to a node that kills itself at a failpoint, starts the
+// node again, and returns the job's id.
+func (n *node) crash(failpoint, expr, cid string) string {
+	n.t.Helper()
+	// The failpoint must not be met by the cleaning of an earlier job.
+	n.await("earlier attempts to be cleaned", 20*time.Second, func() bool {
+		for _, a := range n.job("@last").Attempts {
+			if !a.State.Final() {
+				return false
+			}
+		}
+		return true
+	})
+	n.stop()
+	n.start("IPDC_FAILPOINT=" + failpoint + "=kill")
+	submit := []string{"job", "submit", "-d", "-e", expr, "-c", cid, "--cache", "off", "--idempotency-key", failpoint}
+	n.ipdc(submit...) // its answer may be lost with the node
+	if err := n.cmd.Wait(); err == nil {
+		n.t.Fatal("the node ended in order, want SIGKILL at the failpoint")
+	}
+	n.start()
+	return n.ok(submit...) // F60: sent again it is the same job
+}
+
 // checkHistory holds I2 and I8: one final state, one result, events without
 // gaps.
-func (n *node) checkHistory(id string) {
+func (n *node) checkHistory(id string, results int) {
 	n.t.Helper()
 	var seq int64
 	finals, published := 0, 0
@@ -114,8 +131,8 @@ func (n *node) checkHistory(id string) {
 		}
 		return nil
 	})
-	if err != nil || finals != 1 || published != 1 {
-		n.t.Errorf("history: %d final states, %d published, err %v; want one of each", finals, published, err)
+	if err != nil || finals != 1 || published != results {
+		n.t.Errorf("history: %d final states, %d published, err %v; want 1 and %d", finals, published, err, results)
 	}
 }
 

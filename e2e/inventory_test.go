@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"sort"
@@ -46,8 +45,7 @@ func takeInventory(t testing.TB) []string {
 	return all
 }
 
-// checkInventory starts the node once more when it was killed, so that it can
-// sweep, and compares with the inventory of before.
+// checkInventory waits until all is as it was before.
 func (n *node) checkInventory(before []string) {
 	n.t.Helper()
 	var diff string
@@ -61,11 +59,6 @@ func (n *node) checkInventory(before []string) {
 		<-time.After(100 * time.Millisecond)
 	}
 	n.t.Errorf("left behind (-before +after):\n%s", diff)
-	for _, line := range takeInventory(n.t) { // so that later tests start clean
-		if strings.HasPrefix(line, "container ") && !strings.Contains(strings.Join(before, "\n"), line) {
-			_ = exec.Command("docker", "rm", "-f", strings.TrimPrefix(line, "container ")).Run()
-		}
-	}
 }
 
 // containers returns "id started-at" of the engine's containers of this node.
@@ -90,5 +83,3 @@ func (n *node) short() string {
 	id := n.ok("node", "status", "-q")
 	return id[max(0, len(id)-8):]
 }
-
-var _ = fmt.Sprint

@@ -256,6 +256,27 @@ func TestRemembered(t *testing.T) {
 	}
 }
 
+// A program that writes more than its item's own file gives the same result
+// when it is submitted again: what the items do not account for is run anew.
+func TestRememberedOnlyWhatIsExplained(t *testing.T) {
+	n := newNode(t)
+	dir := logsDir(t)
+	args := []string{"job", "submit", "-c", dir, "-e", `cat; mkdir -p "/outputs/m/$(dirname "$IPDC_ITEM")"; echo m > "/outputs/m/$IPDC_ITEM"`}
+	first := n.ok(args...)
+	if again := n.ok(args...); again != first {
+		t.Errorf("again = %s, want %s", again, first)
+	}
+	// An output that was cut by its quota is not remembered, although the
+	// program says that it succeeded.
+	big := t.TempDir()
+	write(t, big, "f", strings.Repeat("x", 16<<20))
+	n.fails(6, "job", "submit", "-c", big, "-e", "cat; true", "--disk", "8MiB")
+	whole := n.ok("job", "submit", "-c", big, "-e", "cat; true")
+	if want := n.ok("add", "-q", big); whole != want {
+		t.Errorf("after a cut run the result is %s, want %s", whole, want)
+	}
+}
+
 func TestOutDownloads(t *testing.T) {
 	n := newNode(t)
 	out := filepath.Join(t.TempDir(), "res")

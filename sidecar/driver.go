@@ -29,6 +29,7 @@ type driver struct {
 
 	waiting    string // why nothing of it runs; guarded by Sidecar.mu
 	everWaited bool   // likewise
+	active     int    // tasks that hold resources; likewise
 }
 
 // start makes a driver for a job unless it has one. Jobs that are started
@@ -63,7 +64,7 @@ func (s *Sidecar) stopDriver(id jobspec.JobID, cause error) {
 
 // drive runs the job's steps until it is final or the node stops.
 func (d *driver) drive(ctx context.Context) {
-	job, err := d.load(ctx)
+	job, err := d.load(d.keep())
 	if err != nil {
 		d.log.Error("load job", "job", d.id, "err", err)
 		return
@@ -84,11 +85,13 @@ func (d *driver) drive(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			next, err = d.fail(job, causeOr(ctx, err))
+			if job.State != jobspec.JobPublished { // what is published is not stopped
+				err = causeOr(ctx, err)
+			}
+			next, err = d.failAtLast(job, err)
 		}
 		if err != nil {
-			d.log.Error("job step", "job", d.id, "state", job.State, "err", err)
-			return
+			return // the node stops
 		}
 		job = next
 	}
@@ -190,12 +193,25 @@ func (s *Sidecar) note(ctx context.Context, e jobspec.Event) {
 	s.hub.notify(e.Job)
 }
 
+// failAtLast tries to end the job until its record can be written, as a full
+// disk can be mended, or the node stops.
+func (d *driver) failAtLast(job jobspec.Job, cause error) (jobspec.Job, error) {
+	for tries := 1; ; tries++ {
+		next, err := d.fail(job, cause)
+		if err == nil || d.shuttingDown() {
+			return next, err
+		}
+		d.log.Error("end job", "job", d.id, "state", job.State, "try", tries, "err", err)
+		pause(d.keep(), tries)
+	}
+}
+
 // fail ends the job with the failure that err carries; what its tasks wrote is
 // kept as the partial output.
 func (d *driver) fail(job jobspec.Job, err error) (jobspec.Job, error) {
 	ctx := d.keep()
 	f := jobspec.AsFailure(err)
-	if err := d.abandonAttempts(ctx); err != nil {
+	if err := d.abandonAttempts(ctx, f); err != nil {
 		d.log.Warn("abandon attempts", "job", d.id, "err", err)
 	}
 	state := jobspec.JobFailed
@@ -207,7 +223,7 @@ func (d *driver) fail(job jobspec.Job, err error) (jobspec.Job, error) {
 		d.log.Warn("keep partial outputs", "job", d.id, "err", perr)
 	}
 	job, err = d.to(ctx, state, func(_ *store.Tx, j *jobspec.Job) error {
-		j.Failure, j.Partial = &f, partial
+		j.Failure, j.Partial, j.Result = &f, partial, jobspec.CID{}
 		return nil
 	})
 	if err == nil {
@@ -218,7 +234,7 @@ func (d *driver) fail(job jobspec.Job, err error) (jobspec.Job, error) {
 
 // abandonAttempts gives up what is left of a job that ends without its tasks
 // having come to their own end.
-func (d *driver) abandonAttempts(ctx context.Context) error {
+func (d *driver) abandonAttempts(ctx context.Context, f jobspec.Failure) error {
 	_, attempts, err := d.planned(ctx)
 	if errors.Is(err, jobspec.KindNotFound.Error()) {
 		return nil // it failed before it was planned
@@ -232,7 +248,10 @@ func (d *driver) abandonAttempts(ctx context.Context) error {
 				err = errors.Join(err, derr)
 				continue
 			}
-			a.State = jobspec.AttemptAbandoned
+			if res, ok := d.claim(a.ID); ok {
+				d.placer.release(res)
+			}
+			a.State, a.Failure = jobspec.AttemptAbandoned, &f
 			err = errors.Join(err, d.cfg.Store.Update(ctx, func(tx *store.Tx) error { return tx.PutAttempt(a) }))
 		}
 	}
@@ -244,12 +263,18 @@ func (d *driver) abandonAttempts(ctx context.Context) error {
 func (d *driver) unpinInputs() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.keep()), 10*time.Second)
 	defer cancel()
-	for _, what := range []string{"input", "code", "remembered"} {
+	drop := []string{"input", "code", "remembered"}
+	if job, err := d.load(ctx); err == nil && !job.Result.Defined() {
+		drop = append(drop, "result")
+	}
+	for _, what := range drop {
 		if err := d.cfg.IPFS.Unpin(ctx, pinName(d.id, what)); err != nil {
 			d.log.Warn("unpin", "job", d.id, "pin", what, "err", err)
 		}
 	}
-	d.dropAttemptPins(ctx)
+	if job, err := d.load(ctx); err == nil && (job.Result.Defined() || job.Partial.Defined()) {
+		d.dropAttemptPins(ctx)
+	}
 }
 
 // dropAttemptPins removes the pins of single attempts once the job's own

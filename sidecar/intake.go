@@ -183,7 +183,10 @@ func (s *Sidecar) Events(ctx context.Context, tenant, ref string, after int64, f
 		return err
 	}
 	for {
-		wake := s.hub.next(j.ID)
+		var wake <-chan struct{}
+		if follow {
+			wake = s.hub.next(j.ID)
+		}
 		var page []jobspec.Event
 		var state jobspec.JobState
 		err := s.cfg.Store.View(ctx, func(tx *store.Tx) error {

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 		return job, context.Cause(ctx)
 	}
 	failpoint.Hit(string(jobspec.JobQueued) + ".before-effect")
-	facts, err := d.facts(ctx, job)
+	facts, err := d.patientFacts(ctx, job)
 	if err != nil {
 		return job, causeOr(ctx, err)
 	}
@@ -41,6 +42,20 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 		j.ItemsTotal, j.ItemsDone, j.Remembered = len(facts.Items), kept, kept
 		return tx.PutPlan(j.ID, plan)
 	})
+}
+
+// patientFacts tries again while the engine does not answer, as after a boot.
+// Refusals end the job at once.
+func (d *driver) patientFacts(ctx context.Context, job jobspec.Job) (jobspec.Facts, error) {
+	for tries := 1; ; tries++ {
+		f, err := d.facts(ctx, job)
+		var refused *jobspec.FailureError
+		if err == nil || tries > 6 || ctx.Err() != nil || errors.As(err, &refused) && refused.Failure.Kind != jobspec.KindInternal {
+			return f, err
+		}
+		d.log.Warn("prepare job", "job", d.id, "try", tries, "err", err)
+		pause(ctx, tries)
+	}
 }
 
 // facts resolves the image and the input of a job.

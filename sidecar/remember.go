@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"path"
 	"slices"
 	"strings"
 
@@ -17,6 +18,10 @@ import (
 // remembered result lives as long as the record of the job that made it, whose
 // pins hold its blocks.
 func (d *driver) remember(ctx context.Context, job jobspec.Job, f jobspec.Facts, plan jobspec.Plan) (jobspec.Plan, int, error) {
+	// A run of this step that was killed may have pinned something else.
+	if err := d.cfg.IPFS.Unpin(ctx, pinName(d.id, "remembered")); err != nil {
+		return plan, 0, err
+	}
 	if job.Spec.Cache != jobspec.CacheUse {
 		return plan, 0, nil
 	}
@@ -77,50 +82,70 @@ func (d *driver) recall(ctx context.Context, plan jobspec.Plan) (known map[jobsp
 // memories returns what a successful attempt adds to the memory: its task's
 // output, or each item's files.
 func (r *runner) memories(ctx context.Context, out outcome) (map[jobspec.CID]store.Remembered, error) {
-	if r.job.Spec.Cache == jobspec.CacheOff {
-		return nil, nil
+	if r.job.Spec.Cache == jobspec.CacheOff || r.att.Failure != nil {
+		return nil, nil // outputs of a failed try may be cut
 	}
 	if r.job.Spec.Run.Per == jobspec.PerTask {
-		if r.att.Failure != nil {
-			return nil, nil
-		}
 		whole := []store.Output{{CID: r.att.Output}}
 		return map[jobspec.CID]store.Remembered{r.task.Key: {Job: r.id, Outputs: whole, Created: r.now()}}, nil
 	}
-	files := map[string]tree.Entry{}
+	claims := claimed(out)
+	m := map[jobspec.CID]store.Remembered{}
+	byPath := map[string]*store.Remembered{}
+	for _, it := range r.task.Items {
+		if done := out.items[it.Path]; done != nil && done.err == "" {
+			byPath[it.Path] = &store.Remembered{Job: r.id, Created: r.now()}
+		}
+	}
+	explained := true
 	err := tree.Walk(ctx, r.cfg.IPFS, r.att.Output, ipfs.Budget{}, func(e tree.Entry) error {
-		if e.Kind == tree.File {
-			files[e.Path] = e
+		owner, ok := claims[e.Path]
+		switch {
+		case e.Path == "": // the root
+		case e.Kind == tree.File && ok && byPath[owner] != nil:
+			mem := byPath[owner]
+			mem.Outputs = append(mem.Outputs, store.Output{Path: e.Path, CID: e.CID, Size: e.Size})
+			delete(claims, e.Path)
+		case e.Kind == tree.Dir && ok && owner == "":
+			delete(claims, e.Path)
+		default:
+			explained = false
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil || !explained || len(claims) > 0 {
 		return nil, err
 	}
-	m := map[jobspec.CID]store.Remembered{}
 	for _, it := range r.task.Items {
-		if outs, ok := pick(files, out.items[it.Path]); ok {
-			m[it.Key] = store.Remembered{Job: r.id, Outputs: outs, Created: r.now()}
+		if mem := byPath[it.Path]; mem != nil {
+			m[it.Key] = *mem
 		}
 	}
 	return m, nil
 }
 
-// pick finds the files that an item is said to have written; a report about
-// files that are not there is not believed.
-func pick(files map[string]tree.Entry, done *itemDone) ([]store.Output, bool) {
-	if done == nil || done.err != "" {
-		return nil, false
-	}
-	outs := make([]store.Output, 0, len(done.outputs))
-	for _, p := range done.outputs {
-		e, ok := files[p]
-		if !ok {
-			return nil, false
+// claimed returns which item says it wrote which path, and the directories
+// above those with no owner. A report in which two items claim one path gives
+// a claim that no tree can meet. An output is remembered by items only when
+// their claims explain all of it: else a remembered run would give another
+// result than a fresh one.
+func claimed(out outcome) map[string]string {
+	claims := map[string]string{}
+	for item, done := range out.items {
+		if done == nil || done.err != "" {
+			continue
 		}
-		outs = append(outs, store.Output{Path: p, CID: e.CID, Size: e.Size})
+		for _, p := range done.outputs {
+			if owner, taken := claims[p]; taken && owner != item {
+				return map[string]string{"\x00": item}
+			}
+			claims[p] = item
+			for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+				claims[dir] = ""
+			}
+		}
 	}
-	return outs, true
+	return claims
 }
 
 func itemKeys(plan jobspec.Plan) map[string]jobspec.CID {

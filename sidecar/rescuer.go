@@ -25,8 +25,10 @@ func (s *Sidecar) rescue(ctx context.Context) error {
 		if err := s.markRebooted(tx, string(bytes.TrimSpace(boot))); err != nil {
 			return err
 		}
-		jobs, err = tx.Jobs(store.Filter{Live: true})
-		return err
+		if jobs, err = tx.Jobs(store.Filter{Live: true}); err != nil {
+			return err
+		}
+		return s.reserve(tx, jobs)
 	})
 	if err != nil {
 		return err
@@ -41,6 +43,37 @@ func (s *Sidecar) rescue(ctx context.Context) error {
 		s.log.Warn("sweep", "err", err)
 	}
 	return nil
+}
+
+// reserve takes the resources of attempts that still run, before any driver
+// can give them to others.
+func (s *Sidecar) reserve(tx *store.Tx, jobs []jobspec.Job) error {
+	specs := map[jobspec.JobID]jobspec.Resources{}
+	for _, j := range jobs {
+		specs[j.ID] = j.Spec.Resources
+	}
+	live, err := tx.LiveAttempts()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range live {
+		if res, ok := specs[a.ID.Job]; ok && !reported(a) {
+			s.reserved[a.ID] = res
+			s.placer.take(res)
+		}
+	}
+	return nil
+}
+
+// claim hands a reservation over to the caller, who gives it back.
+func (s *Sidecar) claim(id jobspec.AttemptID) (jobspec.Resources, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	res, ok := s.reserved[id]
+	delete(s.reserved, id)
+	return res, ok
 }
 
 // markRebooted gives up attempts whose processes ended with the machine: their

@@ -36,8 +36,10 @@ type runner struct {
 
 // resume takes back what a running attempt of an earlier process holds.
 func (r *runner) resume(ctx context.Context) error {
-	r.placer.take(r.job.Spec.Resources)
-	r.holds = true
+	if _, ok := r.claim(r.att.ID); ok {
+		r.holds = true
+		r.setActive(1)
+	}
 	r.log.Info("resume", "attempt", r.att.ID, "state", r.att.State, "container", r.att.Container)
 	return r.run(ctx)
 }
@@ -71,7 +73,11 @@ func (r *runner) run(ctx context.Context) error {
 		if tries > 6 {
 			return r.abandon(fmt.Errorf("after %d tries: %w", tries, err))
 		}
-		r.pause(ctx, tries)
+		if hasRun(r.att.State) {
+			pause(r.keep(), tries)
+		} else {
+			pause(ctx, tries)
+		}
 	}
 	if ctx.Err() != nil && r.att.Failure != nil {
 		return context.Cause(ctx)
@@ -127,10 +133,10 @@ func (r *runner) save(next jobspec.AttemptState) error {
 	if err != nil {
 		return err
 	}
-	r.att.State = state
-	ctx := r.keep()
-	err = r.cfg.Store.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.PutAttempt(r.att); err != nil {
+	row := r.att
+	row.State = state
+	err = r.cfg.Store.Update(r.keep(), func(tx *store.Tx) error {
+		if err := tx.PutAttempt(row); err != nil {
 			return err
 		}
 		if state != jobspec.AttemptRecorded {
@@ -146,6 +152,7 @@ func (r *runner) save(next jobspec.AttemptState) error {
 	if err != nil {
 		return fmt.Errorf("save attempt %s as %s: %w", r.att.ID, next, err)
 	}
+	r.att = row
 	failpoint.Hit(string(next) + ".after-completion")
 	r.log.Debug("attempt", "attempt", r.att.ID, "state", state)
 	return nil
@@ -258,13 +265,22 @@ func (r *runner) freeResources() {
 	if r.holds {
 		r.placer.release(r.job.Spec.Resources)
 		r.holds = false
+		r.setActive(-1)
 	}
 }
 
-// cleanLater moves a recorded attempt to cleaned in the background.
+// cleanLater moves a recorded attempt to cleaned in the background, unless that
+// is under way.
 func (s *Sidecar) cleanLater(a jobspec.Attempt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cleaning[a.ID] || s.base == nil {
+		return
+	}
+	s.cleaning[a.ID] = true
+	ctx := context.WithoutCancel(s.base) // cleaning is short, and outlives a stop
 	s.work.Go(func() {
-		ctx := context.Background()
+		defer s.cleaned(a.ID)
 		failpoint.Hit(string(jobspec.AttemptCleaned) + ".before-effect")
 		if err := s.discard(ctx, a); err != nil {
 			s.log.Warn("clean attempt", "attempt", a.ID, "err", err)
@@ -286,14 +302,17 @@ func (s *Sidecar) cleanLater(a jobspec.Attempt) {
 	})
 }
 
-// pause waits before a step is tried again: 0.25 s doubling to 8 s, with
+func (s *Sidecar) cleaned(id jobspec.AttemptID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.cleaning, id)
+}
+
+// pause waits before something is tried again: 0.25 s doubling to 8 s, with
 // jitter.
-func (r *runner) pause(ctx context.Context, tries int) {
+func pause(ctx context.Context, tries int) {
 	wait := 250 * time.Millisecond << min(tries-1, 5)
 	wait += rand.N(wait / 4)
-	if hasRun(r.att.State) {
-		ctx = r.keep()
-	}
 	select {
 	case <-time.After(wait):
 	case <-ctx.Done():

@@ -80,6 +80,11 @@ type Sidecar struct {
 	ended   bool            // Run has returned
 	drivers map[jobspec.JobID]*driver
 	work    sync.WaitGroup // drivers and cleaners
+
+	// reserved are the resources of attempts that an earlier process left
+	// running, until their runners take them over.
+	reserved map[jobspec.AttemptID]jobspec.Resources
+	cleaning map[jobspec.AttemptID]bool
 }
 
 // New returns a sidecar; it does no I/O.
@@ -112,6 +117,8 @@ func New(cfg Config) (*Sidecar, error) {
 		placer:    newPlacer(cfg.Capacity),
 		preparing: make(chan struct{}, 8),
 		drivers:   map[jobspec.JobID]*driver{},
+		reserved:  map[jobspec.AttemptID]jobspec.Resources{},
+		cleaning:  map[jobspec.AttemptID]bool{},
 	}, nil
 }
 
@@ -123,10 +130,12 @@ func ObjectPrefix(id identity.ID) string { return "ipdc-" + id.Short() + "-" }
 // Containers are left running: the next Run re-attaches to them. It returns
 // nil after an orderly end.
 func (s *Sidecar) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
 	s.mu.Lock()
 	s.base = ctx
 	s.mu.Unlock()
 	defer s.work.Wait()
+	defer s.end(cancel)
 	if err := s.rescue(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("rescue: %w", err)
 	}
@@ -135,9 +144,6 @@ func (s *Sidecar) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			s.mu.Lock()
-			s.base, s.ended = nil, true
-			s.mu.Unlock()
 			return nil
 		case <-tick.C:
 			if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
@@ -145,6 +151,15 @@ func (s *Sidecar) Run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// end lets no further driver or cleaner begin, and those that run come to
+// their end.
+func (s *Sidecar) end(cancel context.CancelFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.base, s.ended = nil, true
+	cancel()
 }
 
 func (s *Sidecar) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Millisecond) }

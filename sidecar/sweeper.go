@@ -144,7 +144,7 @@ func (s *Sidecar) sweepJobs(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if st == "" || st.Final() && what != "result" && what != "partial" {
+			if st == "" || st.Final() && what != "result" && what != "partial" && !strings.HasPrefix(what, "attempt/") {
 				unpin = append(unpin, p.Name)
 			}
 		}

@@ -22,22 +22,25 @@ func (d *driver) runTasks(ctx context.Context, job jobspec.Job) (jobspec.Job, er
 	if err != nil {
 		return job, err
 	}
-	d.done = &tally{kept: job.Remembered, by: map[int]int{}}
+	d.done = newTally(job, attempts)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	var first error // before its cause stops the others
+	var once sync.Once
 	var g errgroup.Group
 	g.SetLimit(max(64, d.placer.slots(job.Spec.Resources)))
 	for _, task := range plan.Tasks {
 		g.Go(func() error {
 			err := d.runTask(ctx, job, plan, task, attempts[task.Index])
 			if err != nil {
+				once.Do(func() { first = err })
 				cancel(errSibling)
 			}
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return job, err
+		return job, first
 	}
 	return d.to(ctx, jobspec.JobPublishing, func(_ *store.Tx, j *jobspec.Job) error {
 		j.ItemsDone = j.ItemsTotal
@@ -80,6 +83,9 @@ func (d *driver) runTask(ctx context.Context, job jobspec.Job, plan jobspec.Plan
 			if reported(r.att) && r.att.Failure == nil {
 				return nil
 			}
+			if r.att.Failure == nil {
+				r.att.Failure = &jobspec.Failure{Kind: jobspec.KindLost, Where: fmt.Sprintf("task %d", task.Index), Detail: "was given up without a reason"}
+			}
 			if !d.retry(job, r.att) {
 				return r.att.Failure.Error()
 			}
@@ -106,6 +112,11 @@ func (d *driver) retry(job jobspec.Job, a jobspec.Attempt) bool {
 // lease waits for the task's resources and writes the attempt that holds them.
 func (r *runner) lease(ctx context.Context, try int) error {
 	id := jobspec.AttemptID{Job: r.id, Task: r.task.Index, Try: try}
+	// The node may have been started with less than it had at the submit.
+	whole := jobspec.Resources(r.cfg.Capacity)
+	if f := r.job.Spec.Fits(whole, whole); f != nil {
+		return f.Error()
+	}
 	err := r.placer.acquire(ctx, id, r.job.Spec.Resources, func(why string) { r.waits(ctx, why) })
 	if err != nil {
 		return err
@@ -134,10 +145,11 @@ func (r *runner) lease(ctx context.Context, try int) error {
 		return tx.PutAttempt(r.att)
 	})
 	if err != nil {
-		r.freeResources()
+		r.holds = false
+		r.placer.release(r.job.Spec.Resources)
 		return causeOr(ctx, fmt.Errorf("lease attempt %s: %w", id, err))
 	}
-	r.setWaiting("")
+	r.setActive(1)
 	r.hub.notify(r.id)
 	return nil
 }
@@ -154,10 +166,22 @@ func (d *driver) waits(ctx context.Context, why string) {
 func (d *driver) setWaiting(why string) (first bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	first = d.waiting == "" && !d.everWaited && why != ""
-	d.waiting = why
-	d.everWaited = d.everWaited || first
+	if d.active > 0 {
+		return false
+	}
+	first = !d.everWaited
+	d.waiting, d.everWaited = why, true
 	return first
+}
+
+// setActive counts the tasks that hold resources; a job with any does not
+// wait.
+func (d *driver) setActive(by int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.active += by; d.active > 0 {
+		d.waiting = ""
+	}
 }
 
 // tally counts the items done by the running attempts of a job.
@@ -166,6 +190,15 @@ type tally struct {
 	kept  int
 	by    map[int]int // task -> items of its current attempt
 	noted time.Time
+}
+
+// newTally starts with what tasks of an earlier process have done.
+func newTally(job jobspec.Job, attempts map[int][]jobspec.Attempt) *tally {
+	t := &tally{kept: job.Remembered, by: map[int]int{}}
+	for task, list := range attempts {
+		t.by[task] = list[len(list)-1].ItemsDone
+	}
+	return t
 }
 
 // progressEvery bounds how often progress is written.

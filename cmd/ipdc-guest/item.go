@@ -13,7 +13,7 @@ import (
 
 // fullBelow is how little room of Outputs counts as none, in bytes: a file
 // system keeps some blocks back when it says that it is full.
-const fullBelow = 32 << 10
+const fullBelow = 64 << 10
 
 // batch runs the task's command once per item.
 type batch struct {
@@ -69,14 +69,19 @@ func (b *batch) runItem(p string) (end exit, done bool) {
 		b.remove(p)
 		return b.giveUp(startFailure(b.task.Command[0], err)), true
 	}
-	if end.code == 0 {
+	full := b.full()
+	if end.code == 0 && !full {
 		b.report.add(guest.Line{Type: guest.LineItem, Path: p, Outputs: []string{p}})
 		return exit{}, false
 	}
 	if _, stopped := b.children.stopped(); stopped {
 		return end, true
 	}
-	end, done = b.fail(p, end, describe(end), b.full())
+	why := describe(end)
+	if end.code == 0 {
+		end.code, why = 1, "the output may be cut, although the command reported success"
+	}
+	end, done = b.fail(p, end, why, full)
 	if !done {
 		b.remove(p)
 	}
@@ -119,7 +124,7 @@ func (b *batch) remove(p string) {
 }
 
 // full reports whether Outputs has no room, in bytes or in files. A command
-// writes its output itself, so its exit code is all that tells of ENOSPC.
+// writes its output itself, so that it met ENOSPC shows here only.
 func (b *batch) full() bool {
 	var st syscall.Statfs_t
 	if syscall.Statfs(b.at(guest.Outputs), &st) != nil {

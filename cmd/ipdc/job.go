@@ -265,7 +265,7 @@ func (a *app) jobGetCmd() *cobra.Command {
 			return err
 		}
 		root := j.Result
-		if !root.Defined() {
+		if j.State != jobspec.JobSucceeded {
 			if root = j.Partial; !root.Defined() {
 				return jobspec.Failure{
 					Kind: jobspec.KindNotFound, Where: "job " + j.ID.String(),

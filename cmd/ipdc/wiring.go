@@ -145,7 +145,7 @@ func (n *node) token(ctx context.Context) error {
 	secret, err := readToken(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		secret = rand.Text()
-		err = os.WriteFile(file, []byte(secret+"\n"), 0o600)
+		err = errors.Join(os.WriteFile(file+".tmp", []byte(secret+"\n"), 0o600), os.Rename(file+".tmp", file))
 	}
 	if err != nil {
 		return err
@@ -182,7 +182,7 @@ func (n *node) listen(ctx context.Context) (err error) {
 		return err
 	}
 	if n.tcp, err = net.Listen("tcp", addr); err != nil {
-		return fmt.Errorf("listen on %s: %w; give a free port with --listen 127.0.0.1:PORT, or port 0 for any", addr, err)
+		return fmt.Errorf("listen on %s: %w; give a free port with --listen 127.0.0.1:PORT", addr, err)
 	}
 	n.onClose(closing(n.tcp))
 	_, port, _ := net.SplitHostPort(n.tcp.Addr().String())
@@ -269,6 +269,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	if err != nil {
 		return nil, err
 	}
+	n.onClose(inputs.Close)
 	return sidecar.New(sidecar.Config{
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: imgs, Executor: ex,
 		Volumes: vols, Inputs: inputs, Capacity: capacity, CgroupParent: parent, Logger: n.log, Shutdown: shutdown,

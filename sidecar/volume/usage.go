@@ -15,9 +15,10 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// fullBelow is how many free blocks count as none: a program that failed with
-// ENOSPC may have left the last few.
-const fullBelow = 16
+// fullBelow is how many free bytes count as none: a program that failed with
+// ENOSPC leaves up to a write of its own size, and what the guest keeps for its
+// last report.
+const fullBelow = 128 << 10
 
 // maxLevels is where the watchdog stops to look: deeper trees count as over
 // the bounds, no output may be that deep.
@@ -35,7 +36,7 @@ func (p *Pool) Full(ctx context.Context, name string) (bool, error) {
 		if err := unix.Statfs(p.root(name), &st); err != nil {
 			return false, fmt.Errorf("measure volume %s: %w", name, err)
 		}
-		return st.Bavail < fullBelow || st.Ffree == 0, nil
+		return st.Bavail*uint64(st.Bsize) < fullBelow || st.Ffree == 0, nil
 	}
 	u, err := measure(ctx, p.root(name), r)
 	if err != nil {
