@@ -130,8 +130,7 @@ func TestCeilingHolds(t *testing.T) {
 		t.Skipf("needs root and the cgroupfs driver; user is %d, driver is %s", os.Geteuid(), info.CgroupDriver)
 	}
 	name := randomName()
-	parent, err := b.ex.EnsureCeiling(t.Context(), name, 1000, 16*jobspec.MiB)
-	if err != nil {
+	if _, err := b.ex.EnsureCeiling(t.Context(), name, 1000, 16*jobspec.MiB); err != nil {
 		t.Fatalf("EnsureCeiling: %v", err)
 	}
 	t.Cleanup(func() {
@@ -141,7 +140,8 @@ func TestCeilingHolds(t *testing.T) {
 			}
 		}
 	})
-	if parent, err = b.ex.EnsureCeiling(t.Context(), name, 1000, 32*jobspec.MiB); err != nil {
+	parent, err := b.ex.EnsureCeiling(t.Context(), name, 1000, 32*jobspec.MiB)
+	if err != nil {
 		t.Fatalf("EnsureCeiling, raised: %v", err)
 	}
 	const want = 64 << 20

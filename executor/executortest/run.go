@@ -22,7 +22,7 @@ func testWait(t *testing.T, b *bench) {
 		g.Go(func() error {
 			exit, err := b.ex.Wait(bounded(t), id)
 			if err != nil || exit.Code != 7 {
-				return fmt.Errorf("Wait before the end = %+v, %v, want code 7", exit, err)
+				return fmt.Errorf("wait before the end = %+v, %v, want code 7", exit, err)
 			}
 			return nil
 		})
@@ -76,12 +76,13 @@ func testOOM(t *testing.T, b *bench) {
 	}
 }
 
+// testTimes allows for an engine that notes the start a little late.
 func testTimes(t *testing.T, b *bench) {
-	const sleep = 300 * time.Millisecond
+	const sleep = time.Second
 	before := time.Now().Add(-time.Second)
 	id := b.start(t, b.task("a", "DUMMY_SLEEP="+sleep.String()))
 	exit := b.wait(t, id)
-	if exit.Started.Before(before) || exit.Finished.Sub(exit.Started) < sleep || exit.Finished.After(time.Now().Add(time.Second)) {
+	if exit.Started.Before(before) || exit.Finished.Sub(exit.Started) < sleep/2 || exit.Finished.After(time.Now().Add(time.Second)) {
 		t.Errorf("times of a program of %v = %v to %v", sleep, exit.Started, exit.Finished)
 	}
 	if again := b.wait(t, id); again != exit {
