@@ -131,7 +131,7 @@ func TestHeartbeat(t *testing.T) {
 }
 
 func TestH15SlowReader(t *testing.T) {
-	e := start(t, func(c *api.Config) { c.EventStall = 100 * time.Millisecond })
+	e := start(t, func(c *api.Config) { c.EventStall = time.Second })
 	id := e.svc.add("alice", "j")
 	_, stuck := follow(t, e, "/v1/jobs/j/events?follow=true")
 	big := strings.Repeat("x", 64<<10)
