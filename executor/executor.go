@@ -21,8 +21,8 @@
 //
 // Errors: those a user can mend carry a jobspec kind: E_IMAGE_REF or
 // E_IMAGE_GONE when the image is missing, E_IMAGE_RUN when the program cannot
-// be started (with the engine's text), lost when a container that should exist
-// does not. Any other error means that the engine could not do its work; the
+// be started (with the engine's text; from Start, or from Wait where the engine
+// finds out only then), lost when a container that should exist does not. Any other error means that the engine could not do its work; the
 // caller retries. Each call honours its context; adapters add deadlines of
 // their own to calls that should be short.
 package executor
