@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sort"
 	"strings"
 	"testing"
@@ -50,7 +51,7 @@ func (n *node) checkInventory(before []string) {
 	n.t.Helper()
 	var diff string
 	for deadline := time.Now().Add(15 * time.Second); ; {
-		if diff = cmp.Diff(before, takeInventory(n.t)); diff == "" {
+		if diff = cmp.Diff(before, append(takeInventory(n.t), n.groups()...)); diff == "" {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -61,10 +62,23 @@ func (n *node) checkInventory(before []string) {
 	n.t.Errorf("left behind (-before +after):\n%s", diff)
 }
 
+// groups returns the control groups of this node.
+func (n *node) groups() (all []string) {
+	n.t.Helper()
+	for _, pattern := range []string{"/sys/fs/cgroup/ipdc-", "/sys/fs/cgroup/*/ipdc-"} {
+		found, err := filepath.Glob(pattern + strings.ToLower(n.id))
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		all = append(all, found...)
+	}
+	return all
+}
+
 // containers returns "id started-at" of the engine's containers of this node.
 func (n *node) containers() []string {
 	n.t.Helper()
-	out, err := exec.Command("docker", "ps", "-aq", "--no-trunc", "--filter", "name=^/?ipdc-"+n.short()+"-").Output()
+	out, err := exec.Command("docker", "ps", "-aq", "--no-trunc", "--filter", "name=^/?ipdc-"+n.id+"-").Output()
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -76,10 +90,4 @@ func (n *node) containers() []string {
 		}
 	}
 	return all
-}
-
-// short is the part of the node's id that names its engine objects.
-func (n *node) short() string {
-	id := n.ok("node", "status", "-q")
-	return id[max(0, len(id)-8):]
 }

@@ -180,8 +180,8 @@ func TestFailureKinds(t *testing.T) {
 func TestStopAtEveryStage(t *testing.T) {
 	n := newNode(t, "--cpu", "1")
 	input := logsDir(t)
-	running := n.ok("job", "submit", "-d", "--once", "-e", "echo begun > /outputs/f; trap '' TERM; sleep 300", "-c", input)
-	n.await("the job to run", 20*time.Second, func() bool { return len(n.containers()) == 1 })
+	running := n.ok("job", "submit", "-d", "--once", "-e", "trap '' TERM; echo begun > /outputs/f; echo written; sleep 300", "-c", input)
+	n.await("the program to write", 20*time.Second, func() bool { return n.ipdc("job", "logs", running).stdout == "written\n" })
 	queued := n.ok("job", "submit", "-d", "--once", "-e", "sleep 300", "-c", input)
 	n.await("the reason of the wait", 10*time.Second, func() bool { return strings.Contains(n.job(queued).Waiting, "asks 1, free 0") })
 	n.ok("job", "stop", queued)

@@ -58,6 +58,7 @@ func TestMain(m *testing.M) {
 // node is a real node on a state directory of its own.
 type node struct {
 	t    testing.TB
+	id   string // the part of the node's id that names its engine objects
 	dir  string
 	bin  string
 	env  []string
@@ -96,6 +97,8 @@ func newNode(t testing.TB, args ...string) *node {
 		}
 	})
 	n.start()
+	id := n.ok("node", "status", "-q")
+	n.id = id[max(0, len(id)-8):]
 	return n
 }
 

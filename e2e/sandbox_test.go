@@ -49,7 +49,7 @@ func TestSandboxFromInside(t *testing.T) {
 	image := n.ok("image", "list", "-q")
 	shell := strings.Fields(image[strings.Index(image, "ipdc/shell"):])[0]
 	out, err := exec.Command("docker", "run", "--rm", "-i", "--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--user", "0", "-e", "HOST_SECRET=x",
-		"--tmpfs", "/inputs", "--tmpfs", "/code", "--tmpfs", "/outputs:exec", "-v", "/:/host:ro", "--name", "probe-control-"+n.short(),
+		"--tmpfs", "/inputs", "--tmpfs", "/code", "--tmpfs", "/outputs:exec", "-v", "/:/host:ro", "--name", "probe-control-"+n.id,
 		shell, "sh", "-c", probe).CombinedOutput()
 	if err != nil {
 		t.Fatalf("control: %v\n%s", err, out)

@@ -257,10 +257,14 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 		return nil, err
 	}
 	n.onClose(imgs.Close)
-	parent, err := ex.EnsureCeiling(ctx, strings.ToLower(strings.TrimSuffix(sidecar.ObjectPrefix(n.key.ID()), "-")), capacity.CPU, capacity.Memory)
+	ceiling := strings.ToLower(strings.TrimSuffix(sidecar.ObjectPrefix(n.key.ID()), "-"))
+	parent, err := ex.EnsureCeiling(ctx, ceiling, capacity.CPU, capacity.Memory)
 	if err != nil {
 		n.log.Warn("jobs have no common ceiling", "err", err)
 	}
+	n.onClose(func() error {
+		return removeCeiling(context.WithoutCancel(ctx), ex, sidecar.ObjectPrefix(n.key.ID()), ceiling)
+	})
 	vols, err := volume.Open(ctx, volume.Config{Dir: filepath.Join(n.set.Path, "volumes"), Logger: n.log})
 	if err != nil {
 		return nil, err
@@ -278,6 +282,16 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 			Path: n.set.Path, Socket: n.set.socket(), Address: n.tcp.Addr().String(),
 		},
 	})
+}
+
+// removeCeiling takes the node's control group away unless containers run in
+// it: those go on, and systemd would end them with their slice.
+func removeCeiling(ctx context.Context, ex *docker.Executor, prefix, name string) error {
+	left, err := ex.List(ctx, prefix)
+	if err != nil || len(left) > 0 {
+		return nil // an engine that does not answer keeps what it has
+	}
+	return ex.RemoveCeiling(ctx, name)
 }
 
 // inputs opens the cache of staged inputs, half of the free disk at most.
