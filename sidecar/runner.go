@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"time"
 
 	"github.com/ipdc/ipdc/executor"
@@ -232,80 +231,6 @@ func (r *runner) abandon(cause error) error {
 		r.log.Warn("clean abandoned attempt", "attempt", r.att.ID, "err", err)
 	}
 	return r.save(jobspec.AttemptAbandoned)
-}
-
-// discard removes all that an attempt has on this machine but its log.
-func (s *Sidecar) discard(ctx context.Context, a jobspec.Attempt) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-	defer cancel()
-	var err error
-	if a.Container != "" {
-		err = s.cfg.Executor.Remove(ctx, executor.ID(a.Container))
-	}
-	if err != nil {
-		return err // the volume is in use; the sweeper comes back
-	}
-	return errors.Join(s.cfg.Volumes.Remove(ctx, a.ID.String()), os.RemoveAll(s.runDir(a.ID)))
-}
-
-// cleanup gives back resources and cache entries, and removes the container in
-// the background: nobody waits for that.
-func (r *runner) cleanup() {
-	r.freeResources()
-	for _, release := range r.release {
-		release()
-	}
-	r.release, r.code, r.input, r.vol = nil, inputcache.Entry{}, inputcache.Entry{}, volume.Volume{}
-	if r.att.State == jobspec.AttemptRecorded {
-		r.cleanLater(r.att)
-	}
-}
-
-func (r *runner) freeResources() {
-	if r.holds {
-		r.placer.release(r.job.Spec.Resources)
-		r.holds = false
-		r.setActive(-1)
-	}
-}
-
-// cleanLater moves a recorded attempt to cleaned in the background, unless that
-// is under way.
-func (s *Sidecar) cleanLater(a jobspec.Attempt) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cleaning[a.ID] || s.base == nil {
-		return
-	}
-	s.cleaning[a.ID] = true
-	ctx := context.WithoutCancel(s.base) // cleaning is short, and outlives a stop
-	s.work.Go(func() {
-		defer s.cleaned(a.ID)
-		failpoint.Hit(string(jobspec.AttemptCleaned) + ".before-effect")
-		if err := s.discard(ctx, a); err != nil {
-			s.log.Warn("clean attempt", "attempt", a.ID, "err", err)
-			return
-		}
-		failpoint.Hit(string(jobspec.AttemptCleaned) + ".after-effect")
-		err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
-			now, err := tx.Attempt(a.ID)
-			if err != nil || now.State != jobspec.AttemptRecorded {
-				return err
-			}
-			now.State = jobspec.AttemptCleaned
-			return tx.PutAttempt(now)
-		})
-		if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) {
-			s.log.Warn("record cleaned attempt", "attempt", a.ID, "err", err)
-		}
-		failpoint.Hit(string(jobspec.AttemptCleaned) + ".after-completion")
-	})
-}
-
-func (s *Sidecar) cleaned(id jobspec.AttemptID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.cleaning, id)
 }
 
 // pause waits before something is tried again: 0.25 s doubling to 8 s, with

@@ -1,235 +1,22 @@
 package sidecar_test
 
 import (
-	"context"
 	"errors"
-	"log/slog"
-	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"github.com/ipdc/ipdc/executor/dummy"
-	"github.com/ipdc/ipdc/identity"
-	"github.com/ipdc/ipdc/images"
-	"github.com/ipdc/ipdc/ipfs"
-	"github.com/ipdc/ipdc/ipfs/embedded"
-	"github.com/ipdc/ipdc/ipfs/pack"
-	"github.com/ipdc/ipdc/ipfs/stage"
-	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/api"
-	"github.com/ipdc/ipdc/sidecar/inputcache"
-	"github.com/ipdc/ipdc/sidecar/volume"
 	"github.com/ipdc/ipdc/store"
 	"github.com/ipdc/ipdc/wire"
 )
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"))
-}
-
-// bench is a sidecar whose containers are scripted; all else is real. Its
-// parts outlive the sidecar, as a disk and an engine do.
-type bench struct {
-	t     *testing.T
-	dir   string
-	state *dummy.State
-	key   identity.Key
-	store *store.Store
-	ipfs  ipfs.Node
-	cap   wire.Capacity
-
-	*sidecar.Sidecar
-	stop func()
-}
-
-const imageID = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
-
-// fixedImages has one image under every name but "missing".
-type fixedImages struct{ images.Store }
-
-func (fixedImages) Resolve(_ context.Context, ref string) (images.Image, error) {
-	if ref == "missing" {
-		return images.Image{}, jobspec.KindImageRef.Errorf("no image %s", ref)
-	}
-	return images.Image{ID: imageID, Ref: ref, Arch: runtime.GOARCH}, nil
-}
-
-func newBench(t *testing.T) *bench {
-	t.Helper()
-	b := &bench{
-		t: t, dir: t.TempDir(), state: dummy.NewState(imageID),
-		cap: wire.Capacity{CPU: 2000, Memory: 4 * jobspec.GiB, Disk: 16 * jobspec.GiB},
-	}
-	var err error
-	if b.key, err = identity.Generate(); err != nil {
-		t.Fatal(err)
-	}
-	if b.store, err = store.Open(t.Context(), filepath.Join(b.dir, "state.db"), slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
-	}
-	if b.ipfs, err = embedded.Open(t.Context(), embedded.Config{Dir: filepath.Join(b.dir, "ipfs")}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		b.stop()
-		b.state.Close()
-		if err := errors.Join(b.ipfs.Close(), b.store.Close()); err != nil {
-			t.Error(err)
-		}
-		if bad := b.state.Misuse(); len(bad) > 0 {
-			t.Errorf("the executor's contract was broken: %q", bad)
-		}
-	})
-	b.start()
-	return b
-}
-
-func (b *bench) start() {
-	b.t.Helper()
-	log := slog.New(slog.DiscardHandler)
-	if testing.Verbose() {
-		log = slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
-	vols, err := volume.Open(b.t.Context(), volume.Config{Dir: filepath.Join(b.dir, "volumes"), Method: volume.MethodWatchdog, Logger: log})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	inputs, err := inputcache.Open(b.t.Context(), inputcache.Config{
-		Dir: filepath.Join(b.dir, "inputs"), MaxBytes: 1 << 30, Logger: log,
-		Stage: func(ctx context.Context, c jobspec.CID, dest string) (int64, error) {
-			st, err := stage.Dir(ctx, b.ipfs, c, dest, stage.Options{})
-			return st.Bytes, err
-		},
-	})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	guest := filepath.Join(b.dir, "guest")
-	if err := os.WriteFile(guest, nil, 0o755); err != nil {
-		b.t.Fatal(err)
-	}
-	sc, err := sidecar.New(sidecar.Config{
-		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: fixedImages{},
-		Executor: dummy.New(b.state), Volumes: vols, Inputs: inputs, Capacity: b.cap, Logger: log,
-		StopGrace: 50 * time.Millisecond,
-	})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- sc.Run(ctx) }()
-	b.Sidecar = sc
-	b.stop = func() {
-		cancel()
-		if err := <-ended; err != nil {
-			b.t.Errorf("Run = %v", err)
-		}
-		b.stop = func() {}
-	}
-}
-
-// restart is what a crash and a start do to everything but the disk.
-func (b *bench) restart() {
-	b.stop()
-	b.start()
-}
-
-// spec is a per-task job whose container does what script says.
-func spec(script ...string) jobspec.Spec {
-	env := map[string]string{}
-	for _, s := range script {
-		k, v, _ := strings.Cut(s, "=")
-		env[k] = v
-	}
-	return jobspec.Spec{Version: jobspec.Version, Run: jobspec.Run{Image: "any", Command: []string{"x"}, Env: env}}
-}
-
-func (b *bench) submit(s jobspec.Spec) string {
-	b.t.Helper()
-	j, _, err := b.Submit(b.t.Context(), api.Submission{Tenant: "t", Spec: s})
-	if err != nil {
-		b.t.Fatalf("submit: %v", err)
-	}
-	return j.ID.String()
-}
-
-// final follows a job to its end.
-func (b *bench) final(ref string) wire.Job {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
-	defer cancel()
-	if err := b.Events(ctx, "t", ref, 0, true, func(jobspec.Event) error { return nil }); err != nil {
-		b.t.Fatalf("follow %s: %v", ref, err)
-	}
-	j, err := b.Job(ctx, "t", ref)
-	if err != nil || !j.State.Final() {
-		b.t.Fatalf("job %s is %s, %v", ref, j.State, err)
-	}
-	return j
-}
-
-// until follows a job until its first attempt is in a state.
-func (b *bench) until(ref string, want jobspec.AttemptState) {
-	b.t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
-		j, err := b.Job(b.t.Context(), "t", ref)
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		if len(j.Attempts) > 0 && j.Attempts[0].State == want {
-			return
-		}
-	}
-	b.t.Fatalf("no attempt of %s became %s", ref, want)
-}
-
-// input adds files and returns the directory's CID.
-func (b *bench) input(files ...string) string {
-	b.t.Helper()
-	dir := b.t.TempDir()
-	for _, f := range files {
-		path := filepath.Join(dir, f)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(f), 0o644)); err != nil {
-			b.t.Fatal(err)
-		}
-	}
-	c, err := b.ipfs.Add(b.t.Context(), "user/input", func(s ipfs.Session) (jobspec.CID, error) {
-		r, err := pack.Tree(b.t.Context(), s, dir, pack.Options{})
-		return r.CID, err
-	})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return c.String()
-}
-
-// outputs returns a result's files.
-func (b *bench) outputs(root jobspec.CID) map[string]string {
-	b.t.Helper()
-	m := map[string]string{}
-	err := tree.Walk(b.t.Context(), b.ipfs, root, ipfs.Budget{}, func(e tree.Entry) error {
-		if e.Kind == tree.File {
-			var s strings.Builder
-			_, err := tree.Copy(b.t.Context(), b.ipfs, e.CID, &s, ipfs.Budget{})
-			m[e.Path] = s.String()
-			return err
-		}
-		return nil
-	})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return m
 }
 
 func TestJobToResult(t *testing.T) {
@@ -250,50 +37,6 @@ func TestJobToResult(t *testing.T) {
 		t.Errorf("log = %q, %v", log.String(), err)
 	}
 	b.nothingLeft(id)
-}
-
-// nothingLeft waits for the background cleaning and then looks for what a job
-// may leave: containers, volumes, directories, pins. (I5)
-func (b *bench) nothingLeft(job string) {
-	b.t.Helper()
-	b.stop() // waits for cleaners
-	b.start()
-	deadline := time.Now().Add(10 * time.Second)
-	for len(b.leftovers(job)) > 0 && time.Now().Before(deadline) { // the sweep of the new start
-		runtime.Gosched()
-	}
-	if left := b.leftovers(job); len(left) > 0 {
-		b.t.Errorf("left behind: %q", left)
-	}
-}
-
-func (b *bench) leftovers(job string) (left []string) {
-	list, err := dummy.New(b.state).List(b.t.Context(), "")
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	for _, c := range list {
-		left = append(left, "container "+c.Name)
-	}
-	for _, dir := range []string{"volumes", "run"} {
-		entries, err := os.ReadDir(filepath.Join(b.dir, dir))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			b.t.Fatal(err)
-		}
-		for _, e := range entries {
-			left = append(left, dir+"/"+e.Name())
-		}
-	}
-	pins, err := b.ipfs.Pins(b.t.Context(), "job/"+job+"/")
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	for _, p := range pins {
-		if !strings.HasSuffix(p.Name, "/result") && !strings.HasSuffix(p.Name, "/partial") {
-			left = append(left, "pin "+p.Name)
-		}
-	}
-	return left
 }
 
 func TestFailures(t *testing.T) {

@@ -25,25 +25,6 @@ func (s *Sidecar) sweep(ctx context.Context) error {
 	)
 }
 
-// sweepRecorded cleans attempts that were reported and then not cleaned: the
-// node was killed, or the engine could not remove the container.
-func (s *Sidecar) sweepRecorded(ctx context.Context) error {
-	var left []jobspec.Attempt
-	err := s.cfg.Store.View(ctx, func(tx *store.Tx) error {
-		list, err := tx.LiveAttempts()
-		for _, a := range list {
-			if a.State == jobspec.AttemptRecorded {
-				left = append(left, a)
-			}
-		}
-		return err
-	})
-	for _, a := range left {
-		s.cleanLater(a)
-	}
-	return err
-}
-
 func (s *Sidecar) sweepContainers(ctx context.Context) error {
 	list, err := s.cfg.Executor.List(ctx, s.prefix)
 	if err != nil || len(list) == 0 {

@@ -40,12 +40,7 @@ func (a *app) getCmd() *cobra.Command {
 			if len(args) == 2 {
 				dest = args[1]
 			}
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			return a.get(cmd.Context(), c, args[0], dest, force)
+			return a.withClient(func(c *client.Client) error { return a.get(cmd.Context(), c, args[0], dest, force) })
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "overwrite files that exist")

@@ -34,12 +34,7 @@ func (a *app) withJob(cmd *cobra.Command, do func(ctx context.Context, c *client
 		cmd.Args = usageArgs(cobra.ExactArgs(1))
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		return do(cmd.Context(), c, args[0], args[1:])
+		return a.withClient(func(c *client.Client) error { return do(cmd.Context(), c, args[0], args[1:]) })
 	}
 	return cmd
 }
@@ -58,16 +53,13 @@ func (a *app) jobListCmd() *cobra.Command {
 			if f.Labels, err = pairs("--label", labels); err != nil {
 				return err
 			}
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			jobs, err := c.Jobs(cmd.Context(), f)
-			if err != nil {
-				return err
-			}
-			return a.printJobs(jobs)
+			return a.withClient(func(c *client.Client) error {
+				jobs, err := c.Jobs(cmd.Context(), f)
+				if err != nil {
+					return err
+				}
+				return a.printJobs(jobs)
+			})
 		},
 	}
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only jobs in these states")
@@ -176,80 +168,6 @@ func (a *app) jobWaitCmd() *cobra.Command {
 		}
 		return a.finish(ctx, c, j)
 	})
-}
-
-// finish prints a job's result, or why it has none.
-func (a *app) finish(ctx context.Context, c *client.Client, j wire.Job) error {
-	if j.State == jobspec.JobSucceeded {
-		a.warnItems(j)
-		return a.print(j, j.Result.String(), func(w io.Writer) error {
-			_, err := fmt.Fprintln(w, j.Result)
-			return err
-		})
-	}
-	f := jobspec.Failure{Kind: jobspec.KindInternal, Detail: "the job is " + string(j.State)}
-	if j.Failure != nil {
-		f = *j.Failure
-	}
-	if f.Kind != jobspec.KindStopped {
-		a.lastLines(ctx, c, j)
-	}
-	a.say("ipdc: job %s %s: %s", j.ID, j.State, describeFailure(f))
-	if j.Partial.Defined() {
-		a.say("partial outputs: %s", j.Partial)
-	}
-	if a.format == formatJSON || a.format == formatYAML {
-		if err := a.print(j, "", nil); err != nil {
-			return err
-		}
-	}
-	return jobError{f}
-}
-
-// warnItems names the files that failed in a job that kept going.
-func (a *app) warnItems(j wire.Job) {
-	n := 0
-	for _, at := range j.Attempts {
-		for _, e := range at.ItemErrors {
-			if n++; n <= 10 {
-				a.say("failed: %s: %s", visible(e.Path), visible(e.Detail))
-			}
-		}
-	}
-	if n > 10 {
-		a.say("and %d more; see ipdc job describe %s", n-10, j.ID)
-	}
-}
-
-// tailLines is how much of a failed job's log is shown.
-const tailLines = 20
-
-// lastLines shows the end of a failed job's log.
-func (a *app) lastLines(ctx context.Context, c *client.Client, j wire.Job) {
-	var tail tailBuffer
-	if err := c.Logs(ctx, j.ID.String(), false, &tail, &tail); err != nil || len(tail.b) == 0 {
-		return
-	}
-	lines := strings.Split(strings.TrimRight(string(tail.b), "\n"), "\n")
-	if len(lines) > tailLines {
-		lines = lines[len(lines)-tailLines:]
-		a.say("the last %d lines of its log:", tailLines)
-	}
-	for _, l := range lines {
-		a.say("  %s", visible(l))
-	}
-}
-
-// tailBuffer keeps the last 64 KiB that are written to it.
-type tailBuffer struct{ b []byte }
-
-func (t *tailBuffer) Write(p []byte) (int, error) {
-	const keep = 64 << 10
-	t.b = append(t.b, p...)
-	if len(t.b) > 2*keep {
-		t.b = append(t.b[:0], t.b[len(t.b)-keep:]...)
-	}
-	return len(p), nil
 }
 
 func (a *app) jobGetCmd() *cobra.Command {

@@ -148,19 +148,16 @@ func (a *app) nodeStopCmd() *cobra.Command {
 		Use: "stop", Short: "Stop the node; jobs in containers go on until the next start takes them up",
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			n, err := c.Node(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if err := c.StopNode(cmd.Context()); err != nil {
-				return err
-			}
-			return a.awaitEnd(cmd.Context(), n)
+			return a.withClient(func(c *client.Client) error {
+				n, err := c.Node(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if err := c.StopNode(cmd.Context()); err != nil {
+					return err
+				}
+				return a.awaitEnd(cmd.Context(), n)
+			})
 		},
 	}
 }
@@ -195,16 +192,13 @@ func (a *app) nodeStatusCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Show the node", Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			n, err := c.Node(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.print(n, n.ID, func(w io.Writer) error { return nodeTable(w, n) })
+			return a.withClient(func(c *client.Client) error {
+				n, err := c.Node(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return a.print(n, n.ID, func(w io.Writer) error { return nodeTable(w, n) })
+			})
 		},
 	}
 }
@@ -237,18 +231,15 @@ func (a *app) nodeGCCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "gc", Short: "Remove blocks that no pin needs", Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			res, err := c.GC(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.print(res, fmt.Sprint(res.Blocks), func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "removed %d blocks, %s\n", res.Blocks, size(int64(res.Bytes)))
-				return err
+			return a.withClient(func(c *client.Client) error {
+				res, err := c.GC(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return a.print(res, fmt.Sprint(res.Blocks), func(w io.Writer) error {
+					_, err := fmt.Fprintf(w, "removed %d blocks, %s\n", res.Blocks, size(int64(res.Bytes)))
+					return err
+				})
 			})
 		},
 	}

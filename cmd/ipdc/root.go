@@ -115,6 +115,16 @@ func (a *app) client() (*client.Client, error) {
 	return client.New("unix://" + a.set.socket())
 }
 
+// withClient calls do with a client of the node and closes it.
+func (a *app) withClient(do func(*client.Client) error) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return do(c)
+}
+
 // say writes a line of talk to stderr.
 func (a *app) say(format string, args ...any) {
 	fmt.Fprintf(a.err, format+"\n", args...)
