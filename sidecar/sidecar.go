@@ -8,6 +8,7 @@
 //	runner     an attempt's way from its lease to its signed receipt
 //	publisher  running   -> published -> succeeded: outputs become one CID
 //	rescuer    what a node does first after it was killed
+//	cleaner    removes what an attempt leaves on the machine
 //	sweeper    removes what no row of this node knows
 //
 // A node is put together in cmd/ipdc:
