@@ -34,6 +34,7 @@ func (e *Executor) Logs(ctx context.Context, id executor.ID, sink executor.LogSi
 }
 
 func (e *Executor) followLogs(ctx context.Context, id executor.ID, c *logCopy) error {
+	ended := false
 	for failures := 0; ; failures++ {
 		// What the program's state is now decides what the end of the stream
 		// means afterwards.
@@ -57,7 +58,12 @@ func (e *Executor) followLogs(ctx context.Context, id executor.ID, c *logCopy) e
 		if c.progress() {
 			failures = 0
 		}
-		_ = pause(ctx, failures)
+		// The end of a stream is the end of the program, most likely: look at
+		// once, and only then take time.
+		if err != nil || ended {
+			_ = pause(ctx, failures)
+		}
+		ended = err == nil
 	}
 }
 
