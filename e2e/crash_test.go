@@ -63,8 +63,8 @@ func TestCrashMatrix(t *testing.T) {
 			if (step == "publishing" || step == "failed") && point == "before-effect" {
 				continue // the state has no effect of its own
 			}
-			runs++
 			t.Run(step+"."+point, func(t *testing.T) {
+				runs++
 				n.t = t
 				if step == "failed" {
 					id := n.crash(step+"."+point, "echo partial; exit 3", cid)

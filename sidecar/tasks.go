@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -25,15 +26,20 @@ func (d *driver) runTasks(ctx context.Context, job jobspec.Job) (jobspec.Job, er
 	d.done = newTally(job, attempts)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var first error // before its cause stops the others
-	var once sync.Once
+	var mu sync.Mutex
+	var first error // that of a task, not of those that it stopped, now or before a restart
+	stopped := func(err error) bool { return errors.Is(err, jobspec.KindStopped.Error()) }
 	var g errgroup.Group
 	g.SetLimit(max(64, d.placer.slots(job.Spec.Resources)))
 	for _, task := range plan.Tasks {
 		g.Go(func() error {
 			err := d.runTask(ctx, job, plan, task, attempts[task.Index])
 			if err != nil {
-				once.Do(func() { first = err })
+				mu.Lock()
+				if first == nil || stopped(first) && !stopped(err) {
+					first = err
+				}
+				mu.Unlock()
 				cancel(errSibling)
 			}
 			return err
