@@ -130,7 +130,7 @@ func (a *app) pack(ctx context.Context, s ipfs.Session, path string, total int64
 	}
 	bar := a.bytesBar("add "+filepath.Base(path), total)
 	res, err := pack.Tree(ctx, s, path, pack.Options{Progress: bar.set, Budget: ipfs.Budget{Bytes: unlimited, Entries: unlimited, Levels: 256}})
-	bar.done(err == nil)
+	bar.done()
 	return added{CID: res.CID, Path: path, Bytes: res.Bytes, Files: res.Entries}, err
 }
 

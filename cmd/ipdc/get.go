@@ -93,7 +93,7 @@ func (a *app) download(ctx context.Context, c *client.Client, root jobspec.CID, 
 		Progress: func(bytes, _ int64) { bar.set(bytes) },
 		FileMode: 0o644, DirMode: 0o755, ModTime: time.Now(), File: true, Overwrite: force,
 	})
-	bar.done(err == nil)
+	bar.done()
 	return stat, err
 }
 

@@ -245,6 +245,6 @@ func (p *jobProgress) progress(e jobspec.Event) {
 
 func (p *jobProgress) end() {
 	if p.bar != nil {
-		p.bar.done(true)
+		p.bar.done()
 	}
 }

@@ -48,7 +48,7 @@ func (b *bar) set(n int64) {
 }
 
 // done takes the bar off the screen.
-func (b *bar) done(bool) {
+func (b *bar) done() {
 	if b.p == nil {
 		return
 	}
