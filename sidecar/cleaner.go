@@ -18,14 +18,27 @@ import (
 func (s *Sidecar) discard(ctx context.Context, a jobspec.Attempt) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	var err error
-	if a.Container != "" {
-		err = s.cfg.Executor.Remove(ctx, executor.ID(a.Container))
-	}
-	if err != nil {
+	if err := s.removeContainer(ctx, a); err != nil {
 		return err // the volume is in use; the sweeper comes back
 	}
 	return errors.Join(s.cfg.Volumes.Remove(ctx, a.ID.String()), os.RemoveAll(s.runDir(a.ID)))
+}
+
+// removeContainer removes an attempt's container. One that was made and whose
+// id was not recorded, because the node or the call ended in between, is found
+// by its name.
+func (s *Sidecar) removeContainer(ctx context.Context, a jobspec.Attempt) error {
+	if a.Container != "" {
+		return s.cfg.Executor.Remove(ctx, executor.ID(a.Container))
+	}
+	name := s.prefix + a.ID.String()
+	list, err := s.cfg.Executor.List(ctx, name)
+	for _, c := range list {
+		if c.Name == name {
+			err = errors.Join(err, s.cfg.Executor.Remove(ctx, c.ID))
+		}
+	}
+	return err
 }
 
 // cleanup gives back resources and cache entries, and removes the container in

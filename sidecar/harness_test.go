@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/executor/dummy"
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/images"
@@ -38,6 +39,7 @@ type bench struct {
 	store *store.Store
 	ipfs  ipfs.Node
 	cap   wire.Capacity
+	wrap  func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
 
 	*sidecar.Sidecar
 	stop func()
@@ -109,9 +111,13 @@ func (b *bench) start() {
 	if err := os.WriteFile(guest, nil, 0o755); err != nil {
 		b.t.Fatal(err)
 	}
+	var ex executor.Executor = dummy.New(b.state)
+	if b.wrap != nil {
+		ex = b.wrap(ex)
+	}
 	sc, err := sidecar.New(sidecar.Config{
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: fixedImages{},
-		Executor: dummy.New(b.state), Volumes: vols, Inputs: inputs, Capacity: b.cap, Logger: log,
+		Executor: ex, Volumes: vols, Inputs: inputs, Capacity: b.cap, Logger: log,
 		StopGrace: 50 * time.Millisecond,
 	})
 	if err != nil {

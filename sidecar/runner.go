@@ -197,7 +197,9 @@ func (r *runner) create(ctx context.Context) error {
 	if err := r.mount(ctx); err != nil {
 		return err
 	}
-	id, err := r.cfg.Executor.Create(ctx, containerTask(r.job.Spec, r.plan, r.att.ID, r.paths()))
+	// Not cut short by a cancelled job: an engine may make the container of a
+	// call that was given up, after everybody has looked for it.
+	id, err := r.cfg.Executor.Create(r.keep(), containerTask(r.job.Spec, r.plan, r.att.ID, r.paths()))
 	if err != nil {
 		return err
 	}

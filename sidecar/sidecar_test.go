@@ -1,6 +1,7 @@
 package sidecar_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/api"
@@ -168,6 +170,46 @@ func TestStop(t *testing.T) {
 	}
 	if _, err := b.Job(t.Context(), "t", running); !errors.Is(err, jobspec.KindNotFound.Error()) {
 		t.Errorf("a removed job = %v, want E_NOT_FOUND", err)
+	}
+}
+
+// slowCreate is an engine that makes the container of a Create whose caller
+// may have left.
+type slowCreate struct {
+	executor.Executor
+	entered chan struct{}
+	finish  chan struct{}
+}
+
+func (e slowCreate) Create(ctx context.Context, t executor.Task) (executor.ID, error) {
+	e.entered <- struct{}{}
+	select {
+	case <-e.finish:
+	case <-ctx.Done():
+	}
+	id, err := e.Executor.Create(context.WithoutCancel(ctx), t)
+	return id, errors.Join(err, ctx.Err())
+}
+
+// A job that is stopped while its container is made leaves none, also when the
+// node ends right after.
+func TestStopWhileContainerIsMade(t *testing.T) {
+	b := newBench(t)
+	slow := slowCreate{entered: make(chan struct{}), finish: make(chan struct{})}
+	b.wrap = func(ex executor.Executor) executor.Executor { slow.Executor = ex; return slow }
+	b.restart()
+	id := b.submit(spec("DUMMY_SLEEP=1h"))
+	<-slow.entered
+	if _, err := b.Stop(t.Context(), "t", id); err != nil {
+		t.Fatal(err)
+	}
+	close(slow.finish)
+	if j := b.final(id); j.State != jobspec.JobStopped {
+		t.Errorf("job = %s, want stopped", j.State)
+	}
+	b.stop()
+	if left := b.leftovers(id); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
 	}
 }
 
