@@ -10,7 +10,8 @@ const (
 	DefaultRunTimeout   = Duration(15 * minute)
 	DefaultTotalTimeout = Duration(2 * 60 * minute)
 	DefaultAttempts     = 3
-	MountPoint          = "/inputs" // the only value of Input.At
+	MountPoint          = "/inputs"     // Input.At of files
+	MountPointCAR       = "/inputs.car" // Input.At of a CAR
 
 	minute = 60e9
 )
@@ -27,8 +28,8 @@ func (s Spec) WithDefaults() Spec {
 	s.Inputs = slices.Clone(s.Inputs)
 	for i := range s.Inputs {
 		in := &s.Inputs[i]
-		fill(&in.At, MountPoint)
 		fill(&in.As, AsFiles)
+		fill(&in.At, in.As.mountPoint())
 		if p, err := ParsePath(in.CID); err == nil {
 			in.CID = p.String()
 		}
@@ -45,8 +46,19 @@ func (s Spec) WithDefaults() Spec {
 		s.Retry.On = []Kind{KindLost}
 	}
 	fill(&s.Isolation, IsolationStandard)
+	s.Network = canonicalNetwork(s.Network)
+	if len(s.Network) > 0 {
+		fill(&s.Cache, CacheOff) // what a network gives may change
+	}
 	fill(&s.Cache, CacheUse)
 	return s
+}
+
+func (as As) mountPoint() string {
+	if as == AsCAR {
+		return MountPointCAR
+	}
+	return MountPoint
 }
 
 func fill[T comparable](field *T, value T) {

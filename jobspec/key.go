@@ -17,6 +17,9 @@ type keyRecord struct {
 	Code    CID               `json:"code,omitzero"`
 	Per     Per               `json:"per"`
 	Feed    Feed              `json:"feed,omitempty"`
+	Network []string          `json:"network,omitempty"`
+
+	Dependencies CID `json:"dependencies,omitzero"`
 
 	// Of an item.
 	Path string `json:"path,omitempty"`
@@ -35,7 +38,8 @@ func newKeyRecord(s Spec, f Facts) keyRecord {
 	return keyRecord{
 		Version: KeyVersion, Image: f.Image, Arch: f.Arch,
 		Command: s.Run.Command, Env: s.Run.Env, Code: s.Run.Code,
-		Per: s.Run.Per, Feed: s.Run.Feed,
+		Per: s.Run.Per, Feed: s.Run.Feed, Network: s.Network,
+		Dependencies: f.Dependencies,
 	}
 }
 
@@ -47,8 +51,8 @@ func (k keyRecord) itemKey(it Item) (CID, error) {
 
 // taskKey returns the key of a task over shard, with its items when it is one
 // of items.
-func (k keyRecord) taskKey(shard CID, items []Item, keepGoing bool) (CID, error) {
-	k.Inputs, k.Shard, k.KeepGoing = AsFiles, shard, keepGoing
+func (k keyRecord) taskKey(as As, shard CID, items []Item, keepGoing bool) (CID, error) {
+	k.Inputs, k.Shard, k.KeepGoing = as, shard, keepGoing
 	for _, it := range items {
 		k.Items = append(k.Items, it.Key)
 	}

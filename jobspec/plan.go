@@ -7,7 +7,11 @@ type Plan struct {
 	Image   ImageID `json:"image"`          // config digest
 	Arch    string  `json:"arch"`           // of the image: "amd64"
 	Input   CID     `json:"input,omitzero"` // the resolved root; a lone file is wrapped in a directory
+	As      As      `json:"as,omitempty"`   // how it is shown; "" = files
 	Tasks   []Task  `json:"tasks"`
+
+	Dependencies CID      `json:"dependencies,omitzero"` // directory of installed packages
+	Packages     []string `json:"packages,omitempty"`    // what it holds: "numpy==2.4.1", sorted
 }
 
 // Task is what one container does. A task of items sees the whole input but
@@ -15,7 +19,7 @@ type Plan struct {
 type Task struct {
 	Index int    `json:"index"`           // position in Plan.Tasks
 	Key   CID    `json:"key"`             // same key, same output
-	Shard CID    `json:"shard,omitzero"`  // directory mounted at /inputs; undefined = an empty one
+	Shard CID    `json:"shard,omitzero"`  // shown at /inputs, or as /inputs.car; undefined = an empty directory
 	Items []Item `json:"items,omitempty"` // per: item only
 	Bytes int64  `json:"bytes"`           // of file content the task reads
 }
@@ -38,4 +42,7 @@ type Facts struct {
 	Bytes   int64   `json:"bytes"`           // of all files below Input
 	Items   []Item  `json:"items,omitempty"` // every file below Input in byte order of path, keys not set; only for per: item
 	Slots   int     `json:"slots"`           // tasks of this spec that the node can run at once, at least 1
+
+	Dependencies CID      `json:"dependencies,omitzero"` // of a spec with requirements
+	Packages     []string `json:"packages,omitempty"`
 }

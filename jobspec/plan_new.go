@@ -30,7 +30,15 @@ func NewPlan(s Spec, f Facts) (Plan, error) {
 	if err := f.check(s); err != nil {
 		return Plan{}, fmt.Errorf("plan job: %w", err)
 	}
-	p := Plan{SpecCID: f.SpecCID, Image: f.Image, Arch: f.Arch, Input: f.Input, Tasks: []Task{}}
+	p := Plan{
+		SpecCID: f.SpecCID, Image: f.Image, Arch: f.Arch, Input: f.Input, Tasks: []Task{},
+		Dependencies: f.Dependencies, Packages: f.Packages,
+	}
+	as := AsFiles
+	if len(s.Inputs) > 0 && s.Inputs[0].As != AsFiles {
+		as = s.Inputs[0].As
+		p.As = as
+	}
 	record := newKeyRecord(s, f)
 	batches := [][]Item{nil}
 	if s.Run.Per == PerItem {
@@ -46,7 +54,7 @@ func NewPlan(s Spec, f Facts) (Plan, error) {
 			t.Bytes = sizeOf(batch)
 		}
 		var err error
-		if t.Key, err = record.taskKey(t.Shard, t.Items, s.Run.KeepGoing); err != nil {
+		if t.Key, err = record.taskKey(as, t.Shard, t.Items, s.Run.KeepGoing); err != nil {
 			return Plan{}, err
 		}
 		p.Tasks = append(p.Tasks, t)
@@ -61,6 +69,8 @@ func (f Facts) check(s Spec) error {
 		return KindInternal.Errorf("the image is not resolved")
 	case f.Slots < 1:
 		return KindInternal.Errorf("%d slots", f.Slots)
+	case s.Run.Requirements.Defined() != f.Dependencies.Defined():
+		return KindInternal.Errorf("the requirements are not installed")
 	case s.Run.Per == PerItem && !f.Input.Defined():
 		return KindInternal.Errorf("a per: item job has no input")
 	}

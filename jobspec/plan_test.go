@@ -208,6 +208,12 @@ func TestKeysAreOfWhatTheProgramSees(t *testing.T) {
 		"feed":    func(s *jobspec.Spec, _ *jobspec.Facts) { s.Run.Feed = jobspec.FeedList },
 		"file":    func(_ *jobspec.Spec, f *jobspec.Facts) { f.Items[0].CID = rawCID("other") },
 		"path":    func(_ *jobspec.Spec, f *jobspec.Facts) { f.Items[0].Path = "000000x" },
+		"network": func(s *jobspec.Spec, _ *jobspec.Facts) {
+			s.Network, s.Cache = []string{"a.example:443"}, jobspec.CacheUse
+		},
+		"dependencies": func(s *jobspec.Spec, f *jobspec.Facts) {
+			s.Run.Requirements, f.Dependencies = rawCID("requirements"), rawCID("dependencies")
+		},
 	}
 	keysOf := func(per jobspec.Per, c change) (task, item string) {
 		s, f := itemSpec(), factsOf(1, sizedItems(5)...)
@@ -240,6 +246,10 @@ func TestKeysAreOfWhatTheProgramSees(t *testing.T) {
 		if gotWhole, _ := keysOf(jobspec.PerTask, c); (gotWhole == whole) != perItemOnly {
 			t.Errorf("%s: key of a whole task is equal: %v, want %v", name, gotWhole == whole, perItemOnly)
 		}
+	}
+	asCAR := func(s *jobspec.Spec, _ *jobspec.Facts) { s.Inputs[0].As = jobspec.AsCAR }
+	if gotWhole, _ := keysOf(jobspec.PerTask, asCAR); gotWhole == whole {
+		t.Error("files or a CAR is in no key")
 	}
 	shard := func(_ *jobspec.Spec, f *jobspec.Facts) { f.Input = rawCID("other") }
 	if gotWhole, _ := keysOf(jobspec.PerTask, shard); gotWhole == whole {

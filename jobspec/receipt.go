@@ -21,6 +21,7 @@ type Receipt struct {
 	TaskKey   CID       `json:"task_key"`
 	Input     CID       `json:"input,omitzero"`
 	Image     ImageID   `json:"image"`
+	Packages  []string  `json:"packages,omitempty"` // of the dependencies: "numpy==2.4.1", sorted
 	ExitCode  int       `json:"exit_code"`
 	Kind      Kind      `json:"kind,omitempty"` // of the failure, when there was one
 	Output    CID       `json:"output,omitzero"`
@@ -35,27 +36,28 @@ type Receipt struct {
 // its nanoseconds since 1970, and CIDs are links, so that one receipt has one
 // encoding whatever it went through.
 type signedReceipt struct {
-	Version  string  `json:"version"`
-	Attempt  string  `json:"attempt"`
-	Token    string  `json:"token"`
-	SpecCID  CID     `json:"spec_cid"`
-	TaskKey  CID     `json:"task_key"`
-	Input    CID     `json:"input,omitzero"`
-	Image    ImageID `json:"image"`
-	ExitCode int     `json:"exit_code"`
-	Kind     Kind    `json:"kind,omitempty"`
-	Output   CID     `json:"output,omitzero"`
-	Usage    Usage   `json:"usage"`
-	Started  int64   `json:"started"`
-	Exited   int64   `json:"exited"`
-	Worker   string  `json:"worker"`
+	Version  string   `json:"version"`
+	Attempt  string   `json:"attempt"`
+	Token    string   `json:"token"`
+	SpecCID  CID      `json:"spec_cid"`
+	TaskKey  CID      `json:"task_key"`
+	Input    CID      `json:"input,omitzero"`
+	Image    ImageID  `json:"image"`
+	Packages []string `json:"packages,omitempty"`
+	ExitCode int      `json:"exit_code"`
+	Kind     Kind     `json:"kind,omitempty"`
+	Output   CID      `json:"output,omitzero"`
+	Usage    Usage    `json:"usage"`
+	Started  int64    `json:"started"`
+	Exited   int64    `json:"exited"`
+	Worker   string   `json:"worker"`
 }
 
 // SigningBytes returns the canonical dag-cbor of r without its signature.
 func (r Receipt) SigningBytes() ([]byte, error) {
 	return EncodeCBOR(signedReceipt{
 		Version: r.Version, Attempt: r.Attempt, Token: r.Token,
-		SpecCID: r.SpecCID, TaskKey: r.TaskKey, Input: r.Input, Image: r.Image,
+		SpecCID: r.SpecCID, TaskKey: r.TaskKey, Input: r.Input, Image: r.Image, Packages: r.Packages,
 		ExitCode: r.ExitCode, Kind: r.Kind, Output: r.Output, Usage: r.Usage,
 		Started: unixNano(r.Started), Exited: unixNano(r.Exited), Worker: r.Worker,
 	})

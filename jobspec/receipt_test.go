@@ -71,6 +71,8 @@ func TestReceiptTamper(t *testing.T) {
 				field.Set(reflect.ValueOf(rawCID("forged")))
 			case time.Time:
 				field.Set(reflect.ValueOf(x.Add(1)))
+			case []string:
+				field.Set(reflect.ValueOf(append([]string{"forged==1"}, x...)))
 			case []byte:
 				field.SetBytes(append([]byte{x[0] ^ 1}, x[1:]...))
 			default:

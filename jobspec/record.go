@@ -8,6 +8,7 @@ type Job struct {
 	Tenant     string    `json:"tenant"` // name of the token that submitted; "local" for the socket
 	Spec       Spec      `json:"spec"`   // with defaults
 	SpecCID    CID       `json:"spec_cid"`
+	Parent     JobID     `json:"parent,omitempty"` // the job that this one installs the requirements of
 	State      JobState  `json:"state"`
 	Stopping   bool      `json:"stopping,omitempty"` // a stop was asked for and is durable
 	Result     CID       `json:"result,omitzero"`    // set from published on

@@ -20,8 +20,6 @@ var later = map[string]string{
 	"verify":           "submit the job twice with cache: refresh and compare the results",
 	"place":            "the job runs on the node that accepts it",
 	"expose":           "pass what the program needs in run.env",
-	"network":          "leave it out: a program has no network; give it its data as an input",
-	"run.requirements": "use an image that holds the packages",
 	"resources.gpu":    "leave it out",
 	"split.into":       "leave it out",
 	"split.size":       "leave it out",
@@ -29,7 +27,6 @@ var later = map[string]string{
 	"split.by=lines":   "use auto",
 	"merge=concat":     "use union or shards",
 	"merge=none":       "use union or shards",
-	"inputs.as=car":    "use files",
 	"isolation=strict": "use standard",
 }
 

@@ -17,21 +17,30 @@ type Spec struct {
 	Resources Resources         `json:"resources,omitzero"` // of one task
 	Timeouts  Timeouts          `json:"timeouts,omitzero"`  //
 	Retry     Retry             `json:"retry,omitzero"`     //
-	Network   []string          `json:"network,omitempty"`  // host:port names that may be reached; default none
+	Network   []string          `json:"network,omitempty"`  // host:port pairs that may be reached, at most 32; default none
 	Isolation Isolation         `json:"isolation,omitzero"` // default standard
-	Cache     Cache             `json:"cache,omitzero"`     // default use
+	Cache     Cache             `json:"cache,omitzero"`     // default use; off with a network
 	Keep      Duration          `json:"keep,omitempty"`     // how long result and record stay pinned; 0 = until removed
 }
 
 // Run says what a task's container does.
 type Run struct {
-	Image     string            `json:"image"`                // stock name ("python", "shell") or local reference
+	Image     string            `json:"image"`                // stock name ("python", "shell"), reference, image id or image CID
 	Command   []string          `json:"command"`              // argv, run as given after the fixed entrypoint
 	Code      CID               `json:"code,omitzero"`        // directory mounted read-only at /code
 	Env       map[string]string `json:"env,omitempty"`        // the program's environment; reserved names are refused
 	Per       Per               `json:"per,omitempty"`        // default task
 	Feed      Feed              `json:"feed,omitempty"`       // for per: item; default stdin
 	KeepGoing bool              `json:"keep_going,omitempty"` // an item's failure does not fail the job
+
+	// Requirements are the Python packages of the program: a requirements.txt,
+	// or a directory with one, or with wheels (*.whl), which are then the only
+	// source. They are installed once per job, for the job's image, and are on
+	// the program's PYTHONPATH. Default none.
+	Requirements CID `json:"requirements,omitzero"`
+	// AllowBuild lets packages that have no wheel be built from their source,
+	// which runs code of theirs at install time, in the sandbox.
+	AllowBuild bool `json:"allow_build,omitempty"`
 }
 
 // Per says what the command is run for.
@@ -60,15 +69,18 @@ const (
 // Input is one DAG the program reads.
 type Input struct {
 	CID string `json:"cid"`          // CID, CID/path, /ipfs/CID/path or ipfs://CID/path
-	At  string `json:"at,omitempty"` // mount point; only /inputs in this version
-	As  As     `json:"as,omitempty"` // only files in this version
+	At  string `json:"at,omitempty"` // mount point: /inputs for files, /inputs.car for a CAR
+	As  As     `json:"as,omitempty"` // default files
 }
 
 // As says how an input is shown to the program.
 type As string
 
-// AsFiles shows the input as a read-only directory tree.
-const AsFiles As = "files"
+// The values of As.
+const (
+	AsFiles As = "files" // a read-only directory tree; the input is UnixFS
+	AsCAR   As = "car"   // one CARv1 file with every block of the DAG, of any codec
+)
 
 // Split says how inputs become tasks.
 type Split struct {

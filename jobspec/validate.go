@@ -47,11 +47,7 @@ func (s Spec) Validate() error {
 	s.Resources.validate(&l)
 	s.Timeouts.validate(&l)
 	s.Retry.validate(&l)
-	if len(s.Network) > 0 {
-		p := unknownKey(nil, "network")
-		p.Path = "network"
-		l.push(p)
-	}
+	validateNetwork(&l, s.Network)
 	oneOf(&l, "isolation", s.Isolation, IsolationStandard)
 	oneOf(&l, "cache", s.Cache, CacheUse, CacheRefresh, CacheOff)
 	if s.Keep != 0 {
@@ -103,8 +99,11 @@ func (s Spec) validateInputs(l *problemList) {
 		path := joinIndex("inputs", i)
 		_, err := ParsePath(in.CID)
 		l.check(path+".cid", err)
-		oneOf(l, path+".at", in.At, MountPoint)
-		oneOf(l, path+".as", in.As, AsFiles)
+		oneOf(l, path+".as", in.As, AsFiles, AsCAR)
+		oneOf(l, path+".at", in.At, in.As.mountPoint())
+		if in.As == AsCAR && s.Run.Per == PerItem {
+			l.add(path+".as", "is car, which has no files: use run.per: task")
+		}
 	}
 }
 

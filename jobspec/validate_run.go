@@ -21,6 +21,9 @@ func (r Run) validate(l *problemList) {
 	case r.Feed != "":
 		l.add("run.feed", "is for per: item only")
 	}
+	if r.AllowBuild && !r.Requirements.Defined() {
+		l.add("run.allow_build", "is for run.requirements only")
+	}
 	if r.KeepGoing && r.Per != PerItem {
 		l.add("run.keep_going", "is for per: item only")
 	}
@@ -29,7 +32,8 @@ func (r Run) validate(l *problemList) {
 var imageID = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 // CheckImage reports whether ref is written as a stock name, as a reference in
-// the words of container registries, or as an image id. It does not look for
+// the words of container registries, as an image id, or as the CID of an image
+// archive. It does not look for
 // the image. The error is of kind E_IMAGE_REF.
 // Source: https://pkg.go.dev/github.com/distribution/reference
 func CheckImage(ref string) error {
@@ -43,7 +47,7 @@ func CheckImage(ref string) error {
 		return KindImageRef.Errorf("%q is not an image id: write sha256: and all 64 hex digits", clip(ref))
 	}
 	if _, err := ParseCID(ref); err == nil {
-		return KindImageRef.Errorf("an image by CID is not supported by this version")
+		return nil
 	}
 	if _, err := reference.ParseNormalizedNamed(ref); err != nil {
 		return KindImageRef.Errorf("%q is not an image reference: %v", clip(ref), err)

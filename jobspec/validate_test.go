@@ -42,13 +42,11 @@ func TestParseRefusesKeys(t *testing.T) {
 }
 
 func TestParseRefusesWhatIsForLater(t *testing.T) {
-	input := minimal + "inputs: [{cid: " + someCID + ", as: car}]\n"
 	for path, text := range map[string]string{
 		"publish": minimal + "publish: [s3://b/p]\n", "notify": minimal + "notify: []\n", "stages": minimal + "stages: []\n",
 		"verify": minimal + "verify: {replicas: 3}\n", "place": minimal + "place: {prefer: local}\n", "expose": minimal + "expose: [job]\n",
-		"network": minimal + "network: none\n", "run.requirements": strings.Replace(minimal, "{", "{requirements: x, ", 1),
 		"resources.gpu": minimal + "resources: {gpu: 1}\n", "split.into": minimal + "split: {into: 8}\n", "split.size": minimal + "split: {size: 64MiB}\n",
-		"split.by": minimal + "split: {by: lines}\n", "merge": minimal + "merge: concat\n", "inputs[0].as": input, "isolation": minimal + "isolation: strict\n",
+		"split.by": minimal + "split: {by: lines}\n", "merge": minimal + "merge: concat\n", "isolation": minimal + "isolation: strict\n",
 	} {
 		checkRefusals(t, []refusal{{path, text, jobspec.KindSpec, []string{path + ": ", "not supported by this version"}}})
 	}
@@ -85,6 +83,13 @@ func TestParseRefusesValues(t *testing.T) {
 		{"C46 mutable input", minimal + "inputs: [{cid: /ipns/example.org}]", jobspec.KindSpec, []string{"inputs[0].cid", "can change", "resolve it"}},
 		{"C46 traversal", minimal + "inputs: [{cid: " + someCID + "/../x}]", jobspec.KindSpec, []string{"inputs[0].cid", "leaves"}},
 		{"code is a path", strings.Replace(minimal, "{", "{code: "+someCID+"/x, ", 1), jobspec.KindSpec, []string{"run.code", "not a CID"}},
+		{"a CAR per item", strings.Replace(minimal, "{", "{per: item, ", 1) + "inputs: [{cid: " + someCID + ", as: car}]", jobspec.KindSpec, []string{"inputs[0].as", "per: task"}},
+		{"a CAR at /inputs", minimal + "inputs: [{cid: " + someCID + ", as: car, at: /inputs}]", jobspec.KindSpec, []string{"inputs[0].at", "/inputs.car"}},
+		{"build without requirements", strings.Replace(minimal, "{", "{allow_build: true, ", 1), jobspec.KindSpec, []string{"run.allow_build", "requirements"}},
+		{"requirements by name", strings.Replace(minimal, "{", "{requirements: numpy, ", 1), jobspec.KindSpec, []string{"run.requirements"}},
+		{"network as text", minimal + "network: none", jobspec.KindSpec, []string{"network", "want a list"}},
+		{"network twice", minimal + "network: [a.example:1, A.example.:1]", jobspec.KindSpec, []string{"network[1]", "twice"}},
+		{"much network", minimal + "network: [" + strings.Repeat("'a.example:1',", 33) + "]", jobspec.KindSpec, []string{"network", "33", "32"}},
 		{"long name", minimal + "name: " + strings.Repeat("ä", 129), jobspec.KindSpec, []string{"name", "129", "128"}},
 		{"control character in name", minimal + `name: "a\nb"`, jobspec.KindSpec, []string{"name", "print"}},
 		{"direction override in name", minimal + `name: "a\u202eb"`, jobspec.KindSpec, []string{"name", "print"}},
@@ -116,13 +121,13 @@ func TestParseRefusesValues(t *testing.T) {
 
 func TestImageReferences(t *testing.T) {
 	id := "sha256:" + strings.Repeat("0123456789abcdef", 4)
-	for _, ref := range []string{"python", "python:3.12", "ipdc/python:abc", "ghcr.io/o/i@" + id, id, "localhost:5000/x"} {
+	for _, ref := range []string{"python", "python:3.12", "ipdc/python:abc", "ghcr.io/o/i@" + id, id, "localhost:5000/x", someCID} {
 		if err := jobspec.CheckImage(ref); err != nil {
 			t.Errorf("CheckImage(%q) = %v, want nil", ref, err)
 		}
 	}
 	for _, ref := range []string{"", "Python", "a..b/..", "..", "../x", "-rm", strings.Repeat("a", 300), "pÿthon", "a b", "user@host/x", "http://x/y",
-		"python:", "a//b", id[:70], someCID} {
+		"python:", "a//b", id[:70]} {
 		t.Run("M04 "+ref, func(t *testing.T) {
 			if err := jobspec.CheckImage(ref); !errors.Is(err, jobspec.KindImageRef.Error()) {
 				t.Errorf("CheckImage(%q) = %v, want E_IMAGE_REF", ref, err)
@@ -174,7 +179,7 @@ func TestValidateWithoutParse(t *testing.T) {
 		"run.env.LD_X":     func(s *jobspec.Spec) { s.Run.Env = map[string]string{"LD_X": ""} },
 		"run.per":          func(s *jobspec.Spec) { s.Run.Per = "x" },
 		"inputs[0].cid":    func(s *jobspec.Spec) { s.Inputs = []jobspec.Input{{CID: "x"}} },
-		"inputs[0].as":     func(s *jobspec.Spec) { s.Inputs = []jobspec.Input{{CID: someCID, As: "car"}} },
+		"inputs[0].as":     func(s *jobspec.Spec) { s.Inputs = []jobspec.Input{{CID: someCID, As: "tar", At: "/inputs"}} },
 		"split.by":         func(s *jobspec.Spec) { s.Split.By = "size" },
 		"merge":            func(s *jobspec.Spec) { s.Merge = "none" },
 		"resources.cpu":    func(s *jobspec.Spec) { s.Resources.CPU = -1 },
@@ -183,7 +188,7 @@ func TestValidateWithoutParse(t *testing.T) {
 		"timeouts.run":     func(s *jobspec.Spec) { s.Timeouts.Run = 1 },
 		"timeouts.total":   func(s *jobspec.Spec) { s.Timeouts.Total = jobspec.Duration(721 * time.Hour) },
 		"retry.attempts":   func(s *jobspec.Spec) { s.Retry.Attempts = -1 },
-		"network":          func(s *jobspec.Spec) { s.Network = []string{"example.org:443"} },
+		"network[0]":       func(s *jobspec.Spec) { s.Network = []string{"example.org"} },
 		"isolation":        func(s *jobspec.Spec) { s.Isolation = "strict" },
 		"cache":            func(s *jobspec.Spec) { s.Cache = "x" },
 		"keep":             func(s *jobspec.Spec) { s.Keep = -1 },
