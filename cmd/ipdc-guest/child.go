@@ -10,11 +10,12 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/ipdc/ipdc/internal/taskrun"
 	"github.com/ipdc/ipdc/wire/guest"
 )
 
 // children runs one command at a time, each in a process group of its own, and
-// passes SIGTERM and SIGINT on to it.
+// passes SIGTERM and SIGINT on to it. It is the taskrun.Program of containers.
 type children struct {
 	signals chan os.Signal // closed by close
 	watcher sync.WaitGroup
@@ -50,21 +51,28 @@ func (c *children) forward(s syscall.Signal) {
 	}
 }
 
-// stopped reports whether a signal asked the guest to end, and how it then ends.
-func (c *children) stopped() (exit, bool) {
+// Stopped reports whether a signal asked the guest to end, and how it then ends.
+func (c *children) Stopped() (taskrun.Exit, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return exit{code: guest.ExitSignal + int(c.asked), signal: int(c.asked)}, c.asked != 0
+	return taskrun.Exit{Code: guest.ExitSignal + int(c.asked), Signal: int(c.asked)}, c.asked != 0
 }
 
-// run starts cmd, waits for it and kills what it left behind in its group:
-// later items must not run beside it. After a signal to the guest the end is
-// that signal's, whatever the command made of it. The error says that cmd
-// could not be started.
-func (c *children) run(cmd *exec.Cmd) (exit, error) {
+// Run starts the command, waits for it and kills what it left behind in its
+// group: later items must not run beside it. After a signal to the guest the
+// end is that signal's, whatever the command made of it. Its files are real
+// ones, so that neither a command that stops reading nor a process that it
+// leaves behind can hold us.
+func (c *children) Run(call taskrun.Call) (taskrun.Exit, error) {
+	cmd := exec.Command(call.Command[0], call.Command[1:]...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = call.Env, call.Stdout, os.Stderr
+	if call.Stdin != nil {
+		// A typed nil in the interface would not read as /dev/null.
+		cmd.Stdin = call.Stdin
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.begin(cmd); err != nil {
-		return exit{}, err
+		return taskrun.Exit{}, startFailure(call.Command[0], err)
 	}
 	if cmd.Process != nil {
 		_ = cmd.Wait() // the state tells it all
@@ -73,10 +81,19 @@ func (c *children) run(cmd *exec.Cmd) (exit, error) {
 	c.mu.Lock()
 	c.group = 0
 	c.mu.Unlock()
-	if end, stopped := c.stopped(); stopped {
+	if end, stopped := c.Stopped(); stopped {
 		return end, nil
 	}
 	return endOf(cmd.ProcessState), nil
+}
+
+// Usage counts what all processes used that were waited for.
+func (c *children) Usage() (cpu, memory int64) {
+	var ru syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_CHILDREN, &ru) != nil {
+		return 0, 0
+	}
+	return ru.Utime.Nano() + ru.Stime.Nano(), ru.Maxrss << 10 // Linux counts in KiB
 }
 
 // begin starts cmd unless the guest was asked to end. Under the lock, so that
@@ -94,17 +111,22 @@ func (c *children) begin(cmd *exec.Cmd) error {
 	return nil
 }
 
-func endOf(ps *os.ProcessState) exit {
+func endOf(ps *os.ProcessState) taskrun.Exit {
 	ws := ps.Sys().(syscall.WaitStatus)
 	if ws.Signaled() {
-		return exit{code: guest.ExitSignal + int(ws.Signal()), signal: int(ws.Signal())}
+		return taskrun.Exit{Code: guest.ExitSignal + int(ws.Signal()), Signal: int(ws.Signal())}
 	}
-	return exit{code: ws.ExitStatus()}
+	return taskrun.Exit{Code: ws.ExitStatus()}
 }
 
 // startFailure says with which exit code and words a command that could not be
 // started ends.
-func startFailure(name string, err error) (code int, detail string) {
+func startFailure(name string, err error) *taskrun.StartError {
+	code, detail := failureWords(name, err)
+	return &taskrun.StartError{Code: code, Detail: detail}
+}
+
+func failureWords(name string, err error) (code int, detail string) {
 	var pe *fs.PathError
 	missing := errors.Is(err, fs.ErrNotExist)
 	switch {

@@ -17,10 +17,18 @@ package main
 import (
 	"flag"
 	"os"
+
+	"github.com/ipdc/ipdc/internal/taskrun"
 )
 
 func main() {
 	root := flag.String("root", "", "directory that stands for / (for tests)")
 	flag.Parse()
 	os.Exit(run(*root))
+}
+
+func run(root string) int {
+	c := watchSignals()
+	defer c.close()
+	return taskrun.Run(taskrun.Config{Root: root, Env: os.Environ(), Program: c})
 }

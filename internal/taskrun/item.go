@@ -1,4 +1,4 @@
-package main
+package taskrun
 
 import (
 	"errors"
@@ -24,62 +24,61 @@ type batch struct {
 // runItems runs all items in order. The first failure ends the batch unless
 // the task keeps going; a full volume always does, as every further item would
 // be decided by its size.
-func (r *runner) runItems() exit {
+func (r *runner) runItems() Exit {
 	in, err := os.OpenRoot(r.at(guest.Inputs))
 	if err != nil {
-		return r.giveUp(guest.ExitGuest, fmt.Sprintf("open inputs: %v", err))
+		return r.giveUp(&StartError{guest.ExitGuest, fmt.Sprintf("open inputs: %v", err)})
 	}
 	defer in.Close()
 	out, err := os.OpenRoot(r.at(guest.Outputs))
 	if err != nil {
-		return r.giveUp(guest.ExitGuest, fmt.Sprintf("open outputs: %v", err))
+		return r.giveUp(&StartError{guest.ExitGuest, fmt.Sprintf("open outputs: %v", err)})
 	}
 	defer out.Close()
 	b := &batch{runner: r, in: in, out: out}
 	for _, it := range r.task.Items {
 		end, done := b.runItem(it.Path)
-		if stop, stopped := r.children.stopped(); stopped {
+		if stop, stopped := r.Program.Stopped(); stopped {
 			return stop
 		}
 		if done {
 			return end
 		}
 	}
-	return exit{}
+	return Exit{}
 }
 
 // runItem runs the command for one item and reports it. With done the batch
 // ends here.
-func (b *batch) runItem(p string) (end exit, done bool) {
+func (b *batch) runItem(p string) (end Exit, done bool) {
 	in, err := b.in.Open(p)
 	if err != nil {
-		return b.giveUp(guest.ExitGuest, fmt.Sprintf("open input %s: %v", p, reason(err))), true
+		return b.giveUp(&StartError{guest.ExitGuest, fmt.Sprintf("open input %s: %v", p, reason(err))}), true
 	}
 	defer in.Close()
 	out, err := b.create(p)
 	if err != nil {
-		return b.fail(p, exit{code: 1}, fmt.Sprintf("create output: %v", reason(err)), isFull(err))
+		return b.fail(p, Exit{Code: 1}, fmt.Sprintf("create output: %v", reason(err)), isFull(err))
 	}
 	defer out.Close()
-	cmd := b.command(in)
-	cmd.Stdout = out
-	cmd.Env = append(cmd.Env, guest.EnvItem+"="+p)
-	end, err = b.children.run(cmd)
+	c := b.call(in, out)
+	c.Env = append(c.Env, guest.EnvItem+"="+p)
+	end, err = b.Program.Run(c)
 	if err != nil {
 		b.remove(p)
-		return b.giveUp(startFailure(b.task.Command[0], err)), true
+		return b.giveUp(err), true
 	}
 	full := b.full()
-	if end.code == 0 && !full {
+	if end.Code == 0 && !full {
 		b.report.add(guest.Line{Type: guest.LineItem, Path: p, Outputs: []string{p}})
-		return exit{}, false
+		return Exit{}, false
 	}
-	if _, stopped := b.children.stopped(); stopped {
+	if _, stopped := b.Program.Stopped(); stopped {
 		return end, true
 	}
 	why := describe(end)
-	if end.code == 0 {
-		end.code, why = 1, "the output may be cut, although the command reported success"
+	if end.Code == 0 {
+		end.Code, why = 1, "the output may be cut, although the command reported success"
 	}
 	end, done = b.fail(p, end, why, full)
 	if !done {
@@ -89,8 +88,8 @@ func (b *batch) runItem(p string) (end exit, done bool) {
 }
 
 // fail reports a failed item and says whether it ends the batch.
-func (b *batch) fail(p string, end exit, why string, full bool) (exit, bool) {
-	l := guest.Line{Type: guest.LineItem, Path: p, Error: why, ExitCode: end.code}
+func (b *batch) fail(p string, end Exit, why string, full bool) (Exit, bool) {
+	l := guest.Line{Type: guest.LineItem, Path: p, Error: why, ExitCode: end.Code}
 	if full {
 		l.Error, l.Kind = "no space left in "+guest.Outputs+": "+why, guest.KindQuota
 	}
@@ -99,7 +98,7 @@ func (b *batch) fail(p string, end exit, why string, full bool) (exit, bool) {
 	if full || !b.task.KeepGoing {
 		return end, true
 	}
-	return exit{}, false
+	return Exit{}, false
 }
 
 // create makes the output file of an item. It must not be there: what a
@@ -145,9 +144,12 @@ func reason(err error) error {
 	return err
 }
 
-func describe(end exit) string {
-	if end.signal != 0 {
-		return fmt.Sprintf("ended by signal %d (%v)", end.signal, syscall.Signal(end.signal))
+func describe(end Exit) string {
+	if end.Detail != "" {
+		return end.Detail
 	}
-	return fmt.Sprintf("exit code %d", end.code)
+	if end.Signal != 0 {
+		return fmt.Sprintf("ended by signal %d (%v)", end.Signal, syscall.Signal(end.Signal))
+	}
+	return fmt.Sprintf("exit code %d", end.Code)
 }
