@@ -46,6 +46,7 @@ func containerTask(spec jobspec.Spec, plan jobspec.Plan, id jobspec.AttemptID, p
 	mounts := []executor.Mount{
 		{Source: p.Guest, Target: guest.Binary, ReadOnly: true},
 		{Source: filepath.Join(p.Run, taskFile), Target: guest.TaskFile, ReadOnly: true},
+		{Source: filepath.Join(p.Run, hostsFile), Target: "/etc/hosts", ReadOnly: true},
 		{Source: p.Report, Target: guest.ReportDir},
 		{Source: p.Outputs, Target: guest.Outputs},
 	}
@@ -98,12 +99,17 @@ func containerUID(job jobspec.JobID) int {
 
 // Names in an attempt's run directory.
 const (
-	taskFile = "task.json"
-	emptyDir = "empty"
+	taskFile  = "task.json"
+	hostsFile = "hosts"
+	emptyDir  = "empty"
 )
 
-// writeTask writes what the guest reads. The directory's parent is private to
-// the node's user; the file is readable by the container's.
+// hosts is all that a container can look up. The engine puts an empty file in
+// the place of the image's own where a container has no network.
+const hosts = "127.0.0.1 localhost\n::1 localhost\n"
+
+// writeTask writes what the guest reads and what localhost is. The directory's
+// parent is private to the node's user.
 func writeTask(dir string, run jobspec.Run, task jobspec.Task) error {
 	t := guest.Task{Command: run.Command, Feed: guest.Feed(run.Feed), KeepGoing: run.KeepGoing}
 	if run.Per == jobspec.PerTask {
@@ -121,13 +127,20 @@ func writeTask(dir string, run jobspec.Run, task jobspec.Task) error {
 	if err := errors.Join(os.MkdirAll(empty, 0o755), os.Chmod(empty, 0o555)); err != nil {
 		return fmt.Errorf("make run directory: %w", err)
 	}
-	file := filepath.Join(dir, taskFile)
+	return errors.Join(
+		writeShared(filepath.Join(dir, hostsFile), []byte(hosts)),
+		writeShared(filepath.Join(dir, taskFile), b),
+	)
+}
+
+// writeShared writes a file that the container's user may read.
+func writeShared(file string, b []byte) error {
 	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
 		return err // written by this attempt before; a container may have it mounted
 	}
 	tmp := file + ".tmp"
 	if err := errors.Join(os.WriteFile(tmp, b, 0o600), os.Chmod(tmp, 0o444)); err != nil {
-		return fmt.Errorf("write task: %w", err)
+		return fmt.Errorf("write %s: %w", filepath.Base(file), err)
 	}
 	return os.Rename(tmp, file)
 }
