@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"bytes"
 	"flag"
 	"fmt"
@@ -8,7 +9,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 )
 
@@ -28,6 +29,7 @@ func TestCLIDoc(t *testing.T) {
 	root := (&app{out: io.Discard, err: io.Discard}).root()
 	root.InitDefaultCompletionCmd("completion")
 	documentCommand(&b, root)
+	documentSettings(&b)
 	if *update {
 		if err := os.WriteFile(cliDoc, b.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
@@ -37,7 +39,7 @@ func TestCLIDoc(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
+	if diff := gocmp.Diff(string(want), b.String()); diff != "" {
 		t.Errorf("docs/cli.md is out of date, run make generate (-file +commands):\n%s", diff)
 	}
 }
@@ -84,5 +86,17 @@ func documentCommand(w io.Writer, cmd *cobra.Command) {
 		if sub.IsAvailableCommand() && sub.Name() != "completion" {
 			documentCommand(w, sub)
 		}
+	}
+}
+
+func documentSettings(w io.Writer) {
+	fmt.Fprint(w, "## Settings\n\nKeys of `config.yaml`; `IPDC_KEY` in the environment; those with a flag are marked `--`.\n\n"+
+		"| setting | default | unit | what it is | reason for the default |\n|---|---|---|---|---|\n")
+	for _, k := range new(settings).table() {
+		name := "`" + k.key + "`"
+		if k.flag != inFile {
+			name = "`--" + k.key + "`"
+		}
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", name, tilde(cmp.Or(k.def, k.empty)), k.unit, k.usage, k.why)
 	}
 }

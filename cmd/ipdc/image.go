@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -21,7 +20,7 @@ func (a *app) imageCmd() *cobra.Command {
 
 // engineImages opens the engine's image store; no node is needed.
 func (a *app) engineImages(ctx context.Context) (*imagesdocker.Store, error) {
-	return imagesdocker.Open(ctx, imagesdocker.Config{Host: cmp.Or(a.set.Docker, os.Getenv("DOCKER_HOST"))})
+	return imagesdocker.Open(ctx, imagesdocker.Config{Host: a.set.Docker})
 }
 
 func (a *app) imageBuildCmd() *cobra.Command {

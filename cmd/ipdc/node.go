@@ -6,25 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/viper"
 
 	"github.com/ipdc/ipdc/client"
 	"github.com/ipdc/ipdc/wire"
 )
 
-func (a *app) nodeCmd(v *viper.Viper) *cobra.Command {
-	return group("node", "Run the node on this machine", a.nodeStartCmd(v), a.nodeStopCmd(), a.nodeStatusCmd(), a.nodeGCCmd())
+func (a *app) nodeCmd(load *loader) *cobra.Command {
+	return group("node", "Run the node on this machine", a.nodeStartCmd(load), a.nodeStopCmd(), a.nodeStatusCmd(), a.nodeGCCmd())
 }
 
-func (a *app) nodeStartCmd(v *viper.Viper) *cobra.Command {
+func (a *app) nodeStartCmd(load *loader) *cobra.Command {
 	var detach bool
 	cmd := &cobra.Command{
 		Use: "start", Short: "Start the node",
@@ -36,10 +35,11 @@ func (a *app) nodeStartCmd(v *viper.Viper) *cobra.Command {
 			if detach {
 				return a.startDetached(cmd.Context())
 			}
-			log, err := a.logger()
+			log, closeLog, err := a.logger()
 			if err != nil {
 				return err
 			}
+			defer closeLog()
 			return serve(cmd.Context(), a.set, log, func(n wire.Node) {
 				log.Info("node is ready", "id", n.ID, "socket", n.Socket, "address", n.Address,
 					"cpu", n.Capacity.CPU, "memory", n.Capacity.Memory, "disk", n.Capacity.Disk)
@@ -47,19 +47,8 @@ func (a *app) nodeStartCmd(v *viper.Viper) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "run in the background and return when the node is ready")
-	for _, k := range nodeKeys {
-		cmd.Flags().String(k.key, "", k.usage)
-		_ = v.BindPFlag(k.key, cmd.Flags().Lookup(k.key)) // fails for a missing flag only
-	}
+	load.addFlags(cmd.Flags(), start)
 	return cmd
-}
-
-func (a *app) logger() (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(a.set.LogLevel)); err != nil {
-		return nil, usagef("--log-level %q: want debug, info, warn or error", a.set.LogLevel)
-	}
-	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level})), nil
 }
 
 // startWait bounds how long a detached node may take to be ready: opening a
@@ -81,42 +70,44 @@ func (a *app) startDetached(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	logPath := filepath.Join(a.set.Path, "node.log")
-	logFile, err := os.OpenFile(logPath, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("open log: %w", err)
+	if a.set.LogFile == "" {
+		a.set.LogFile = filepath.Join(a.set.Path, "node.log")
 	}
-	defer logFile.Close()
+	said, err := os.CreateTemp(a.set.Path, "start-*.log") // what is said before there is a log
+	if err != nil {
+		return fmt.Errorf("start the node: %w", err)
+	}
+	defer os.Remove(said.Name())
+	defer said.Close()
 	cmd := exec.Command(self, a.nodeArgs()...)
-	cmd.Stdout, cmd.Stderr = logFile, logFile
+	cmd.Stdout, cmd.Stderr = said, said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the node: %w", err)
 	}
-	n, err := a.awaitReady(ctx, cmd, logPath)
+	n, err := a.awaitReady(ctx, cmd, said.Name())
 	if err != nil {
 		return err
 	}
 	return a.print(n, n.ID, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "node %s is ready (process %d, log %s)\n", n.ID, n.PID, logPath)
+		_, err := fmt.Fprintf(w, "node %s is ready (process %d, log %s)\n", n.ID, n.PID, a.set.LogFile)
 		return err
 	})
 }
 
-// nodeArgs is the command line of a detached node: settings are handed over as
-// flags, as they may have come from flags.
+// nodeArgs is the command line of a detached node: what came from flags is
+// handed over as flags, the node reads the rest for itself.
 func (a *app) nodeArgs() []string {
-	s := a.set
-	args := []string{"node", "start", "--path", s.Path, "--listen", s.Listen, "--log-level", s.LogLevel}
-	for _, kv := range [][2]string{{"--cpu", s.CPU}, {"--memory", s.Memory}, {"--disk", s.Disk}, {"--docker", s.Docker}, {"--guest", s.Guest}} {
-		if kv[1] != "" {
-			args = append(args, kv[0], kv[1])
+	args := []string{"node", "start", "--path", a.set.Path, "--log-file", a.set.LogFile}
+	for _, k := range a.set.table() {
+		if strings.HasPrefix(a.set.origins[k.key], originFlag) && k.key != "path" && k.key != "log-file" {
+			args = append(args, "--"+k.key+"="+k.value())
 		}
 	}
 	return args
 }
 
-func (a *app) awaitReady(ctx context.Context, cmd *exec.Cmd, logPath string) (wire.Node, error) {
+func (a *app) awaitReady(ctx context.Context, cmd *exec.Cmd, saidPath string) (wire.Node, error) {
 	c, err := client.New("unix://" + a.set.socket())
 	if err != nil {
 		return wire.Node{}, err
@@ -130,13 +121,13 @@ func (a *app) awaitReady(ctx context.Context, cmd *exec.Cmd, logPath string) (wi
 			return n, nil
 		}
 		if pid, err := syscall.Wait4(cmd.Process.Pid, nil, syscall.WNOHANG, nil); pid != 0 || err != nil {
-			b, _ := os.ReadFile(logPath)
+			b, _ := os.ReadFile(saidPath)
 			return wire.Node{}, fmt.Errorf("the node did not start:\n%s", bytes.TrimSpace(b))
 		}
 		select {
 		case <-tick.C:
 		case <-late:
-			return wire.Node{}, fmt.Errorf("the node (process %d) is not ready after %s; its log is %s", cmd.Process.Pid, startWait, logPath)
+			return wire.Node{}, fmt.Errorf("the node (process %d) is not ready after %s; its log is %s", cmd.Process.Pid, startWait, a.set.LogFile)
 		case <-ctx.Done():
 			return wire.Node{}, ctx.Err()
 		}

@@ -62,15 +62,16 @@ func (a *app) root() *cobra.Command {
 	f := cmd.PersistentFlags()
 	f.VarP(&a.format, "output", "o", "format of the answer: text, json, yaml, wide or name")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print ids only")
-	v := bindSettings(f)
+	load := newLoader()
+	load.addFlags(f, everywhere)
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
 		if a.quiet && a.format == "" {
 			a.format = formatName
 		}
-		a.set, err = loadSettings(v)
+		a.set, err = load.load()
 		return err
 	}
-	cmd.AddCommand(a.nodeCmd(v), a.addCmd(), a.getCmd(), a.lsCmd(), a.jobCmd(), a.imageCmd(), a.versionCmd())
+	cmd.AddCommand(a.nodeCmd(load), a.addCmd(), a.getCmd(), a.lsCmd(), a.jobCmd(), a.imageCmd(), a.configCmd(), a.versionCmd())
 	return cmd
 }
 

@@ -1,94 +1,58 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
+	"encoding"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 
-	"github.com/spf13/pflag"
-	"github.com/spf13/viper"
-
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
 
-// settings are taken from flags, then IPDC_* variables, then config.yaml in
-// the state or XDG configuration directory, then defaults.
+// settings is what the node and the command line go by. A new one is a field
+// here and a line in table.
 type settings struct {
-	Path      string `mapstructure:"path"`       // state directory
-	API       string `mapstructure:"api"`        // address of the node's API; "" = the socket in Path
-	TokenFile string `mapstructure:"token-file"` // for API by TCP
-	CPU       string `mapstructure:"cpu"`        // node start: processors for jobs
-	Memory    string `mapstructure:"memory"`     // node start: memory for jobs
-	Disk      string `mapstructure:"disk"`       // node start: disk for outputs
-	Listen    string `mapstructure:"listen"`     // node start: TCP address of the API
-	Docker    string `mapstructure:"docker"`     // engine's address
-	Guest     string `mapstructure:"guest"`      // ipdc-guest binary
-	LogLevel  string `mapstructure:"log-level"`  // node start
+	Path, API, TokenFile  string
+	CPU                   jobspec.CPU
+	Memory, Disk          jobspec.Bytes
+	Listen, Docker, Guest string
+	LogLevel              slog.Level
+	LogFormat             logFormat
+	LogFile               string
+	LogSize               jobspec.Bytes
+	LogFiles              int
+
+	origins map[string]string // by key: where the value is from
 }
 
-func bindSettings(f *pflag.FlagSet) *viper.Viper {
-	v := viper.New()
-	v.SetEnvPrefix("IPDC")
-	v.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
-	for key, def := range map[string]string{
-		"path": defaultPath(), "api": "", "token-file": "", "cpu": "", "memory": "", "disk": "",
-		"listen": "127.0.0.1:0", "docker": "", "guest": "", "log-level": "info",
-	} {
-		v.SetDefault(key, def)
-		_ = v.BindEnv(key) // fails without a key only
-	}
-	f.String("path", "", "state directory of the node (IPDC_PATH; default "+tilde(defaultPath())+")")
-	f.String("api", "", "address of another node's API: http://127.0.0.1:PORT or unix:///PATH (IPDC_API)")
-	f.String("token-file", "", "file with the token for --api (IPDC_TOKEN_FILE)")
-	for _, key := range []string{"path", "api", "token-file"} {
-		_ = v.BindPFlag(key, f.Lookup(key)) // fails for a missing flag only
-	}
-	return v
-}
+// table is every setting with its reason, in the order in which it is shown.
+// [knob] says what the columns are.
+func (s *settings) table() []knob {
+	return []knob{
+		{"path", &s.Path, defaultPath(), "", "directory", everywhere, "state directory of the node", "the XDG place for state; one node per directory"},
+		{"api", &s.API, "", "the node of path", "URL", everywhere, "address of another node's API: http://127.0.0.1:PORT or unix:///PATH", "file permissions are the login of a socket, so the own node needs no token"},
+		{"token-file", &s.TokenFile, "", "none", "file", everywhere, "file with the token for --api", "a secret on a command line or in a setting is seen by others"},
 
-// nodeKeys are the settings that are flags of node start.
-var nodeKeys = []struct{ key, usage string }{
-	{"cpu", "processors that jobs may use together (IPDC_CPU; default all)"},
-	{"memory", "memory that jobs may use together (IPDC_MEMORY; default 80 % of the machine's)"},
-	{"disk", "disk that running jobs' outputs may use together (IPDC_DISK; default 80 % of what is free)"},
-	{"listen", "TCP address of the API on the loopback interface (IPDC_LISTEN; default a port chosen at the first start)"},
-	{"docker", "address of the Docker Engine (IPDC_DOCKER, DOCKER_HOST; default unix:///var/run/docker.sock)"},
-	{"guest", "the ipdc-guest binary (IPDC_GUEST; default beside ipdc)"},
-	{"log-level", "debug, info, warn or error (IPDC_LOG_LEVEL; default info)"},
-}
+		{"cpu", &s.CPU, "", "all", "processors", start, "processors that jobs may use together", "jobs have the lowest share of a busy processor, so none need stay free"},
+		{"memory", &s.Memory, "", "80 % of the machine's", "bytes", start, "memory that jobs may use together", "leaves the host and its IPFS node a fifth; memory cannot be shared by turns"},
+		{"disk", &s.Disk, "", "80 % of what is free", "bytes", start, "disk that running jobs' outputs may use together", "outputs are stored once more as blocks before they are removed"},
+		{"listen", &s.Listen, "127.0.0.1:0", "", "address", start, "TCP address of the API on the loopback interface", "port 0 is chosen at the first start and kept, so that nodes share a machine"},
+		{"docker", &s.Docker, "", "unix:///var/run/docker.sock", "URL", start, "address of the Docker Engine", "where the engine's packages put it; DOCKER_HOST is heeded as well"},
+		{"guest", &s.Guest, "", "beside ipdc", "file", start, "the ipdc-guest binary", "make and packages put both programs into one directory"},
 
-func loadSettings(v *viper.Viper) (s settings, err error) {
-	path := v.GetString("path")
-	if path == "" {
-		return s, errors.New("no state directory: set HOME, XDG_STATE_HOME or IPDC_PATH")
+		{"log-level", &s.LogLevel, "info", "", "debug, info, warn or error", start, "least level that is logged", "info tells each change of a job's state, debug each request too"},
+		{"log-format", &s.LogFormat, "text", "", "text or json", start, "form of a log line", "people read it more often than programs"},
+		{"log-file", &s.LogFile, "", "standard error, with -d node.log in path", "file", start, "file for the log", "an init system takes standard error; a detached node has none"},
+		{"log-size", &s.LogSize, "10MiB", "", "bytes", inFile, "size at which log-file is put aside as log-file.1", "a week of a busy node at level info"},
+		{"log-files", &s.LogFiles, "3", "", "files", inFile, "log files that are kept, the newest included", "with log-size it bounds the log at 30 MiB"},
 	}
-	for _, file := range configFiles(path) {
-		v.SetConfigFile(file)
-		if err := v.MergeInConfig(); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return s, usagef("read %s: %w", file, err)
-		}
-	}
-	if err := v.UnmarshalExact(&s); err != nil {
-		return s, usagef("configuration: %w", err)
-	}
-	s.Path, err = filepath.Abs(s.Path)
-	return s, err
-}
-
-// configFiles are read in this order; later ones win.
-func configFiles(path string) []string {
-	files := []string{}
-	if dir, err := os.UserConfigDir(); err == nil && os.Getenv("IPDC_PATH") == "" {
-		files = append(files, filepath.Join(dir, "ipdc", "config.yaml"))
-	}
-	return append(files, filepath.Join(path, "config.yaml"))
 }
 
 // defaultPath follows the XDG base directory specification.
@@ -131,7 +95,6 @@ func (s settings) socket() string {
 
 // capacity is what jobs may use together.
 func (s settings) capacity() (c wire.Capacity, err error) {
-	c = wire.Capacity{CPU: jobspec.CPU(runtime.NumCPU()) * 1000}
 	total, err := memoryTotal()
 	if err != nil {
 		return c, err
@@ -140,15 +103,15 @@ func (s settings) capacity() (c wire.Capacity, err error) {
 	if err != nil {
 		return c, err
 	}
-	c.Memory, c.Disk = total/5*4, free/5*4
-	err = errors.Join(
-		setting("cpu", s.CPU, &c.CPU), setting("memory", s.Memory, &c.Memory), setting("disk", s.Disk, &c.Disk),
-	)
-	return c, err
+	return wire.Capacity{
+		CPU:    cmp.Or(s.CPU, jobspec.CPU(runtime.NumCPU())*1000),
+		Memory: cmp.Or(s.Memory, total/5*4),
+		Disk:   cmp.Or(s.Disk, free/5*4),
+	}, nil
 }
 
-// setting reads text into a unit of jobspec unless it is empty.
-func setting(name, text string, to interface{ UnmarshalText([]byte) error }) error {
+// setting reads a flag's text into a unit of jobspec unless it is empty.
+func setting(name, text string, to encoding.TextUnmarshaler) error {
 	if text == "" {
 		return nil
 	}

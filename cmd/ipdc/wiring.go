@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -146,7 +145,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	if err != nil {
 		return nil, err
 	}
-	host := cmp.Or(n.set.Docker, os.Getenv("DOCKER_HOST"))
+	host := n.set.Docker
 	ex, err := docker.Open(ctx, docker.Config{Host: host, Logger: n.log})
 	if err != nil {
 		return nil, fmt.Errorf("%w\nhint: ipdc runs programs in containers: install and start the Docker Engine (apt-get install docker.io), or name one with --docker", err)
