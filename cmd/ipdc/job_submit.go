@@ -67,7 +67,7 @@ no network. Ctrl-C leaves the job running and says how to stop it.`,
 	fs := cmd.Flags()
 	fs.StringVarP(&f.file, "file", "f", "", "Python file to run")
 	fs.StringVarP(&f.expr, "expression", "e", "", "shell command to run")
-	fs.StringVarP(&f.input, "cid", "c", "", "input: CID, CID/path, /ipfs/..., ipfs://... or a local path, which is added first")
+	fs.StringVarP(&f.input, "cid", "c", "", "input: CID, CID/path, /ipfs/..., ipfs://..., or a local path, which is added first; a .car file is imported")
 	fs.StringVar(&f.function, "function", "", "with -f: the function to call")
 	fs.BoolVar(&f.once, "once", false, "run once over the whole input instead of once per file")
 	fs.BoolVar(&f.keepGoing, "keep-going", false, "a file that fails does not fail the job")
@@ -115,6 +115,13 @@ func (a *app) submit(ctx context.Context, f *submitFlags, args []string) error {
 	defer c.Close()
 	if _, err := c.Node(ctx); err != nil { // before anything is uploaded
 		return err
+	}
+	if req.car != "" {
+		res, err := a.sendCAR(ctx, c, req.car, true)
+		if err != nil {
+			return fmt.Errorf("import %s: %w", req.car, err)
+		}
+		a.say("imported %s %s", res.Roots[0], visible(req.car))
 	}
 	spec, err := a.place(ctx, req, a.uploader(ctx, c))
 	if err != nil {

@@ -23,6 +23,7 @@ type request struct {
 	spec  jobspec.Spec
 	files map[string][]byte // the code directory; nil = none
 	local string            // path that becomes the input; "" = none
+	car   string            // CAR file that holds the input; "" = none
 }
 
 // request turns flags and arguments into a spec. It reads files and asks no
@@ -164,8 +165,14 @@ func (r *request) setInput(arg string) error {
 		r.spec.Inputs = []jobspec.Input{{CID: path.String()}}
 		return nil
 	}
-	if _, serr := os.Stat(arg); serr != nil {
+	info, serr := os.Stat(arg)
+	if serr != nil {
 		return usagef("-c %q is neither a CID nor a path that exists here (%v)", arg, err)
+	}
+	if strings.HasSuffix(arg, ".car") && !info.IsDir() {
+		root, err := carRoot(arg)
+		r.spec.Inputs, r.car = []jobspec.Input{{CID: root.String()}}, arg
+		return err
 	}
 	r.local = arg
 	return nil

@@ -71,7 +71,8 @@ func (a *app) root() *cobra.Command {
 		a.set, err = load.load()
 		return err
 	}
-	cmd.AddCommand(a.nodeCmd(load), a.addCmd(), a.getCmd(), a.lsCmd(), a.jobCmd(), a.imageCmd(), a.configCmd(), a.versionCmd())
+	cmd.AddCommand(a.nodeCmd(load), a.addCmd(), a.getCmd(), a.lsCmd(), a.exportCmd(), a.importCmd(), a.pinCmd(),
+		a.jobCmd(), a.imageCmd(), a.configCmd(), a.versionCmd())
 	return cmd
 }
 

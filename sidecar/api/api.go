@@ -84,6 +84,7 @@ func New(cfg Config) *API {
 	a.registerNode(h)
 	a.registerJobs(h)
 	a.registerPaths(h)
+	a.registerPins(h)
 	a.registerStreams(h.OpenAPI())
 	a.registerDAG(h.OpenAPI())
 	a.document(h.OpenAPI())

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -43,9 +42,11 @@ func (a *API) registerDAG(doc *huma.OpenAPI) {
 		Parameters: []*huma.Param{
 			{Name: "cid", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}},
 			queryParam("format", "A CAR, the bytes of one file, or a tree of files", huma.TypeString, "car", "raw", "tar"),
+			queryParam("dups", "In a CAR, each block as often as it is linked to (y, the default) or once (n)", huma.TypeString, "y", "n"),
 		},
 		Responses: streamDoc(wire.TypeCAR, wire.TypeRaw, wire.TypeTar),
 	}, a.download)
+	a.registerImport(doc)
 }
 
 func uploadDoc(doc *huma.OpenAPI) map[string]*huma.Response {
@@ -66,22 +67,17 @@ func (a *API) upload(w *stream, r *http.Request) error {
 	default:
 		return badQuery("root", "first or last")
 	}
+	return a.receive(w, r, func(ctx context.Context, body io.Reader) (any, error) {
+		return a.importCAR(ctx, body, rootLast)
+	})
+}
+
+func checkCARType(r *http.Request) error {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != wire.TypeCAR {
 		return refuse(http.StatusUnsupportedMediaType, jobspec.KindSpec, "ipdc add makes a CAR of any file or directory",
 			"an upload has Content-Type: %s", wire.TypeCAR)
 	}
-	if r.ContentLength > a.cfg.MaxUpload {
-		return jobspec.KindLimitBytes.Errorf("the CAR has %d bytes, this node takes %d", r.ContentLength, a.cfg.MaxUpload)
-	}
-	_ = w.rc.EnableFullDuplex() // the documented way to answer before the body is read
-	body := newTimedBody(r, w.rc, a.cfg.BodyStall)
-	added, err := a.importCAR(r.Context(), body, rootLast)
-	if err != nil {
-		a.refuseUpload(w, r, body.cause(err))
-		return nil
-	}
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(added)
+	return nil
 }
 
 // importCAR stores the DAG under a pin of its own until the root is known.
@@ -101,7 +97,7 @@ func (a *API) importCAR(ctx context.Context, body io.Reader, rootLast bool) (add
 		err = errors.Join(err, a.cfg.IPFS.Unpin(ctx, pin))
 	}()
 	added.CID = root
-	return added, a.cfg.IPFS.Pin(ctx, "user/"+root.String(), root)
+	return added, a.cfg.IPFS.Pin(ctx, userPin(root), root)
 }
 
 // dropUploads unpins what uploads left that a crash cut between their pins.
@@ -135,11 +131,18 @@ func (a *API) download(w *stream, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	format := r.URL.Query().Get("format")
+	format, dups := r.URL.Query().Get("format"), r.URL.Query().Get("dups")
+	if dups != "" && dups != "y" && dups != "n" || dups != "" && format != "" && format != "car" {
+		return badQuery("dups", "y or n, for a CAR")
+	}
 	switch format {
 	case "", "car":
 		setFile(w, wire.TypeCAR, root.String()+".car")
-		err = car.Write(r.Context(), w, a.cfg.IPFS, root)
+		if dups == "n" {
+			_, err = car.WriteOnce(r.Context(), w, a.cfg.IPFS, root)
+		} else {
+			err = car.Write(r.Context(), w, a.cfg.IPFS, root)
+		}
 	case "tar":
 		setFile(w, wire.TypeTar, root.String()+".tar")
 		err = stage.Tar(r.Context(), a.cfg.IPFS, root, w, a.cfg.Budget)

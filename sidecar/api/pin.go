@@ -1,0 +1,162 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/tree"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// userPin is the name of a pin that a user made.
+func userPin(c jobspec.CID) string { return "user/" + c.String() }
+
+type (
+	pinsInput struct {
+		All string `query:"all" doc:"Also what jobs keep pinned"`
+	}
+	pinInput struct {
+		Body wire.PinWish
+	}
+	unpinInput struct {
+		CID string `path:"cid"`
+	}
+)
+
+func (a *API) registerPins(h huma.API) {
+	register(a, h, huma.Operation{
+		OperationID: "pins", Method: http.MethodGet, Path: "/v1/pins", Summary: "List pins",
+	}, a.pins)
+	register(a, h, huma.Operation{
+		OperationID: "pin", Method: http.MethodPost, Path: "/v1/pins", Summary: "Keep the DAG below a path",
+		MaxBodyBytes: maxSpec + 1, BodyReadTimeout: -1, Middlewares: huma.Middlewares{a.timeBody, noDeadline},
+	}, a.pin)
+	register(a, h, huma.Operation{
+		OperationID: "unpin", Method: http.MethodDelete, Path: "/v1/pins/{cid}", Summary: "Remove a user's pin",
+	}, a.unpin)
+}
+
+func (a *API) pins(ctx context.Context, in *pinsInput) (*answer[wire.PinList], error) {
+	prefix := "user/"
+	switch in.All {
+	case "", "false":
+	case "true":
+		prefix = ""
+	default:
+		return nil, badQuery("all", "true or false")
+	}
+	list, err := a.cfg.IPFS.Pins(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	list, err = a.visiblePins(ctx, list)
+	out := make([]wire.Pin, 0, len(list))
+	for _, p := range list {
+		out = append(out, wirePin(p))
+	}
+	slices.SortStableFunc(out, func(x, y wire.Pin) int {
+		return cmp.Or(y.Created.Compare(x.Created), cmp.Compare(x.CID.String(), y.CID.String()))
+	})
+	return &answer[wire.PinList]{wire.PinList{Pins: out}}, err
+}
+
+// visiblePins leaves out the pins of other tenants' jobs, unless the node's
+// own user asks.
+func (a *API) visiblePins(ctx context.Context, list []ipfs.Pin) ([]ipfs.Pin, error) {
+	if callerOf(ctx).socket {
+		return list, nil
+	}
+	var failed error
+	own := map[jobspec.JobID]bool{}
+	list = slices.DeleteFunc(list, func(p ipfs.Pin) bool {
+		if strings.HasPrefix(p.Name, "user/") || failed != nil {
+			return false
+		}
+		id := wirePin(p).Job
+		mine, known := own[id]
+		if !known && id != "" {
+			_, err := a.cfg.Service.Job(ctx, tenantOf(ctx), id.String())
+			if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) {
+				failed = err
+			}
+			mine = err == nil
+			own[id] = mine
+		}
+		return !mine
+	})
+	return list, failed
+}
+
+// wirePin reads a pin's name: "user/<cid>", "job/<id>/<what for>", or of a kind
+// that has only a first word.
+func wirePin(p ipfs.Pin) wire.Pin {
+	kind, rest, _ := strings.Cut(p.Name, "/")
+	out := wire.Pin{CID: p.Root, Kind: kind, Created: p.Created}
+	if kind == "job" {
+		id, what, _ := strings.Cut(rest, "/")
+		out.Job = jobspec.JobID(id)
+		out.Kind, _, _ = strings.Cut(what, "/")
+	}
+	return out
+}
+
+func (a *API) pin(ctx context.Context, in *pinInput) (*answer[wire.Pin], error) {
+	path, err := jobspec.ParsePath(in.Body.Path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := tree.Resolve(ctx, a.cfg.IPFS, path.Root, path.Segments)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.cfg.IPFS.Pin(ctx, userPin(c), c); err != nil {
+		return nil, err
+	}
+	p, err := a.userPinOf(ctx, c)
+	return &answer[wire.Pin]{wirePin(p)}, err
+}
+
+func (a *API) unpin(ctx context.Context, in *unpinInput) (*nothing, error) {
+	c, err := jobspec.ParseCID(in.CID)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := a.userPinOf(ctx, c); err != nil {
+		return nil, err
+	}
+	return nil, a.cfg.IPFS.Unpin(ctx, userPin(c))
+}
+
+// userPinOf returns a user's pin, or says what keeps the CID in its place.
+func (a *API) userPinOf(ctx context.Context, c jobspec.CID) (ipfs.Pin, error) {
+	list, err := a.cfg.IPFS.Pins(ctx, userPin(c))
+	if err != nil {
+		return ipfs.Pin{}, err
+	}
+	if len(list) > 0 && list[0].Root == c {
+		return list[0], nil
+	}
+	f := jobspec.Failure{Kind: jobspec.KindNotFound, Detail: fmt.Sprintf("%s is not pinned", c), Hint: "ipdc pin ls shows the pins"}
+	all, err := a.cfg.IPFS.Pins(ctx, "job/")
+	if err != nil {
+		return ipfs.Pin{}, err
+	}
+	if all, err = a.visiblePins(ctx, slices.DeleteFunc(all, func(p ipfs.Pin) bool { return p.Root != c })); err != nil {
+		return ipfs.Pin{}, err
+	}
+	if len(all) > 0 {
+		p := wirePin(all[0])
+		f.Detail = fmt.Sprintf("%s is not pinned by a user; it is the %s of job %s", c, p.Kind, p.Job)
+		f.Hint = "ipdc job rm " + p.Job.String() + " removes the job with its pins"
+	}
+	return ipfs.Pin{}, f.Error()
+}
