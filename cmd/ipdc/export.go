@@ -89,7 +89,7 @@ func (a *app) export(ctx context.Context, c *client.Client, path string, f *expo
 func exportFile(ctx context.Context, f *exportFlags, src *car.Source, root jobspec.CID) (stats car.Stats, err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(f.file), ".ipdc-export-*")
 	if err != nil {
-		return stats, err
+		return stats, fmt.Errorf("write %s: %w", f.file, err)
 	}
 	defer os.Remove(tmp.Name()) // fails once it has its name
 	if f.version == 2 {

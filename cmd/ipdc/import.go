@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -50,7 +51,7 @@ type imported struct {
 func (a *app) importFile(ctx context.Context, c *client.Client, file string, pin bool) error {
 	res, err := a.sendCAR(ctx, c, file, pin)
 	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return importError(file, err)
 	}
 	var names []string
 	for _, r := range res.Roots {
@@ -62,8 +63,21 @@ func (a *app) importFile(ctx context.Context, c *client.Client, file string, pin
 				return err
 			}
 		}
+		if !pin {
+			a.say("nothing is pinned: the blocks go with the next ipdc node gc")
+		}
 		return nil
 	})
+}
+
+// importError adds the file, and what to do with one that is no CAR.
+func importError(file string, err error) error {
+	if !errors.Is(err, jobspec.KindCARFormat.Error()) {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	f := jobspec.AsFailure(err)
+	f.Where, f.Hint = file, "ipdc add stores any other file as it is"
+	return f.Error()
 }
 
 // sendCAR imports a file, or standard input.
@@ -102,7 +116,7 @@ func carRoot(file string) (jobspec.CID, error) {
 	defer f.Close()
 	roots, err := car.Roots(f)
 	if err != nil {
-		return jobspec.CID{}, fmt.Errorf("-c %s: %w", file, err)
+		return jobspec.CID{}, importError(file, err)
 	}
 	if len(roots) == 1 {
 		return roots[0], nil
