@@ -19,6 +19,7 @@ import (
 type children struct {
 	signals chan os.Signal // closed by close
 	watcher sync.WaitGroup
+	unable  error // why no command can be started; nil = none
 
 	mu    sync.Mutex
 	group int            // of the running command, 0 = none
@@ -64,6 +65,9 @@ func (c *children) Stopped() (taskrun.Exit, bool) {
 // ones, so that neither a command that stops reading nor a process that it
 // leaves behind can hold us.
 func (c *children) Run(call taskrun.Call) (taskrun.Exit, error) {
+	if c.unable != nil {
+		return taskrun.Exit{}, c.unable
+	}
 	cmd := exec.Command(call.Command[0], call.Command[1:]...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = call.Env, call.Stdout, os.Stderr
 	if call.Stdin != nil {

@@ -1,5 +1,6 @@
 // Command ipdc-guest is the entrypoint of every job's container. It reads the
-// task, runs the job's command once or for each item, and reports. Package
+// task, runs the job's command once or for each item, and reports. Where a
+// network is granted, it offers the proxy's socket on a TCP port. Package
 // wire/guest says where it finds what and what it writes.
 //
 //	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' ./cmd/ipdc-guest
@@ -16,6 +17,7 @@ package main
 
 import (
 	"flag"
+	"fmt"
 	"os"
 
 	"github.com/ipdc/ipdc/internal/taskrun"
@@ -30,5 +32,10 @@ func main() {
 func run(root string) int {
 	c := watchSignals()
 	defer c.close()
-	return taskrun.Run(taskrun.Config{Root: root, Env: os.Environ(), Program: c})
+	net, err := openRelay(root)
+	if err != nil {
+		c.unable = fmt.Errorf("open the network: %w", err)
+	}
+	defer net.close()
+	return taskrun.Run(taskrun.Config{Root: root, Env: net.environ(os.Environ()), Program: c})
 }

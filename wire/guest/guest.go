@@ -33,6 +33,16 @@ const (
 	Code       = "/code"                  // the job's code, read-only
 	Inputs     = "/inputs"                // the shard, read-only
 	Outputs    = "/outputs"               // becomes the task's result
+
+	NetDir = "/ipdc/net"    // holds ProxySocket; there only where a network is granted
+	CAFile = "/ipdc/ca.pem" // the host's certificate authorities; there with NetDir
+)
+
+// ProxySocket in NetDir is the socket of the proxy that leads out of the
+// container; ProxyAddress is where the guest offers it to programs.
+const (
+	ProxySocket  = "proxy.sock"
+	ProxyAddress = "127.0.0.1:3128"
 )
 
 // Names in ReportDir.
