@@ -14,7 +14,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/internal/cidset"
 	"github.com/ipdc/ipdc/ipfs/internal/dag"
+	"github.com/ipdc/ipdc/ipfs/internal/walk"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -43,7 +45,7 @@ func (n *Node) GC(ctx context.Context) (ipfs.Stat, error) {
 	err = n.each(ctx, func(b stored) error {
 		kept.Blocks++
 		kept.Bytes += b.size
-		if marked.hasBytes(b.hash) {
+		if marked.HasBytes(b.hash) {
 			return nil
 		}
 		if garbage = append(garbage, b); len(garbage) < sweepBatch {
@@ -64,14 +66,14 @@ func (n *Node) GC(ctx context.Context) (ipfs.Stat, error) {
 }
 
 // mark returns every block that a pin reaches.
-func (n *Node) mark(ctx context.Context) (*blockSet, error) {
+func (n *Node) mark(ctx context.Context) (*cidset.Set, error) {
 	pins, err := n.Pins(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	marked := newBlockSet()
+	marked := cidset.New()
 	for _, p := range pins {
-		err := n.walk(ctx, []jobspec.CID{p.Root}, marked, visit{leaf: func(jobspec.CID) error { return nil }})
+		err := walk.DAG(ctx, n, []jobspec.CID{p.Root}, marked, walk.Visit{Leaf: func(jobspec.CID) error { return nil }})
 		if err != nil {
 			return nil, fmt.Errorf("read pin %q; add its data again or unpin it: %w", p.Name, err)
 		}
@@ -98,7 +100,7 @@ func (n *Node) delete(ctx context.Context, garbage []stored, freed *ipfs.Stat) e
 
 func (n *Node) isHeld(hash multihash.Multihash) bool {
 	for s := range n.sessions {
-		if s.held.hasBytes(hash) {
+		if s.held.HasBytes(hash) {
 			return true
 		}
 	}
@@ -138,14 +140,14 @@ func (n *Node) Verify(ctx context.Context, root jobspec.CID) (ipfs.Stat, error) 
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	err := n.walk(gctx, []jobspec.CID{root}, newBlockSet(), visit{
-		branch: func(c jobspec.CID, data []byte) error {
+	err := walk.DAG(gctx, n, []jobspec.CID{root}, cidset.New(), walk.Visit{
+		Branch: func(c jobspec.CID, data []byte) error {
 			if _, ok := dag.Identity(c); !ok {
 				count(data)
 			}
 			return nil
 		},
-		leaf: func(c jobspec.CID) error {
+		Leaf: func(c jobspec.CID) error {
 			g.Go(func() error {
 				data, err := n.Get(gctx, c)
 				if _, ok := dag.Identity(c); err == nil && !ok {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/internal/cidset"
 	"github.com/ipdc/ipdc/ipfs/internal/dag"
 	"github.com/ipdc/ipdc/ipfs/internal/link"
 	"github.com/ipdc/ipdc/jobspec"
@@ -29,7 +30,7 @@ type session struct {
 	node *Node
 	over bool
 
-	held *blockSet                // all that was put; guarded by node.sweep
+	held *cidset.Set                // all that was put; guarded by node.sweep
 	open map[jobspec.CID]struct{} // links of put blocks to blocks that were not put
 	odd  bool                     // a put block whose links are not in open
 
@@ -47,7 +48,7 @@ type batch struct {
 }
 
 func (n *Node) begin() *session {
-	s := &session{node: n, held: newBlockSet(), open: map[jobspec.CID]struct{}{}}
+	s := &session{node: n, held: cidset.New(), open: map[jobspec.CID]struct{}{}}
 	n.sweep.Lock()
 	defer n.sweep.Unlock()
 	n.sessions[s] = struct{}{}
@@ -130,8 +131,8 @@ func (s *session) Put(ctx context.Context, c jobspec.CID, data []byte) error {
 func (s *session) hold(c jobspec.CID) (known, seen bool) {
 	s.node.sweep.Lock()
 	defer s.node.sweep.Unlock()
-	known = s.held.hasBytes(c.Cid().Hash())
-	return known, !s.held.add(c)
+	known = s.held.HasBytes(c.Cid().Hash())
+	return known, !s.held.Add(c)
 }
 
 // noteLinks keeps the books that let closed answer without reading a block.
@@ -144,7 +145,7 @@ func (s *session) noteLinks(c jobspec.CID, data []byte) {
 		return
 	}
 	for _, l := range links {
-		if !s.held.has(l) {
+		if !s.held.Has(l) {
 			s.open[l] = struct{}{}
 		}
 	}
@@ -152,7 +153,7 @@ func (s *session) noteLinks(c jobspec.CID, data []byte) {
 
 // closed reports whether every block that root can reach was put.
 func (s *session) closed(root jobspec.CID) bool {
-	return !s.odd && len(s.open) == 0 && s.held.has(root)
+	return !s.odd && len(s.open) == 0 && s.held.Has(root)
 }
 
 func (s *session) write(ctx context.Context, c jobspec.CID, data []byte) error {

@@ -1,4 +1,12 @@
-package embedded
+// Package cidset is a set of CIDs for walks over DAGs of millions of blocks.
+//
+//	seen := cidset.New()
+//	if !seen.Add(c) {
+//		return // was there before
+//	}
+//
+// Invariant: a CID that was added is never lost, whatever its hash or codec.
+package cidset
 
 import (
 	"github.com/ipfs/go-cid"
@@ -8,23 +16,24 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// blockSet is a set of blocks and of the codecs they were seen with: the same
+// Set is a set of blocks and of the codecs they were seen with: the same
 // bytes have links under one codec and none under another. The keys of sha2-256
 // blocks hold no pointers, at about 50 bytes each, so that millions of them
 // cost the garbage collector nothing.
-type blockSet struct {
+type Set struct {
 	sha   map[[32]byte]codecs
 	other map[string]codecs
 }
 
 type codecs uint8
 
-func newBlockSet() *blockSet {
-	return &blockSet{sha: map[[32]byte]codecs{}, other: map[string]codecs{}}
+// New returns an empty set.
+func New() *Set {
+	return &Set{sha: map[[32]byte]codecs{}, other: map[string]codecs{}}
 }
 
-// add reports whether c was not in the set.
-func (s *blockSet) add(c jobspec.CID) bool {
+// Add adds c and reports whether c was not in the set.
+func (s *Set) Add(c jobspec.CID) bool {
 	bit, hash := codecBit(c), c.Cid().Hash()
 	if digest, ok := sha256Digest(hash); ok {
 		old := s.sha[digest]
@@ -36,15 +45,15 @@ func (s *blockSet) add(c jobspec.CID) bool {
 	return old&bit == 0
 }
 
-// has reports whether c is in the set, with its codec.
-func (s *blockSet) has(c jobspec.CID) bool {
+// Has reports whether c is in the set, with its codec.
+func (s *Set) Has(c jobspec.CID) bool {
 	return s.codecs(c.Cid().Hash())&codecBit(c) != 0
 }
 
-// hasBytes reports whether a block of that multihash is in the set with any codec.
-func (s *blockSet) hasBytes(hash multihash.Multihash) bool { return s.codecs(hash) != 0 }
+// HasBytes reports whether a block of that multihash is in the set with any codec.
+func (s *Set) HasBytes(hash multihash.Multihash) bool { return s.codecs(hash) != 0 }
 
-func (s *blockSet) codecs(hash multihash.Multihash) codecs {
+func (s *Set) codecs(hash multihash.Multihash) codecs {
 	if digest, ok := sha256Digest(hash); ok {
 		return s.sha[digest]
 	}
