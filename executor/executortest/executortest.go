@@ -20,6 +20,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,12 @@ type Harness struct {
 	// Image has the program Command, which obeys the variables of dummy.Script.
 	Image   jobspec.ImageID
 	Command []string
+	// Mounts are what Command needs to see besides the image; default none.
+	Mounts []executor.Mount
+	// NoSignals says that programs of this executor know no signals: they can
+	// neither die by one of their own nor ignore one. What asks that of a
+	// program is left out.
+	NoSignals bool
 	// Missing is the id of no image that the engine has.
 	Missing jobspec.ImageID
 }
@@ -79,6 +86,9 @@ func Test(t *testing.T, h Harness) {
 		{"containers outlive a connection", testOutlive},
 		{"eight at once", testEight},
 	} {
+		if h.NoSignals && (c.name == "R29 signals" || c.name == "R10 stop a program that ignores SIGTERM") {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) { c.run(t, newBench(t, h)) })
 	}
 }
@@ -127,8 +137,8 @@ func (b *bench) task(name string, env ...string) executor.Task {
 	return executor.Task{
 		Name: b.prefix + name, Image: b.h.Image, Command: b.h.Command,
 		Env:     append([]string{"HOME=/tmp", "PATH=/bin", "GOMAXPROCS=1"}, env...),
-		WorkDir: "/", UID: uid, GID: uid,
-		CPU: 500, Memory: 64 * jobspec.MiB, Pids: 64, NoFile: 128,
+		WorkDir: "/", UID: uid, GID: uid, Mounts: slices.Clone(b.h.Mounts),
+		CPU: 1000, Memory: 64 * jobspec.MiB, Pids: 64, NoFile: 128,
 		Tmp: 4 * jobspec.MiB, Shm: 4 * jobspec.MiB, LogSize: 4 * jobspec.MiB,
 	}
 }

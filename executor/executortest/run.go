@@ -124,7 +124,7 @@ func testMounts(t *testing.T, b *bench) {
 		t.Fatal(err)
 	}
 	task := b.task("a", "DUMMY_COPY=/inputs:/outputs", "DUMMY_WRITE=/outputs/dir/b:from the job")
-	task.Mounts = []executor.Mount{{Source: in, Target: "/inputs", ReadOnly: true}, {Source: out, Target: "/outputs"}}
+	task.Mounts = append(task.Mounts, executor.Mount{Source: in, Target: "/inputs", ReadOnly: true}, executor.Mount{Source: out, Target: "/outputs"})
 	id := b.start(t, task)
 	if exit := b.wait(t, id); exit.Code != 0 {
 		t.Fatalf("Wait = %+v: %s", exit, b.logs(t, id).Err.String())
@@ -135,7 +135,7 @@ func testMounts(t *testing.T, b *bench) {
 		}
 	}
 	task = b.task("b", "DUMMY_WRITE=/inputs/b:x")
-	task.Mounts = []executor.Mount{{Source: in, Target: "/inputs", ReadOnly: true}}
+	task.Mounts = append(task.Mounts, executor.Mount{Source: in, Target: "/inputs", ReadOnly: true})
 	if exit := b.wait(t, b.start(t, task)); exit.Code == 0 {
 		t.Error("a program wrote to a read-only mount")
 	}

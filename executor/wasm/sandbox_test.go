@@ -1,0 +1,175 @@
+package wasm_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/executor/executortest"
+	"github.com/ipdc/ipdc/executor/wasm"
+)
+
+// first is a sink that tells of the first output.
+type first struct {
+	executortest.Sink
+	found context.CancelFunc
+}
+
+func (s *first) Stdout() io.Writer { return s }
+func (s *first) Write(b []byte) (int, error) {
+	s.Out.Write(b)
+	s.found()
+	return len(b), nil
+}
+
+// What a module tries against the sandbox fails; the same program, as a
+// process of the host, shows that each try would work there.
+func TestSandbox(t *testing.T) {
+	b := newBench(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	in, out := b.dir(map[string]string{"a": "input"}), b.dir(nil)
+	secret := filepath.Join(b.dir(map[string]string{"s": "secret"}), "s")
+	tries := []string{
+		"read:" + secret, "read:/code/../../../" + secret, "dial:" + l.Addr().String(),
+		"write:/inputs/x", "write:/x", "write:/code/x", "fill:/tmp/big",
+	}
+	if err := os.Symlink(secret, filepath.Join(out, "l")); err != nil {
+		t.Fatal(err)
+	}
+	tk := task(append([]string{"try", "write:/tmp/x", "read:/outputs/l", "link:/outputs/up=" + strings.Repeat("../", 20) + secret[1:], "read:/outputs/up"}, tries...)...)
+	tk.Mounts = append(tk.Mounts, executor.Mount{Source: in, Target: "/inputs", ReadOnly: true}, executor.Mount{Source: out, Target: "/outputs"})
+	tk.Command = append(tk.Command, "read:/inputs/a", "write:/outputs/x", "list:/", "list:/outputs")
+	exit, sink := b.run(tk)
+	got := map[string]string{}
+	if err := json.Unmarshal(sink.Out.Bytes(), &got); err != nil || exit.Code != 0 {
+		t.Fatalf("exit %+v, %v: %s%s", exit, err, &sink.Out, &sink.Err)
+	}
+	for _, try := range append(tries, "read:/outputs/l", "read:/outputs/up") {
+		if !strings.HasPrefix(got[try], "error: ") {
+			t.Errorf("%s = %q, want an error", try, got[try])
+		}
+	}
+	for try, want := range map[string]string{
+		"read:/inputs/a": "input", "write:/outputs/x": "", "write:/tmp/x": "",
+		"list:/": "code dev inputs outputs tmp", "list:/outputs": "l up x",
+	} {
+		if got[try] != want {
+			t.Errorf("%s = %q, want %q", try, got[try], want)
+		}
+	}
+
+	host := filepath.Join(t.TempDir(), "probe")
+	if out, err := exec.Command("go", "build", "-o", host, "./testdata/probe").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	control := []string{"read:" + secret, "dial:" + l.Addr().String(), "write:" + in + "/x", "fill:" + out + "/big", "read:" + out + "/l", "read:" + out + "/up"}
+	text, err := exec.Command(host, append([]string{"try"}, control...)...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(got)
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, try := range control {
+		if strings.HasPrefix(got[try], "error: ") {
+			t.Errorf("control: %s = %q, want that it works", try, got[try])
+		}
+	}
+}
+
+func TestEnvironmentIsTheTasks(t *testing.T) {
+	t.Setenv("SECRET_OF_THE_HOST", "1")
+	b := newBench(t)
+	_, sink := b.run(task("env"))
+	var got []string
+	if err := json.Unmarshal(sink.Out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"A=b", "PWD=/"}, got); diff != "" {
+		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+}
+
+// The wall behind wazero: who would get out of it has nothing.
+func TestRunnerHasNoRights(t *testing.T) {
+	b := newBench(t)
+	id, pid := b.spinning()
+	status := func(pid string) map[string]string {
+		m := map[string]string{}
+		text, err := os.ReadFile("/proc/" + pid + "/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(text), "\n") {
+			k, v, _ := strings.Cut(line, ":")
+			m[k] = strings.Join(strings.Fields(v), " ")
+		}
+		return m
+	}
+	got, ours := status(fmt.Sprint(pid)), status("self")
+	want := map[string]string{"NoNewPrivs": "1", "CapEff": "0000000000000000", "CapPrm": "0000000000000000", "Groups": ""}
+	if os.Geteuid() == 0 {
+		want["Uid"] = fmt.Sprintf("%[1]d %[1]d %[1]d %[1]d", uid)
+		want["Gid"] = want["Uid"]
+	}
+	for k, v := range want {
+		if got[k] != v {
+			t.Errorf("%s = %q, want %q", k, got[k], v)
+		}
+		if os.Geteuid() == 0 && ours[k] == v && k != "Groups" {
+			t.Errorf("control: %s of this process is %q as well", k, v)
+		}
+	}
+	for _, ns := range []string{"mnt", "net", "ipc", "uts"} {
+		a, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, ns))
+		if ours, _ := os.Readlink("/proc/self/ns/" + ns); err != nil || a == ours {
+			t.Errorf("namespace %s = %s, %v, want one of its own", ns, a, err)
+		}
+	}
+	mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	if err != nil || strings.Count(string(mounts), "\n") != 4 { // /, /code, /tmp, /dev/shm
+		t.Errorf("mounts = %s, %v, want 4 of them", mounts, err)
+	}
+	for _, dir := range wasm.GroupsOf(task()) {
+		procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		if os.Geteuid() == 0 && (err != nil || !bytes.Contains(procs, fmt.Append(nil, pid))) {
+			t.Errorf("control group %s holds %q, %v, want process %d", dir, procs, err, pid)
+		}
+	}
+	if err := b.ex.Remove(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range wasm.GroupsOf(task()) {
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("control group %s is left", dir)
+		}
+	}
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
+		t.Errorf("the runner outlives Remove")
+	}
+}
+
+func TestOpenFilesAreBounded(t *testing.T) {
+	b := newBench(t)
+	_, sink := b.run(task("open"))
+	var n int
+	if _, err := fmt.Sscan(sink.Out.String(), &n); err != nil || n < 32 || n > 64+32 {
+		t.Errorf("a module opened %d files, %v; its limit is 64 and some of our own", n, err)
+	}
+}
