@@ -1,5 +1,5 @@
 // Package ipfs is the contract of a node's IPFS backend: verified blocks in,
-// verified blocks out, and pins by name. Adapter: embedded. ipfs/ipfstest is
+// verified blocks out, and pins by name. Adapters: embedded, kubo. ipfs/ipfstest is
 // the suite that each adapter passes. The packages below it are tools over this
 // contract: tree (reads a UnixFS DAG within a budget), stage (DAG to
 // directory), pack (directory to DAG), merge (DAGs to one DAG), car (CAR
@@ -61,9 +61,12 @@ type Node interface {
 	Pins(ctx context.Context, prefix string) ([]Pin, error)
 	// Verify reads every block below root and checks its hash.
 	Verify(ctx context.Context, root jobspec.CID) (Stat, error)
-	// GC removes blocks that no pin needs.
+	// GC removes blocks that no pin needs, and returns what it removed. Where
+	// the store is somebody else's it removes no blocks, but what is left of
+	// our own pins: the rest is for that store's collector.
 	GC(ctx context.Context) (Stat, error)
-	// Stat returns the blocks that are stored. It may be some seconds old.
+	// Stat returns the blocks that are stored, or those that our pins hold
+	// where the store is somebody else's. It may be some seconds old.
 	Stat(ctx context.Context) (Stat, error)
 	// Close flushes and closes; calling it twice is safe.
 	Close() error

@@ -30,7 +30,7 @@ type session struct {
 	node *Node
 	over bool
 
-	held *cidset.Set                // all that was put; guarded by node.sweep
+	held *cidset.Set              // all that was put; guarded by node.sweep
 	open map[jobspec.CID]struct{} // links of put blocks to blocks that were not put
 	odd  bool                     // a put block whose links are not in open
 

@@ -23,7 +23,7 @@ var addTests = []subtest{
 			t.Errorf("Add = %v, want the error of fill", err)
 		}
 		wantPins(t, s.Node, "")
-		gc(t, s.Node)
+		gc(t, s)
 		if has(t, s.Node, b) {
 			t.Error("what a failed Add put is still there after GC")
 		}
@@ -53,7 +53,7 @@ var addTests = []subtest{
 			})
 		}()
 		wantPins(t, s.Node, "")
-		gc(t, s.Node)
+		gc(t, s)
 		if has(t, s.Node, b) {
 			t.Error("the block is still there after GC")
 		}
@@ -79,7 +79,7 @@ var addTests = []subtest{
 	{"C40 unrelated blocks do no harm", func(t *testing.T, s Subject) {
 		unrelated := branch(leaf("absent"))
 		add(t, s.Node, "p", leaf("root"), unrelated, hashed(0x78, multihash.SHA2_256, -1, []byte("odd")))
-		gc(t, s.Node)
+		gc(t, s)
 		if has(t, s.Node, unrelated) {
 			t.Error("a block that the root does not reach outlived GC")
 		}
@@ -136,7 +136,7 @@ func testNotWhole(t *testing.T, s Subject) {
 		{"cbor leaf absent", cborBranch(leaf("c")), nil},
 		{"branch put as raw only", branch(mid), []block{{rawOf(mid), mid.data}, a}},
 	} {
-		gc(t, s.Node) // the case before has left garbage
+		gc(t, s) // the case before has left garbage
 		_, err := s.Node.Add(t.Context(), "p", func(w ipfs.Session) (jobspec.CID, error) {
 			for _, blk := range append(tc.more, tc.root) {
 				if blk.data == nil {

@@ -25,6 +25,9 @@ type Subject struct {
 	Reopen func() ipfs.Node  // closes the node and opens it again on the same data
 	Remove func(jobspec.CID) // deletes a stored block behind the node's back
 	Flip   func(jobspec.CID) // flips a bit of a stored block
+	// Collect removes what no pin needs, where GC leaves that to the collector
+	// of a store that is somebody else's. Nil: GC removes it.
+	Collect func()
 }
 
 // Test runs the suite. open is called once per subtest and cleans up by
