@@ -33,6 +33,7 @@ const (
 	KindImageRef     Kind = "E_IMAGE_REF"     // no such image, or a malformed reference
 	KindImageRun     Kind = "E_IMAGE_RUN"     // the container could not be started
 	KindImageGone    Kind = "E_IMAGE_GONE"    // the image vanished before the start
+	KindPullStall    Kind = "E_PULL_STALL"    // the image's registry does not answer, or stopped sending
 	KindOutputType   Kind = "E_OUTPUT_TYPE"   // an output that is no file, directory or inner link
 	KindNoOutput     Kind = "E_NO_OUTPUT"     // an expected output is missing
 	KindSignature    Kind = "E_SIGNATURE"     // a signature does not hold

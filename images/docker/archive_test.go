@@ -98,3 +98,19 @@ func mustJSON(t *testing.T, v any) []byte {
 	}
 	return b
 }
+
+// withConfig is i with another config, and so another identity.
+func (i image) withConfig(t *testing.T, config map[string]any) image {
+	t.Helper()
+	i.config = mustJSON(t, config)
+	sum := sha256.Sum256(i.config)
+	i.id = hex.EncodeToString(sum[:])
+	return i
+}
+
+func mustUnmarshal(t *testing.T, b []byte, v any) {
+	t.Helper()
+	if err := json.Unmarshal(b, v); err != nil {
+		t.Fatal(err)
+	}
+}

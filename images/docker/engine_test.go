@@ -20,6 +20,7 @@ import (
 
 	"github.com/ipdc/ipdc/images/docker"
 	"github.com/ipdc/ipdc/internal/testenv"
+	"github.com/ipdc/ipdc/jobspec"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -72,6 +73,23 @@ func (e engine) removeAfter(t *testing.T, imgs ...image) {
 			}
 		}
 	})
+}
+
+func (e engine) remove(t *testing.T, i image) {
+	t.Helper()
+	if _, err := e.raw.ImageRemove(t.Context(), "sha256:"+i.id, client.ImageRemoveOptions{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// save returns what Save writes.
+func save(t *testing.T, e engine, id jobspec.ImageID) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := e.Save(t.Context(), id, &b); err != nil {
+		t.Fatalf("Save(%s) = %v", id, err)
+	}
+	return b.Bytes()
 }
 
 func (e engine) has(t *testing.T, ref string) bool {

@@ -5,9 +5,10 @@
 //	img, err := store.Resolve(ctx, "python")     // the stock image of this build
 //	id, err := store.Load(ctx, archive, "a:tag") // a docker-archive
 //
-// Invariants: nothing is ever pulled; an image is known by its config digest,
-// and a tag that moves later changes nothing that was resolved; an archive
-// gives exactly one image and no tag but the one asked for.
+// Invariants: an image is known by its config digest, and a tag that moves
+// later changes nothing that was resolved; an archive gives exactly one image
+// and no tag but the one asked for; only Pull uses the network, and only for
+// configured registries.
 package docker
 
 import (
@@ -25,6 +26,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/ipdc/ipdc/images"
+	"github.com/ipdc/ipdc/internal/keylock"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -36,15 +38,21 @@ const callTimeout = 30 * time.Second
 // Config says which engine to use.
 type Config struct {
 	Host       string       // "unix:///var/run/docker.sock"; empty: DOCKER_HOST, else the default socket
-	MaxArchive int64        // bytes a loaded image may have, packed and unpacked; 0: 8 GiB
+	MaxArchive int64        // bytes an image may have, packed and unpacked; 0: 8 GiB
 	Logger     *slog.Logger // nil: no logs
+
+	Registries []string      // that are pulled from, "host" or "host:port"; nil: [DefaultRegistries]
+	PullStall  time.Duration // a pull that waits for so long for 64 KiB fails; 0: 2 min
+	Spool      string        // directory for an archive that is being saved; "": os.TempDir
 }
 
 // Store is the image store of one engine. Its methods may be called
 // concurrently.
 type Store struct {
-	cli *client.Client
-	cfg Config
+	cli     *client.Client
+	cfg     Config
+	arch    string        // of the engine, in Go's words
+	pulling keylock.Locks // by reference
 }
 
 // Open connects to the engine and checks that its images are known by their
@@ -52,6 +60,12 @@ type Store struct {
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.MaxArchive == 0 {
 		cfg.MaxArchive = int64(8 * jobspec.GiB)
+	}
+	if cfg.Registries == nil {
+		cfg.Registries = DefaultRegistries
+	}
+	if cfg.PullStall == 0 {
+		cfg.PullStall = 2 * time.Minute
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -81,6 +95,7 @@ func (s *Store) check(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask docker engine at %s (is it running? systemctl start docker): %w", s.cli.DaemonHost(), err)
 	}
+	s.arch = goArch(info.Info.Architecture)
 	for _, kv := range info.Info.DriverStatus {
 		if kv[0] == "driver-type" && strings.HasPrefix(kv[1], "io.containerd.snapshotter") {
 			return jobspec.Failure{
@@ -93,13 +108,26 @@ func (s *Store) check(ctx context.Context) error {
 	return nil
 }
 
+// goArch turns the engine's word for its architecture, which is the kernel's,
+// into Go's.
+func goArch(s string) string {
+	switch s {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	}
+	return s
+}
+
 // Close lets go of the connections. Calling it again does nothing.
 func (s *Store) Close() error { return s.cli.Close() }
 
 // Resolve finds a local image by a stock name, a reference ("alpine",
 // "registry.example/a/b:1", "a@sha256:...") or a whole id ("sha256:" and 64
 // digits). A stock name means the image of this program's own recipe only.
-// With a digest the tag in front of it is ignored.
+// With a digest the tag in front of it is ignored. A CID finds what was loaded
+// under its [images.CIDTag].
 func (s *Store) Resolve(ctx context.Context, ref string) (images.Image, error) {
 	t, err := parse(ref)
 	if err != nil {
@@ -108,9 +136,16 @@ func (s *Store) Resolve(ctx context.Context, ref string) (images.Image, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	got, err := s.cli.ImageInspect(ctx, t.lookup)
+	if errdefs.IsNotFound(err) && t.digest != "" && t.named != nil {
+		if got, err = s.cli.ImageInspect(ctx, t.tag()); err == nil {
+			got.RepoDigests = append(got.RepoDigests, t.shown)
+		}
+	}
 	switch {
 	case errdefs.IsNotFound(err):
 		return images.Image{}, t.absent()
+	case errdefs.IsInvalidArgument(err):
+		return images.Image{}, malformed(ref, err.Error())
 	case err != nil:
 		return images.Image{}, fmt.Errorf("inspect image %s: %w", t.shown, err)
 	case !imageID.MatchString(got.ID):
@@ -143,15 +178,33 @@ var imageID = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 // target is a reference in the only form that is sent to the engine. Short
 // names are never sent, because it would also take them for the start of an id.
 type target struct {
-	lookup string // what the engine is asked for
-	shown  string // the same in the short form that people know
-	digest string // that the reference insists on; empty: none
-	stock  string // the stock name; empty: not a stock image
+	lookup string          // what the engine is asked for
+	shown  string          // the same in the short form that people know
+	digest string          // that the reference insists on; empty: none
+	stock  string          // the stock name; empty: not a stock image
+	cid    bool            // an archive's CID
+	named  reference.Named // what a registry knows; nil: none does
+}
+
+// tag is the name under which the image is kept once it was pulled. An engine
+// keeps no digests of images that it did not pull itself.
+func (t target) tag() string {
+	if t.digest != "" {
+		return "ipdc/digest:" + strings.TrimPrefix(t.digest, "sha256:")
+	}
+	return t.lookup
 }
 
 func parse(ref string) (target, error) {
 	if r, ok := images.StockRecipe(ref); ok {
 		return target{lookup: r.Tag(), shown: r.Tag(), stock: r.Name}, nil
+	}
+	if c, err := jobspec.ParseCID(ref); err == nil {
+		tag := images.CIDTag(c)
+		if len(tag) > 128 {
+			return target{}, malformed(ref[:40]+"...", "no image archive has such a CID")
+		}
+		return target{lookup: tag, shown: c.String(), cid: true}, nil
 	}
 	if imageID.MatchString(ref) {
 		return target{lookup: ref, shown: ref, digest: ref}, nil
@@ -169,7 +222,10 @@ func parse(ref string) (target, error) {
 	digested, ok := named.(reference.Digested)
 	if !ok {
 		named = reference.TagNameOnly(named)
-		return target{lookup: named.String(), shown: reference.FamiliarString(named)}, nil
+		return target{lookup: named.String(), shown: reference.FamiliarString(named), named: named}, nil
+	}
+	if digested.Digest().Algorithm() != "sha256" {
+		return target{}, malformed(ref, "only sha256 digests are known")
 	}
 	canonical, err := reference.WithDigest(reference.TrimNamed(named), digested.Digest())
 	if err != nil {
@@ -179,6 +235,7 @@ func parse(ref string) (target, error) {
 		lookup: canonical.String(),
 		shown:  reference.FamiliarString(canonical),
 		digest: digested.Digest().String(),
+		named:  canonical,
 	}, nil
 }
 
@@ -186,7 +243,7 @@ func malformed(ref, why string) error {
 	return jobspec.Failure{
 		Kind:   jobspec.KindImageRef,
 		Detail: fmt.Sprintf("%q is not an image reference: %s", ref, why),
-		Hint:   "give a stock name (" + stockNames() + "), a reference like debian:12, or an id of sha256: and 64 digits",
+		Hint:   "give a stock name (" + stockNames() + "), a reference like debian:12, an id of sha256: and 64 digits, or a CID of ipdc image push",
 	}.Error()
 }
 
@@ -194,7 +251,11 @@ func (t target) absent() error {
 	f := jobspec.Failure{
 		Kind:   jobspec.KindImageRef,
 		Detail: fmt.Sprintf("no local image %s", t.shown),
-		Hint:   "docker pull it first; this version never pulls. The stock images are " + stockNames(),
+		Hint:   "fetch it by ipdc image pull or docker pull. The stock images are " + stockNames(),
+	}
+	if t.cid {
+		f.Detail = fmt.Sprintf("no image was loaded from the archive %s", t.shown)
+		f.Hint = "ipdc image pull " + t.shown
 	}
 	if t.stock != "" {
 		f.Detail = fmt.Sprintf("the stock image %s of this version, %s, is not built yet", t.stock, t.shown)

@@ -83,6 +83,7 @@ var homes = []struct {
 }{
 	{"github.com/ipfs/boxo", []string{"ipfs/*"}},
 	{"github.com/moby/", []string{"executor/docker", "images/docker"}},
+	{"github.com/google/go-containerregistry", []string{"images/docker"}},
 	{"github.com/docker/", nil}, // its client lives on as github.com/moby/moby/client
 	{"github.com/tetratelabs/wazero", []string{"executor/wasm"}},
 	{"github.com/danielgtaylor/huma", []string{"sidecar/api"}},

@@ -50,6 +50,7 @@ var statuses = map[jobspec.Kind]int{
 	jobspec.KindInternal:     http.StatusInternalServerError,
 	jobspec.KindLost:         http.StatusServiceUnavailable,
 	jobspec.KindFetchTimeout: http.StatusGatewayTimeout,
+	jobspec.KindPullStall:    http.StatusGatewayTimeout,
 	jobspec.KindTimeout:      http.StatusGatewayTimeout,
 	jobspec.KindQuota:        http.StatusInsufficientStorage,
 }
