@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -26,6 +27,7 @@ type Client struct {
 	addr    string // as given, for messages
 	base    string // "http://host"
 	token   string
+	tenant  string // whose jobs; "" = the caller's
 	timeout time.Duration
 	retry   retry
 	silence time.Duration
@@ -38,6 +40,10 @@ type Option func(*Client)
 // WithToken sends the secret of an API token with each request. A unix socket
 // needs none.
 func WithToken(secret string) Option { return func(c *Client) { c.token = secret } }
+
+// WithTenant makes every call about jobs one about those of another tenant, or
+// with "*" every list one of all tenants' jobs. It is for the node's own user.
+func WithTenant(name string) Option { return func(c *Client) { c.tenant = name } }
 
 // WithTimeout bounds each short call, all calls but streams, GC and Wait. The
 // default is 60 s.
@@ -117,12 +123,24 @@ type request struct {
 	body   io.Reader
 }
 
+// aboutJobs reports whether r is about jobs that are there.
+func (r request) aboutJobs() bool {
+	return len(r.path) > 1 && r.path[1] == "jobs" && (len(r.path) > 2 || r.method == http.MethodGet)
+}
+
 // send sends r and returns the answer when its status is below 300. The
 // caller closes the body.
 func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	u := c.base
 	for _, e := range r.path {
 		u += "/" + url.PathEscape(e)
+	}
+	if c.tenant != "" && r.aboutJobs() {
+		r.query = maps.Clone(r.query)
+		if r.query == nil {
+			r.query = url.Values{}
+		}
+		r.query.Set("tenant", c.tenant)
 	}
 	if len(r.query) > 0 {
 		u += "?" + r.query.Encode()

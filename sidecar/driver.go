@@ -165,6 +165,9 @@ func (d *driver) to(ctx context.Context, state jobspec.JobState, change func(*st
 		return job, fmt.Errorf("move job %s to %s: %w", d.id, state, err)
 	}
 	failpoint.Hit(string(state) + ".after-completion")
+	if state.Final() {
+		d.metrics.jobEnded(job)
+	}
 	d.hub.notify(d.id)
 	d.log.Info("job", "job", d.id, "state", state)
 	return job, nil

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/executor/dummy"
 	"github.com/ipdc/ipdc/identity"
@@ -40,6 +42,8 @@ type bench struct {
 	ipfs  ipfs.Node
 	cap   wire.Capacity
 	wrap  func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
+
+	registry *prometheus.Registry // of the present start
 
 	*sidecar.Sidecar
 	stop func()
@@ -115,8 +119,10 @@ func (b *bench) start() {
 	if b.wrap != nil {
 		ex = b.wrap(ex)
 	}
+	b.registry = prometheus.NewRegistry()
 	sc, err := sidecar.New(sidecar.Config{
-		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: fixedImages{},
+		Registry: b.registry,
+		Dir:      b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: fixedImages{},
 		Executor: ex, Volumes: vols, Inputs: inputs, Capacity: b.cap, Logger: log,
 		StopGrace: 50 * time.Millisecond,
 	})

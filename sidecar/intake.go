@@ -109,6 +109,9 @@ func (s *Sidecar) Job(ctx context.Context, tenant, ref string) (j wire.Job, err 
 
 // Jobs returns jobs without their attempts, newest first.
 func (s *Sidecar) Jobs(ctx context.Context, tenant string, f api.JobFilter) (list []wire.Job, err error) {
+	if tenant == api.AllTenants {
+		tenant = ""
+	}
 	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		jobs, err := tx.Jobs(store.Filter{Tenant: tenant, States: f.States, Labels: f.Labels, Limit: f.Limit})
 		for _, j := range jobs {

@@ -103,6 +103,13 @@ func (p *placer) snapshot() wire.Capacity {
 	return p.free
 }
 
+// waiting is the number of tasks in line.
+func (p *placer) waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.line)
+}
+
 // why says what a task waits for, with numbers.
 func (p *placer) why(r jobspec.Resources) string {
 	var short []string

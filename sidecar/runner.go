@@ -154,6 +154,9 @@ func (r *runner) save(next jobspec.AttemptState) error {
 	r.att = row
 	failpoint.Hit(string(next) + ".after-completion")
 	r.log.Debug("attempt", "attempt", r.att.ID, "state", state)
+	if state == jobspec.AttemptRecorded || state == jobspec.AttemptAbandoned {
+		r.metrics.attemptEnded(r.att)
+	}
 	return nil
 }
 

@@ -32,6 +32,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/images"
@@ -46,23 +48,24 @@ import (
 // Config is what a sidecar is made of. All fields without a default are
 // required.
 type Config struct {
-	Dir          string             // state: logs/ and run/ are made below it
-	Guest        string             // path of the ipdc-guest binary, mounted into every container
-	Key          identity.Key       // signs receipts; its id names the node
-	Store        *store.Store       // closed by the caller after Run
-	IPFS         ipfs.Node          // closed by the caller after Run
-	Images       images.Store       //
-	Executor     executor.Executor  //
-	Volumes      *volume.Pool       // bounded /outputs directories
-	Inputs       *inputcache.Cache  // staged inputs, read-only
-	Capacity     wire.Capacity      // of all tasks together; every field is positive
-	CgroupParent string             // ceiling of all containers; "" = the engine's default
-	Node         wire.Node          // what status shows and only cmd knows: version, paths, addresses
-	Logger       *slog.Logger       // default slog.Default
-	SweepEvery   time.Duration      // default 30 s
-	StopGrace    time.Duration      // from SIGTERM to SIGKILL; default 5 s
-	Now          func() time.Time   // default time.Now
-	Shutdown     context.CancelFunc // called by the API's stop; default none
+	Dir          string                // state: logs/ and run/ are made below it
+	Guest        string                // path of the ipdc-guest binary, mounted into every container
+	Key          identity.Key          // signs receipts; its id names the node
+	Store        *store.Store          // closed by the caller after Run
+	IPFS         ipfs.Node             // closed by the caller after Run
+	Images       images.Store          //
+	Executor     executor.Executor     //
+	Volumes      *volume.Pool          // bounded /outputs directories
+	Inputs       *inputcache.Cache     // staged inputs, read-only
+	Capacity     wire.Capacity         // of all tasks together; every field is positive
+	CgroupParent string                // ceiling of all containers; "" = the engine's default
+	Node         wire.Node             // what status shows and only cmd knows: version, paths, addresses
+	Logger       *slog.Logger          // default slog.Default
+	SweepEvery   time.Duration         // default 30 s
+	StopGrace    time.Duration         // from SIGTERM to SIGKILL; default 5 s
+	Now          func() time.Time      // default time.Now
+	Shutdown     context.CancelFunc    // called by the API's stop; default none
+	Registry     prometheus.Registerer // takes the metrics; default none
 }
 
 // Sidecar is a running node. Its exported methods are safe for concurrent use.
@@ -73,6 +76,8 @@ type Sidecar struct {
 	prefix string // of every engine object: "ipdc-<short id>-"
 	hub    *hub
 	placer *placer
+
+	metrics metrics
 
 	preparing chan struct{} // bounds jobs in preparation
 
@@ -109,7 +114,7 @@ func New(cfg Config) (*Sidecar, error) {
 		cfg.Now = time.Now
 	}
 	id := cfg.Key.ID()
-	return &Sidecar{
+	s := &Sidecar{
 		cfg:       cfg,
 		log:       cfg.Logger.With("node", id.Short()),
 		id:        id,
@@ -120,7 +125,14 @@ func New(cfg Config) (*Sidecar, error) {
 		drivers:   map[jobspec.JobID]*driver{},
 		reserved:  map[jobspec.AttemptID]jobspec.Resources{},
 		cleaning:  map[jobspec.AttemptID]bool{},
-	}, nil
+		metrics:   newMetrics(cfg.Registry),
+	}
+	if cfg.Registry != nil {
+		if err := cfg.Registry.Register(newGauges(s)); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return s, nil
 }
 
 // ObjectPrefix begins the name of every engine object of a node, so that
@@ -147,7 +159,9 @@ func (s *Sidecar) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+			err := s.sweep(ctx)
+			s.metrics.swept(err)
+			if err != nil && ctx.Err() == nil {
 				s.log.Warn("sweep", "err", err)
 			}
 		}

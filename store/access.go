@@ -1,8 +1,6 @@
 package store
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -33,26 +31,6 @@ func (tx *Tx) PutIdempotencyKey(tenant, key string, job jobspec.JobID, spec jobs
 		return fmt.Errorf("put idempotency key of job %s: %w", job, err)
 	}
 	return nil
-}
-
-// PutToken stores the SHA-256 of an API token's secret under the name of its
-// tenant, in place of the tenant's former one. The secret itself is never
-// stored.
-func (tx *Tx) PutToken(tenant string, hash [sha256.Size]byte) error {
-	if err := tx.put(tokenTable, tenant, hex.EncodeToString(hash[:])); err != nil {
-		return fmt.Errorf("put token of %s: %w", tenant, err)
-	}
-	return nil
-}
-
-// TokenByHash returns the tenant whose token's secret has this SHA-256, or an
-// error of kind E_NOT_FOUND.
-func (tx *Tx) TokenByHash(hash [sha256.Size]byte) (tenant string, err error) {
-	err = tx.get([]any{&tenant}, "such token", "SELECT name FROM tokens WHERE hash = ?", hex.EncodeToString(hash[:]))
-	if err != nil {
-		return "", fmt.Errorf("look up token: %w", err)
-	}
-	return tenant, nil
 }
 
 // Meta returns a fact about the node, such as a port it chose; ok is false

@@ -26,7 +26,7 @@ var (
 	eventTable       = table{"events", []string{"job", "seq"}, []string{"record"}}
 	rememberedTable  = table{"remembered", []string{"key"}, []string{"job", "created", "record"}}
 	idempotencyTable = table{"idempotency", []string{"tenant", "key"}, []string{"job", "spec"}}
-	tokenTable       = table{"tokens", []string{"name"}, []string{"hash"}}
+	tokenTable       = table{"tokens", []string{"name"}, []string{"hash", "created"}}
 
 	tables = []table{metaTable, jobTable, planTable, attemptTable, eventTable, rememberedTable, idempotencyTable, tokenTable}
 )

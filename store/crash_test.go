@@ -185,7 +185,7 @@ func rawExec(t *testing.T, path, query string) {
 
 func TestF27NewerAndForeignDatabases(t *testing.T) {
 	for name, tt := range map[string]struct{ change, want string }{
-		"newer":   {"PRAGMA user_version = 99", "has version 99, this program knows up to 1"},
+		"newer":   {"PRAGMA user_version = 99", "has version 99, this program knows up to 2"},
 		"foreign": {"PRAGMA application_id = 7", "not a state database of ipdc"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -210,20 +210,28 @@ func TestF27NewerAndForeignDatabases(t *testing.T) {
 	}
 }
 
-// twoMigrations are those of a later program.
-func twoMigrations() fs.FS {
-	first, err := fs.ReadFile(store.Migrations, "migrations/0001_initial.sql")
+// laterMigrations are those of a later program.
+func laterMigrations() (all fstest.MapFS, present int) {
+	names, err := fs.Glob(store.Migrations, "migrations/*.sql")
 	if err != nil {
 		panic(err)
 	}
-	return fstest.MapFS{
-		"migrations/0001_initial.sql": {Data: first},
-		"migrations/0002_more.sql":    {Data: []byte("CREATE TABLE more (x TEXT) STRICT; ALTER TABLE jobs ADD COLUMN more TEXT;")},
+	all = fstest.MapFS{}
+	for _, name := range names {
+		b, err := fs.ReadFile(store.Migrations, name)
+		if err != nil {
+			panic(err)
+		}
+		all[name] = &fstest.MapFile{Data: b}
 	}
+	more := "CREATE TABLE more (x TEXT) STRICT; ALTER TABLE jobs ADD COLUMN more TEXT;"
+	all[fmt.Sprintf("migrations/%04d_more.sql", len(names)+1)] = &fstest.MapFile{Data: []byte(more)}
+	return all, len(names)
 }
 
-func upgradeToTwo(ctx context.Context, path string) error {
-	_, err := store.OpenWith(ctx, path, twoMigrations())
+func upgradeToLater(ctx context.Context, path string) error {
+	all, _ := laterMigrations()
+	_, err := store.OpenWith(ctx, path, all)
 	return err
 }
 
@@ -253,7 +261,8 @@ func TestF27KilledInAnUpgrade(t *testing.T) {
 	}
 	runKilled(t, "migrate", path)
 	has(openAt(t, path)) // still the old version
-	upgraded, err := store.OpenWith(t.Context(), path, twoMigrations())
+	later, present := laterMigrations()
+	upgraded, err := store.OpenWith(t.Context(), path, later)
 	if err != nil {
 		t.Fatalf("upgrade after a killed one: %v", err)
 	}
@@ -261,7 +270,7 @@ func TestF27KilledInAnUpgrade(t *testing.T) {
 	if _, err := store.Open(t.Context(), path, nil); err == nil {
 		t.Error("the old program opens the upgraded database")
 	}
-	has(openAt(t, path+".v1.bak"))
+	has(openAt(t, fmt.Sprintf("%s.v%d.bak", path, present)))
 }
 
 func TestKilledWhenFirstMade(t *testing.T) {

@@ -25,7 +25,7 @@ var children map[string]func(ctx context.Context, path string) error
 
 func TestMain(m *testing.M) {
 	children = map[string]func(ctx context.Context, path string) error{
-		"commit": commitForever, "hold": holdOpen, "migrate": upgradeToTwo,
+		"commit": commitForever, "hold": holdOpen, "migrate": upgradeToLater,
 	}
 	if part := os.Getenv(childEnv); part != "" {
 		if err := children[part](context.Background(), os.Getenv("STORE_TEST_PATH")); err != nil {

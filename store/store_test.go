@@ -176,7 +176,7 @@ func TestAccess(t *testing.T) {
 	spec, old, secret := mustCID(t, 1), sha256.Sum256([]byte("old")), sha256.Sum256([]byte("secret"))
 	update(t, st, func(tx *store.Tx) error {
 		return errors.Join(tx.PutJob(job), tx.PutIdempotencyKey("a", "k", job.ID, spec),
-			tx.PutToken("a", old), tx.PutToken("a", secret), tx.PutMeta("port", "1"), tx.PutMeta("port", "4242"))
+			tx.PutToken(store.Token{Name: "a"}, old), tx.PutToken(store.Token{Name: "a"}, secret), tx.PutMeta("port", "1"), tx.PutMeta("port", "4242"))
 	})
 	view(t, st, func(tx *store.Tx) error {
 		id, c, ok, err := tx.IdempotencyKey("a", "k")

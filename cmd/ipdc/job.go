@@ -12,13 +12,16 @@ import (
 
 	"github.com/ipdc/ipdc/client"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
 )
 
 func (a *app) jobCmd() *cobra.Command {
-	return group("job", "Submit jobs and look after them",
+	cmd := group("job", "Submit jobs and look after them",
 		a.jobSubmitCmd(), a.jobListCmd(), a.jobDescribeCmd(), a.jobLogsCmd(),
 		a.jobWaitCmd(), a.jobGetCmd(), a.jobStopCmd(), a.jobRmCmd())
+	cmd.PersistentFlags().StringVar(&a.tenant, "tenant", "", "see to the jobs of another token's tenant; for the node's own user only")
+	return cmd
 }
 
 // refHelp explains the argument JOB in each command's help.
@@ -42,10 +45,14 @@ func (a *app) withJob(cmd *cobra.Command, do func(ctx context.Context, c *client
 func (a *app) jobListCmd() *cobra.Command {
 	var states, labels []string
 	var limit int
+	var all bool
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls", "ps"}, Short: "List jobs, newest first", Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f := client.JobFilter{Limit: limit}
+			if all {
+				a.tenant = api.AllTenants
+			}
 			for _, s := range states {
 				f.States = append(f.States, jobspec.JobState(s))
 			}
@@ -64,6 +71,7 @@ func (a *app) jobListCmd() *cobra.Command {
 	}
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only jobs in these states")
 	cmd.Flags().StringArrayVarP(&labels, "label", "l", nil, "only jobs with this label, KEY=VALUE (repeatable)")
+	cmd.Flags().BoolVarP(&all, "all-tenants", "A", false, "also jobs of every other tenant; for the node's own user only")
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many, up to 500")
 	return cmd
 }
@@ -81,6 +89,12 @@ func (a *app) printJobs(jobs []wire.Job) error {
 			rows = append(rows, []string{
 				j.ID.String(), orDash(j.Spec.Name), string(j.State), files(j), ago(j.Submitted), took(j), orDash(a.short(j)),
 			})
+		}
+		if a.tenant == api.AllTenants {
+			rows[0] = append(rows[0], "TENANT")
+			for i, j := range jobs {
+				rows[i+1] = append(rows[i+1], j.Tenant)
+			}
 		}
 		return table(w, rows)
 	})

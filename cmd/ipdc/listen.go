@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,32 +12,6 @@ import (
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/store"
 )
-
-// token makes the secret for the TCP API at the first start; only its hash is
-// in the database.
-func (n *node) token(ctx context.Context) error {
-	file := filepath.Join(n.set.Path, "token")
-	secret, err := readToken(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		secret = rand.Text()
-		err = errors.Join(os.WriteFile(file+".tmp", []byte(secret+"\n"), 0o600), os.Rename(file+".tmp", file))
-	}
-	if err != nil {
-		return err
-	}
-	sum := sha256.Sum256([]byte(secret))
-	return n.store.Update(ctx, func(tx *store.Tx) error { return tx.PutToken(api.TenantLocal, sum) })
-}
-
-// tenant finds whose token a request carries.
-func (n *node) tenant(ctx context.Context, hash [32]byte) (string, bool) {
-	var tenant string
-	err := n.store.View(ctx, func(tx *store.Tx) (err error) {
-		tenant, err = tx.TokenByHash(hash)
-		return err
-	})
-	return tenant, err == nil
-}
 
 const portKey = "api_port"
 
@@ -112,4 +83,11 @@ func privateDir(dir string) error {
 		return fmt.Errorf("socket directory %s is not this user's own: set XDG_RUNTIME_DIR or a shorter IPDC_PATH", dir)
 	}
 	return nil
+}
+
+// apiConfig is the API of this node.
+func (n *node) apiConfig(sc api.Service) api.Config {
+	return api.Config{
+		Service: sc, IPFS: n.ipfs, Tokens: tokens{n.store}, Registry: n.registry, Version: version, Logger: n.log,
+	}
 }

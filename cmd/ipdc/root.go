@@ -24,6 +24,7 @@ type app struct {
 	set      settings
 	format   format
 	quiet    bool
+	tenant   string // whose jobs; "" = the caller's
 }
 
 // run executes one command line and returns the exit code.
@@ -72,7 +73,7 @@ func (a *app) root() *cobra.Command {
 		return err
 	}
 	cmd.AddCommand(a.nodeCmd(load), a.addCmd(), a.getCmd(), a.lsCmd(), a.exportCmd(), a.importCmd(), a.pinCmd(),
-		a.jobCmd(), a.imageCmd(), a.configCmd(), a.versionCmd())
+		a.jobCmd(), a.imageCmd(), a.configCmd(), a.tokenCmd(), a.versionCmd())
 	return cmd
 }
 
@@ -99,8 +100,11 @@ func plugin(args []string) (code int, ran bool) {
 
 // client returns a client of the node that the settings name. It does no I/O.
 func (a *app) client() (*client.Client, error) {
+	var opts []client.Option
+	if a.tenant != "" {
+		opts = append(opts, client.WithTenant(a.tenant))
+	}
 	if addr := a.set.API; addr != "" {
-		var opts []client.Option
 		if a.set.TokenFile != "" {
 			secret, err := readToken(a.set.TokenFile)
 			if err != nil {
@@ -114,7 +118,7 @@ func (a *app) client() (*client.Client, error) {
 		}
 		return c, nil
 	}
-	return client.New("unix://" + a.set.socket())
+	return client.New("unix://"+a.set.socket(), opts...)
 }
 
 // withClient calls do with a client of the node and closes it.

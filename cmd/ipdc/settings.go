@@ -40,7 +40,7 @@ func (s *settings) table() []knob {
 		{"api", &s.API, "", "the node of path", "URL", everywhere, "address of another node's API: http://127.0.0.1:PORT or unix:///PATH", "file permissions are the login of a socket, so the own node needs no token"},
 		{"token-file", &s.TokenFile, "", "none", "file", everywhere, "file with the token for --api", "a secret on a command line or in a setting is seen by others"},
 
-		{"cpu", &s.CPU, "", "all", "processors", start, "processors that jobs may use together", "jobs have the lowest share of a busy processor, so none need stay free"},
+		{"cpu", &s.CPU, "", "all", "processors", start, "processors that jobs may use together", "the kernel shares a busy machine fairly; give less to keep some for others"},
 		{"memory", &s.Memory, "", "80 % of the machine's", "bytes", start, "memory that jobs may use together", "leaves the host and its IPFS node a fifth; memory cannot be shared by turns"},
 		{"disk", &s.Disk, "", "80 % of what is free", "bytes", start, "disk that running jobs' outputs may use together", "outputs are stored once more as blocks before they are removed"},
 		{"listen", &s.Listen, "127.0.0.1:0", "", "address", start, "TCP address of the API on the loopback interface", "port 0 is chosen at the first start and kept, so that nodes share a machine"},

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ipdc/ipdc/executor/docker"
@@ -40,6 +41,8 @@ type node struct {
 	key     identity.Key
 	closers []func() error
 
+	registry *prometheus.Registry
+
 	store *store.Store
 	ipfs  ipfs.Node
 	unix  net.Listener
@@ -49,7 +52,7 @@ type node struct {
 // serve runs a node until ctx ends. ready is called once it takes jobs.
 func serve(ctx context.Context, set settings, log *slog.Logger, ready func(wire.Node)) (err error) {
 	syscall.Umask(0o077)
-	n := &node{set: set, log: log}
+	n := &node{set: set, log: log, registry: newRegistry()}
 	defer func() { err = errors.Join(err, n.close()) }()
 	if err := n.open(ctx); err != nil {
 		return err
@@ -60,7 +63,7 @@ func serve(ctx context.Context, set settings, log *slog.Logger, ready func(wire.
 	if err != nil {
 		return err
 	}
-	a := api.New(api.Config{Service: sc, IPFS: n.ipfs, Tokens: n.tenant, Version: version, Logger: log})
+	a := api.New(n.apiConfig(sc))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return sc.Run(ctx) })
 	g.Go(func() error { return a.Serve(ctx, n.unix, n.tcp) })
@@ -107,7 +110,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	}
 	n.ipfs = node
 	n.onClose(node.Close)
-	if err := n.token(ctx); err != nil {
+	if err := n.ownToken(ctx); err != nil {
 		return err
 	}
 	return n.listen(ctx)
@@ -175,7 +178,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	n.onClose(inputs.Close)
 	return sidecar.New(sidecar.Config{
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: imgs, Executor: ex,
-		Volumes: vols, Inputs: inputs, Capacity: capacity, CgroupParent: parent, Logger: n.log, Shutdown: shutdown,
+		Volumes: vols, Inputs: inputs, Capacity: capacity, CgroupParent: parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
 		Node: wire.Node{
 			Version: version, PID: os.Getpid(), Started: time.Now().UTC(),
 			Path: n.set.Path, Socket: n.set.socket(), Address: n.tcp.Addr().String(),

@@ -90,6 +90,7 @@ var homes = []struct {
 	{"modernc.org/sqlite", []string{"store", "ipfs/embedded", "ipfs/kubo"}},
 	{"github.com/libp2p/", []string{"internal/p2phost", "ipfs/embedded", "bus/p2p"}},
 	{"github.com/spf13/", []string{"cmd/ipdc"}},
+	{"github.com/prometheus/", []string{"sidecar", "sidecar/*", "cmd/ipdc"}},
 	{"github.com/vbauerster/mpb", []string{"cmd/ipdc"}},
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/wire"
@@ -25,10 +26,12 @@ const maxSpec = 256 << 10
 type Config struct {
 	Service Service
 	IPFS    ipfs.Node
-	// Tokens returns the tenant of the token whose secret has this SHA-256.
-	// As only hashes are compared, comparing takes no secret-dependent time.
-	// nil means that no token is valid and only the socket can be used.
-	Tokens func(ctx context.Context, secretSHA256 [32]byte) (tenant string, ok bool)
+	// Tokens says who may use the port. nil means that no token is valid and
+	// only the socket can be used.
+	Tokens TokenStore
+	// Registry takes the API's metrics, and is what GET /metrics shows; default
+	// a new one.
+	Registry *prometheus.Registry
 
 	Version     string        // of ipdc, for openapi.json
 	Logger      *slog.Logger  // default slog.Default
@@ -40,11 +43,15 @@ type Config struct {
 	StreamStall time.Duration // the same for logs and DAGs, which may be read by a pager; default 15 min
 	BodyStall   time.Duration // a request body that brings nothing for so long is cut; default 1 min
 	Grace       time.Duration // for requests that are under way when Serve ends; default 5 s
+	Rate        float64       // requests a second that one token may make on average, twice as many at once; default 100
 }
 
 func (c Config) withDefaults() Config {
 	if c.Tokens == nil {
-		c.Tokens = func(context.Context, [32]byte) (string, bool) { return "", false }
+		c.Tokens = noTokens{}
+	}
+	if c.Registry == nil {
+		c.Registry = prometheus.NewRegistry()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -56,6 +63,7 @@ func (c Config) withDefaults() Config {
 	c.StreamStall = cmp.Or(c.StreamStall, 15*time.Minute)
 	c.BodyStall = cmp.Or(c.BodyStall, time.Minute)
 	c.Grace = cmp.Or(c.Grace, 5*time.Second)
+	c.Rate = cmp.Or(c.Rate, 100)
 	return c
 }
 
@@ -70,23 +78,28 @@ type API struct {
 	stopping chan struct{} // closed by stop: event and log streams end
 	stop     func()
 	active   requests
+	sessions *sessions
+	metrics  metrics
 }
 
 // New returns an API. It does no I/O.
 func New(cfg Config) *API {
 	a := &API{
 		cfg: cfg.withDefaults(), mux: http.NewServeMux(),
-		queries: map[string][]string{}, stopping: make(chan struct{}),
+		queries: map[string][]string{}, stopping: make(chan struct{}), sessions: newSessions(),
 	}
+	a.metrics = newMetrics(a.cfg.Registry)
 	a.log = a.cfg.Logger
 	a.stop = sync.OnceFunc(func() { close(a.stopping) })
 	h := humago.New(a.mux, humaConfig(a.cfg.Version))
 	a.registerNode(h)
+	a.registerTokens(h)
 	a.registerJobs(h)
 	a.registerPaths(h)
 	a.registerPins(h)
 	a.registerStreams(h.OpenAPI())
 	a.registerDAG(h.OpenAPI())
+	a.registerMetrics(h.OpenAPI())
 	a.document(h.OpenAPI())
 	return a
 }

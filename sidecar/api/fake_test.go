@@ -97,7 +97,7 @@ func (s *service) Jobs(_ context.Context, tenant string, f api.JobFilter) (out [
 	defer s.mu.Unlock()
 	s.filter = f
 	for _, r := range slices.Backward(s.jobs) {
-		if r.Tenant == tenant {
+		if r.Tenant == tenant || tenant == api.AllTenants {
 			out = append(out, r.Job)
 		}
 	}

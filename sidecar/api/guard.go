@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -14,6 +15,7 @@ import (
 	"path"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +52,9 @@ func (a *API) recovered(next http.Handler) http.Handler {
 		rw := &response{ResponseWriter: w}
 		begin := time.Now()
 		defer func() {
+			a.metrics.requests.WithLabelValues(cmp.Or(rw.route, "none"), strconv.Itoa(cmp.Or(rw.status, http.StatusOK))).Inc()
+		}()
+		defer func() {
 			if p := recover(); p != nil {
 				a.panicked(rw, r, p)
 			}
@@ -82,7 +87,8 @@ func (a *API) panicked(w *response, r *http.Request, p any) {
 // response remembers whether an answer was begun.
 type response struct {
 	http.ResponseWriter
-	status int // 0 before
+	status int    // 0 before
+	route  string // "GET /v1/jobs/{ref}"; "" = none
 }
 
 func (w *response) WriteHeader(status int) {
@@ -109,13 +115,32 @@ func (a *API) guarded(socket bool, next http.Handler) http.Handler {
 		_ = rc.SetWriteDeadline(time.Now().Add(shortRequest)) // a recorder in a test has none
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
-		who, err := a.admit(r, socket)
+		ctx, leave, err := a.enter(r, socket)
 		if err != nil {
 			a.writeError(w, r, err)
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, who)))
+		defer leave()
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// enter admits a request. Its context knows the caller, and ends when the
+// caller's token is revoked.
+func (a *API) enter(r *http.Request, socket bool) (context.Context, func(), error) {
+	for {
+		age := a.sessions.now()
+		who, err := a.admit(r, socket)
+		if err == nil && !who.socket && who.tenant != "" {
+			err = a.sessions.take(who.tenant, a.cfg.Rate, time.Now())
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if ctx, leave, ok := a.sessions.enter(r.Context(), who.tenant, age); ok {
+			return context.WithValue(ctx, callerKey{}, who), leave, nil
+		}
+	}
 }
 
 func (a *API) admit(r *http.Request, socket bool) (caller, error) {
@@ -151,7 +176,7 @@ func (a *API) authenticate(r *http.Request) (caller, error) {
 	if !strings.EqualFold(scheme, "Bearer") || secret == "" || len(secret) > 512 {
 		return caller{}, unauthorized("the Authorization header is not Bearer and a token")
 	}
-	tenant, ok := a.cfg.Tokens(r.Context(), sha256.Sum256([]byte(secret)))
+	tenant, ok := a.cfg.Tokens.Tenant(r.Context(), sha256.Sum256([]byte(secret)))
 	if !ok || tenant == "" {
 		return caller{}, unauthorized("the API token is not valid")
 	}
@@ -195,7 +220,14 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) {
 		a.writeError(w, r, &refusal{status: http.StatusMethodNotAllowed, header: http.Header{"Allow": {"GET"}},
 			failure: jobspec.Failure{Kind: jobspec.KindPolicy, Detail: "HEAD is not served"}})
 	default:
-		if err := checkQuery(r.URL.RawQuery, known); err != nil {
+		if rw, ok := w.(*response); ok {
+			rw.route = pattern
+		}
+		err := checkQuery(r.URL.RawQuery, known)
+		if err == nil {
+			r, err = actFor(r)
+		}
+		if err != nil {
 			a.writeError(w, r, err)
 			return
 		}

@@ -3,7 +3,6 @@ package api_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -25,10 +24,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// The tokens of two tenants.
+// The tokens of two tenants and of the node's own user.
 const (
 	alice = "secret-of-alice"
 	bob   = "secret-of-bob"
+	admin = "secret-of-the-node" // the token file of the node's own user
 )
 
 // env is a served API with its fakes.
@@ -54,7 +54,7 @@ func start(t *testing.T, change ...func(*api.Config)) *env {
 	t.Cleanup(func() { _ = node.Close() })
 	e := &env{t: t, svc: newService(), ipfs: node, socket: filepath.Join(dir, "api.sock"), log: &logBuffer{}}
 	cfg := api.Config{
-		Service: e.svc, IPFS: node, Version: "test", Tokens: tokens,
+		Service: e.svc, IPFS: node, Version: "test", Tokens: newTokens(),
 		Logger: slog.New(slog.NewTextHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, c := range change {
@@ -95,16 +95,6 @@ func (e *env) serve(unix, tcp net.Listener) {
 			e.t.Errorf("Serve() = %v", err)
 		}
 	})
-}
-
-func tokens(_ context.Context, sum [32]byte) (string, bool) {
-	switch sum {
-	case sha256.Sum256([]byte(alice)):
-		return "alice", true
-	case sha256.Sum256([]byte(bob)):
-		return "bob", true
-	}
-	return "", false
 }
 
 // in returns e for a subtest.

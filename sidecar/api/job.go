@@ -34,10 +34,12 @@ type (
 	listInput struct {
 		States []string `query:"state,explode" doc:"Only jobs in one of these states"`
 		Labels []string `query:"label,explode" doc:"key=value; only jobs with all of these labels"`
+		Tenant string   `query:"tenant" doc:"Whose jobs, for the node's own user only, * for all; default the caller's"`
 		Limit  string   `query:"limit" doc:"How many at most; default 100, 500 for anything larger"`
 	}
 	refInput struct {
-		Ref string `path:"ref" doc:"Job id, a unique prefix of one, a job's name, or @last"`
+		Tenant string `query:"tenant" doc:"Whose jobs, for the node's own user only; default the caller's"`
+		Ref    string `path:"ref" doc:"Job id, a unique prefix of one, a job's name, or @last"`
 	}
 )
 

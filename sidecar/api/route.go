@@ -16,7 +16,7 @@ func (a *API) registerStreams(doc *huma.OpenAPI) {
 		Summary:     "Stream a job's history as server-sent events",
 		Description: "Ends with an event named end, or error with a Problem; without one of them it was cut: resume with Last-Event-ID.",
 		Parameters: []*huma.Param{
-			refParam(), queryParam("follow", "Go on until the job is final", huma.TypeBoolean),
+			refParam(), queryParam(tenantParam, tenantDoc, huma.TypeString), queryParam("follow", "Go on until the job is final", huma.TypeBoolean),
 			queryParam("after", "Begin after this event", huma.TypeInteger),
 			{Name: "Last-Event-ID", In: "header", Description: "As after; wins over it", Schema: &huma.Schema{Type: huma.TypeInteger}},
 		},
@@ -25,7 +25,7 @@ func (a *API) registerStreams(doc *huma.OpenAPI) {
 	a.registerStream(doc, huma.Operation{
 		OperationID: "logs", Method: http.MethodGet, Path: "/v1/jobs/{ref}/logs", Summary: "Stream a job's log",
 		Parameters: []*huma.Param{
-			refParam(), queryParam("follow", "Go on until the job is final", huma.TypeBoolean),
+			refParam(), queryParam(tenantParam, tenantDoc, huma.TypeString), queryParam("follow", "Go on until the job is final", huma.TypeBoolean),
 			queryParam("format", "frames or text", huma.TypeString, "frames", "text"),
 		},
 		Responses: streamDoc(wire.TypeFrames, "text/plain"),

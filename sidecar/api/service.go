@@ -18,6 +18,7 @@ type Service interface {
 	// job with created false, another spec fails with E_DUP_KEY.
 	Submit(ctx context.Context, s Submission) (job wire.Job, created bool, err error)
 	Job(ctx context.Context, tenant, ref string) (wire.Job, error)
+	// Jobs lists a tenant's jobs, or everybody's for [AllTenants].
 	Jobs(ctx context.Context, tenant string, f JobFilter) ([]wire.Job, error)
 	// Stop asks a job to end; the wish is durable when Stop returns. A job
 	// that is final is returned as it is.
