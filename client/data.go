@@ -1,10 +1,7 @@
 package client
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -53,14 +50,7 @@ func (c *Client) Pins(ctx context.Context, all bool) ([]wire.Pin, error) {
 // takes: only ctx bounds it.
 func (c *Client) Pin(ctx context.Context, path string) (wire.Pin, error) {
 	var p wire.Pin
-	b, err := json.Marshal(wire.PinWish{Path: path})
-	if err != nil {
-		return p, fmt.Errorf("encode path: %w", err)
-	}
-	err = c.exchange(ctx, request{
-		method: http.MethodPost, path: []string{"v1", "pins"}, body: bytes.NewReader(b),
-		header: http.Header{"Content-Type": {"application/json"}},
-	}, &p)
+	err := c.post(ctx, []string{"v1", "pins"}, wire.PinWish{Path: path}, &p)
 	return p, err
 }
 

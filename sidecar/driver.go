@@ -169,6 +169,7 @@ func (d *driver) to(ctx context.Context, state jobspec.JobState, change func(*st
 		d.metrics.jobEnded(job)
 	}
 	d.hub.notify(d.id)
+	d.keepUntil(job)
 	d.log.Info("job", "job", d.id, "state", state)
 	return job, nil
 }

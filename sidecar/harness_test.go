@@ -42,6 +42,7 @@ type bench struct {
 	ipfs  ipfs.Node
 	cap   wire.Capacity
 	wrap  func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
+	ahead time.Duration                             // of the next start's clock
 
 	registry *prometheus.Registry // of the present start
 
@@ -119,9 +120,11 @@ func (b *bench) start() {
 	if b.wrap != nil {
 		ex = b.wrap(ex)
 	}
+	ahead := b.ahead
 	b.registry = prometheus.NewRegistry()
 	sc, err := sidecar.New(sidecar.Config{
 		Registry: b.registry,
+		Now:      func() time.Time { return time.Now().Add(ahead) },
 		Dir:      b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: fixedImages{},
 		Executor: ex, Volumes: vols, Inputs: inputs, Capacity: b.cap, Logger: log,
 		StopGrace: 50 * time.Millisecond,

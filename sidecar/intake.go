@@ -2,9 +2,7 @@ package sidecar
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
@@ -175,11 +173,7 @@ func (s *Sidecar) Remove(ctx context.Context, tenant, ref string) error {
 	if err != nil {
 		return err
 	}
-	pins, err := s.cfg.IPFS.Pins(ctx, pinName(id, ""))
-	for _, p := range pins {
-		err = errors.Join(err, s.cfg.IPFS.Unpin(ctx, p.Name))
-	}
-	return errors.Join(err, os.RemoveAll(s.logDir(id)))
+	return s.dropKept(ctx, id)
 }
 
 // Events yields a job's history from after on.

@@ -8,6 +8,7 @@
 //	runner     an attempt's way from its lease to its signed receipt
 //	publisher  running   -> published -> succeeded: outputs become one CID
 //	rescuer    what a node does first after it was killed
+//	keeper     removes jobs at the end of their time, and by prune
 //	cleaner    removes what an attempt leaves on the machine
 //	sweeper    removes what no row of this node knows
 //
@@ -91,6 +92,7 @@ type Sidecar struct {
 	// running, until their runners take them over.
 	reserved map[jobspec.AttemptID]jobspec.Resources
 	cleaning map[jobspec.AttemptID]bool
+	kept     kept
 }
 
 // New returns a sidecar; it does no I/O.

@@ -21,6 +21,7 @@ func (s *Sidecar) sweep(ctx context.Context) error {
 		s.sweepContainers(ctx),
 		s.sweepVolumes(ctx),
 		s.sweepRunDirs(ctx),
+		s.sweepKept(ctx),
 		s.sweepJobs(ctx),
 	)
 }

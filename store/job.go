@@ -115,6 +115,7 @@ type Filter struct {
 	States []jobspec.JobState
 	Labels map[string]string // all must be equal
 	Live   bool              // only jobs whose state is not final
+	Kept   bool              // only final jobs that are kept for a time
 	Limit  int               // 0 = no limit
 }
 
@@ -146,6 +147,9 @@ func (f Filter) query() (string, []any, error) {
 	}
 	if f.Live {
 		add("live = 1")
+	}
+	if f.Kept {
+		add("live = 0 AND json_extract(record, '$.spec.keep') IS NOT NULL")
 	}
 	states, err1 := encode(f.States)
 	if len(f.States) > 0 {

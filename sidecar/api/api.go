@@ -95,6 +95,7 @@ func New(cfg Config) *API {
 	a.registerNode(h)
 	a.registerTokens(h)
 	a.registerJobs(h)
+	a.registerPrune(h)
 	a.registerPaths(h)
 	a.registerPins(h)
 	a.registerStreams(h.OpenAPI())

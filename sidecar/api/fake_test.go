@@ -19,10 +19,11 @@ var _ api.Service = (*service)(nil)
 type service struct {
 	mu       sync.Mutex
 	jobs     []*record
-	changed  chan struct{} // closed and replaced at each change
-	fail     error         // returned by Job when set
-	panics   bool          // Job panics
-	filter   api.JobFilter // of the last Jobs
+	changed  chan struct{}   // closed and replaced at each change
+	fail     error           // returned by Job when set
+	panics   bool            // Job panics
+	filter   api.JobFilter   // of the last Jobs
+	pruned   api.PruneFilter // of the last Prune
 	shutdown int
 	refs     []string // that were asked for
 	yielding int      // Events calls that wait in yield
@@ -128,6 +129,20 @@ func (s *service) Remove(_ context.Context, tenant, ref string) (err error) {
 		s.jobs = slices.DeleteFunc(s.jobs, func(x *record) bool { return x == r })
 	})
 	return err
+}
+
+func (s *service) Prune(_ context.Context, tenant string, f api.PruneFilter) (p wire.Pruned, _ error) {
+	s.update(func() {
+		s.pruned = f
+		s.jobs = slices.DeleteFunc(s.jobs, func(r *record) bool {
+			gone := r.Tenant == tenant && r.State.Final()
+			if gone {
+				p.Jobs = append(p.Jobs, wire.PrunedJob{ID: r.ID, State: r.State})
+			}
+			return gone && !f.DryRun
+		})
+	})
+	return p, nil
 }
 
 func (s *service) Events(ctx context.Context, tenant, ref string, after int64, follow bool, yield func(jobspec.Event) error) error {

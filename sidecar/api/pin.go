@@ -24,9 +24,6 @@ type (
 	pinsInput struct {
 		All string `query:"all" doc:"Also what jobs keep pinned"`
 	}
-	pinInput struct {
-		Body wire.PinWish
-	}
 	unpinInput struct {
 		CID string `path:"cid"`
 	}
@@ -36,10 +33,9 @@ func (a *API) registerPins(h huma.API) {
 	register(a, h, huma.Operation{
 		OperationID: "pins", Method: http.MethodGet, Path: "/v1/pins", Summary: "List pins",
 	}, a.pins)
-	register(a, h, huma.Operation{
+	register(a, h, takesJSON[wire.PinWish](a, h, huma.Operation{
 		OperationID: "pin", Method: http.MethodPost, Path: "/v1/pins", Summary: "Keep the DAG below a path",
-		MaxBodyBytes: maxSpec + 1, BodyReadTimeout: -1, Middlewares: huma.Middlewares{a.timeBody, noDeadline},
-	}, a.pin)
+	}), a.pin)
 	register(a, h, huma.Operation{
 		OperationID: "unpin", Method: http.MethodDelete, Path: "/v1/pins/{cid}", Summary: "Remove a user's pin",
 	}, a.unpin)
@@ -109,8 +105,12 @@ func wirePin(p ipfs.Pin) wire.Pin {
 	return out
 }
 
-func (a *API) pin(ctx context.Context, in *pinInput) (*answer[wire.Pin], error) {
-	path, err := jobspec.ParsePath(in.Body.Path)
+func (a *API) pin(ctx context.Context, in *jsonInput) (*answer[wire.Pin], error) {
+	w, err := decode[wire.PinWish](in)
+	if err != nil {
+		return nil, err
+	}
+	path, err := jobspec.ParsePath(w.Path)
 	if err != nil {
 		return nil, err
 	}

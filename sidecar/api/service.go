@@ -26,6 +26,8 @@ type Service interface {
 	// Remove deletes a final job's record, logs and pins. E_CONFLICT while it
 	// is not final.
 	Remove(ctx context.Context, tenant, ref string) error
+	// Prune removes final jobs as Remove does, or says which ones it would.
+	Prune(ctx context.Context, tenant string, f PruneFilter) (wire.Pruned, error)
 	// Events calls yield for each event with Seq > after, in order. With
 	// follow it goes on until the job is final or ctx ends, else it returns at
 	// the last one. It stops early when yield returns an error, and returns it.

@@ -1,0 +1,31 @@
+package wire
+
+import (
+	"time"
+
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// PruneWish is the body of POST /v1/jobs/prune. Zero values select all jobs
+// that have ended.
+type PruneWish struct {
+	States    []jobspec.JobState `json:"states,omitempty"`     // of succeeded, failed and stopped
+	Labels    map[string]string  `json:"labels,omitempty"`     // all must be equal
+	OlderThan jobspec.Duration   `json:"older_than,omitempty"` // since the job ended
+	DryRun    bool               `json:"dry_run,omitempty"`    // remove nothing
+}
+
+// Pruned is the answer of POST /v1/jobs/prune.
+type Pruned struct {
+	Jobs   []PrunedJob `json:"jobs"` // oldest first
+	DryRun bool        `json:"dry_run,omitempty"`
+}
+
+// PrunedJob is a job that was removed.
+type PrunedJob struct {
+	ID       jobspec.JobID    `json:"id"`
+	Name     string           `json:"name,omitempty"`
+	State    jobspec.JobState `json:"state"`
+	Finished time.Time        `json:"finished"`
+	Result   jobspec.CID      `json:"result,omitzero"`
+}
