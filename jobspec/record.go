@@ -19,7 +19,7 @@ type Job struct {
 	Finished   time.Time `json:"finished,omitzero"` // final state
 	ItemsTotal int       `json:"items_total"`       // files to do; 0 when not per item
 	ItemsDone  int       `json:"items_done"`
-	Remembered int       `json:"remembered"` // items that needed no run
+	Remembered int       `json:"remembered"` // items that needed no run, or tasks of a job without items
 }
 
 // Attempt is the record of one try of one task.

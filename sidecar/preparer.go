@@ -39,7 +39,7 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 		return job, causeOr(ctx, fmt.Errorf("look up remembered results: %w", err))
 	}
 	return d.to(ctx, jobspec.JobQueued, func(tx *store.Tx, j *jobspec.Job) error {
-		j.ItemsTotal, j.ItemsDone, j.Remembered = len(facts.Items), kept, kept
+		j.ItemsTotal, j.ItemsDone, j.Remembered = len(facts.Items), min(kept, len(facts.Items)), kept
 		return tx.PutPlan(j.ID, plan)
 	})
 }

@@ -14,7 +14,8 @@ import (
 )
 
 // remember takes out of a plan what earlier jobs have done already, pins those
-// outputs for this job as one tree, and returns how many items that were. A
+// outputs for this job as one tree, and returns how many items that were, or
+// tasks of a job without items. A
 // remembered result lives as long as the record of the job that made it, whose
 // pins hold its blocks.
 func (d *driver) remember(ctx context.Context, job jobspec.Job, f jobspec.Facts, plan jobspec.Plan) (jobspec.Plan, int, error) {
@@ -59,7 +60,7 @@ func (d *driver) rememberTask(ctx context.Context, plan jobspec.Plan, known map[
 		return plan, 0, nil
 	}
 	plan.Tasks = nil
-	return plan, 0, d.cfg.IPFS.Pin(ctx, pinName(d.id, "remembered"), r.Outputs[0].CID)
+	return plan, 1, d.cfg.IPFS.Pin(ctx, pinName(d.id, "remembered"), r.Outputs[0].CID)
 }
 
 func (d *driver) recall(ctx context.Context, plan jobspec.Plan) (known map[jobspec.CID]store.Remembered, err error) {

@@ -100,14 +100,46 @@ func (a *app) exit(err error) int {
 	return exitError
 }
 
-// failureOf returns the failure in err, and whether it has one.
-func failureOf(err error) (jobspec.Failure, bool) {
+// failureOf returns the failure in err, and whether it has one. What was said
+// around it stands before its detail.
+func failureOf(err error) (f jobspec.Failure, known bool) {
+	var refusal *client.Error
 	var fe *jobspec.FailureError
 	var ps *jobspec.Problems
-	if !errors.As(err, &fe) && !errors.As(err, &ps) {
-		return jobspec.Failure{}, false
+	inner := ""
+	switch {
+	case errors.As(err, &refusal):
+		f, inner = refusal.Failure(), refusal.Error()
+		var list []string
+		for _, d := range refusal.Problem.Errors {
+			list = append(list, (jobspec.Problem{Path: d.Path, Detail: d.Detail, Hint: d.Hint}).String())
+		}
+		listProblems(&f, list)
+	case errors.As(err, &ps):
+		f, inner = ps.Failure(), ps.Error()
+		var list []string
+		for _, p := range ps.List {
+			list = append(list, p.String())
+		}
+		listProblems(&f, list)
+	case errors.As(err, &fe):
+		if f, inner = fe.Failure, fe.Error(); f.Detail == "" {
+			return jobspec.AsFailure(err), true
+		}
+	default:
+		return f, false
 	}
-	return jobspec.AsFailure(err), true
+	if around, _, found := strings.Cut(err.Error(), inner); found {
+		f.Detail = around + f.Detail
+	}
+	return f, true
+}
+
+// listProblems gives each of several problems a line.
+func listProblems(f *jobspec.Failure, list []string) {
+	if len(list) > 1 {
+		f.Detail = fmt.Sprintf("%d problems:\n  %s", len(list), strings.Join(list, "\n  "))
+	}
 }
 
 // describeFailure is a failure for people: kind, place, what, and what to do.

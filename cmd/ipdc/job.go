@@ -19,7 +19,8 @@ import (
 func (a *app) jobCmd() *cobra.Command {
 	cmd := group("job", "Submit jobs and look after them",
 		a.jobSubmitCmd(), a.jobListCmd(), a.jobDescribeCmd(), a.jobLogsCmd(),
-		a.jobWaitCmd(), a.jobGetCmd(), a.jobStopCmd(), a.jobRmCmd())
+		a.jobWaitCmd(), a.jobGetCmd(), a.jobStopCmd(), a.jobRmCmd(),
+		a.jobEventsCmd(), a.jobRerunCmd(), a.jobPruneCmd())
 	cmd.PersistentFlags().StringVar(&a.tenant, "tenant", "", "see to the jobs of another token's tenant; for the node's own user only")
 	return cmd
 }
@@ -101,8 +102,10 @@ func (a *app) printJobs(jobs []wire.Job) error {
 }
 
 // short is the result for a table: the whole CID with -o wide only.
-func (a *app) short(j wire.Job) string {
-	s := j.Result.String()
+func (a *app) short(j wire.Job) string { return a.shortCID(j.Result) }
+
+func (a *app) shortCID(c jobspec.CID) string {
+	s := c.String()
 	if a.format != formatWide && len(s) > 20 {
 		return s[:8] + "…" + s[len(s)-8:]
 	}
@@ -117,8 +120,11 @@ func files(j wire.Job) string {
 }
 
 func took(j wire.Job) string {
-	if j.Started.IsZero() || j.Finished.IsZero() {
+	if j.Finished.IsZero() {
 		return "-"
+	}
+	if j.Started.IsZero() { // nothing of it had to run
+		return span(j.Finished.Sub(j.Submitted))
 	}
 	return span(j.Finished.Sub(j.Started))
 }

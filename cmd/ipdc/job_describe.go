@@ -44,8 +44,8 @@ func describe(w io.Writer, j wire.Job) error {
 	}
 	if j.ItemsTotal > 0 {
 		add("Files:", fmt.Sprintf("%d of %d done", j.ItemsDone, j.ItemsTotal))
-		add("", fmt.Sprintf("%d of %d items remembered", j.Remembered, j.ItemsTotal))
 	}
+	add("Cache:", remembered(j, ""))
 	add("Result:", j.Result.String())
 	add("Partial:", j.Partial.String())
 	add("Spec:", j.SpecCID.String())
@@ -61,10 +61,26 @@ func describe(w io.Writer, j wire.Job) error {
 	add("Started:", stamp(j.Started))
 	add("Finished:", stamp(j.Finished))
 	add("Took:", took(j))
+	if keep := j.Spec.Keep; keep > 0 && j.State.Final() {
+		add("Kept until:", stamp(j.Finished.Add(keep.Std())))
+	} else if keep > 0 {
+		add("Kept for:", keep.String()+" after its end")
+	}
 	if err := table(w, rows); err != nil {
 		return err
 	}
 	return describeAttempts(w, j)
+}
+
+// remembered says how much of a job earlier jobs had done, behind sep.
+func remembered(j wire.Job, sep string) string {
+	switch {
+	case j.Remembered == 0:
+		return ""
+	case j.ItemsTotal == 0: // one task, as a plan without items has
+		return sep + "1 of 1 task remembered"
+	}
+	return sep + fmt.Sprintf("%d of %d items remembered", j.Remembered, j.ItemsTotal)
 }
 
 func describeAttempts(w io.Writer, j wire.Job) error {

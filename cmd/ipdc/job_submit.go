@@ -24,7 +24,7 @@ type submitFlags struct {
 	cpu, memory, disk    string
 	timeout, total       string
 	env, labels          []string
-	cache, merge         string
+	cache, merge, keep   string
 	attempts             int
 	requirements         string
 
@@ -82,6 +82,7 @@ no network. Ctrl-C leaves the job running and says how to stop it.`,
 	fs.StringVar(&f.total, "total-timeout", "", "time of the whole job, waiting included (default 2h)")
 	fs.StringVar(&f.cache, "cache", "", "remembered results: use, refresh or off (default use)")
 	fs.StringVar(&f.merge, "merge", "", "outputs of several tasks: union or shards (default union)")
+	fs.StringVar(&f.keep, "keep", "", "remove the job and its result so long after its end, such as 30d (default: keep it)")
 	fs.IntVar(&f.attempts, "attempts", 0, "tries of a task that is lost (default 3)")
 	fs.StringVar(&f.out, "out", "", "download the result to this folder")
 	fs.BoolVarP(&f.detach, "detach", "d", false, "print the job id and do not wait")
@@ -93,11 +94,8 @@ no network. Ctrl-C leaves the job running and says how to stop it.`,
 }
 
 func (a *app) submit(ctx context.Context, f *submitFlags, args []string) error {
-	if f.out != "" && !f.dryRun {
-		if f.detach {
-			return usagef("--out needs the result, -d does not wait for it; use ipdc job get later")
-		}
-		if err := vacant(f.out); err != nil {
+	if !f.dryRun {
+		if err := checkOut(f.out, f.detach); err != nil {
 			return err
 		}
 	}
@@ -199,7 +197,7 @@ func (a *app) follow(ctx context.Context, c *client.Client, job wire.Job, out st
 		return err
 	}
 	if job.State == jobspec.JobSucceeded {
-		a.say("job %s succeeded in %s", job.ID, span(job.Finished.Sub(job.Submitted)))
+		a.say("job %s succeeded in %s%s", job.ID, span(job.Finished.Sub(job.Submitted)), remembered(job, ", "))
 	}
 	if err := a.finish(ctx, c, job); err != nil || out == "" {
 		return err

@@ -100,6 +100,9 @@ func ago(t time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
+	if d := time.Until(t); d > 0 {
+		return "in " + span(d)
+	}
 	return span(time.Since(t)) + " ago"
 }
 

@@ -51,7 +51,30 @@ func (a *app) request(f *submitFlags, args []string) (req request, err error) {
 	if err := req.apply(f); err != nil {
 		return req, err
 	}
-	return req, req.setInput(f.input)
+	if err := req.setInput(f.input); err != nil {
+		return req, err
+	}
+	return req, req.validate()
+}
+
+// validate refuses a wrong spec before anything is uploaded for it: what is
+// still to be stored stands for itself by some CID.
+func (r *request) validate() error {
+	s := r.spec
+	some, err := jobspec.ParseCID("bafkqaaa")
+	if err != nil {
+		return err
+	}
+	if s.Run.Per == jobspec.PerItem && len(s.Inputs) == 0 && r.local == "" {
+		return usagef("there are no files to run it for: give them with -c CID|PATH, or run it once without any with --once")
+	}
+	if r.files != nil {
+		s.Run.Code = some
+	}
+	if r.local != "" {
+		s.Inputs = []jobspec.Input{{CID: some.String()}}
+	}
+	return s.WithDefaults().Validate()
 }
 
 func (a *app) readSpec(path string) (jobspec.Spec, error) {
@@ -120,6 +143,7 @@ func (r *request) apply(f *submitFlags) error {
 		setting("disk", f.disk, &s.Resources.Disk),
 		setting("timeout", f.timeout, &s.Timeouts.Run),
 		setting("total-timeout", f.total, &s.Timeouts.Total),
+		setting("keep", f.keep, &s.Keep),
 	)
 }
 

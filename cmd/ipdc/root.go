@@ -73,7 +73,7 @@ func (a *app) root() *cobra.Command {
 		return err
 	}
 	cmd.AddCommand(a.nodeCmd(load), a.addCmd(), a.getCmd(), a.lsCmd(), a.exportCmd(), a.importCmd(), a.pinCmd(),
-		a.jobCmd(), a.imageCmd(), a.configCmd(), a.tokenCmd(), a.versionCmd())
+		a.jobCmd(), a.imageCmd(), a.receiptCmd(), a.configCmd(), a.tokenCmd(), a.versionCmd())
 	return cmd
 }
 
@@ -137,8 +137,13 @@ func (a *app) say(format string, args ...any) {
 }
 
 // tty reports whether w is a terminal.
-func tty(w io.Writer) bool {
-	f, ok := w.(*os.File)
+func tty(w io.Writer) bool { return terminal(w) }
+
+// ttyIn reports whether r is a terminal.
+func ttyIn(r io.Reader) bool { return terminal(r) }
+
+func terminal(s any) bool {
+	f, ok := s.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
