@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"path"
 	"slices"
 	"strings"
@@ -17,8 +18,18 @@ import (
 // outputs for this job as one tree, and returns how many items that were, or
 // tasks of a job without items. A
 // remembered result lives as long as the record of the job that made it, whose
-// pins hold its blocks.
+// pins hold its blocks. When they are gone all the same, as the node's blocks
+// were lost or are kept elsewhere now, all of the plan is run again.
 func (d *driver) remember(ctx context.Context, job jobspec.Job, f jobspec.Facts, plan jobspec.Plan) (jobspec.Plan, int, error) {
+	less, kept, err := d.takeOut(ctx, job, f, plan)
+	if errors.Is(err, jobspec.KindFetchTimeout.Error()) {
+		d.log.Warn("remembered results are gone; running it again", "err", err)
+		return plan, 0, nil
+	}
+	return less, kept, err
+}
+
+func (d *driver) takeOut(ctx context.Context, job jobspec.Job, f jobspec.Facts, plan jobspec.Plan) (jobspec.Plan, int, error) {
 	// A run of this step that was killed may have pinned something else.
 	if err := d.cfg.IPFS.Unpin(ctx, pinName(d.id, "remembered")); err != nil {
 		return plan, 0, err

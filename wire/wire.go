@@ -40,7 +40,8 @@ type Node struct {
 	Free      Capacity      `json:"free"`
 	Jobs      int           `json:"jobs"`      // not final
 	Executors []Executor    `json:"executors"` //
-	Blocks    int64         `json:"blocks"`    // in the blockstore
+	IPFS      string        `json:"ipfs"`      // where blocks are kept: "embedded" or "Kubo 0.43.0 at 127.0.0.1:5001"
+	Blocks    int64         `json:"blocks"`    // there; in a Kubo those that this node's pins hold
 	BlockSize jobspec.Bytes `json:"block_bytes"`
 	Outputs   string        `json:"outputs"` // how /outputs is bounded: "ext4" or "watchdog"
 }

@@ -206,6 +206,7 @@ func nodeTable(w io.Writer, n wire.Node) error {
 		{"Memory:", fmt.Sprintf("%s free of %s", size(int64(n.Free.Memory)), size(int64(n.Capacity.Memory)))},
 		{"Disk:", fmt.Sprintf("%s free of %s, outputs bounded by %s", size(int64(n.Free.Disk)), size(int64(n.Capacity.Disk)), n.Outputs)},
 		{"Jobs:", fmt.Sprintf("%d not ended", n.Jobs)},
+		{"IPFS:", n.IPFS},
 		{"Blocks:", fmt.Sprintf("%d, %s", n.Blocks, size(int64(n.BlockSize)))},
 	}
 	for _, e := range n.Executors {
@@ -227,7 +228,15 @@ func (a *app) nodeGCCmd() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				n, err := c.Node(cmd.Context())
+				if err != nil {
+					return err
+				}
 				return a.print(res, fmt.Sprint(res.Blocks), func(w io.Writer) error {
+					if n.IPFS != embeddedName {
+						_, err := fmt.Fprintf(w, "no pin of ours is left over; what nothing needs goes when %s collects its garbage: ipfs repo gc\n", n.IPFS)
+						return err
+					}
 					_, err := fmt.Fprintf(w, "removed %d blocks, %s\n", res.Blocks, size(int64(res.Bytes)))
 					return err
 				})

@@ -23,6 +23,7 @@ type settings struct {
 	CPU                   jobspec.CPU
 	Memory, Disk          jobspec.Bytes
 	Listen, Docker, Guest string
+	IPFS                  string
 	LogLevel              slog.Level
 	LogFormat             logFormat
 	LogFile               string
@@ -45,6 +46,7 @@ func (s *settings) table() []knob {
 		{"disk", &s.Disk, "", "80 % of what is free", "bytes", start, "disk that running jobs' outputs may use together", "outputs are stored once more as blocks before they are removed"},
 		{"listen", &s.Listen, "127.0.0.1:0", "", "address", start, "TCP address of the API on the loopback interface", "port 0 is chosen at the first start and kept, so that nodes share a machine"},
 		{"docker", &s.Docker, "", "unix:///var/run/docker.sock", "URL", start, "address of the Docker Engine", "where the engine's packages put it; DOCKER_HOST is heeded as well"},
+		{"ipfs", &s.IPFS, "", "the node inside ipdc", "multiaddr or URL", start, "a Kubo that runs already, to keep blocks in: /ip4/127.0.0.1/tcp/5001", "the node inside needs no second program; a Kubo shares what it has with its other users"},
 		{"guest", &s.Guest, "", "beside ipdc", "file", start, "the ipdc-guest binary", "make and packages put both programs into one directory"},
 
 		{"log-level", &s.LogLevel, "info", "", "debug, info, warn or error", start, "least level that is logged", "info tells each change of a job's state, debug each request too"},

@@ -22,7 +22,6 @@ import (
 	"github.com/ipdc/ipdc/identity"
 	imagesdocker "github.com/ipdc/ipdc/images/docker"
 	"github.com/ipdc/ipdc/ipfs"
-	"github.com/ipdc/ipdc/ipfs/embedded"
 	"github.com/ipdc/ipdc/ipfs/stage"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar"
@@ -43,10 +42,11 @@ type node struct {
 
 	registry *prometheus.Registry
 
-	store *store.Store
-	ipfs  ipfs.Node
-	unix  net.Listener
-	tcp   net.Listener
+	store   *store.Store
+	ipfs    ipfs.Node
+	backend string // what ipfs is, for people
+	unix    net.Listener
+	tcp     net.Listener
 }
 
 // serve runs a node until ctx ends. ready is called once it takes jobs.
@@ -104,12 +104,9 @@ func (n *node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.onClose(n.store.Close)
-	node, err := embedded.Open(ctx, embedded.Config{Dir: filepath.Join(n.set.Path, "ipfs"), Logger: n.log})
-	if err != nil {
+	if err := n.openIPFS(ctx); err != nil {
 		return err
 	}
-	n.ipfs = node
-	n.onClose(node.Close)
 	if err := n.ownToken(ctx); err != nil {
 		return err
 	}
@@ -181,7 +178,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 		Volumes: vols, Inputs: inputs, Capacity: capacity, CgroupParent: parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
 		Node: wire.Node{
 			Version: version, PID: os.Getpid(), Started: time.Now().UTC(),
-			Path: n.set.Path, Socket: n.set.socket(), Address: n.tcp.Addr().String(),
+			Path: n.set.Path, Socket: n.set.socket(), Address: n.tcp.Addr().String(), IPFS: n.backend,
 		},
 	})
 }

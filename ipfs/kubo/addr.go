@@ -45,7 +45,7 @@ func ParseAddr(text string) (a Addr, err error) {
 		}.Error()
 	}
 	if err != nil {
-		return Addr{}, fmt.Errorf("address of Kubo %q: %w", text, err)
+		return Addr{}, fmt.Errorf("address %q of Kubo: %w", text, err)
 	}
 	return a, nil
 }

@@ -2,7 +2,8 @@
 // runs already, over Kubo's RPC. It changes nothing of that Kubo but the blocks
 // and pins that it adds itself.
 //
-//	node, err := kubo.Open(ctx, kubo.Config{Addr: "/ip4/127.0.0.1/tcp/5001", Dir: dir, Owner: "ipdc-1a2b3c4d"})
+//	addr, err := kubo.ParseAddr("/ip4/127.0.0.1/tcp/5001")
+//	node, err := kubo.Open(ctx, kubo.Config{Addr: addr, Dir: dir, Owner: "ipdc-1a2b3c4d"})
 //	defer node.Close()
 //	blk, err := node.Get(ctx, root) // verified here
 //
@@ -54,7 +55,7 @@ const (
 
 // Config says which Kubo a Node works with.
 type Config struct {
-	Addr   string        // a multiaddr or URL; see ParseAddr
+	Addr   Addr          // of its RPC
 	Dir    string        // created when missing, of one process; holds pins.db and files of running Adds
 	Owner  string        // names this node in the labels it pins; another node on the same Kubo has another
 	Fetch  time.Duration // how long Kubo may look for a block among its peers; default 30 s
@@ -87,12 +88,8 @@ var _ ipfs.Node = (*Node)(nil)
 // Open reaches the Kubo, refuses one that is too old, and takes off the pins
 // that an earlier process left without a name.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
-	addr, err := ParseAddr(cfg.Addr)
-	if err != nil {
-		return nil, err
-	}
 	n := &Node{
-		dir: cfg.Dir, owner: cfg.Owner, fetch: cfg.Fetch, log: cfg.Logger, rpc: newRPC(addr),
+		dir: cfg.Dir, owner: cfg.Owner, fetch: cfg.Fetch, log: cfg.Logger, rpc: newRPC(cfg.Addr),
 		local: semaphore.NewWeighted(localCalls), remote: semaphore.NewWeighted(fetchCalls), turn: semaphore.NewWeighted(1),
 		doubt: map[jobspec.CID]time.Time{},
 	}

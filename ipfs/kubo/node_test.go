@@ -25,7 +25,7 @@ func TestConformance(t *testing.T) {
 	k := testenv.Kubo(t, noKeyCache)
 	var owners atomic.Int64
 	ipfstest.Test(t, func(t *testing.T) ipfstest.Subject {
-		cfg := kubo.Config{Addr: k.API, Dir: t.TempDir(), Owner: fmt.Sprint("test-", owners.Add(1))}
+		cfg := kubo.Config{Addr: addr(t, k), Dir: t.TempDir(), Owner: fmt.Sprint("test-", owners.Add(1))}
 		t.Cleanup(func() { empty(k) })
 		n := open(t, cfg)
 		return ipfstest.Subject{
@@ -56,6 +56,15 @@ func empty(k *testenv.KuboDaemon) {
 		k.Run(append([]string{"pin", "rm"}, strings.Split(pins, "\n")...)...)
 	}
 	k.Run("repo", "gc", "--silent")
+}
+
+func addr(t testing.TB, k *testenv.KuboDaemon) kubo.Addr {
+	t.Helper()
+	a, err := kubo.ParseAddr(k.API)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
 }
 
 func open(t testing.TB, cfg kubo.Config) *kubo.Node {

@@ -77,13 +77,13 @@ func (r *rpc) version(ctx context.Context) (string, error) {
 	var major, minor int
 	if json.Unmarshal(data, &v) != nil || v.Version == "" {
 		return "", jobspec.Failure{
-			Kind: jobspec.KindPolicy, Detail: "what answers at " + r.addr.String() + " is no Kubo",
+			Kind: jobspec.KindInternal, Detail: "what answers at " + r.addr.String() + " is no Kubo",
 			Hint: "a running Kubo writes the address of its RPC to the file api in its directory: cat ~/.ipfs/api",
 		}.Error()
 	}
 	if _, err := fmt.Sscanf(v.Version, "%d.%d", &major, &minor); err != nil || (major == 0 && minor < minMinor) {
 		return "", jobspec.Failure{
-			Kind:   jobspec.KindPolicy,
+			Kind:   jobspec.KindInternal,
 			Detail: fmt.Sprintf("Kubo at %s is of version %s; 0.%d or later is needed, as older ones refuse blocks over 1 MiB", r.addr, v.Version, minMinor),
 			Hint:   "upgrade Kubo, or leave --ipfs out to use the node inside ipdc",
 		}.Error()
@@ -203,13 +203,13 @@ func (r *rpc) refused(name string, status int, data []byte) error {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return jobspec.Failure{
-			Kind:   jobspec.KindPolicy,
+			Kind:   jobspec.KindInternal,
 			Detail: fmt.Sprintf("Kubo at %s refuses %s: %s %s", r.addr, name, text, bytes.TrimSpace(data)),
 			Hint:   "its API.Authorizations must let this machine use /api/v0 without a secret, or leave --ipfs out",
 		}.Error()
 	case http.StatusNotFound, http.StatusMethodNotAllowed:
 		return jobspec.Failure{
-			Kind: jobspec.KindPolicy, Detail: fmt.Sprintf("what answers at %s has no Kubo RPC: %s: %s", r.addr, name, text),
+			Kind: jobspec.KindInternal, Detail: fmt.Sprintf("what answers at %s has no Kubo RPC: %s: %s", r.addr, name, text),
 			Hint: "a running Kubo writes the address of its RPC to the file api in its directory: cat ~/.ipfs/api",
 		}.Error()
 	}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ipdc/ipdc/ipfs/kubo"
+	"github.com/ipdc/ipdc/sidecar"
+)
+
+// embeddedName is what node status calls the node inside ipdc.
+const embeddedName = "embedded"
+
+// openIPFS opens where blocks are kept: the node inside ipdc, or the Kubo that
+// the settings name.
+func (n *node) openIPFS(ctx context.Context) error {
+	dir := filepath.Join(n.set.Path, "kubo")
+	if n.set.IPFS == "" {
+		n.backend = embeddedName
+		n.noteOther(dir, "what was added with --ipfs is in that Kubo, and pinned there; start with --ipfs to use it")
+		return n.embedded(ctx)
+	}
+	addr, err := kubo.ParseAddr(n.set.IPFS)
+	if err != nil {
+		return usagef("--ipfs: %w", err)
+	}
+	node, err := kubo.Open(ctx, kubo.Config{
+		Addr: addr, Dir: dir, Logger: n.log,
+		Owner: strings.TrimSuffix(sidecar.ObjectPrefix(n.key.ID()), "-"),
+	})
+	if err != nil {
+		return err
+	}
+	n.ipfs, n.backend = node, node.String()
+	n.onClose(node.Close)
+	n.noteOther(filepath.Join(n.set.Path, "ipfs"), "what was added without --ipfs is not in this Kubo; bring it over with ipdc export and ipdc import")
+	return nil
+}
+
+// noteOther logs text when the backend that is not used was used before.
+func (n *node) noteOther(dir, text string) {
+	if _, err := os.Stat(dir); err == nil {
+		n.log.Info(text, "dir", dir)
+	}
+}
