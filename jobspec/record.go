@@ -38,6 +38,8 @@ type Attempt struct {
 	ItemsDone  int          `json:"items_done"`
 	ItemErrors []ItemError  `json:"item_errors,omitempty"` // at most 100 are kept
 	Receipt    *Receipt     `json:"receipt,omitempty"`     // from recorded on
+	NetIn      Bytes        `json:"net_in,omitempty"`      // from outside; what moved before a kill of the node is not in it
+	NetOut     Bytes        `json:"net_out,omitempty"`     // to the outside, likewise
 	LogBytes   int64        `json:"log_bytes"`             // kept
 	LogDropped int64        `json:"log_dropped,omitempty"` // bytes over the limit, not kept
 }
@@ -53,6 +55,8 @@ type Usage struct {
 	CPU       Duration `json:"cpu"`        // user and system
 	MaxMemory Bytes    `json:"max_memory"` // largest resident set of one process
 	Wall      Duration `json:"wall"`       // start to exit
+	NetIn     Bytes    `json:"net_in,omitempty"`
+	NetOut    Bytes    `json:"net_out,omitempty"`
 }
 
 // Event is one entry of a job's history. Seq starts at 1 and has no gaps.

@@ -45,6 +45,7 @@ func (s *Sidecar) removeContainer(ctx context.Context, a jobspec.Attempt) error 
 // the background: nobody waits for that.
 func (r *runner) cleanup() {
 	r.freeResources()
+	r.closeNetwork()
 	for _, release := range r.release {
 		release()
 	}

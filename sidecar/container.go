@@ -36,6 +36,7 @@ type taskPaths struct {
 	Code, Input  string // staged directories; "" = none
 	Outputs      string
 	Report       string
+	Net, CA      string // directory of the proxy's socket, certificate authorities; "" = none
 	CgroupParent string
 }
 
@@ -58,6 +59,12 @@ func containerTask(spec jobspec.Spec, plan jobspec.Plan, id jobspec.AttemptID, p
 		input = filepath.Join(p.Run, emptyDir)
 	}
 	mounts = append(mounts, executor.Mount{Source: input, Target: guest.Inputs, ReadOnly: true})
+	if p.Net != "" {
+		mounts = append(mounts, executor.Mount{Source: p.Net, Target: guest.NetDir, ReadOnly: true})
+	}
+	if p.CA != "" {
+		mounts = append(mounts, executor.Mount{Source: p.CA, Target: guest.CAFile, ReadOnly: true})
+	}
 	return executor.Task{
 		Name: p.Prefix + id.String(), Image: plan.Image,
 		Command: []string{guest.Binary}, Env: environment(spec.Run.Env), WorkDir: guest.Inputs,

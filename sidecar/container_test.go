@@ -42,6 +42,9 @@ func TestContainerTaskGolden(t *testing.T) {
 			if spec.Run.Code.Defined() {
 				paths.Code = "/state/inputs/code"
 			}
+			if len(spec.Network) > 0 {
+				paths.Net, paths.CA = "/state/run/x/net", "/state/run/x/ca.pem"
+			}
 			if len(spec.Inputs) > 0 {
 				paths.Input = "/state/inputs/input"
 			}

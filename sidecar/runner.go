@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"time"
 
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
+	"github.com/ipdc/ipdc/sidecar/proxy"
 	"github.com/ipdc/ipdc/sidecar/volume"
 	"github.com/ipdc/ipdc/store"
 )
@@ -30,6 +32,7 @@ type runner struct {
 	code    inputcache.Entry // zero without code
 	input   inputcache.Entry // zero without an input
 	release []func()         // of cache entries
+	net     *proxy.Proxy     // nil without a network, and while it is not open
 	outcome outcome          // what the guest reported; from exited on
 }
 
@@ -183,12 +186,16 @@ func (r *runner) acquire(ctx context.Context, c jobspec.CID) (inputcache.Entry, 
 	return e, err
 }
 
-// mount makes the outputs volume and writes what the guest reads.
+// mount makes the outputs volume, writes what the guest reads and opens the way
+// out.
 func (r *runner) mount(ctx context.Context) (err error) {
 	if r.vol, err = r.volume(ctx); err != nil {
 		return err
 	}
-	return writeTask(r.runDir(r.att.ID), r.job.Spec.Run, r.task)
+	if err := writeTask(r.runDir(r.att.ID), r.job.Spec.Run, r.task); err != nil {
+		return err
+	}
+	return r.network()
 }
 
 // create makes the container. After a restart it also takes back what the
@@ -211,16 +218,26 @@ func (r *runner) create(ctx context.Context) error {
 }
 
 func (r *runner) paths() taskPaths {
-	return taskPaths{
+	p := taskPaths{
 		Prefix: r.prefix, Guest: r.cfg.Guest, Run: r.runDir(r.att.ID),
 		Code: r.code.Path, Input: r.input.Path,
 		Outputs: r.vol.Outputs, Report: r.vol.Report,
 		CgroupParent: r.cfg.CgroupParent,
 	}
+	if len(r.job.Spec.Network) > 0 {
+		p.Net = filepath.Join(p.Run, netDir)
+		if r.cfg.CA != "" {
+			p.CA = filepath.Join(p.Run, caFile)
+		}
+	}
+	return p
 }
 
 // begin starts the container.
 func (r *runner) begin(ctx context.Context) error {
+	if err := r.network(); err != nil {
+		return err
+	}
 	if err := r.cfg.Executor.Start(ctx, executor.ID(r.att.Container)); err != nil {
 		return err
 	}

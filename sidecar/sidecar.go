@@ -41,6 +41,7 @@ import (
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
+	"github.com/ipdc/ipdc/sidecar/proxy"
 	"github.com/ipdc/ipdc/sidecar/volume"
 	"github.com/ipdc/ipdc/store"
 	"github.com/ipdc/ipdc/wire"
@@ -59,6 +60,8 @@ type Config struct {
 	Volumes      *volume.Pool          // bounded /outputs directories
 	Inputs       *inputcache.Cache     // staged inputs, read-only
 	Capacity     wire.Capacity         // of all tasks together; every field is positive
+	Network      proxy.Config          // bounds of what jobs may be granted; Logger is set by the sidecar
+	CA           string                // certificate authorities that containers with a network are shown; "" = none
 	CgroupParent string                // ceiling of all containers; "" = the engine's default
 	Node         wire.Node             // what status shows and only cmd knows: version, paths, addresses
 	Logger       *slog.Logger          // default slog.Default

@@ -8,8 +8,6 @@ func unsupported(s jobspec.Spec) error {
 		return jobspec.Failure{Kind: jobspec.KindPolicy, Where: where, Detail: "is not supported by this node", Hint: "leave it out"}.Error()
 	}
 	switch {
-	case len(s.Network) > 0:
-		return refuse("network")
 	case s.Run.Requirements.Defined():
 		return refuse("run.requirements")
 	case len(s.Inputs) > 0 && s.Inputs[0].As == jobspec.AsCAR:

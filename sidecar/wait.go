@@ -30,6 +30,9 @@ func (r *runner) wait(ctx context.Context) (err error) {
 	if err := r.stage(r.keep()); err != nil { // keeps the mounted inputs from being evicted
 		return err
 	}
+	if err := r.network(); err != nil {
+		return err
+	}
 	keep, id := r.keep(), executor.ID(r.att.Container)
 	follow, unfollow := context.WithCancel(keep)
 	defer unfollow()
@@ -44,6 +47,7 @@ func (r *runner) wait(ctx context.Context) (err error) {
 		<-watched
 		return err
 	}
+	r.closeNetwork()
 	select {
 	case <-logs:
 	case <-time.After(10 * time.Second):

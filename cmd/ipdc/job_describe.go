@@ -55,6 +55,7 @@ func describe(w io.Writer, j wire.Job) error {
 	for _, in := range j.Spec.Inputs {
 		add("Input:", in.CID)
 	}
+	add("Network:", strings.Join(j.Spec.Network, ", "))
 	r := j.Spec.Resources
 	add("Resources:", fmt.Sprintf("%s CPU, %s memory, %s disk per task", r.CPU, r.Memory, r.Disk))
 	add("Submitted:", stamp(j.Submitted))

@@ -23,7 +23,7 @@ type submitFlags struct {
 	image, name          string
 	cpu, memory, disk    string
 	timeout, total       string
-	env, labels          []string
+	env, labels, network []string
 	cache, merge, keep   string
 	attempts             int
 	requirements         string
@@ -51,7 +51,7 @@ result. Standard output is the result CID and nothing else.
   SPEC.yaml    a whole job spec; - reads it from standard input.
 
 Programs see the input read-only at /inputs and write below /outputs. They have
-no network. Ctrl-C leaves the job running and says how to stop it.`,
+no network but the hosts and ports that --network names. Ctrl-C leaves the job running and says how to stop it.`,
 		Example: `  ipdc job submit -f process.py -c bafy... --out small
   ipdc job submit -e "sed -n /99./p" -c logs/
   ipdc job submit --once -e "ls -R > /outputs/list.txt" -c bafy.../2024
@@ -75,6 +75,7 @@ no network. Ctrl-C leaves the job running and says how to stop it.`,
 	fs.StringVar(&f.name, "name", "", "name of the job")
 	fs.StringArrayVarP(&f.labels, "label", "l", nil, "label of the job, KEY=VALUE (repeatable)")
 	fs.StringArrayVarP(&f.env, "env", "E", nil, "environment of the program, NAME=VALUE or NAME (repeatable)")
+	fs.StringSliceVar(&f.network, "network", nil, "HOST:PORT that the program may reach, through HTTPS_PROXY (repeatable, default none)")
 	fs.StringVar(&f.cpu, "cpu", "", "processors of one task (default 1)")
 	fs.StringVar(&f.memory, "memory", "", "memory of one task (default 512MiB)")
 	fs.StringVar(&f.disk, "disk", "", "size of one task's /outputs (default 1GiB)")

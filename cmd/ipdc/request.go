@@ -136,6 +136,9 @@ func (r *request) apply(f *submitFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := setNetwork(s, f.network); err != nil {
+		return err
+	}
 	s.Labels, s.Run.Env = merged(s.Labels, labels), merged(s.Run.Env, env)
 	return errors.Join(
 		setting("cpu", f.cpu, &s.Resources.CPU),

@@ -24,6 +24,10 @@ type settings struct {
 	Memory, Disk          jobspec.Bytes
 	Listen, Docker, Guest string
 	IPFS                  string
+	Runtime               string
+	NetworkAllowPrivate   networks
+	NetworkBytes          jobspec.Bytes
+	CAFile                string
 	LogLevel              slog.Level
 	LogFormat             logFormat
 	LogFile               string
@@ -48,6 +52,10 @@ func (s *settings) table() []knob {
 		{"docker", &s.Docker, "", "unix:///var/run/docker.sock", "URL", start, "address of the Docker Engine", "where the engine's packages put it; DOCKER_HOST is heeded as well"},
 		{"ipfs", &s.IPFS, "", "the node inside ipdc", "multiaddr or URL", start, "a Kubo that runs already, to keep blocks in: /ip4/127.0.0.1/tcp/5001", "the node inside needs no second program; a Kubo shares what it has with its other users"},
 		{"guest", &s.Guest, "", "beside ipdc", "file", start, "the ipdc-guest binary", "make and packages put both programs into one directory"},
+		{"runtime", &s.Runtime, "", "the engine's default", "name", start, "OCI runtime of jobs by its name in the engine, such as runsc", "runc is in every engine; gVisor's runsc puts a kernel of its own around a job"},
+		{"network-allow-private", &s.NetworkAllowPrivate, "", "none", "networks", start, "private networks, such as 10.1.0.0/16, that jobs may be granted hosts of", "what listens there trusts its neighbours, and a job is a stranger's program"},
+		{"network-bytes", &s.NetworkBytes, "10GiB", "", "bytes", inFile, "what one container may move over the network, both ways together", "as much as the largest input"},
+		{"ca-file", &s.CAFile, "", "SSL_CERT_FILE, else the system's", "file", start, "certificate authorities that jobs with a network are shown", "behind a site's own proxy an image's authorities do not do"},
 
 		{"log-level", &s.LogLevel, "info", "", "debug, info, warn or error", start, "least level that is logged", "info tells each change of a job's state, debug each request too"},
 		{"log-format", &s.LogFormat, "text", "", "text or json", start, "form of a log line", "people read it more often than programs"},

@@ -146,7 +146,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 		return nil, err
 	}
 	host := n.set.Docker
-	ex, err := docker.Open(ctx, docker.Config{Host: host, Logger: n.log})
+	ex, err := docker.Open(ctx, docker.Config{Host: host, Runtime: n.set.Runtime, Logger: n.log})
 	if err != nil {
 		return nil, fmt.Errorf("%w\nhint: ipdc runs programs in containers: install and start the Docker Engine (apt-get install docker.io), or name one with --docker", err)
 	}
@@ -176,6 +176,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	return sidecar.New(sidecar.Config{
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: imgs, Executor: ex,
 		Volumes: vols, Inputs: inputs, Capacity: capacity, CgroupParent: parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
+		Network: n.network(), CA: n.authorities(),
 		Node: wire.Node{
 			Version: version, PID: os.Getpid(), Started: time.Now().UTC(),
 			Path: n.set.Path, Socket: n.set.socket(), Address: n.tcp.Addr().String(), IPFS: n.backend,

@@ -133,7 +133,7 @@ func TestDigestTellsTasksApart(t *testing.T) {
 // second guard, whoever put it there.
 func TestGuard(t *testing.T) {
 	good := configOf(t, goodTask(), docker.Image{Arch: "amd64", Volumes: []string{"/data"}})
-	if err := docker.Check(good.Config, good.HostConfig, []string{"/srv/ipdc"}); err != nil {
+	if err := docker.Check(good.Config, good.HostConfig, []string{"/srv/ipdc"}, engine.Runtime); err != nil {
 		t.Fatalf("check refuses what ContainerConfig makes: %v", err)
 	}
 	type (
@@ -201,7 +201,7 @@ func TestGuard(t *testing.T) {
 		t.Run("S13 "+name, func(t *testing.T) {
 			r := configOf(t, goodTask(), docker.Image{Arch: "amd64"})
 			spoil(&r.Config, &r.HostConfig)
-			err := docker.Check(r.Config, r.HostConfig, []string{"/srv/ipdc"})
+			err := docker.Check(r.Config, r.HostConfig, []string{"/srv/ipdc"}, engine.Runtime)
 			field, _, _ := strings.Cut(name, " ")
 			if err == nil || !strings.Contains(err.Error(), field) {
 				t.Errorf("check = %v, want a refusal that names %s", err, field)
@@ -229,7 +229,7 @@ func TestGuardCoversEveryField(t *testing.T) {
 		}
 		fill(v)
 		count++
-		if err := docker.Check(good.Config, good.HostConfig, nil); err == nil {
+		if err := docker.Check(good.Config, good.HostConfig, nil, engine.Runtime); err == nil {
 			t.Errorf("check accepts %s = %v", name, v)
 		}
 		v.SetZero()

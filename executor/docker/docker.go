@@ -15,6 +15,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -41,6 +42,9 @@ type Config struct {
 	// MountRoots are the host directories below which every mount's source
 	// must lie. Empty means no such limit.
 	MountRoots []string
+	// Runtime is the OCI runtime of containers by its name in the engine, such
+	// as "runsc"; "" means the engine's default.
+	Runtime string
 	// Logger takes what was handled and what a person may want to know; nil
 	// means none.
 	Logger *slog.Logger
@@ -77,7 +81,7 @@ func Open(ctx context.Context, cfg Config) (*Executor, error) {
 		return nil, fmt.Errorf("open engine at %s: %w", cfg.Host, err)
 	}
 	e.engine = Engine{
-		Arch: goArch(si.Architecture), CPUs: si.NCPU, Runtime: si.DefaultRuntime,
+		Arch: goArch(si.Architecture), CPUs: si.NCPU, Runtime: cmp.Or(cfg.Runtime, si.DefaultRuntime),
 		CgroupDriver: si.CgroupDriver, CgroupV2: si.CgroupVersion == "2",
 	}
 	for _, w := range warnings(si) {
@@ -121,5 +125,5 @@ func (e *Executor) system(ctx context.Context) (system.Info, error) {
 	if err != nil {
 		return system.Info{}, engineError(err)
 	}
-	return res.Info, problem(res.Info)
+	return res.Info, problem(res.Info, e.cfg.Runtime)
 }

@@ -3,6 +3,7 @@ package docker
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,14 +14,14 @@ import (
 type Engine struct {
 	Arch         string // in Go's words
 	CPUs         int    // of the host
-	Runtime      string // the default OCI runtime, as inspect shows it
+	Runtime      string // the OCI runtime of containers, by its name in the engine
 	CgroupDriver string // "cgroupfs", "systemd" or "none"
 	CgroupV2     bool
 }
 
 // problem returns every reason why the sandbox would have a hole on such an
-// engine.
-func problem(si system.Info) error {
+// engine, or would not be the one that was asked for.
+func problem(si system.Info, runtime string) error {
 	var bad []error
 	need := func(ok bool, text string) {
 		if !ok {
@@ -33,6 +34,9 @@ func problem(si system.Info) error {
 	need(si.PidsLimit, "it cannot limit processes; enable the pids cgroup")
 	need(si.CPUCfsQuota, "it cannot limit processor time; enable the cpu cgroup with CFS quotas")
 	need(slices.Contains(si.Plugins.Log, "local"), "it lacks the log driver local; use Docker 18.09 or later")
+	_, known := si.Runtimes[runtime]
+	need(runtime == "" || known, fmt.Sprintf("it does not know the runtime %q, only %s; register it in the engine's daemon.json",
+		runtime, strings.Join(slices.Sorted(maps.Keys(si.Runtimes)), ", ")))
 	need(si.InitBinary != "", "it has no init program; install docker-init")
 	return errors.Join(bad...)
 }

@@ -23,12 +23,13 @@ func goodEngine() system.Info {
 		OSType: "linux", Architecture: "x86_64", NCPU: 2, ServerVersion: "20.10.24", DefaultRuntime: "runc",
 		SecurityOptions: []string{"name=apparmor", "name=seccomp,profile=default"}, InitBinary: "docker-init",
 		MemoryLimit: true, SwapLimit: true, PidsLimit: true, CPUCfsQuota: true, CgroupDriver: "cgroupfs", CgroupVersion: "1",
-		Plugins: system.PluginsInfo{Log: []string{"json-file", "local"}},
+		Runtimes: map[string]system.RuntimeWithStatus{"runc": {}},
+		Plugins:  system.PluginsInfo{Log: []string{"json-file", "local"}},
 	}
 }
 
 func TestEngineProblems(t *testing.T) {
-	if err := docker.Problem(goodEngine()); err != nil {
+	if err := docker.Problem(goodEngine(), "runc"); err != nil {
 		t.Errorf("Problem of a good engine = %v", err)
 	}
 	for text, spoil := range map[string]func(*system.Info){
@@ -39,11 +40,14 @@ func TestEngineProblems(t *testing.T) {
 		"limit processes":      func(i *system.Info) { i.PidsLimit = false },
 		"limit processor time": func(i *system.Info) { i.CPUCfsQuota = false },
 		"log driver local":     func(i *system.Info) { i.Plugins.Log = []string{"json-file"} },
-		"install docker-init":  func(i *system.Info) { i.InitBinary = "" },
+		"only io.containerd.runc.v2, kata": func(i *system.Info) {
+			i.Runtimes = map[string]system.RuntimeWithStatus{"kata": {}, "io.containerd.runc.v2": {}}
+		},
+		"install docker-init": func(i *system.Info) { i.InitBinary = "" },
 	} {
 		info := goodEngine()
 		spoil(&info)
-		if err := docker.Problem(info); err == nil || !strings.Contains(err.Error(), text) {
+		if err := docker.Problem(info, "runc"); err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("Problem = %v, want %q", err, text)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // setting that is not on its list. It takes each allowed setting out of a copy
 // once its value was approved; whatever is left and not empty is refused, so a
 // field that a later API adds is refused too.
-func check(cfg container.Config, hc container.HostConfig, roots []string) error {
+func check(cfg container.Config, hc container.HostConfig, roots []string, runtime string) error {
 	var bad []error
 	must := func(ok bool, field string, value any) {
 		if !ok {
@@ -36,8 +36,9 @@ func check(cfg container.Config, hc container.HostConfig, roots []string) error 
 		}
 		must(strings.Contains(opts, "size=") && !strings.Contains(opts, "size=0,"), "Tmpfs", dst+" without a size")
 	}
+	must(hc.Runtime == runtime, "Runtime", hc.Runtime)
 	must(hc.ShmSize > 0, "ShmSize", hc.ShmSize)
-	hc.Mounts, hc.Tmpfs, hc.ShmSize = nil, nil, 0
+	hc.Mounts, hc.Tmpfs, hc.ShmSize, hc.Runtime = nil, nil, 0, ""
 	bad = append(bad, leftovers(reflect.ValueOf(hc), "")...)
 	if len(bad) > 0 {
 		return fmt.Errorf("the sandbox guard refuses the container: %w", errors.Join(bad...))

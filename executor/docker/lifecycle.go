@@ -72,11 +72,7 @@ func (e *Executor) mismatch(c container.InspectResponse, t executor.Task) error 
 	case c.Image != t.Image.String():
 		return fmt.Errorf("it runs the image %s", c.Image)
 	}
-	hc := *c.HostConfig
-	if hc.Runtime == e.engine.Runtime {
-		hc.Runtime = "" // filled in by the engine
-	}
-	return check(*c.Config, hc, e.cfg.MountRoots)
+	return check(*c.Config, *c.HostConfig, e.cfg.MountRoots, e.engine.Runtime)
 }
 
 func (e *Executor) create(ctx context.Context, t executor.Task) (executor.ID, error) {
@@ -88,7 +84,7 @@ func (e *Executor) create(ctx context.Context, t executor.Task) (executor.ID, er
 	if err != nil {
 		return "", err
 	}
-	if err := check(cfg, hc, e.cfg.MountRoots); err != nil {
+	if err := check(cfg, hc, e.cfg.MountRoots, e.engine.Runtime); err != nil {
 		return "", err
 	}
 	res, err := e.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: t.Name, Config: &cfg, HostConfig: &hc})

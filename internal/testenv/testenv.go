@@ -62,24 +62,29 @@ func dockerHost() string {
 }
 
 func ping(host string) error {
-	path, ok := strings.CutPrefix(host, "unix://")
+	return ask(host, "/_ping", func(*http.Response) error { return nil })
+}
+
+// ask gets a path of the engine's API.
+func ask(host, path string, read func(*http.Response) error) error {
+	socket, ok := strings.CutPrefix(host, "unix://")
 	if !ok {
 		return fmt.Errorf("engine at %s: only a unix socket is used, as tests mount directories of this machine", host)
 	}
 	tr := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}
 	c := &http.Client{Transport: tr, Timeout: 10 * time.Second}
-	resp, err := c.Get("http://engine/_ping")
+	resp, err := c.Get("http://engine" + path)
 	if err != nil {
-		return fmt.Errorf("ping the engine at %s: %w", host, err)
+		return fmt.Errorf("ask the engine at %s: %w", host, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("ping the engine at %s: %s", host, resp.Status)
+		return fmt.Errorf("ask the engine at %s: %s", host, resp.Status)
 	}
-	return nil
+	return read(resp)
 }

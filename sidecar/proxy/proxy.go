@@ -112,7 +112,7 @@ func Open(dir string, grants []jobspec.Endpoint, cfg Config) (*Proxy, error) {
 func newProxy(grants []jobspec.Endpoint, cfg Config) *Proxy {
 	if cfg.Resolve == nil {
 		cfg.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", host+".") // rooted: no search domain is added
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		}
 	}
 	if cfg.Conns <= 0 {

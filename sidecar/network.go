@@ -1,0 +1,58 @@
+package sidecar
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/proxy"
+)
+
+// Names in the run directory of a container with a network.
+const (
+	netDir = "net" // mounted; holds the proxy's socket and nothing else
+	caFile = "ca.pem"
+)
+
+// openNetwork opens the way out of the container whose run directory is dir,
+// and puts a copy of the host's certificate authorities there: its own file
+// may be one that only root reads, or one that the engine's host does not have.
+func (s *Sidecar) openNetwork(dir string, grants []jobspec.Endpoint, log *slog.Logger) (*proxy.Proxy, error) {
+	if s.cfg.CA != "" {
+		b, err := os.ReadFile(s.cfg.CA)
+		if err == nil {
+			err = writeShared(filepath.Join(dir, caFile), b)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("pass on certificate authorities: %w", err)
+		}
+	}
+	cfg := s.cfg.Network
+	cfg.Logger = log
+	return proxy.Open(filepath.Join(dir, netDir), grants, cfg)
+}
+
+// network opens the attempt's way out, unless it is open or none was granted.
+// After a restart the socket is made anew where the container looks for it.
+func (r *runner) network() (err error) {
+	grants := r.job.Spec.Endpoints()
+	if len(grants) == 0 || r.net != nil {
+		return nil
+	}
+	r.net, err = r.openNetwork(r.runDir(r.att.ID), grants, r.log.With("attempt", r.att.ID))
+	return err
+}
+
+// closeNetwork ends the attempt's connections and notes what they moved.
+func (r *runner) closeNetwork() {
+	if r.net == nil {
+		return
+	}
+	if err := r.net.Close(); err != nil {
+		r.log.Warn("close network", "attempt", r.att.ID, "err", err)
+	}
+	u := r.net.Usage()
+	r.att.NetIn, r.att.NetOut, r.net = r.att.NetIn+u.In, r.att.NetOut+u.Out, nil
+}
