@@ -1,5 +1,6 @@
 // Package executor is the contract of what runs a task's program behind a
-// wall. Adapters: docker, and dummy for tests. executor/executortest is the
+// wall. Adapters: docker, wasm,
+// and dummy for tests; lazy and route are made of others. executor/executortest is the
 // suite that each of them passes.
 //
 //	id, err := ex.Create(ctx, task)
@@ -61,6 +62,13 @@ type Executor interface {
 	List(ctx context.Context, prefix string) ([]Container, error)
 	// Close releases connections; containers go on.
 	Close() error
+}
+
+// Group is an executor that is made of others.
+type Group interface {
+	Executor
+	// Members returns them, in a fixed order.
+	Members() []Executor
 }
 
 // ID is the engine's id of a container.

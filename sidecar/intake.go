@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/store"
@@ -229,15 +230,27 @@ func (s *Sidecar) Node(ctx context.Context) (wire.Node, error) {
 	s.mu.Lock()
 	n.Jobs = len(s.drivers)
 	s.mu.Unlock()
-	info, err := s.cfg.Executor.Info(ctx)
-	ex := wire.Executor{Name: info.Name, Version: info.Version}
-	if err != nil {
-		ex.Problem = err.Error()
-	}
-	n.Executors = []wire.Executor{ex}
+	n.Executors = s.executors(ctx)
 	st, err := s.cfg.IPFS.Stat(ctx)
 	n.Blocks, n.BlockSize = st.Blocks, jobspec.Bytes(st.Bytes)
 	return n, err
+}
+
+// executors describes what can run containers here, and what cannot now.
+func (s *Sidecar) executors(ctx context.Context) (list []wire.Executor) {
+	members := []executor.Executor{s.cfg.Executor}
+	if g, ok := s.cfg.Executor.(executor.Group); ok {
+		members = g.Members()
+	}
+	for _, m := range members {
+		info, err := m.Info(ctx)
+		ex := wire.Executor{Name: info.Name, Version: info.Version}
+		if err != nil {
+			ex.Problem = err.Error()
+		}
+		list = append(list, ex)
+	}
+	return list
 }
 
 // GC removes blocks that no pin needs.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ipdc/ipdc/images"
 	"github.com/ipdc/ipdc/internal/failpoint"
+	"github.com/ipdc/ipdc/internal/wasi"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/merge"
 	"github.com/ipdc/ipdc/ipfs/tree"
@@ -86,6 +87,9 @@ func (d *driver) image(ctx context.Context, ref string) (images.Image, error) {
 	img, err := d.cfg.Images.Resolve(ctx, ref)
 	if err != nil {
 		return img, at("run.image", err)
+	}
+	if img.Arch == wasi.Arch {
+		return img, nil // runs on any machine
 	}
 	info, err := d.cfg.Executor.Info(ctx)
 	if err != nil {

@@ -11,11 +11,16 @@ package main
 
 import (
 	"os"
+
+	"github.com/ipdc/ipdc/executor/wasm"
 )
 
 // version is set by the linker.
 var version = "dev"
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == wasmPart {
+		os.Exit(wasm.Main(os.Args[2:]))
+	}
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -18,9 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/ipdc/ipdc/executor/docker"
 	"github.com/ipdc/ipdc/identity"
-	imagesdocker "github.com/ipdc/ipdc/images/docker"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/stage"
 	"github.com/ipdc/ipdc/jobspec"
@@ -145,25 +143,10 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	if err != nil {
 		return nil, err
 	}
-	host := n.set.Docker
-	ex, err := docker.Open(ctx, docker.Config{Host: host, Runtime: n.set.Runtime, Logger: n.log})
-	if err != nil {
-		return nil, fmt.Errorf("%w\nhint: ipdc runs programs in containers: install and start the Docker Engine (apt-get install docker.io), or name one with --docker", err)
-	}
-	n.onClose(ex.Close)
-	imgs, err := imagesdocker.Open(ctx, imagesdocker.Config{Host: host, Logger: n.log})
+	eng, err := n.engines(ctx, capacity)
 	if err != nil {
 		return nil, err
 	}
-	n.onClose(imgs.Close)
-	ceiling := strings.ToLower(strings.TrimSuffix(sidecar.ObjectPrefix(n.key.ID()), "-"))
-	parent, err := ex.EnsureCeiling(ctx, ceiling, capacity.CPU, capacity.Memory)
-	if err != nil {
-		n.log.Warn("jobs have no common ceiling", "err", err)
-	}
-	n.onClose(func() error {
-		return removeCeiling(context.WithoutCancel(ctx), ex, sidecar.ObjectPrefix(n.key.ID()), ceiling)
-	})
 	vols, err := volume.Open(ctx, volume.Config{Dir: filepath.Join(n.set.Path, "volumes"), Logger: n.log})
 	if err != nil {
 		return nil, err
@@ -174,24 +157,14 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	}
 	n.onClose(inputs.Close)
 	return sidecar.New(sidecar.Config{
-		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: imgs, Executor: ex,
-		Volumes: vols, Inputs: inputs, Capacity: capacity, CgroupParent: parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
+		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
+		Volumes: vols, Inputs: inputs, Capacity: capacity, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
 		Network: n.network(), CA: n.authorities(),
 		Node: wire.Node{
 			Version: version, PID: os.Getpid(), Started: time.Now().UTC(),
 			Path: n.set.Path, Socket: n.set.socket(), Address: n.tcp.Addr().String(), IPFS: n.backend,
 		},
 	})
-}
-
-// removeCeiling takes the node's control group away unless containers run in
-// it: those go on, and systemd would end them with their slice.
-func removeCeiling(ctx context.Context, ex *docker.Executor, prefix, name string) error {
-	left, err := ex.List(ctx, prefix)
-	if err != nil || len(left) > 0 {
-		return nil // an engine that does not answer keeps what it has
-	}
-	return ex.RemoveCeiling(ctx, name)
 }
 
 // inputs opens the cache of staged inputs, half of the free disk at most.

@@ -138,6 +138,7 @@ func TestWhatIsNoModule(t *testing.T) {
 // cmd/ipdc-guest.
 func TestItems(t *testing.T) {
 	b := newBench(t)
+	defer syscall.Umask(syscall.Umask(0o077)) // as in a node
 	guestTask := `{"command": ["probe.wasm", "count"], "feed": "stdin", "keep_going": true,
 		"items": [{"path": "a"}, {"path": "d/b"}, {"path": "long"}]}`
 	run := b.dir(map[string]string{"task.json": guestTask})

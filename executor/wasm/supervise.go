@@ -42,6 +42,8 @@ func Main(args []string) int {
 	// Limits and walls that threads inherit are set on this one, and the
 	// runner dies with the thread that made it.
 	runtime.LockOSThread()
+	// The module's user has to read what is made for it; a node has umask 077.
+	syscall.Umask(0o022)
 	switch part, dir := args[0], args[1]; part {
 	case "supervise":
 		return supervise(dir)

@@ -39,6 +39,7 @@ const callTimeout = 30 * time.Second
 type Config struct {
 	Host       string       // "unix:///var/run/docker.sock"; empty: DOCKER_HOST, else the default socket
 	MaxArchive int64        // bytes an image may have, packed and unpacked; 0: 8 GiB
+	Later      bool         // Open asks the engine nothing; the caller calls Check before the first use
 	Logger     *slog.Logger // nil: no logs
 
 	Registries []string      // that are pulled from, "host" or "host:port"; nil: [DefaultRegistries]
@@ -79,16 +80,19 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("open docker engine: %w", err)
 	}
 	s := &Store{cli: cli, cfg: cfg}
-	if err := s.check(ctx); err != nil {
+	if cfg.Later {
+		return s, nil
+	}
+	if err := s.Check(ctx); err != nil {
 		cli.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-// check refuses an engine with the containerd image store, whose ids are
+// Check refuses an engine with the containerd image store, whose ids are
 // manifest digests: they differ from one node to the next for one image.
-func (s *Store) check(ctx context.Context) error {
+func (s *Store) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	info, err := s.cli.Info(ctx, client.InfoOptions{})
