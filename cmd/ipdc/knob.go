@@ -202,7 +202,8 @@ func (k knob) take(value any) error {
 	if err := k.parse(t); err != nil {
 		return err
 	}
-	if n := reflect.ValueOf(k.to).Elem(); n.CanInt() && n.Type() != reflect.TypeFor[slog.Level]() && n.Int() <= 0 {
+	n := reflect.ValueOf(k.to).Elem()
+	if n.CanInt() && n.Type() != reflect.TypeFor[slog.Level]() && n.Int() <= 0 || n.CanFloat() && !(n.Float() > 0) {
 		return fmt.Errorf("%q: want more than nothing", t)
 	}
 	return nil
@@ -214,6 +215,8 @@ func (k knob) parse(t string) (err error) {
 		*to = t
 	case *bool:
 		*to, err = strconv.ParseBool(t)
+	case *float64:
+		*to, err = strconv.ParseFloat(t, 64)
 	case *int:
 		*to, err = strconv.Atoi(t)
 	case *slog.Level:

@@ -87,7 +87,10 @@ func privateDir(dir string) error {
 
 // apiConfig is the API of this node.
 func (n *node) apiConfig(sc api.Service) api.Config {
+	s := n.set
 	return api.Config{
 		Service: sc, IPFS: n.ipfs, Tokens: tokens{n.store}, Registry: n.registry, Version: version, Logger: n.log,
+		MaxUpload: int64(s.APIUpload), MaxConns: s.APIMaxConns, Rate: s.APIRate, Timeout: s.APITimeout.Std(), Grace: s.APIGrace.Std(),
+		BodyStall: s.APIBodyStall.Std(), EventStall: s.APIEventStall.Std(), StreamStall: s.APIStreamStall.Std(),
 	}
 }

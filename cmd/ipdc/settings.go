@@ -34,6 +34,12 @@ type settings struct {
 	LogSize               jobspec.Bytes
 	LogFiles              int
 
+	APIMaxConns                          int
+	APIRate                              float64
+	APIUpload                            jobspec.Bytes
+	APIBodyStall, APIEventStall          jobspec.Duration
+	APIStreamStall, APITimeout, APIGrace jobspec.Duration
+
 	origins map[string]string // by key: where the value is from
 }
 
@@ -62,6 +68,15 @@ func (s *settings) table() []knob {
 		{"log-file", &s.LogFile, "", "standard error, with -d node.log in path", "file", start, "file for the log", "an init system takes standard error; a detached node has none"},
 		{"log-size", &s.LogSize, "10MiB", "", "bytes", inFile, "size at which log-file is put aside as log-file.1", "a week of a busy node at level info"},
 		{"log-files", &s.LogFiles, "3", "", "files", inFile, "log files that are kept, the newest included", "with log-size it bounds the log at 30 MiB"},
+
+		{"api-max-conns", &s.APIMaxConns, "256", "", "connections", inFile, "connections to the port at once; more are closed, the socket has no bound", "four times what a busy dashboard and a dozen clients hold open"},
+		{"api-rate", &s.APIRate, "100", "", "requests a second", inFile, "requests that one token may make on average over the port, twice as many at once", "a client that polls each 10 ms is a mistake; one job takes some milliseconds of disk"},
+		{"api-upload", &s.APIUpload, "10GiB", "", "bytes", inFile, "size of one CAR that is uploaded", "the size of an input that one task may have"},
+		{"api-timeout", &s.APITimeout, "2m", "", "duration", inFile, "time for a request that is no stream", "the longest such answer, a list of 500 jobs, takes under a second"},
+		{"api-body-stall", &s.APIBodyStall, "1m", "", "duration", inFile, "time after which a request body that brings nothing is cut", "a client that packs files pauses for seconds; a dead one holds a connection"},
+		{"api-event-stall", &s.APIEventStall, "30s", "", "duration", inFile, "time after which a reader of events that takes nothing is cut", "it loses nothing, as it resumes with Last-Event-ID"},
+		{"api-stream-stall", &s.APIStreamStall, "15m", "", "duration", inFile, "the same for logs and downloads", "a log may be read in a pager"},
+		{"api-grace", &s.APIGrace, "5s", "", "duration", inFile, "time for requests under way when the node stops", "an init system kills after 10 s or more"},
 	}
 }
 

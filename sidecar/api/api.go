@@ -43,6 +43,7 @@ type Config struct {
 	StreamStall time.Duration // the same for logs and DAGs, which may be read by a pager; default 15 min
 	BodyStall   time.Duration // a request body that brings nothing for so long is cut; default 1 min
 	Grace       time.Duration // for requests that are under way when Serve ends; default 5 s
+	Timeout     time.Duration // for a request that is no stream; default 2 min
 	Rate        float64       // requests a second that one token may make on average, twice as many at once; default 100
 }
 
@@ -64,6 +65,7 @@ func (c Config) withDefaults() Config {
 	c.BodyStall = cmp.Or(c.BodyStall, time.Minute)
 	c.Grace = cmp.Or(c.Grace, 5*time.Second)
 	c.Rate = cmp.Or(c.Rate, 100)
+	c.Timeout = cmp.Or(c.Timeout, 2*time.Minute)
 	return c
 }
 

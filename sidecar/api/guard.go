@@ -22,9 +22,6 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// shortRequest bounds reading and answering a request that is no stream.
-const shortRequest = 2 * time.Minute
-
 // caller is who sent a request.
 type caller struct {
 	tenant string
@@ -112,7 +109,7 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (a *API) guarded(socket bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
-		_ = rc.SetWriteDeadline(time.Now().Add(shortRequest)) // a recorder in a test has none
+		_ = rc.SetWriteDeadline(time.Now().Add(a.cfg.Timeout)) // a recorder in a test has none
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
 		ctx, leave, err := a.enter(r, socket)
@@ -247,7 +244,7 @@ func muxRefusal(h http.Handler, r *http.Request) *refusal {
 	if rec.status != http.StatusMethodNotAllowed {
 		return noEndpoint()
 	}
-	allow := rec.Header().Get("Allow")
+	allow := strings.ReplaceAll(rec.Header().Get("Allow"), "HEAD, ", "") // which the mux adds
 	e := refuse(rec.status, jobspec.KindPolicy, "", "this endpoint takes %s only", allow)
 	e.header = http.Header{"Allow": {allow}}
 	return e

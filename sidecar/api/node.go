@@ -59,12 +59,12 @@ func noDeadline(ctx huma.Context, next func(huma.Context)) {
 // registerHealth adds what an init system asks, without a token.
 func (a *API) registerHealth(doc *huma.OpenAPI) {
 	a.registerStream(doc, huma.Operation{
-		OperationID: "healthz", Method: http.MethodGet, Path: "/healthz", Summary: "Is the process alive", Responses: textDoc(),
+		OperationID: "healthz", Method: http.MethodGet, Path: "/healthz", Summary: "Is the process alive", Responses: textDoc(), Security: noToken,
 	}, func(w *stream, _ *http.Request) error {
 		return writeText(w, "ok\n")
 	})
 	a.registerStream(doc, huma.Operation{
-		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Summary: "Can the node take jobs", Responses: textDoc(),
+		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Summary: "Can the node take jobs", Responses: textDoc(), Security: noToken,
 	}, func(w *stream, r *http.Request) error {
 		if _, err := a.cfg.Service.Node(r.Context()); err != nil {
 			a.log.Warn("not ready", "err", err)

@@ -88,7 +88,7 @@ func (a *API) fail(ctx context.Context, err error) error {
 
 // writeError answers with a problem. Nothing may have been written before.
 func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(shortRequest)) // a stream had its own
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(a.cfg.Timeout)) // a stream had its own
 	var ref *refusal
 	if errors.As(err, &ref) {
 		for k, v := range ref.header {

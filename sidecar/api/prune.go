@@ -22,6 +22,7 @@ type PruneFilter struct {
 func (a *API) registerPrune(h huma.API) {
 	register(a, h, takesJSON[wire.PruneWish](a, h, huma.Operation{
 		OperationID: "prune-jobs", Method: http.MethodPost, Path: "/v1/jobs/prune", Summary: "Remove jobs that have ended",
+		Parameters: []*huma.Param{queryParam(tenantParam, tenantDoc, huma.TypeString)},
 	}), a.prune)
 }
 

@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"reflect"
 	"regexp"
 	"time"
 
@@ -37,9 +35,6 @@ const secretPrefix = "ipdc_"
 func NewSecret() string { return secretPrefix + rand.Text() }
 
 type (
-	tokenInput struct {
-		RawBody []byte `contentType:"application/json"`
-	}
 	tokenNameInput struct {
 		Name string `path:"name" doc:"Name of the token, which is its tenant" example:"ci"`
 	}
@@ -50,7 +45,6 @@ type (
 )
 
 func (a *API) registerTokens(h huma.API) {
-	body := h.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[wire.TokenRequest](), true, "TokenRequest")
 	register(a, h, huma.Operation{
 		OperationID: "tokens", Method: http.MethodGet, Path: "/v1/tokens", Summary: "List the API tokens. Only the node's own user may",
 	}, func(ctx context.Context, _ *nothing) (*answer[wire.TokenList], error) {
@@ -60,30 +54,26 @@ func (a *API) registerTokens(h huma.API) {
 		list, err := a.cfg.Tokens.List(ctx)
 		return &answer[wire.TokenList]{wire.TokenList{Tokens: append([]wire.Token{}, list...)}}, err
 	})
-	register(a, h, huma.Operation{
+	register(a, h, takesJSON[wire.TokenRequest](a, h, huma.Operation{
 		OperationID: "create-token", Method: http.MethodPost, Path: "/v1/tokens", DefaultStatus: http.StatusCreated,
-		Summary:      "Make an API token. The answer tells its secret, once. Only the node's own user may",
-		MaxBodyBytes: maxTokenBody, BodyReadTimeout: -1, Middlewares: huma.Middlewares{a.timeBody},
-		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: body}}},
-	}, a.createToken)
+		Summary: "Make an API token. The answer tells its secret, once. Only the node's own user may",
+	}), a.createToken)
 	register(a, h, huma.Operation{
 		OperationID: "revoke-token", Method: http.MethodDelete, Path: "/v1/tokens/{name}",
 		Summary: "Revoke an API token at once; its jobs stay. Only the node's own user may",
 	}, a.revokeToken)
 }
 
-const maxTokenBody = 1 << 10
-
 // tokenName is what a tenant may be called.
 var tokenName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
 
-func (a *API) createToken(ctx context.Context, in *tokenInput) (*createdAnswer[wire.NewToken], error) {
+func (a *API) createToken(ctx context.Context, in *jsonInput) (*createdAnswer[wire.NewToken], error) {
 	if err := adminOnly(ctx); err != nil {
 		return nil, err
 	}
-	var req wire.TokenRequest
-	if err := json.Unmarshal(in.RawBody, &req); err != nil {
-		return nil, refuseSpec("", "the body is not a JSON object with a name")
+	req, err := decode[wire.TokenRequest](in)
+	if err != nil {
+		return nil, err
 	}
 	if !tokenName.MatchString(req.Name) {
 		return nil, refuseSpec("name", "a token's name is 1 to 63 of a-z, 0-9, '.', '_' and '-', and begins and ends with a letter or digit")
