@@ -41,6 +41,7 @@ type bench struct {
 	store *store.Store
 	ipfs  ipfs.Node
 	cap   wire.Capacity
+	imgs  images.Store
 	wrap  func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
 	ahead time.Duration                             // of the next start's clock
 
@@ -62,10 +63,16 @@ func (fixedImages) Resolve(_ context.Context, ref string) (images.Image, error) 
 	return images.Image{ID: imageID, Ref: ref, Arch: runtime.GOARCH}, nil
 }
 
-func newBench(t *testing.T) *bench {
+func (f fixedImages) Pull(ctx context.Context, ref string, _ images.Progress) (images.Image, error) {
+	return f.Resolve(ctx, ref)
+}
+
+func newBench(t *testing.T) *bench { return newBenchWith(t, fixedImages{}) }
+
+func newBenchWith(t *testing.T, imgs images.Store) *bench {
 	t.Helper()
 	b := &bench{
-		t: t, dir: t.TempDir(), state: dummy.NewState(imageID),
+		t: t, imgs: imgs, dir: t.TempDir(), state: dummy.NewState(imageID),
 		cap: wire.Capacity{CPU: 2000, Memory: 4 * jobspec.GiB, Disk: 16 * jobspec.GiB},
 	}
 	var err error
@@ -125,7 +132,7 @@ func (b *bench) start() {
 	sc, err := sidecar.New(sidecar.Config{
 		Registry: b.registry,
 		Now:      func() time.Time { return time.Now().Add(ahead) },
-		Dir:      b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: fixedImages{},
+		Dir:      b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
 		Executor: ex, Volumes: vols, Inputs: inputs, Capacity: b.cap, Logger: log,
 		StopGrace: 50 * time.Millisecond,
 	})

@@ -20,6 +20,9 @@ import (
 // prepare turns every name in the spec into an identity, pins what the job
 // needs, makes the plan, and moves the job to queued.
 func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, error) {
+	if err := d.bringImage(ctx, job); err != nil {
+		return job, causeOr(ctx, err)
+	}
 	select {
 	case d.preparing <- struct{}{}:
 		defer func() { <-d.preparing }()

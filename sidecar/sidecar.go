@@ -38,6 +38,7 @@ import (
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/images"
+	"github.com/ipdc/ipdc/internal/keylock"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
@@ -84,6 +85,8 @@ type Sidecar struct {
 	metrics metrics
 
 	preparing chan struct{} // bounds jobs in preparation
+
+	loading keylock.Locks // of image archives, by CID
 
 	mu      sync.Mutex
 	base    context.Context // of Run; nil before and after

@@ -87,7 +87,10 @@ func (n *node) engines(ctx context.Context, capacity wire.Capacity) (engines, er
 
 // imageStore resolves images in the engine, once that is there and was checked.
 func (n *node) imageStore(dock *lazy.Executor) (images.Store, error) {
-	st, err := imagesdocker.Open(context.Background(), imagesdocker.Config{Host: n.set.Docker, Logger: n.log, Later: true})
+	st, err := imagesdocker.Open(context.Background(), imagesdocker.Config{
+		Host: n.set.Docker, Logger: n.log, Later: true,
+		Registries: n.set.Registries, MaxArchive: int64(n.set.ImageSize), Spool: n.set.Path,
+	})
 	if err != nil {
 		return nil, err
 	}

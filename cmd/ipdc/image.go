@@ -15,7 +15,8 @@ import (
 )
 
 func (a *app) imageCmd() *cobra.Command {
-	return group("image", "Build and list the stock images", a.imageBuildCmd(), a.imageListCmd())
+	return group("image", "Build stock images, and share images by CID",
+		a.imageBuildCmd(), a.imageListCmd(), a.imagePullCmd(), a.imagePushCmd(), a.imageRmCmd())
 }
 
 // engineImages opens the engine's image store; no node is needed.

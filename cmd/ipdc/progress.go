@@ -47,6 +47,13 @@ func (b *bar) set(n int64) {
 	b.b.SetCurrent(n)
 }
 
+// total says how much there is, once that is known.
+func (b *bar) total(n int64) {
+	if b.b != nil {
+		b.b.SetTotal(n, false)
+	}
+}
+
 // done takes the bar off the screen.
 func (b *bar) done() {
 	if b.p == nil {

@@ -28,6 +28,8 @@ type settings struct {
 	NetworkAllowPrivate   networks
 	NetworkBytes          jobspec.Bytes
 	CAFile                string
+	Registries            []string
+	ImageSize             jobspec.Bytes
 	LogLevel              slog.Level
 	LogFormat             logFormat
 	LogFile               string
@@ -62,6 +64,8 @@ func (s *settings) table() []knob {
 		{"network-allow-private", &s.NetworkAllowPrivate, "", "none", "networks", start, "private networks, such as 10.1.0.0/16, that jobs may be granted hosts of", "what listens there trusts its neighbours, and a job is a stranger's program"},
 		{"network-bytes", &s.NetworkBytes, "10GiB", "", "bytes", inFile, "what one container may move over the network, both ways together", "as much as the largest input"},
 		{"ca-file", &s.CAFile, "", "SSL_CERT_FILE, else the system's", "file", start, "certificate authorities that jobs with a network are shown", "behind a site's own proxy an image's authorities do not do"},
+		{"registries", &s.Registries, "docker.io,ghcr.io,quay.io", "", "hosts", start, "registries that images are pulled from, host or host:port", "the three large public ones; what a job names must not lead the node into its own network"},
+		{"image-size", &s.ImageSize, "8GiB", "", "bytes", start, "largest image that is pulled or loaded, packed and unpacked", "room for most machine learning images, not for a bomb"},
 
 		{"log-level", &s.LogLevel, "info", "", "debug, info, warn or error", start, "least level that is logged", "info tells each change of a job's state, debug each request too"},
 		{"log-format", &s.LogFormat, "text", "", "text or json", start, "form of a log line", "people read it more often than programs"},

@@ -99,6 +99,7 @@ func New(cfg Config) *API {
 	a.registerJobs(h)
 	a.registerPrune(h)
 	a.registerPaths(h)
+	a.registerImages(h)
 	a.registerPins(h)
 	a.registerStreams(h.OpenAPI())
 	a.registerDAG(h.OpenAPI())

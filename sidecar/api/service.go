@@ -13,6 +13,7 @@ import (
 // another tenant is E_NOT_FOUND. Job outcomes are data in wire.Job, never
 // errors.
 type Service interface {
+	ImageService
 	// Submit validates and stores a spec; it returns after fsync. With an
 	// idempotency key that was used before, the same spec returns the first
 	// job with created false, another spec fails with E_DUP_KEY.

@@ -1,0 +1,136 @@
+package sidecar_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ipdc/ipdc/images"
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/pack"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// emptyImages has no image until one is pulled or loaded.
+type emptyImages struct {
+	fixedImages
+	release chan struct{} // closed by the test; pulls wait for it
+
+	mu     sync.Mutex
+	here   map[string]bool
+	loads  int
+	loaded string // the last archive
+}
+
+func newEmptyImages() *emptyImages {
+	return &emptyImages{here: map[string]bool{}, release: make(chan struct{})}
+}
+
+func (e *emptyImages) Resolve(ctx context.Context, ref string) (images.Image, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c, err := jobspec.ParseCID(ref); err == nil {
+		ref = images.CIDTag(c)
+	}
+	if !e.here[ref] && ref != "any" {
+		return images.Image{}, jobspec.KindImageRef.Errorf("no image %s", ref)
+	}
+	return e.fixedImages.Resolve(ctx, ref)
+}
+
+func (e *emptyImages) Pull(ctx context.Context, ref string, progress images.Progress) (images.Image, error) {
+	progress(3e6, 12e6)
+	select {
+	case <-e.release:
+	case <-ctx.Done():
+		return images.Image{}, context.Cause(ctx)
+	}
+	e.mu.Lock()
+	e.here[ref] = true
+	e.mu.Unlock()
+	return e.Resolve(ctx, ref)
+}
+
+func (e *emptyImages) Load(_ context.Context, archive io.Reader, tag string) (jobspec.ImageID, error) {
+	b, err := io.ReadAll(archive)
+	if err != nil {
+		return "", errors.New("the archive was cut")
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.here[tag], e.loaded = true, string(b)
+	e.loads++
+	return imageID, nil
+}
+
+// While images come, their jobs say how far they are and can be stopped, and
+// other jobs are prepared, however many wait.
+func TestPullingHoldsUpNobodyElse(t *testing.T) {
+	imgs := newEmptyImages()
+	b := newBenchWith(t, imgs)
+	far := spec("DUMMY_STDOUT=far")
+	far.Run.Image = "registry.example/far:1"
+	var waiting []string
+	for range 12 {
+		waiting = append(waiting, b.submit(far))
+	}
+	if j := b.final(b.submit(spec())); j.State != jobspec.JobSucceeded {
+		t.Errorf("a job with a local image = %s, %+v", j.State, j.Failure)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for told := ""; !strings.Contains(told, "3 of 12 MB"); {
+		j, err := b.Job(t.Context(), "t", waiting[0])
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("waiting = %q, %v, want how much of the image is here", told, err)
+		}
+		told = j.Waiting
+	}
+	if _, err := b.Stop(t.Context(), "t", waiting[1]); err != nil {
+		t.Fatal(err)
+	}
+	if j := b.final(waiting[1]); j.State != jobspec.JobStopped {
+		t.Errorf("a job that was stopped while its image came = %s", j.State)
+	}
+	close(imgs.release)
+	if j := b.final(waiting[0]); j.State != jobspec.JobSucceeded || j.Waiting != "" {
+		t.Errorf("job = %s %+v, waiting %q, want success", j.State, j.Failure, j.Waiting)
+	}
+}
+
+// An archive behind a CID is loaded once for any number of jobs.
+func TestImageByCIDIsLoadedOnce(t *testing.T) {
+	imgs := newEmptyImages()
+	b := newBenchWith(t, imgs)
+	c, err := b.ipfs.Add(t.Context(), "user/image", func(s ipfs.Session) (jobspec.CID, error) {
+		c, _, err := pack.File(t.Context(), s, strings.NewReader("an archive"))
+		return c, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	byCID := spec()
+	byCID.Run.Image = c.String()
+	var ids []string
+	for range 5 {
+		ids = append(ids, b.submit(byCID))
+	}
+	for _, id := range ids {
+		if j := b.final(id); j.State != jobspec.JobSucceeded {
+			t.Errorf("job = %s %+v", j.State, j.Failure)
+		}
+	}
+	if imgs.loads != 1 || imgs.loaded != "an archive" {
+		t.Errorf("%d loads, the last of %q, want one of the archive", imgs.loads, imgs.loaded)
+	}
+	b.nothingLeft(ids[0])
+
+	dir := spec()
+	dir.Run.Image = b.input("a")
+	if j := b.final(b.submit(dir)); j.State != jobspec.JobFailed || j.Failure.Where != "run.image" {
+		t.Errorf("a directory as an image = %s %+v, want a failure at run.image", j.State, j.Failure)
+	}
+}
