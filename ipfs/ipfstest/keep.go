@@ -72,6 +72,42 @@ var pinTests = []subtest{
 		}
 		wantPins(t, s.Reopen(), "")
 	}},
+	{"a root stays until its last name is gone", func(t *testing.T, s Subject) {
+		l := leaf("l")
+		mid := branch(l)
+		add(t, s.Node, "a", branch(mid), mid, l)
+		add(t, s.Node, "b", branch(mid)) // nothing but the root is put again
+		if err := s.Node.Pin(t.Context(), "part", mid.cid); err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []struct {
+			unpin     string
+			root, mid bool // still there
+		}{{"a", true, true}, {"b", false, true}, {"part", false, false}} {
+			if err := s.Node.Unpin(t.Context(), step.unpin); err != nil {
+				t.Fatal(err)
+			}
+			gc(t, s)
+			if got := has(t, s.Node, branch(mid)); got != step.root {
+				t.Errorf("after Unpin(%q) Has(root) = %t, want %t", step.unpin, got, step.root)
+			}
+			if has(t, s.Node, mid) != step.mid || has(t, s.Node, l) != step.mid {
+				t.Errorf("after Unpin(%q) the part below the root: want stored = %t", step.unpin, step.mid)
+			}
+		}
+	}},
+	{"names of one root come and go at once", testNamesAtOnce},
+	{"a pin needs a name", func(t *testing.T, s Subject) {
+		l := leaf("l")
+		if err := tryAdd(t, s.Node, "", l); err == nil {
+			t.Error("Add without a name returned no error")
+		}
+		add(t, s.Node, "p", l)
+		if err := s.Node.Pin(t.Context(), "", l.cid); err == nil {
+			t.Error("Pin without a name returned no error")
+		}
+		wantPins(t, s.Node, "", "p")
+	}},
 	{"Pins by prefix and in order", func(t *testing.T, s Subject) {
 		for _, name := range []string{"job/2", "job/1/result", "user/x", "job", "job/ü", "jobs"} {
 			add(t, s.Node, name, leaf("same"))
@@ -80,6 +116,37 @@ var pinTests = []subtest{
 		wantPins(t, s.Node, "", "job", "job/1/result", "job/2", "job/ü", "jobs", "user/x")
 		wantPins(t, s.Node, "%")
 	}},
+}
+
+// testNamesAtOnce has one name stay while others of the same root are made and
+// removed: none of that may take the root's blocks.
+func testNamesAtOnce(t *testing.T, s Subject) {
+	l := leaf("l")
+	root := branch(l)
+	add(t, s.Node, "stays", root, l)
+	var workers errgroup.Group
+	for w := range 4 {
+		workers.Go(func() error {
+			for range 8 {
+				name := fmt.Sprint("w", w)
+				if err := tryAdd(t, s.Node, name, root, l); err != nil {
+					return err
+				}
+				if err := s.Node.Unpin(t.Context(), name); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := workers.Wait(); err != nil {
+		t.Error(err)
+	}
+	wantPins(t, s.Node, "", "stays")
+	gc(t, s)
+	if _, err := s.Node.Verify(t.Context(), root.cid); err != nil {
+		t.Error(err)
+	}
 }
 
 var verifyTests = []subtest{

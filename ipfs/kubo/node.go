@@ -115,6 +115,13 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if err := os.MkdirAll(n.dir, 0o700); err != nil {
 		return fmt.Errorf("open Kubo: %w", err)
 	}
+	// A process that was killed just then has left the name of its Add's file.
+	left, _ := filepath.Glob(filepath.Join(n.dir, "add-*")) // fails for a wrong pattern only
+	for _, file := range left {
+		if err := os.Remove(file); err != nil {
+			return fmt.Errorf("open Kubo: %w", err)
+		}
+	}
 	if n.pins, err = openPins(ctx, filepath.Join(n.dir, "pins.db")); err != nil {
 		return err
 	}

@@ -18,7 +18,13 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if args := os.Getenv(crashEnv); args != "" {
+		fmt.Println("error:", addUntilKilled(args))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // TestConformance runs all subtests on one Kubo, which is emptied in between.
 func TestConformance(t *testing.T) {
