@@ -44,10 +44,22 @@ func (n *Node) settle(ctx context.Context, name string, s *session, root jobspec
 
 // Pin implements ipfs.Node.
 func (n *Node) Pin(ctx context.Context, name string, root jobspec.CID) error {
+	err := n.pinWhole(ctx, name, root)
+	if n.fetcher != nil && isMissing(err) {
+		err = n.fetchAndPin(ctx, name, root)
+	}
+	if err != nil {
+		return fmt.Errorf("pin %q: %w", name, err)
+	}
+	return nil
+}
+
+// pinWhole pins a DAG of which everything is stored.
+func (n *Node) pinWhole(ctx context.Context, name string, root jobspec.CID) error {
 	n.pinning.RLock()
 	defer n.pinning.RUnlock()
 	if err := n.checkWhole(ctx, root, cidset.New()); err != nil {
-		return fmt.Errorf("pin %q: %w", name, err)
+		return err
 	}
 	return n.pins.put(ctx, name, root)
 }
@@ -56,7 +68,7 @@ func (n *Node) Pin(ctx context.Context, name string, root jobspec.CID) error {
 // with links are read and verified; of the others, those that are not known to
 // be stored are looked for.
 func (n *Node) checkWhole(ctx context.Context, root jobspec.CID, known *cidset.Set) error {
-	err := walk.DAG(ctx, n, []jobspec.CID{root}, cidset.New(), walk.Visit{Leaf: func(c jobspec.CID) error {
+	err := walk.DAG(ctx, here{n}, []jobspec.CID{root}, cidset.New(), walk.Visit{Leaf: func(c jobspec.CID) error {
 		if known.Has(c) {
 			return nil
 		}

@@ -73,7 +73,7 @@ func (n *Node) mark(ctx context.Context) (*cidset.Set, error) {
 	}
 	marked := cidset.New()
 	for _, p := range pins {
-		err := walk.DAG(ctx, n, []jobspec.CID{p.Root}, marked, walk.Visit{Leaf: func(jobspec.CID) error { return nil }})
+		err := walk.DAG(ctx, here{n}, []jobspec.CID{p.Root}, marked, walk.Visit{Leaf: func(jobspec.CID) error { return nil }})
 		if err != nil {
 			return nil, fmt.Errorf("read pin %q; add its data again or unpin it: %w", p.Name, err)
 		}
@@ -100,7 +100,7 @@ func (n *Node) delete(ctx context.Context, garbage []stored, freed *ipfs.Stat) e
 
 func (n *Node) isHeld(hash multihash.Multihash) bool {
 	for s := range n.sessions {
-		if s.held.HasBytes(hash) {
+		if s.held.HasBytes(hash) || s.kept.HasBytes(hash) {
 			return true
 		}
 	}
@@ -140,7 +140,7 @@ func (n *Node) Verify(ctx context.Context, root jobspec.CID) (ipfs.Stat, error) 
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	err := walk.DAG(gctx, n, []jobspec.CID{root}, cidset.New(), walk.Visit{
+	err := walk.DAG(gctx, here{n}, []jobspec.CID{root}, cidset.New(), walk.Visit{
 		Branch: func(c jobspec.CID, data []byte) error {
 			if _, ok := dag.Identity(c); !ok {
 				count(data)
@@ -149,7 +149,7 @@ func (n *Node) Verify(ctx context.Context, root jobspec.CID) (ipfs.Stat, error) 
 		},
 		Leaf: func(c jobspec.CID) error {
 			g.Go(func() error {
-				data, err := n.Get(gctx, c)
+				data, err := n.local(gctx, c)
 				if _, ok := dag.Identity(c); err == nil && !ok {
 					count(data)
 				}

@@ -1,5 +1,6 @@
 // Package embedded is the ipfs.Node inside the sidecar: blocks in flatfs, pins
-// in SQLite, no network. A block that is not stored cannot be had.
+// in SQLite. It has no network of its own: what is not stored is had from
+// Config.Fetcher or not at all.
 //
 //	node, err := embedded.Open(ctx, embedded.Config{Dir: "/var/lib/ipdc/ipfs"})
 //	defer node.Close()
@@ -35,6 +36,11 @@ import (
 type Config struct {
 	Dir    string       // created when missing; holds blocks/, pins.db and lock
 	Logger *slog.Logger // default: no log
+	// Fetcher gets for Get and Pin what is not stored here; default nobody.
+	Fetcher Fetcher
+	// Room returns an error when so many bytes more must not be stored. What
+	// is fetched asks it; an Add does not, as its caller has. Default: no limit.
+	Room func(ctx context.Context, more int64) error
 }
 
 // Node implements ipfs.Node on local files.
@@ -44,6 +50,9 @@ type Node struct {
 	blocks *flatfs.Datastore
 	pins   *pinTable
 	usage  usage
+
+	fetcher Fetcher // nil without one
+	room    func(context.Context, int64) error
 
 	// pinning is read-locked from the check that a DAG is whole until its pin
 	// is written, and locked by GC: what was found whole cannot be swept
@@ -65,7 +74,10 @@ var _ ipfs.Node = (*Node)(nil)
 // Open opens the node in cfg.Dir, or creates it. It fails when another process
 // has it open.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
-	n := &Node{log: cfg.Logger, sessions: map[*session]struct{}{}}
+	n := &Node{log: cfg.Logger, fetcher: cfg.Fetcher, room: cfg.Room, sessions: map[*session]struct{}{}}
+	if n.room == nil {
+		n.room = func(context.Context, int64) error { return nil }
+	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
@@ -120,6 +132,15 @@ func (n *Node) Close() error {
 
 // Get implements ipfs.Getter.
 func (n *Node) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
+	data, err := n.local(ctx, c)
+	if n.fetcher != nil && isMissing(err) {
+		return n.fetchBlock(ctx, c)
+	}
+	return data, err
+}
+
+// local is Get of what is stored.
+func (n *Node) local(ctx context.Context, c jobspec.CID) ([]byte, error) {
 	if err := dag.CheckCID(c); err != nil {
 		return nil, err
 	}
@@ -135,6 +156,11 @@ func (n *Node) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
 	}
 	return data, dag.Verify(c, data)
 }
+
+// here is the node without its fetcher, for whoever asks what is stored.
+type here struct{ n *Node }
+
+func (h here) Get(ctx context.Context, c jobspec.CID) ([]byte, error) { return h.n.local(ctx, c) }
 
 // Has implements ipfs.Node.
 func (n *Node) Has(ctx context.Context, c jobspec.CID) (bool, error) {
@@ -172,8 +198,8 @@ func (n *Node) read(ctx context.Context, c jobspec.CID) ([]byte, error) {
 func missing(c jobspec.CID) error {
 	return jobspec.Failure{
 		Kind:   jobspec.KindFetchTimeout,
-		Detail: fmt.Sprintf("block %s is not stored here, and nobody was asked as this node has no peers", c),
-		Hint:   "add the data on this node first: ipdc add PATH",
+		Detail: fmt.Sprintf("block %s is not stored here, and nobody was asked as this node has no peers and no gateway", c),
+		Hint:   "add the data on this node first (ipdc add PATH), or fetch public data from a trustless gateway: ipdc node start --gateway URL",
 	}.Error()
 }
 

@@ -31,6 +31,7 @@ type session struct {
 	over bool
 
 	held *cidset.Set              // all that was put; guarded by node.sweep
+	kept *cidset.Set              // what was not put and GC must leave; likewise
 	open map[jobspec.CID]struct{} // links of put blocks to blocks that were not put
 	odd  bool                     // a put block whose links are not in open
 
@@ -48,7 +49,7 @@ type batch struct {
 }
 
 func (n *Node) begin() *session {
-	s := &session{node: n, held: cidset.New(), open: map[jobspec.CID]struct{}{}}
+	s := &session{node: n, held: cidset.New(), kept: cidset.New(), open: map[jobspec.CID]struct{}{}}
 	n.sweep.Lock()
 	defer n.sweep.Unlock()
 	n.sessions[s] = struct{}{}
@@ -71,7 +72,8 @@ func (s *session) end(ctx context.Context) {
 	delete(s.node.sessions, s)
 }
 
-// Get implements ipfs.Getter.
+// Get implements ipfs.Getter, for what is stored or was put: the DAG that is
+// added must be whole without a fetch.
 func (s *session) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
 	if err := dag.CheckCID(c); err != nil {
 		return nil, err
@@ -86,7 +88,7 @@ func (s *session) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
 			return data, nil
 		}
 	}
-	return s.node.Get(ctx, c)
+	return s.node.local(ctx, c)
 }
 
 // Put implements ipfs.Session.
@@ -133,6 +135,13 @@ func (s *session) hold(c jobspec.CID) (known, seen bool) {
 	defer s.node.sweep.Unlock()
 	known = s.held.HasBytes(c.Cid().Hash())
 	return known, !s.held.Add(c)
+}
+
+// keep makes GC leave a block that may be stored, until the session ends.
+func (s *session) keep(c jobspec.CID) {
+	s.node.sweep.Lock()
+	defer s.node.sweep.Unlock()
+	s.kept.Add(c)
 }
 
 // noteLinks keeps the books that let closed answer without reading a block.
