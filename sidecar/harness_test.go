@@ -67,9 +67,12 @@ func (f fixedImages) Pull(ctx context.Context, ref string, _ images.Progress) (i
 	return f.Resolve(ctx, ref)
 }
 
-func newBench(t *testing.T) *bench { return newBenchWith(t, fixedImages{}) }
+// newBench starts a sidecar; configure may change its block store.
+func newBench(t *testing.T, configure ...func(*embedded.Config)) *bench {
+	return newBenchWith(t, fixedImages{}, configure...)
+}
 
-func newBenchWith(t *testing.T, imgs images.Store) *bench {
+func newBenchWith(t *testing.T, imgs images.Store, configure ...func(*embedded.Config)) *bench {
 	t.Helper()
 	b := &bench{
 		t: t, imgs: imgs, dir: t.TempDir(), state: dummy.NewState(imageID),
@@ -82,7 +85,11 @@ func newBenchWith(t *testing.T, imgs images.Store) *bench {
 	if b.store, err = store.Open(t.Context(), filepath.Join(b.dir, "state.db"), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
-	if b.ipfs, err = embedded.Open(t.Context(), embedded.Config{Dir: filepath.Join(b.dir, "ipfs")}); err != nil {
+	cfg := embedded.Config{Dir: filepath.Join(b.dir, "ipfs")}
+	for _, f := range configure {
+		f(&cfg)
+	}
+	if b.ipfs, err = embedded.Open(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -20,7 +20,11 @@ import (
 // prepare turns every name in the spec into an identity, pins what the job
 // needs, makes the plan, and moves the job to queued.
 func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, error) {
-	if err := d.bringImage(ctx, job); err != nil {
+	err := d.bringImage(ctx, job)
+	if err == nil {
+		err = refusal(d.fetch(ctx, job)) // other errors come up again below
+	}
+	if err != nil {
 		return job, causeOr(ctx, err)
 	}
 	select {

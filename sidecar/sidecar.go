@@ -3,6 +3,7 @@
 // crash goes on where it was. One file per role:
 //
 //	intake     what the API calls: submit, show, stop, remove
+//	fetcher    brings what is not stored here, before a job is prepared
 //	preparer   accepted  -> queued: names become identities, the plan is made
 //	placer     queued    -> running: leases in order of submission, by resources
 //	runner     an attempt's way from its lease to its signed receipt

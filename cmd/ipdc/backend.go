@@ -22,6 +22,9 @@ func (n *node) openIPFS(ctx context.Context) error {
 		n.noteOther(dir, "what was added with --ipfs is in that Kubo, and pinned there; start with --ipfs to use it")
 		return n.embedded(ctx)
 	}
+	if len(n.set.Gateways) > 0 {
+		return usagef("--ipfs and --gateway exclude each other: that Kubo fetches by its own configuration")
+	}
 	addr, err := kubo.ParseAddr(n.set.IPFS)
 	if err != nil {
 		return usagef("--ipfs: %w", err)

@@ -30,6 +30,8 @@ type settings struct {
 	CAFile                string
 	Registries            []string
 	ImageSize             jobspec.Bytes
+	Gateways              []string
+	FetchWait             jobspec.Duration
 	LogLevel              slog.Level
 	LogFormat             logFormat
 	LogFile               string
@@ -66,6 +68,9 @@ func (s *settings) table() []knob {
 		{"ca-file", &s.CAFile, "", "SSL_CERT_FILE, else the system's", "file", start, "certificate authorities that jobs with a network are shown", "behind a site's own proxy an image's authorities do not do"},
 		{"registries", &s.Registries, "docker.io,ghcr.io,quay.io", "", "hosts", start, "registries that images are pulled from, host or host:port", "the three large public ones; what a job names must not lead the node into its own network"},
 		{"image-size", &s.ImageSize, "8GiB", "", "bytes", start, "largest image that is pulled or loaded, packed and unpacked", "room for most machine learning images, not for a bomb"},
+
+		{"gateway", &s.Gateways, "", "none", "URLs", start, "trustless gateway to fetch public data from; may be repeated, the first is asked first", "a node asks nobody for anything unless told to; every block is verified"},
+		{"fetch-wait", &s.FetchWait, "30s", "", "time", inFile, "how long a fetch goes on without a new block before it is given up", "a gateway that looks for a block elsewhere takes up to 20 s; a wrong CID should not take minutes to show"},
 
 		{"log-level", &s.LogLevel, "info", "", "debug, info, warn or error", start, "least level that is logged", "info tells each change of a job's state, debug each request too"},
 		{"log-format", &s.LogFormat, "text", "", "text or json", start, "form of a log line", "people read it more often than programs"},

@@ -1,0 +1,134 @@
+package sidecar_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipdc/ipdc/ipfs/car"
+	"github.com/ipdc/ipdc/ipfs/embedded"
+	"github.com/ipdc/ipdc/ipfs/gateway"
+	"github.com/ipdc/ipdc/ipfs/ipfstest"
+	"github.com/ipdc/ipdc/ipfs/pack"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// public is a gateway that has what is in its blocks and never answers about
+// the rest, as one that looks for providers does.
+func public(t *testing.T, blocks *ipfstest.Memory) string {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := jobspec.ParseCID(strings.TrimPrefix(r.URL.Path, "/ipfs/"))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		data, err := blocks.Get(r.Context(), c)
+		switch {
+		case err != nil:
+			<-r.Context().Done()
+		case r.URL.Query().Get("format") == "car":
+			w.Header().Set("Content-Type", "application/vnd.ipld.car")
+			_ = car.Write(r.Context(), w, blocks, c)
+		default:
+			w.Header().Set("Content-Type", "application/vnd.ipld.raw")
+			_, _ = w.Write(data)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// fetching makes a bench whose node fetches from one gateway.
+func fetching(t *testing.T, url string, wait time.Duration) *bench {
+	t.Helper()
+	gw, err := gateway.New(gateway.Config{URLs: []string{url}, Wait: wait})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { gw.Close() })
+	return newBench(t, func(c *embedded.Config) { c.Fetcher = gw })
+}
+
+func packed(t *testing.T, m *ipfstest.Memory, text string) jobspec.CID {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	res, err := pack.Tree(t.Context(), m, dir, pack.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.CID
+}
+
+func over(input string) jobspec.Spec {
+	s := spec("DUMMY_WRITE=/outputs/o:done")
+	s.Inputs = []jobspec.Input{{CID: input}}
+	return s
+}
+
+// TestMissingDataDelaysNobody has more jobs over data that nobody has than the
+// node prepares at once, a job over local data, and one over public data.
+func TestMissingDataDelaysNobody(t *testing.T) {
+	m := ipfstest.NewMemory()
+	root := packed(t, m, "public")
+	b := fetching(t, public(t, m), time.Hour)
+	local := b.input("local")
+	var lost []string
+	for i := range 20 {
+		c := packed(t, ipfstest.NewMemory(), fmt.Sprint("nobody has ", i))
+		lost = append(lost, b.submit(over(c.String())))
+	}
+	for _, input := range []string{local, root.String(), root.String() + "/file"} {
+		if j := b.final(b.submit(over(input))); j.State != jobspec.JobSucceeded {
+			t.Errorf("job over %s = %s %+v", input, j.State, j.Failure)
+		}
+	}
+	for _, id := range lost {
+		j, err := b.Job(t.Context(), "t", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j.State != jobspec.JobAccepted {
+			t.Errorf("a job over data that nobody has is %s %+v, before its time is up", j.State, j.Failure)
+		}
+	}
+	if _, err := b.Stop(t.Context(), "t", lost[0]); err != nil {
+		t.Fatal(err)
+	}
+	if j := b.final(lost[0]); j.State != jobspec.JobStopped {
+		t.Errorf("a stopped job = %s %+v", j.State, j.Failure)
+	}
+}
+
+func TestMissingDataFails(t *testing.T) {
+	m := ipfstest.NewMemory()
+	url := public(t, m)
+	for name, b := range map[string]*bench{
+		"without a gateway": newBench(t),
+		"with a gateway":    fetching(t, url, time.Second),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := packed(t, ipfstest.NewMemory(), "nobody has it")
+			id := b.submit(over(c.String()))
+			j := b.final(id)
+			if j.State != jobspec.JobFailed || j.Failure.Kind != jobspec.KindFetchTimeout || j.Failure.Where != "inputs[0].cid" {
+				t.Fatalf("job = %s %+v", j.State, j.Failure)
+			}
+			if !strings.Contains(j.Failure.Hint, "--gateway URL") || !strings.Contains(j.Failure.Detail, c.String()) {
+				t.Errorf("failure %+v does not say what to do", j.Failure)
+			}
+			if name == "with a gateway" && !strings.Contains(j.Failure.Detail, url) {
+				t.Errorf("failure %+v does not name the gateway", j.Failure)
+			}
+			b.nothingLeft(id)
+		})
+	}
+}
