@@ -73,7 +73,7 @@ func (a *app) root() *cobra.Command {
 		return err
 	}
 	cmd.AddCommand(a.nodeCmd(load), a.addCmd(), a.getCmd(), a.lsCmd(), a.exportCmd(), a.importCmd(), a.pinCmd(),
-		a.jobCmd(), a.imageCmd(), a.receiptCmd(), a.configCmd(), a.tokenCmd(), a.versionCmd())
+		a.jobCmd(), a.imageCmd(), a.receiptCmd(), a.doctorCmd(), a.configCmd(), a.tokenCmd(), a.versionCmd())
 	return cmd
 }
 

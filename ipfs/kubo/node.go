@@ -128,6 +128,14 @@ func (n *Node) open(ctx context.Context) (err error) {
 	return n.recover(ctx)
 }
 
+// Version asks the Kubo at addr for its version, and changes nothing there. The
+// error is that of [Open] when there is none or it is too old.
+func Version(ctx context.Context, addr Addr) (string, error) {
+	r := newRPC(addr)
+	defer r.close()
+	return r.version(ctx)
+}
+
 // String says which Kubo it is, for people: "Kubo 0.43.0 at 127.0.0.1:5001".
 func (n *Node) String() string { return "Kubo " + n.version + " at " + n.rpc.addr.String() }
 

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/ipdc/ipdc/executor/docker"
+	"github.com/ipdc/ipdc/images"
+)
+
+func (a *app) checkEngine(ctx context.Context) []finding {
+	f, err := docker.Inspect(ctx, a.set.Docker, a.set.Runtime)
+	if err != nil {
+		return []finding{ok("engine", "%v; only WASI modules run without one", err).fail("install and start the Docker Engine (apt-get install docker.io; systemctl start docker), " +
+			"join its group (usermod -aG docker $USER, then log in again), or name another one with IPDC_DOCKER")}
+	}
+	return judgeEngine(f)
+}
+
+// judgeEngine says what an engine's facts mean for jobs.
+func judgeEngine(f docker.Facts) []finding {
+	engine := ok("engine", "Docker %s, API %s, at %s, on %s", f.Version, f.API, f.Host, f.System)
+	if f.Problem != "" {
+		engine.Found += ": " + f.Problem
+		engine = engine.fail("the sandbox would have a hole; mend this before any job")
+	}
+	runc := ok("runc", "%s, kernel %s", orDash(f.Runc), f.Kernel)
+	if holes := knownHoles("runc", f.Runc); len(holes) > 0 {
+		runc.Found += ": this release has " + strings.Join(holes, ", ")
+		runc = runc.warn(upgradeAdvice("runc", f.Runc))
+	}
+	list := []finding{engine, runc}
+	if holes := knownHoles("docker", f.Version); len(holes) > 0 {
+		list = append(list, ok("docker", "%s: this release has %s", f.Version, strings.Join(holes, ", ")).warn(upgradeAdvice("docker", f.Version)))
+	}
+	storage := ok("storage", "%s in %s", f.Storage, f.RootDir)
+	if f.Storage == "vfs" || f.Storage == "devicemapper" {
+		storage = storage.warn("containers start slowly with this driver; use overlay2 (/etc/docker/daemon.json)")
+	}
+	cgroup := ok("cgroup", "version %s, driver %s", f.CgroupVersion, f.CgroupDriver)
+	switch {
+	case f.CgroupDriver == "none":
+		cgroup = cgroup.warn("limits are not enforced by a rootless engine without cgroup v2; use cgroup v2 with systemd")
+	case len(f.Warnings) > 0:
+		cgroup.Found += "; " + strings.Join(f.Warnings, "; ")
+		cgroup = cgroup.warn("give the machine enough memory, or boot as said")
+	}
+	return append(list, storage, cgroup, runtimes(f.Runtimes))
+}
+
+// runtimes tells of those whose containers have a kernel of their own.
+func runtimes(names []string) finding {
+	strict := slices.DeleteFunc(slices.Clone(names), func(n string) bool {
+		return !strings.Contains(n, "runsc") && !strings.Contains(n, "kata") && !strings.Contains(n, "firecracker")
+	})
+	if len(strict) == 0 {
+		return ok("runtimes", "%s; none with a kernel of its own (gVisor, Kata)", strings.Join(names, ", "))
+	}
+	return ok("runtimes", "%s; with a kernel of their own: %s", strings.Join(names, ", "), strings.Join(strict, ", "))
+}
+
+func (a *app) checkImages(ctx context.Context) []finding {
+	st, err := a.engineImages(ctx)
+	if err != nil {
+		return nil // the engine's line says why
+	}
+	defer st.Close()
+	var have, lack []string
+	for _, r := range images.Stock() {
+		if _, err := st.Resolve(ctx, r.Name); err != nil {
+			lack = append(lack, r.Name)
+		} else {
+			have = append(have, r.Name)
+		}
+	}
+	if len(lack) > 0 {
+		return []finding{ok("images", "stock images are missing: %s", strings.Join(lack, ", ")).
+			warn("build them: ipdc image build " + strings.Join(lack, " "))}
+	}
+	return []finding{ok("images", "stock images are there: %s", strings.Join(have, ", "))}
+}

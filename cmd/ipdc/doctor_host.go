@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/volume"
+)
+
+func (a *app) checkGuest(context.Context) []finding {
+	path, err := (&node{set: a.set}).guest()
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		return []finding{ok("guest", "%v", err).fail("put ipdc-guest beside ipdc (make build makes both), or name it with IPDC_GUEST")}
+	}
+	return []finding{ok("guest", "%s", path)}
+}
+
+// checkOutputs makes a bounded volume, as a node does for each task.
+func (a *app) checkOutputs(ctx context.Context) []finding {
+	dir, err := os.MkdirTemp(existing(a.set.Path), ".ipdc-doctor-")
+	if err != nil {
+		return []finding{ok("outputs", "%v", err).fail("the state directory must be this user's: give another with --path or IPDC_PATH")}
+	}
+	defer os.RemoveAll(dir)
+	var log bytes.Buffer
+	pool, err := volume.Open(ctx, volume.Config{Dir: filepath.Join(dir, "volumes"), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		return []finding{ok("outputs", "%v", err).fail("the state directory cannot hold outputs: give another with --path or IPDC_PATH")}
+	}
+	if pool.Method() == volume.MethodExt4 {
+		return []finding{ok("outputs", "bounded by the kernel (ext4 on a loop device), tried in %s", filepath.Dir(dir))}
+	}
+	_, why, _ := strings.Cut(strings.TrimSpace(log.String()), "err=")
+	return []finding{ok("outputs", "bounded by a watchdog only: %s", strings.Trim(why, `"`)).
+		warn("a program may write more than its bound for a moment; run the node as root with e2fsprogs and loop devices to let the kernel refuse it")}
+}
+
+// existing is the nearest directory above path that is there.
+func existing(path string) string {
+	for {
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			return path
+		}
+		up := filepath.Dir(path)
+		if up == path {
+			return path
+		}
+		path = up
+	}
+}
+
+// The free disk that jobs need: a task's /outputs has 1 GiB unless it asks for
+// another size, and its blocks take as much again.
+const (
+	diskNeed = 1 * jobspec.GiB
+	diskGood = 10 * jobspec.GiB
+)
+
+func (a *app) checkDisk(context.Context) []finding {
+	free, total, err := diskSpace(existing(a.set.Path))
+	if err != nil {
+		return []finding{ok("disk", "%v", err).fail("give another state directory with --path or IPDC_PATH")}
+	}
+	f := ok("disk", "%s free of %s at %s", size(int64(free)), size(int64(total)), a.set.Path)
+	advice := "free some: ipdc job prune --older-than 30d, ipdc node gc, docker system prune; or move the state with IPDC_PATH"
+	switch {
+	case free < diskNeed:
+		f.Found += fmt.Sprintf("; a task's outputs have %s", size(int64(diskNeed)))
+		f = f.fail(advice)
+	case free < diskGood || free < total/20:
+		f = f.warn(advice)
+	}
+	return []finding{f}
+}
+
+func diskSpace(path string) (free, total jobspec.Bytes, err error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(path, &st); err != nil {
+		return 0, 0, fmt.Errorf("free disk of %s: %w", path, err)
+	}
+	block := jobspec.Bytes(st.Bsize)
+	return jobspec.Bytes(st.Bavail) * block, jobspec.Bytes(st.Blocks) * block, nil
+}
+
+// checkMachine looks at the clock and at the processor's virtualisation.
+func checkMachine(context.Context) []finding {
+	return []finding{judgeClock(time.Now()), judgeKVM(os.OpenFile("/dev/kvm", os.O_RDWR, 0))}
+}
+
+// firstDay is before any release of this program: a clock that shows less has
+// not been set since the machine's start.
+var firstDay = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func judgeClock(now time.Time) finding {
+	f := ok("clock", "%s", now.UTC().Format(time.RFC3339))
+	if now.Before(firstDay) {
+		return f.fail("the clock is behind: certificates would be refused and jobs time out; set it (timedatectl set-ntp true)")
+	}
+	return f
+}
+
+func judgeKVM(dev *os.File, err error) finding {
+	switch {
+	case err == nil:
+		_ = dev.Close()
+		return ok("kvm", "/dev/kvm can be used, so that Kata or gVisor's KVM platform would work")
+	case errors.Is(err, fs.ErrNotExist):
+		return ok("kvm", "the machine has no /dev/kvm; Kata containers cannot run, gVisor can")
+	}
+	return ok("kvm", "/dev/kvm is there and not for this user (%v)", err)
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ipdc/ipdc/executor/docker"
+	"github.com/ipdc/ipdc/internal/testenv"
+)
+
+func TestKnownHoles(t *testing.T) {
+	of2025 := []string{"CVE-2025-31133", "CVE-2025-52565", "CVE-2025-52881"}
+	for _, c := range []struct {
+		program, version string
+		want             []string
+	}{
+		{"runc", "1.1.5+ds1-1+deb12u1", append([]string{"CVE-2024-21626"}, of2025...)},
+		{"runc", "1.1.12", of2025},
+		{"runc", "1.1.15", of2025},
+		{"runc", "1.2.7", of2025},
+		{"runc", "1.2.8", nil},
+		{"runc", "1.3.0", of2025},
+		{"runc", "1.3.3", nil},
+		{"runc", "1.4.0-rc.2", of2025},
+		{"runc", "1.4.0-rc.3", nil},
+		{"runc", "1.4.0", nil},
+		{"runc", "2.0.0", nil},
+		{"runc", "1.0.0-rc93", slices.Concat([]string{"CVE-2021-30465", "CVE-2023-27561", "CVE-2023-28642", "CVE-2024-21626"}, of2025)},
+		{"runc", "unknown", nil},
+		{"runc", "", nil},
+		{"docker", "20.10.5", []string{"CVE-2021-41091", "CVE-2022-24769"}},
+		{"docker", "20.10.24+dfsg1", nil},
+		{"docker", "28.2.2", nil},
+	} {
+		if diff := cmp.Diff(c.want, knownHoles(c.program, c.version)); diff != "" {
+			t.Errorf("knownHoles(%q, %q) (-want +got):\n%s", c.program, c.version, diff)
+		}
+	}
+}
+
+// statuses returns "check status" for each finding, and fails for one that is
+// not ok and says nothing to do.
+func statuses(t *testing.T, list []finding) (out []string) {
+	t.Helper()
+	for _, f := range list {
+		out = append(out, f.Check+" "+string(f.Status))
+		if (f.Status == statusOK) != (f.Advice == "") || f.Found == "" {
+			t.Errorf("finding %+v: want advice where something is wrong, and only there", f)
+		}
+	}
+	return out
+}
+
+func TestJudgeEngine(t *testing.T) {
+	good := docker.Facts{
+		Host: "unix:///x", Version: "28.5.2", API: "1.51", Runc: "1.3.3", Kernel: "6.12", System: "Debian", Storage: "overlay2",
+		CgroupDriver: "systemd", CgroupVersion: "2", Runtimes: []string{"runc", "runsc"}, RootDir: "/var/lib/docker",
+	}
+	hole, old, bare := good, good, good
+	hole.Problem = "it has no seccomp filter"
+	old.Version, old.Runc, old.Storage = "20.10.5", "1.1.5+ds1-1+deb12u1", "vfs"
+	bare.CgroupDriver, bare.Runtimes = "none", []string{"runc"}
+	for name, c := range map[string]struct {
+		facts docker.Facts
+		want  []string
+		says  string
+	}{
+		"good": {good, []string{"engine ok", "runc ok", "storage ok", "cgroup ok", "runtimes ok"}, "a kernel of their own: runsc"},
+		"hole": {hole, []string{"engine fail", "runc ok", "storage ok", "cgroup ok", "runtimes ok"}, "no seccomp"},
+		"old":  {old, []string{"engine ok", "runc warn", "docker warn", "storage warn", "cgroup ok", "runtimes ok"}, "may have been mended"},
+		"bare": {bare, []string{"engine ok", "runc ok", "storage ok", "cgroup warn", "runtimes ok"}, "none with a kernel of its own"},
+	} {
+		list := judgeEngine(c.facts)
+		if diff := cmp.Diff(c.want, statuses(t, list)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		text := ""
+		for _, f := range list {
+			text += f.Found + f.Advice
+		}
+		if !strings.Contains(text, c.says) {
+			t.Errorf("%s: %q does not say %q", name, text, c.says)
+		}
+	}
+}
+
+// The real engine tells what the checks need.
+func TestInspectEngine(t *testing.T) {
+	f, err := docker.Inspect(t.Context(), testenv.Docker(t), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Version == "" || f.API == "" || f.Runc == "" || f.Kernel == "" || f.Storage == "" || len(f.Runtimes) == 0 || f.RootDir == "" {
+		t.Errorf("Inspect = %+v, want every field", f)
+	}
+	if _, ok := parseRelease(f.Runc); !ok {
+		t.Errorf("runc's version %q cannot be read", f.Runc)
+	}
+}
+
+func TestAskIndex(t *testing.T) {
+	clock := time.Now()
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", clock.UTC().Format(http.TimeFormat))
+		if r.URL.Path != "/simple/pip/" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	defer s.Close()
+	bundle := filepath.Join(t.TempDir(), "ca.pem")
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	if err := os.WriteFile(bundle, cert, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pool, ca := authorities(func(name string) string { return map[string]string{"SSL_CERT_FILE": bundle}[name] })
+	if ca.Status != statusOK || !strings.Contains(ca.Found, "SSL_CERT_FILE") {
+		t.Errorf("CA = %+v", ca)
+	}
+	for name, c := range map[string]struct {
+		index string
+		pool  *x509.CertPool
+		off   time.Duration
+		want  []string
+	}{
+		"good":        {s.URL + "/simple", pool, 0, []string{"index ok"}},
+		"other page":  {s.URL + "/other", pool, 0, []string{"index warn"}},
+		"unknown CA":  {s.URL + "/simple", x509.NewCertPool(), 0, []string{"index warn"}},
+		"nobody":      {"https://127.0.0.1:1/simple", pool, 0, []string{"index warn"}},
+		"no URL":      {"pypi.org", pool, 0, []string{"index warn"}},
+		"other clock": {s.URL + "/simple", pool, -time.Hour, []string{"index ok", "clock warn"}},
+	} {
+		clock = time.Now().Add(c.off)
+		if diff := cmp.Diff(c.want, statuses(t, askIndex(t.Context(), c.index, c.pool))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	const secret = "s3cret"
+	for _, f := range askIndex(t.Context(), "https://user:"+secret+"@127.0.0.1:1/simple", pool) {
+		if strings.Contains(f.Found+f.Advice, secret) {
+			t.Errorf("%+v tells the password", f)
+		}
+	}
+	for _, file := range []string{filepath.Join(t.TempDir(), "missing"), os.DevNull} {
+		if _, ca := authorities(func(string) string { return file }); ca.Status != statusWarn {
+			t.Errorf("CA bundle %s = %+v, want a warning", file, ca)
+		}
+	}
+}
+
+func TestJudgeClock(t *testing.T) {
+	if f := judgeClock(time.Now()); f.Status != statusOK {
+		t.Errorf("now = %+v", f)
+	}
+	if f := judgeClock(time.Date(1970, 1, 1, 0, 5, 0, 0, time.UTC)); f.Status != statusFail || f.Advice == "" {
+		t.Errorf("1970 = %+v", f)
+	}
+}
