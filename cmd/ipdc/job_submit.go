@@ -32,12 +32,14 @@ type submitFlags struct {
 	detach bool
 	dryRun bool
 	key    string
+
+	exec functionFlags
 }
 
 func (a *app) jobSubmitCmd() *cobra.Command {
 	f := &submitFlags{}
 	cmd := &cobra.Command{
-		Use:   "submit (-f FILE.py | -e COMMAND | SPEC.yaml | -) [-c CID|PATH]",
+		Use:   "submit (-f FILE.py | -e COMMAND | -x CID|PATH | SPEC.yaml | -) [-c CID|PATH]",
 		Short: "Run a program over the data behind a CID and print the result CID",
 		Long: `Submit runs a program once for every file below the input and waits for the
 result. Standard output is the result CID and nothing else.
@@ -48,18 +50,19 @@ result. Standard output is the result CID and nothing else.
                that defines no function runs once, as a script.
   -e COMMAND   runs a shell command once per input file: the file on its
                standard input, its standard output kept under the same name.
-  SPEC.yaml    a whole job spec; - reads it from standard input.
+` + functionHelp + `  SPEC.yaml    a whole job spec; - reads it from standard input.
 
 Programs see the input read-only at /inputs and write below /outputs. They have
 no network but the hosts and ports that --network names. Ctrl-C leaves the job running and says how to stop it.`,
 		Example: `  ipdc job submit -f process.py -c bafy... --out small
   ipdc job submit -e "sed -n /99./p" -c logs/
+  ipdc job submit -x bafy... -c bafy...
   ipdc job submit --once -e "ls -R > /outputs/list.txt" -c bafy.../2024
   ipdc job submit job.yaml -d`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 && f.file == "" && f.expr == "" && cmd.Flags().NFlag() == 0 {
-				return usagef("nothing to run; give -f FILE.py, -e COMMAND, or a job spec\nusage: %s", cmd.UseLine())
+			if len(args) == 0 && f.file == "" && f.expr == "" && f.exec.path == "" && cmd.Flags().NFlag() == 0 {
+				return usagef("nothing to run; give -f FILE.py, -e COMMAND, -x CID, or a job spec\nusage: %s", cmd.UseLine())
 			}
 			return a.submit(cmd.Context(), f, args)
 		},
@@ -67,8 +70,9 @@ no network but the hosts and ports that --network names. Ctrl-C leaves the job r
 	fs := cmd.Flags()
 	fs.StringVarP(&f.file, "file", "f", "", "Python file to run")
 	fs.StringVarP(&f.expr, "expression", "e", "", "shell command to run")
+	f.exec.add(fs)
 	fs.StringVarP(&f.input, "cid", "c", "", "input: CID, CID/path, /ipfs/..., ipfs://..., or a local path, which is added first; a .car file is imported")
-	fs.StringVar(&f.function, "function", "", "with -f: the function to call")
+	fs.StringVar(&f.function, "function", "", "with -f and -x: the function to call")
 	fs.BoolVar(&f.once, "once", false, "run once over the whole input instead of once per file")
 	fs.BoolVar(&f.keepGoing, "keep-going", false, "a file that fails does not fail the job")
 	fs.StringVar(&f.image, "image", "", "stock image (python, shell) or an image that the engine has")
@@ -99,6 +103,12 @@ func (a *app) submit(ctx context.Context, f *submitFlags, args []string) error {
 		if err := checkOut(f.out, f.detach); err != nil {
 			return err
 		}
+	}
+	if err := f.oneProgram(args); err != nil {
+		return err
+	}
+	if err := a.readFunction(ctx, f); err != nil {
+		return err
 	}
 	req, err := a.request(f, args)
 	if err != nil {

@@ -26,20 +26,25 @@ type request struct {
 	car   string            // CAR file that holds the input; "" = none
 }
 
-// request turns flags and arguments into a spec. It reads files and asks no
-// node.
-func (a *app) request(f *submitFlags, args []string) (req request, err error) {
-	if f.requirements != "" {
-		return req, usagef("-r is not supported by this version: the python image has numpy, Pillow, PyYAML and dateutil; other packages need an image of your own (--image)")
-	}
+// oneProgram refuses a command line that does not say one thing to run.
+func (f *submitFlags) oneProgram(args []string) error {
 	given := 0
-	for _, set := range []bool{f.file != "", f.expr != "", len(args) > 0} {
+	for _, set := range []bool{f.file != "", f.expr != "", f.exec.path != "", len(args) > 0} {
 		if set {
 			given++
 		}
 	}
 	if given != 1 {
-		return req, usagef("give exactly one of -f FILE.py, -e COMMAND, or a job spec")
+		return usagef("give exactly one of -f FILE.py, -e COMMAND, -x CID, or a job spec")
+	}
+	return nil
+}
+
+// request turns flags and arguments into a spec. It reads files and asks no
+// node.
+func (a *app) request(f *submitFlags, args []string) (req request, err error) {
+	if f.requirements != "" {
+		return req, usagef("-r is not supported by this version: the python image has numpy, Pillow, PyYAML and dateutil; other packages need an image of your own (--image)")
 	}
 	if len(args) > 0 {
 		if req.spec, err = a.readSpec(args[0]); err != nil {
@@ -95,8 +100,12 @@ func (a *app) readSpec(path string) (jobspec.Spec, error) {
 	return spec, nil
 }
 
-// program sets what -f or -e runs.
+// program sets what -f, -e or -x runs.
 func (r *request) program(f *submitFlags) error {
+	if f.exec.fn != nil {
+		r.call(*f.exec.fn)
+		return nil
+	}
 	var p script.Program
 	if f.expr != "" {
 		if f.function != "" {
