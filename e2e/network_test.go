@@ -62,6 +62,10 @@ def name(host, _):
 def kernel(*_):
     return os.uname().release
 
+def write(path, _):
+    with open(path, "w"):
+        return "written"
+
 def https(host, port):
     return urllib.request.urlopen(f"https://{host}:{port}/", timeout=20).read().decode()
 
@@ -183,9 +187,10 @@ func TestNetworkReachesOnlyWhatIsGranted(t *testing.T) {
 			"direct=" + granted.String(), "direct=" + onGateway.String(), "direct=" + api, "direct=" + gw + ":2375",
 			"direct=169.254.169.254:80", "direct=[fd00:ec2::254]:80", "direct=1.1.1.1:53", "direct=[2606:4700:4700::1111]:53",
 			"datagram=1.1.1.1:53", "datagram=" + onGateway.String(),
+			"write=/ipdc/net/x:0", "write=/ipdc/net/proxy.sock:0", "write=/ipdc/ca.pem:0",
 			"name=example.org:0", "name=host.docker.internal:0", "name=gateway.docker.internal:0",
 		}
-		seen := n.reach([]string{name}, append(refused, "proxied="+name, "proxied=LOCALHOST.:"+fmt.Sprint(granted.Port()), "kernel=its:0")...)
+		seen := n.reach([]string{name}, append(refused, "proxied="+name, "proxied=LOCALHOST.:"+fmt.Sprint(granted.Port()), "kernel=its:0", "write=/tmp/x:0")...)
 		if k, strict := seen["kernel=its:0"].Got, len(args) > 0; strings.Contains(k, "gvisor") != strict {
 			t.Fatalf("with %q the kernel is %q", args, k)
 		}
@@ -198,6 +203,9 @@ func TestNetworkReachesOnlyWhatIsGranted(t *testing.T) {
 			if s := seen[target]; s.Got != "granted" {
 				t.Errorf("%s = %+v, want the granted server", target, s)
 			}
+		}
+		if s := seen["write=/tmp/x:0"]; s.Got != "written" {
+			t.Errorf("control: a file in /tmp is not written: %+v", s)
 		}
 		if u := n.job("@last").Attempts[0].Receipt.Usage; u.NetIn == 0 {
 			t.Errorf("the receipt's usage %+v has no bytes from the network", u)
@@ -223,19 +231,23 @@ func TestNetworkReachesOnlyWhatIsGranted(t *testing.T) {
 }
 
 // Private addresses are refused although they are granted, unless the node's
-// settings name their network. Without a grant there is no way out at all.
+// settings name their network: an address when the job is submitted, a name
+// when it has been resolved. Without a grant there is no way out at all.
 func TestNetworkOfPrivateAddresses(t *testing.T) {
 	service := greet(t, "127.0.0.1:0", constant("service"))
 	byName := fmt.Sprintf("localhost:%d", service.Port())
 	n := newNode(t)
-	targets := []string{"proxied=" + service.String(), "proxied=" + byName, "proxied=169.254.169.254:80"}
-	seen := n.reach([]string{service.String(), byName, "169.254.169.254:80"}, targets...)
-	for _, target := range targets {
-		if s := seen[target]; !strings.Contains(s.Error, "403") || !strings.Contains(s.Error, "--network-allow-private") {
-			t.Errorf("N02 %s = %+v, want a refusal that names the setting", target, s)
+	for _, grant := range []string{service.String(), "169.254.169.254:80", "[::1]:80", "[::ffff:10.0.0.1]:80"} {
+		r := n.fails(5, "job", "submit", "--once", "-e", "true", "--network", grant)
+		if !strings.Contains(r.stderr, "E_POLICY") || !strings.Contains(r.stderr, "--network-allow-private") {
+			t.Errorf("N02 --network %s: %s", grant, r.stderr)
 		}
 	}
-	if s := n.reach(nil, targets[0])[targets[0]]; !strings.Contains(s.Error, "KeyError") {
+	target := "proxied=" + byName
+	if s := n.reach([]string{byName}, target)[target]; !strings.Contains(s.Error, "403") || !strings.Contains(s.Error, "--network-allow-private") {
+		t.Errorf("N02 %s = %+v, want a refusal that names the setting", target, s)
+	}
+	if s := n.reach(nil, target)[target]; !strings.Contains(s.Error, "KeyError") {
 		t.Errorf("without a network there is a proxy: %+v", s)
 	}
 }

@@ -22,6 +22,9 @@ func (s *Sidecar) Submit(ctx context.Context, sub api.Submission) (wire.Job, boo
 	if err := unsupported(spec); err != nil {
 		return wire.Job{}, false, err
 	}
+	if err := s.checkNetwork(spec); err != nil {
+		return wire.Job{}, false, err
+	}
 	whole := jobspec.Resources(s.cfg.Capacity)
 	if f := spec.Fits(whole, whole); f != nil {
 		return wire.Job{}, false, f.Error()

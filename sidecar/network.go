@@ -16,6 +16,19 @@ const (
 	caFile = "ca.pem"
 )
 
+// checkNetwork refuses a grant that no container of this node could use.
+func (s *Sidecar) checkNetwork(spec jobspec.Spec) error {
+	for i, to := range spec.Endpoints() {
+		if err := s.cfg.Network.Check(to); err != nil {
+			return jobspec.Failure{
+				Kind: jobspec.KindPolicy, Where: fmt.Sprintf("network[%d]", i), Detail: err.Error(),
+				Hint: "leave it out, or let the node allow its network",
+			}.Error()
+		}
+	}
+	return nil
+}
+
 // openNetwork opens the way out of the container whose run directory is dir,
 // and puts a copy of the host's certificate authorities there: its own file
 // may be one that only root reads, or one that the engine's host does not have.

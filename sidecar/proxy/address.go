@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+
+	"github.com/ipdc/ipdc/jobspec"
 )
 
 // special are networks that are not the public internet, or lead back from it
@@ -50,11 +52,22 @@ func refused(a netip.Addr) string {
 	return ""
 }
 
+// Check says why a grant can never be used with c: its host is an address that
+// is refused. Names are looked at when they have been resolved.
+func (c Config) Check(to jobspec.Endpoint) error {
+	a, err := netip.ParseAddr(to.Host)
+	if err == nil {
+		_, err = c.permit(a)
+		return err
+	}
+	return nil
+}
+
 // permit checks an address that a granted name resolved to and returns it in
 // the form that is dialled.
-func (p *Proxy) permit(a netip.Addr) (netip.Addr, error) {
+func (c Config) permit(a netip.Addr) (netip.Addr, error) {
 	a = a.Unmap()
-	for _, n := range p.cfg.AllowPrivate {
+	for _, n := range c.AllowPrivate {
 		if n.Contains(a) {
 			return a, nil
 		}
@@ -64,7 +77,7 @@ func (p *Proxy) permit(a netip.Addr) (netip.Addr, error) {
 		why = "this machine's own"
 	}
 	if why != "" {
-		return a, fmt.Errorf("the address %s is %s, and the node's settings do not allow it (--network-allow-private)", a, why)
+		return a, fmt.Errorf("the address %s is %s, and the node does not allow it (--network-allow-private)", a, why)
 	}
 	return a, nil
 }

@@ -62,7 +62,7 @@ func (p *Proxy) dialDirect(ctx context.Context, to jobspec.Endpoint) (net.Conn, 
 	}
 	var deny, fail error
 	for _, a := range addrs {
-		if a, err = p.permit(a); err != nil {
+		if a, err = p.cfg.permit(a); err != nil {
 			deny = denied{fmt.Errorf("%s: %w", to, err)}
 			continue
 		}
@@ -104,7 +104,7 @@ func (p *Proxy) upstream(to jobspec.Endpoint) (*url.URL, error) {
 func (p *Proxy) dialUpstream(ctx context.Context, up *url.URL, to jobspec.Endpoint) (net.Conn, error) {
 	addrs, _ := p.resolve(ctx, to.Host)
 	for _, a := range addrs {
-		if _, err := p.permit(a); err != nil {
+		if _, err := p.cfg.permit(a); err != nil {
 			return nil, denied{fmt.Errorf("%s: %w", to, err)}
 		}
 	}
