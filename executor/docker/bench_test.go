@@ -32,12 +32,26 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	return newBenchOn(t, "")
+}
+
+// runtimes runs a test on the engine's default runtime and on gVisor.
+func runtimes(t *testing.T, test func(t *testing.T, runtime string)) {
+	t.Run("default", func(t *testing.T) { test(t, "") })
+	t.Run("runsc", func(t *testing.T) {
+		testenv.Runtime(t, "runsc")
+		test(t, "runsc")
+	})
+}
+
+func newBenchOn(t *testing.T, runtime string) *bench {
+	t.Helper()
 	host := testenv.Docker(t)
 	api, err := client.New(client.WithHost(host))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ex, err := docker.Open(t.Context(), docker.Config{Host: host})
+	ex, err := docker.Open(t.Context(), docker.Config{Host: host, Runtime: runtime})
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}

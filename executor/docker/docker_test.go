@@ -10,18 +10,20 @@ import (
 )
 
 func TestExecutor(t *testing.T) {
-	b := newBench(t)
-	host := testenv.Docker(t)
-	executortest.Test(t, executortest.Harness{
-		Open: func(t *testing.T) executor.Executor {
-			ex, err := docker.Open(bounded(t), docker.Config{Host: host})
-			if err != nil {
-				t.Fatalf("Open: %v", err)
-			}
-			return ex
-		},
-		Image:   b.image,
-		Command: []string{"/probe", "script"},
-		Missing: missingImage(),
+	runtimes(t, func(t *testing.T, runtime string) {
+		b := newBenchOn(t, runtime)
+		host := testenv.Docker(t)
+		executortest.Test(t, executortest.Harness{
+			Open: func(t *testing.T) executor.Executor {
+				ex, err := docker.Open(bounded(t), docker.Config{Host: host, Runtime: runtime})
+				if err != nil {
+					t.Fatalf("Open: %v", err)
+				}
+				return ex
+			},
+			Image:   b.image,
+			Command: []string{"/probe", "script"},
+			Missing: missingImage(),
+		})
 	})
 }

@@ -60,7 +60,11 @@ func listen(t *testing.T, network, addr string) string {
 // TestSandboxNetwork starts services on the host where Kubo's, Docker's and
 // ipdc's own could be, and looks for them.
 func TestSandboxNetwork(t *testing.T) {
-	b := newBench(t)
+	runtimes(t, testSandboxNetwork)
+}
+
+func testSandboxNetwork(t *testing.T, runtime string) {
+	b := newBenchOn(t, runtime)
 	bridge := listen(t, "tcp", net.JoinHostPort(b.gateway(t), "0"))
 	loopback := listen(t, "tcp", "127.0.0.1:0")
 	abstract := listen(t, "unix", "@"+randomName())
