@@ -36,7 +36,8 @@ test: go ## all tests, with the real engine, the race detector and stock images
 	@scripts/engine.sh test
 	@$(MAKE) --no-print-directory images
 	-@scripts/kubo.sh >/dev/null
-	@export IPDC_TEST_REQUIRE=docker,images,kubo; code=0; \
+	-@scripts/runsc.sh
+	@export IPDC_TEST_REQUIRE=docker,images,kubo,runsc; code=0; \
 	$(GO) test -race -p 2 -timeout 15m $(EXEC) $$($(GO) list ./... | grep -v '/e2e$$') || code=$$?; \
 	$(GO) test -race -timeout 15m $(EXEC) ./e2e || code=$$?; \
 	exit $$code

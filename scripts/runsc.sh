@@ -40,7 +40,7 @@ build() {
 	mv "$program.$$" "$program"
 }
 
-known() { docker info --format '{{json .Runtimes}}' 2>/dev/null | grep -q '"runsc"'; }
+known() { as_root docker info --format '{{json .Runtimes}}' 2>/dev/null | grep -q '"runsc"'; }
 
 # config prints the engine's settings. The sandbox needs no network of its own,
 # as a job's only way out is a unix socket, which --host-uds lets it open.
