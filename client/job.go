@@ -46,6 +46,7 @@ func (c *Client) Job(ctx context.Context, ref string) (wire.Job, error) {
 type JobFilter struct {
 	States []jobspec.JobState
 	Labels map[string]string // all must be equal
+	All    bool              // also those that a job needs, such as installations
 	Limit  int               // default 100, at most 500
 }
 
@@ -57,6 +58,9 @@ func (c *Client) Jobs(ctx context.Context, f JobFilter) ([]wire.Job, error) {
 	}
 	for k, v := range f.Labels {
 		q.Add("label", k+"="+v)
+	}
+	if f.All {
+		q.Set("all", "true")
 	}
 	if f.Limit > 0 {
 		q.Set("limit", strconv.Itoa(f.Limit))

@@ -49,7 +49,8 @@ func (r *runner) cleanup() {
 	for _, release := range r.release {
 		release()
 	}
-	r.release, r.code, r.input, r.vol = nil, inputcache.Entry{}, inputcache.Entry{}, volume.Volume{}
+	r.release, r.vol = nil, volume.Volume{}
+	r.code, r.input, r.deps = inputcache.Entry{}, inputcache.Entry{}, inputcache.Entry{}
 	if r.att.State == jobspec.AttemptRecorded {
 		r.cleanLater(r.att)
 	}

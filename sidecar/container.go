@@ -11,9 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/inputcache"
+	"github.com/ipdc/ipdc/sidecar/pip"
 	"github.com/ipdc/ipdc/wire/guest"
 )
 
@@ -26,7 +29,18 @@ const (
 	shmSize      = 16 * jobspec.MiB
 	logLimit     = 10 * jobspec.MiB
 	outputInodes = 10_000
+	// installs have many small files: tensorflow and what it needs, with byte
+	// code, are 60,000.
+	installInodes = 200_000
 )
+
+// inodes returns how many files a task of the job may write.
+func inodes(job jobspec.Job) int64 {
+	if job.Parent != "" {
+		return installInodes
+	}
+	return outputInodes
+}
 
 // taskPaths are the host paths of one attempt.
 type taskPaths struct {
@@ -34,6 +48,7 @@ type taskPaths struct {
 	Guest        string // binary
 	Run          string // directory with task.json
 	Code, Input  string // staged directories; "" = none
+	Dependencies string // likewise
 	Outputs      string
 	Report       string
 	Net, CA      string // directory of the proxy's socket, certificate authorities; "" = none
@@ -54,11 +69,13 @@ func containerTask(spec jobspec.Spec, plan jobspec.Plan, id jobspec.AttemptID, p
 	if p.Code != "" {
 		mounts = append(mounts, executor.Mount{Source: p.Code, Target: guest.Code, ReadOnly: true})
 	}
-	input := p.Input
-	if input == "" {
-		input = filepath.Join(p.Run, emptyDir)
+	env := environment(spec.Run.Env)
+	if p.Dependencies != "" {
+		mounts = append(mounts, executor.Mount{Source: p.Dependencies, Target: pip.Target, ReadOnly: true})
+		env = environment(withPackages(spec.Run.Env))
 	}
-	mounts = append(mounts, executor.Mount{Source: input, Target: guest.Inputs, ReadOnly: true})
+	input, workDir := inputMount(plan, p)
+	mounts = append(mounts, input)
 	if p.Net != "" {
 		mounts = append(mounts, executor.Mount{Source: p.Net, Target: guest.NetDir, ReadOnly: true})
 	}
@@ -67,12 +84,34 @@ func containerTask(spec jobspec.Spec, plan jobspec.Plan, id jobspec.AttemptID, p
 	}
 	return executor.Task{
 		Name: p.Prefix + id.String(), Image: plan.Image,
-		Command: []string{guest.Binary}, Env: environment(spec.Run.Env), WorkDir: guest.Inputs,
+		Command: []string{guest.Binary}, Env: env, WorkDir: workDir,
 		UID: uid, GID: uid, Mounts: mounts,
 		CPU: spec.Resources.CPU, Memory: spec.Resources.Memory,
 		Pids: pidsLimit, NoFile: nofileLimit, Tmp: tmpSize, Shm: shmSize, LogSize: logLimit,
 		CgroupParent: p.CgroupParent,
 	}
+}
+
+// inputMount shows the input, and says where the program starts.
+func inputMount(plan jobspec.Plan, p taskPaths) (m executor.Mount, workDir string) {
+	switch {
+	case plan.As == jobspec.AsCAR:
+		return executor.Mount{Source: filepath.Join(p.Input, inputcache.CAR), Target: guest.InputsCAR, ReadOnly: true}, "/"
+	case p.Input == "":
+		return executor.Mount{Source: filepath.Join(p.Run, emptyDir), Target: guest.Inputs, ReadOnly: true}, guest.Inputs
+	}
+	return executor.Mount{Source: p.Input, Target: guest.Inputs, ReadOnly: true}, guest.Inputs
+}
+
+// withPackages puts the installed packages before what the user's own
+// PYTHONPATH names.
+func withPackages(user map[string]string) map[string]string {
+	env := maps.Clone(user)
+	if env == nil {
+		env = map[string]string{}
+	}
+	env["PYTHONPATH"] = strings.TrimSuffix(pip.Target+":"+user["PYTHONPATH"], ":")
+	return env
 }
 
 // environment is the whole environment of a program: the same on every node,

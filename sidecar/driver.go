@@ -267,7 +267,7 @@ func (d *driver) abandonAttempts(ctx context.Context, f jobspec.Failure) error {
 func (d *driver) unpinInputs() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.keep()), 10*time.Second)
 	defer cancel()
-	drop := []string{"input", "code", "image", "remembered"}
+	drop := []string{"input", "code", "image", "remembered", "requirements", "installer", "dependencies"}
 	if job, err := d.load(ctx); err == nil && !job.Result.Defined() {
 		drop = append(drop, "result")
 	}

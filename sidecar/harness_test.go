@@ -116,16 +116,13 @@ func (b *bench) start() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	inputs, err := inputcache.Open(b.t.Context(), inputcache.Config{
-		Dir: filepath.Join(b.dir, "inputs"), MaxBytes: 1 << 30, Logger: log,
-		Stage: func(ctx context.Context, c jobspec.CID, dest string) (int64, error) {
-			st, err := stage.Dir(ctx, b.ipfs, c, dest, stage.Options{})
-			return st.Bytes, err
-		},
+	inputs := b.inputs("inputs", log, func(ctx context.Context, c jobspec.CID, dest string) (int64, error) {
+		st, err := stage.Dir(ctx, b.ipfs, c, dest, stage.Options{})
+		return st.Bytes, err
 	})
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	cars := b.inputs("cars", log, func(ctx context.Context, c jobspec.CID, dest string) (int64, error) {
+		return stage.CAR(ctx, b.ipfs, c, filepath.Join(dest, inputcache.CAR), ipfs.Budget{})
+	})
 	guest := filepath.Join(b.dir, "guest")
 	if err := os.WriteFile(guest, nil, 0o755); err != nil {
 		b.t.Fatal(err)
@@ -140,7 +137,7 @@ func (b *bench) start() {
 		Registry: b.registry,
 		Now:      func() time.Time { return time.Now().Add(ahead) },
 		Dir:      b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
-		Executor: ex, Volumes: vols, Inputs: inputs, Capacity: b.cap, Logger: log,
+		Executor: ex, Volumes: vols, Inputs: inputs, CARs: cars, Capacity: b.cap, Logger: log,
 		StopGrace: 50 * time.Millisecond,
 	})
 	if err != nil {
@@ -157,6 +154,17 @@ func (b *bench) start() {
 		}
 		b.stop = func() {}
 	}
+}
+
+func (b *bench) inputs(name string, log *slog.Logger, stage func(context.Context, jobspec.CID, string) (int64, error)) *inputcache.Cache {
+	b.t.Helper()
+	c, err := inputcache.Open(b.t.Context(), inputcache.Config{
+		Dir: filepath.Join(b.dir, name), MaxBytes: 1 << 30, Logger: log, Stage: stage,
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c
 }
 
 // restart is what a crash and a start do to everything but the disk.

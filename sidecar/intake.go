@@ -15,11 +15,13 @@ var _ api.Service = (*Sidecar)(nil)
 
 // Submit validates a spec against this node, stores it, and starts its driver.
 func (s *Sidecar) Submit(ctx context.Context, sub api.Submission) (wire.Job, bool, error) {
+	return s.submit(ctx, sub, "")
+}
+
+// submit is Submit for a job that another one needs.
+func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec.JobID) (wire.Job, bool, error) {
 	spec := sub.Spec.WithDefaults()
 	if err := spec.Validate(); err != nil {
-		return wire.Job{}, false, err
-	}
-	if err := unsupported(spec); err != nil {
 		return wire.Job{}, false, err
 	}
 	if err := s.checkNetwork(spec); err != nil {
@@ -37,7 +39,7 @@ func (s *Sidecar) Submit(ctx context.Context, sub api.Submission) (wire.Job, boo
 		return wire.Job{}, false, errShutdown
 	}
 	job := jobspec.Job{
-		ID: jobspec.NewJobID(s.now()), Tenant: sub.Tenant, Spec: spec, SpecCID: specCID,
+		ID: jobspec.NewJobID(s.now()), Tenant: sub.Tenant, Spec: spec, SpecCID: specCID, Parent: parent,
 		State: jobspec.JobAccepted, Submitted: s.now(),
 	}
 	created := true
@@ -115,7 +117,7 @@ func (s *Sidecar) Jobs(ctx context.Context, tenant string, f api.JobFilter) (lis
 		tenant = ""
 	}
 	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
-		jobs, err := tx.Jobs(store.Filter{Tenant: tenant, States: f.States, Labels: f.Labels, Limit: f.Limit})
+		jobs, err := tx.Jobs(store.Filter{Tenant: tenant, States: f.States, Labels: f.Labels, OfUser: !f.All, Limit: f.Limit})
 		for _, j := range jobs {
 			list = append(list, wire.Job{Job: j, Waiting: s.waitsFor(j.ID)})
 		}

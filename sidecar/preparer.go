@@ -27,14 +27,13 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 	if err != nil {
 		return job, causeOr(ctx, err)
 	}
-	select {
-	case d.preparing <- struct{}{}:
-		defer func() { <-d.preparing }()
-	case <-ctx.Done():
-		return job, context.Cause(ctx)
+	turn := &turn{of: d.preparing}
+	if err := turn.take(ctx); err != nil {
+		return job, err
 	}
+	defer turn.leave()
 	failpoint.Hit(string(jobspec.JobQueued) + ".before-effect")
-	facts, err := d.patientFacts(ctx, job)
+	facts, err := d.patientFacts(ctx, job, turn)
 	if err != nil {
 		return job, causeOr(ctx, err)
 	}
@@ -54,9 +53,9 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 
 // patientFacts tries again while the engine does not answer, as after a boot.
 // Refusals end the job at once.
-func (d *driver) patientFacts(ctx context.Context, job jobspec.Job) (jobspec.Facts, error) {
+func (d *driver) patientFacts(ctx context.Context, job jobspec.Job, turn *turn) (jobspec.Facts, error) {
 	for tries := 1; ; tries++ {
-		f, err := d.facts(ctx, job)
+		f, err := d.facts(ctx, job, turn)
 		var refused *jobspec.FailureError
 		if err == nil || tries > 6 || ctx.Err() != nil || errors.As(err, &refused) && refused.Failure.Kind != jobspec.KindInternal {
 			return f, err
@@ -66,8 +65,8 @@ func (d *driver) patientFacts(ctx context.Context, job jobspec.Job) (jobspec.Fac
 	}
 }
 
-// facts resolves the image and the input of a job.
-func (d *driver) facts(ctx context.Context, job jobspec.Job) (jobspec.Facts, error) {
+// facts resolves the image, the requirements and the input of a job.
+func (d *driver) facts(ctx context.Context, job jobspec.Job, turn *turn) (jobspec.Facts, error) {
 	img, err := d.image(ctx, job.Spec.Run.Image)
 	if err != nil {
 		return jobspec.Facts{}, err
@@ -81,10 +80,13 @@ func (d *driver) facts(ctx context.Context, job jobspec.Job) (jobspec.Facts, err
 			return f, at("run.code", err)
 		}
 	}
+	if f.Dependencies, f.Packages, err = d.dependencies(ctx, job, img, turn); err != nil {
+		return f, at("run.requirements", err)
+	}
 	if len(job.Spec.Inputs) == 0 {
 		return f, nil
 	}
-	if f.Input, err = d.input(ctx, job.Spec.Inputs[0]); err != nil {
+	if f.Input, err = d.input(ctx, job.Spec.Inputs[0], "input"); err != nil {
 		return f, at("inputs[0].cid", err)
 	}
 	return f, at("inputs[0].cid", d.measure(ctx, job.Spec, &f))
@@ -112,8 +114,9 @@ func (d *driver) image(ctx context.Context, ref string) (images.Image, error) {
 	return img, nil
 }
 
-// input resolves an input to the CID of a directory and pins it.
-func (d *driver) input(ctx context.Context, in jobspec.Input) (jobspec.CID, error) {
+// input resolves an input to the CID of a directory and pins it for the job
+// as what; an input that is read as a CAR may be any DAG.
+func (d *driver) input(ctx context.Context, in jobspec.Input, what string) (jobspec.CID, error) {
 	path, err := jobspec.ParsePath(in.CID)
 	if err != nil {
 		return jobspec.CID{}, err
@@ -122,24 +125,32 @@ func (d *driver) input(ctx context.Context, in jobspec.Input) (jobspec.CID, erro
 	if err != nil {
 		return jobspec.CID{}, err
 	}
+	if in.As == jobspec.AsCAR {
+		return root, d.cfg.IPFS.Pin(ctx, pinName(d.id, what), root)
+	}
 	list, err := tree.List(ctx, d.cfg.IPFS, root)
 	if err != nil {
 		return jobspec.CID{}, err
 	}
 	if list.Kind == tree.Dir {
-		return root, d.cfg.IPFS.Pin(ctx, pinName(d.id, "input"), root)
+		return root, d.cfg.IPFS.Pin(ctx, pinName(d.id, what), root)
 	}
 	name := "data"
 	if n := len(path.Segments); n > 0 {
 		name = path.Segments[n-1]
 	}
-	return d.cfg.IPFS.Add(ctx, pinName(d.id, "input"), func(w ipfs.Session) (jobspec.CID, error) {
+	return d.cfg.IPFS.Add(ctx, pinName(d.id, what), func(w ipfs.Session) (jobspec.CID, error) {
 		return merge.Wrap(ctx, w, name, root)
 	})
 }
 
 // measure fills in the input's size and, for per-item jobs, its files.
 func (d *driver) measure(ctx context.Context, spec jobspec.Spec, f *jobspec.Facts) error {
+	if spec.Inputs[0].As == jobspec.AsCAR {
+		st, err := d.cfg.IPFS.Verify(ctx, f.Input)
+		f.Bytes = st.Bytes
+		return err
+	}
 	err := tree.Walk(ctx, d.cfg.IPFS, f.Input, ipfs.Budget{}, func(e tree.Entry) error {
 		if e.Kind != tree.File {
 			return nil
@@ -172,4 +183,36 @@ func causeOr(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// turn is a job's place among those in preparation.
+type turn struct {
+	of   chan struct{} // one element per job that has its turn
+	held bool
+}
+
+func (t *turn) take(ctx context.Context) error {
+	select {
+	case t.of <- struct{}{}:
+		t.held = true
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t *turn) leave() {
+	if t.held {
+		<-t.of
+		t.held = false
+	}
+}
+
+// pause lets others go on while wait waits for one of them.
+func (t *turn) pause(ctx context.Context, wait func() error) error {
+	t.leave()
+	if err := wait(); err != nil {
+		return err
+	}
+	return t.take(ctx)
 }

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
+	"github.com/ipdc/ipdc/sidecar/pip"
 	"github.com/ipdc/ipdc/sidecar/proxy"
 	"github.com/ipdc/ipdc/sidecar/volume"
 	"github.com/ipdc/ipdc/store"
@@ -31,6 +33,7 @@ type runner struct {
 	vol     volume.Volume
 	code    inputcache.Entry // zero without code
 	input   inputcache.Entry // zero without an input
+	deps    inputcache.Entry // zero without requirements
 	release []func()         // of cache entries
 	net     *proxy.Proxy     // nil without a network, and while it is not open
 	outcome outcome          // what the guest reported; from exited on
@@ -166,20 +169,29 @@ func (r *runner) save(next jobspec.AttemptState) error {
 // stage brings code and input into the input cache.
 func (r *runner) stage(ctx context.Context) (err error) {
 	if code := r.job.Spec.Run.Code; code.Defined() && r.code.Path == "" {
-		if r.code, err = r.acquire(ctx, code); err != nil {
+		if r.code, err = r.acquire(ctx, r.cfg.Inputs, code); err != nil {
 			return at("run.code", err)
 		}
 	}
+	if deps := r.plan.Dependencies; deps.Defined() && r.deps.Path == "" {
+		if r.deps, err = r.acquire(ctx, r.cfg.Inputs, deps); err != nil {
+			return at("run.requirements", err)
+		}
+	}
 	if r.task.Shard.Defined() && r.input.Path == "" {
-		if r.input, err = r.acquire(ctx, r.task.Shard); err != nil {
+		cache := r.cfg.Inputs
+		if r.plan.As == jobspec.AsCAR {
+			cache = r.cfg.CARs
+		}
+		if r.input, err = r.acquire(ctx, cache, r.task.Shard); err != nil {
 			return at("inputs[0]", err)
 		}
 	}
 	return nil
 }
 
-func (r *runner) acquire(ctx context.Context, c jobspec.CID) (inputcache.Entry, error) {
-	e, release, err := r.cfg.Inputs.Acquire(ctx, c)
+func (r *runner) acquire(ctx context.Context, cache *inputcache.Cache, c jobspec.CID) (inputcache.Entry, error) {
+	e, release, err := cache.Acquire(ctx, c)
 	if err == nil {
 		r.release = append(r.release, release)
 	}
@@ -209,7 +221,9 @@ func (r *runner) create(ctx context.Context) error {
 	}
 	// Not cut short by a cancelled job: an engine may make the container of a
 	// call that was given up, after everybody has looked for it.
-	id, err := r.cfg.Executor.Create(r.keep(), containerTask(r.job.Spec, r.plan, r.att.ID, r.paths()))
+	task := containerTask(r.job.Spec, r.plan, r.att.ID, r.paths())
+	task.Env = r.secretEnv(task.Env)
+	id, err := r.cfg.Executor.Create(r.keep(), task)
 	if err != nil {
 		return err
 	}
@@ -217,10 +231,23 @@ func (r *runner) create(ctx context.Context) error {
 	return nil
 }
 
+// secretEnv adds user name and password of the package index to an
+// installation's environment: they stand in no record.
+func (r *runner) secretEnv(env []string) []string {
+	public := pip.EnvIndex + "=" + r.cfg.Index.Public()
+	i := slices.Index(env, public)
+	if r.job.Parent == "" || i < 0 {
+		return env
+	}
+	env = slices.Clone(env)
+	env[i] = pip.EnvIndex + "=" + r.cfg.Index.URL
+	return env
+}
+
 func (r *runner) paths() taskPaths {
 	p := taskPaths{
 		Prefix: r.prefix, Guest: r.cfg.Guest, Run: r.runDir(r.att.ID),
-		Code: r.code.Path, Input: r.input.Path,
+		Code: r.code.Path, Input: r.input.Path, Dependencies: r.deps.Path,
 		Outputs: r.vol.Outputs, Report: r.vol.Report,
 		CgroupParent: r.cfg.CgroupParent,
 	}

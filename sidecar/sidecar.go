@@ -5,6 +5,7 @@
 //	intake     what the API calls: submit, show, stop, remove
 //	fetcher    brings what is not stored here, before a job is prepared
 //	preparer   accepted  -> queued: names become identities, the plan is made
+//	installer  requirements become a directory of packages, by a job of their own
 //	placer     queued    -> running: leases in order of submission, by resources
 //	runner     an attempt's way from its lease to its signed receipt
 //	publisher  running   -> published -> succeeded: outputs become one CID
@@ -43,6 +44,7 @@ import (
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
+	"github.com/ipdc/ipdc/sidecar/pip"
 	"github.com/ipdc/ipdc/sidecar/proxy"
 	"github.com/ipdc/ipdc/sidecar/volume"
 	"github.com/ipdc/ipdc/store"
@@ -61,6 +63,8 @@ type Config struct {
 	Executor     executor.Executor     //
 	Volumes      *volume.Pool          // bounded /outputs directories
 	Inputs       *inputcache.Cache     // staged inputs, read-only
+	CARs         *inputcache.Cache     // inputs staged as CARs, each a directory with the file inputcache.CAR
+	Index        pip.Index             // where Python packages come from; default PyPI
 	Capacity     wire.Capacity         // of all tasks together; every field is positive
 	Network      proxy.Config          // bounds of what jobs may be granted; Logger is set by the sidecar
 	CA           string                // certificate authorities that containers with a network are shown; "" = none
@@ -104,7 +108,7 @@ type Sidecar struct {
 
 // New returns a sidecar; it does no I/O.
 func New(cfg Config) (*Sidecar, error) {
-	if cfg.Store == nil || cfg.IPFS == nil || cfg.Images == nil || cfg.Executor == nil || cfg.Volumes == nil || cfg.Inputs == nil {
+	if cfg.Store == nil || cfg.IPFS == nil || cfg.Images == nil || cfg.Executor == nil || cfg.Volumes == nil || cfg.Inputs == nil || cfg.CARs == nil {
 		return nil, errors.New("sidecar: a part is missing in Config")
 	}
 	if c := cfg.Capacity; c.CPU <= 0 || c.Memory <= 0 || c.Disk <= 0 {
@@ -112,6 +116,9 @@ func New(cfg Config) (*Sidecar, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if cfg.Index.URL == "" {
+		cfg.Index, _ = pip.ParseIndex("") // never fails for the default
 	}
 	if cfg.SweepEvery <= 0 {
 		cfg.SweepEvery = 30 * time.Second

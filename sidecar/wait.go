@@ -18,7 +18,7 @@ func (r *runner) volume(ctx context.Context) (volume.Volume, error) {
 	if r.vol.Outputs != "" {
 		return r.vol, nil
 	}
-	return r.cfg.Volumes.Create(ctx, r.att.ID.String(), r.job.Spec.Resources.Disk, outputInodes, containerUID(r.id))
+	return r.cfg.Volumes.Create(ctx, r.att.ID.String(), r.job.Spec.Resources.Disk, inodes(r.job), containerUID(r.id))
 }
 
 // wait follows the container to its end: log, progress, deadline, stop. It

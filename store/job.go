@@ -10,7 +10,8 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// Last is the ref of a tenant's newest job.
+// Last is the ref of a tenant's newest job; jobs that another job needs are
+// passed over.
 const Last = "@last"
 
 // Bounds of a job reference.
@@ -56,7 +57,7 @@ func (tx *Tx) FindJob(tenant, ref string) (jobspec.JobID, error) {
 	var err error
 	switch {
 	case ref == Last:
-		matches, err = tx.jobIDs("tenant = ? ORDER BY seq DESC LIMIT 1", tenant)
+		matches, err = tx.jobIDs("tenant = ? AND "+ofUser+" ORDER BY seq DESC LIMIT 1", tenant)
 	case isPrefix(prefix):
 		// "~" is above every character of an id.
 		matches, err = tx.jobIDs("tenant = ? AND id >= ? AND id < ? || '~' ORDER BY id LIMIT ?", tenant, prefix, prefix, maxMatches+1)
@@ -109,6 +110,9 @@ func ambiguous(ref string, matches []string) error {
 	}.Error()
 }
 
+// ofUser selects jobs that somebody submitted, not those that a job needs.
+const ofUser = "record ->> 'parent' IS NULL"
+
 // Filter selects jobs; zero values select all.
 type Filter struct {
 	Tenant string
@@ -116,6 +120,7 @@ type Filter struct {
 	Labels map[string]string // all must be equal
 	Live   bool              // only jobs whose state is not final
 	Kept   bool              // only final jobs that are kept for a time
+	OfUser bool              // no jobs that another job needs, such as installations
 	Limit  int               // 0 = no limit
 }
 
@@ -150,6 +155,9 @@ func (f Filter) query() (string, []any, error) {
 	}
 	if f.Kept {
 		add("live = 0 AND json_extract(record, '$.spec.keep') IS NOT NULL")
+	}
+	if f.OfUser {
+		add(ofUser)
 	}
 	states, err1 := encode(f.States)
 	if len(f.States) > 0 {

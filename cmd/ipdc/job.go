@@ -46,11 +46,11 @@ func (a *app) withJob(cmd *cobra.Command, do func(ctx context.Context, c *client
 func (a *app) jobListCmd() *cobra.Command {
 	var states, labels []string
 	var limit int
-	var all bool
+	var all, needed bool
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls", "ps"}, Short: "List jobs, newest first", Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f := client.JobFilter{Limit: limit}
+			f := client.JobFilter{Limit: limit, All: needed}
 			if all {
 				a.tenant = api.AllTenants
 			}
@@ -73,6 +73,7 @@ func (a *app) jobListCmd() *cobra.Command {
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only jobs in these states")
 	cmd.Flags().StringArrayVarP(&labels, "label", "l", nil, "only jobs with this label, KEY=VALUE (repeatable)")
 	cmd.Flags().BoolVarP(&all, "all-tenants", "A", false, "also jobs of every other tenant; for the node's own user only")
+	cmd.Flags().BoolVarP(&needed, "all", "a", false, "also jobs that another job needs, such as installations of requirements")
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many, up to 500")
 	return cmd
 }

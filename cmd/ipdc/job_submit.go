@@ -26,7 +26,9 @@ type submitFlags struct {
 	env, labels, network []string
 	cache, merge, keep   string
 	attempts             int
-	requirements         string
+	requirements, wheels string
+	allowBuild           bool
+	as                   string
 
 	out    string
 	detach bool
@@ -52,9 +54,13 @@ result. Standard output is the result CID and nothing else.
                standard input, its standard output kept under the same name.
 ` + functionHelp + `  SPEC.yaml    a whole job spec; - reads it from standard input.
 
-Programs see the input read-only at /inputs and write below /outputs. They have
-no network but the hosts and ports that --network names. Ctrl-C leaves the job running and says how to stop it.`,
+Programs see the input read-only at /inputs and write below /outputs. Packages
+named by -r are installed once, in the same sandbox, from the package index
+alone (node start --index), and are kept for further jobs. Programs have no
+network but the hosts and ports that --network names. Ctrl-C leaves the job
+running and says how to stop it.`,
 		Example: `  ipdc job submit -f process.py -c bafy... --out small
+  ipdc job submit -f process.py -r requirements.txt -c bafy...
   ipdc job submit -e "sed -n /99./p" -c logs/
   ipdc job submit -x bafy... -c bafy...
   ipdc job submit --once -e "ls -R > /outputs/list.txt" -c bafy.../2024
@@ -93,8 +99,10 @@ no network but the hosts and ports that --network names. Ctrl-C leaves the job r
 	fs.BoolVarP(&f.detach, "detach", "d", false, "print the job id and do not wait")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "print the completed spec with its CID and run nothing; needs no node")
 	fs.StringVar(&f.key, "idempotency-key", "", "the same key and spec give the same job (default a new key)")
-	fs.StringVarP(&f.requirements, "requirements", "r", "", "")
-	_ = fs.MarkHidden("requirements") // refused with the reason until it works
+	fs.StringVarP(&f.requirements, "requirements", "r", "", "requirements.txt: Python packages that are installed once, before the program runs")
+	fs.StringVar(&f.wheels, "wheels", "", "folder (or its CID) with wheels, which are then the only source of packages")
+	fs.BoolVar(&f.allowBuild, "allow-build", false, "build packages that have no wheel from their source, in the sandbox")
+	fs.StringVar(&f.as, "as", "", "how the input is shown: files, or car for one file with any DAG (default files)")
 	return cmd
 }
 

@@ -22,8 +22,10 @@ import (
 type request struct {
 	spec  jobspec.Spec
 	files map[string][]byte // the code directory; nil = none
+	pip   map[string]string // files of the requirements by name; nil = none
 	local string            // path that becomes the input; "" = none
 	car   string            // CAR file that holds the input; "" = none
+	as    jobspec.As        // how that input is shown
 }
 
 // oneProgram refuses a command line that does not say one thing to run.
@@ -43,9 +45,6 @@ func (f *submitFlags) oneProgram(args []string) error {
 // request turns flags and arguments into a spec. It reads files and asks no
 // node.
 func (a *app) request(f *submitFlags, args []string) (req request, err error) {
-	if f.requirements != "" {
-		return req, usagef("-r is not supported by this version: the python image has numpy, Pillow, PyYAML and dateutil; other packages need an image of your own (--image)")
-	}
 	if len(args) > 0 {
 		if req.spec, err = a.readSpec(args[0]); err != nil {
 			return req, err
@@ -56,7 +55,13 @@ func (a *app) request(f *submitFlags, args []string) (req request, err error) {
 	if err := req.apply(f); err != nil {
 		return req, err
 	}
+	if err := req.setRequirements(f); err != nil {
+		return req, err
+	}
 	if err := req.setInput(f.input); err != nil {
+		return req, err
+	}
+	if err := req.setAs(f.as); err != nil {
 		return req, err
 	}
 	return req, req.validate()
@@ -76,8 +81,11 @@ func (r *request) validate() error {
 	if r.files != nil {
 		s.Run.Code = some
 	}
+	if r.pip != nil {
+		s.Run.Requirements = some
+	}
 	if r.local != "" {
-		s.Inputs = []jobspec.Input{{CID: some.String()}}
+		s.Inputs = []jobspec.Input{{CID: some.String(), As: r.as}}
 	}
 	return s.WithDefaults().Validate()
 }
@@ -223,6 +231,13 @@ func (a *app) place(ctx context.Context, r request, store storer) (jobspec.Spec,
 		}
 		r.spec.Run.Code = code
 	}
+	if r.pip != nil {
+		root, err := store(func(ctx context.Context, s ipfs.Session) (jobspec.CID, error) { return packPaths(ctx, s, r.pip) })
+		if err != nil {
+			return r.spec, fmt.Errorf("store the requirements: %w", err)
+		}
+		r.spec.Run.Requirements = root
+	}
 	if r.local == "" {
 		return r.spec, nil
 	}
@@ -238,7 +253,7 @@ func (a *app) place(ctx context.Context, r request, store storer) (jobspec.Spec,
 		return r.spec, fmt.Errorf("add %s: %w", r.local, err)
 	}
 	a.say("added %s %s", root, visible(r.local))
-	r.spec.Inputs = []jobspec.Input{{CID: root.String()}}
+	r.spec.Inputs = []jobspec.Input{{CID: root.String(), As: r.as}}
 	return r.spec, nil
 }
 

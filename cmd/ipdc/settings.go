@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/pip"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -32,6 +33,7 @@ type settings struct {
 	ImageSize             jobspec.Bytes
 	Gateways              []string
 	FetchWait             jobspec.Duration
+	Index                 string
 	LogLevel              slog.Level
 	LogFormat             logFormat
 	LogFile               string
@@ -71,6 +73,7 @@ func (s *settings) table() []knob {
 
 		{"gateway", &s.Gateways, "", "none", "URLs", start, "trustless gateway to fetch public data from; may be repeated, the first is asked first", "a node asks nobody for anything unless told to; every block is verified"},
 		{"fetch-wait", &s.FetchWait, "30s", "", "time", inFile, "how long a fetch goes on without a new block before it is given up", "a gateway that looks for a block elsewhere takes up to 20 s; a wrong CID should not take minutes to show"},
+		{"index", &s.Index, "", pip.DefaultIndex, "URL", start, "Python package index that -r installs from", "the public one; PIP_INDEX_URL is heeded as well, user names and passwords enter no record"},
 
 		{"log-level", &s.LogLevel, "info", "", "debug, info, warn or error", start, "least level that is logged", "info tells each change of a job's state, debug each request too"},
 		{"log-format", &s.LogFormat, "text", "", "text or json", start, "form of a log line", "people read it more often than programs"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ import (
 	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
+	"github.com/ipdc/ipdc/sidecar/pip"
 	"github.com/ipdc/ipdc/sidecar/volume"
 	"github.com/ipdc/ipdc/store"
 	"github.com/ipdc/ipdc/wire"
@@ -151,14 +153,23 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	if err != nil {
 		return nil, err
 	}
-	inputs, err := n.inputs(ctx)
+	inputs, err := n.inputs(ctx, "inputs", n.stageFiles)
 	if err != nil {
 		return nil, err
 	}
 	n.onClose(inputs.Close)
+	cars, err := n.inputs(ctx, "cars", n.stageCAR)
+	if err != nil {
+		return nil, err
+	}
+	n.onClose(cars.Close)
+	index, err := pip.ParseIndex(cmp.Or(n.set.Index, os.Getenv("PIP_INDEX_URL")))
+	if err != nil {
+		return nil, err
+	}
 	return sidecar.New(sidecar.Config{
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
-		Volumes: vols, Inputs: inputs, Capacity: capacity, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
+		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
 		Network: n.network(), CA: n.authorities(),
 		Node: wire.Node{
 			Version: version, PID: os.Getpid(), Started: time.Now().UTC(),
@@ -167,18 +178,26 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	})
 }
 
-// inputs opens the cache of staged inputs, half of the free disk at most.
-func (n *node) inputs(ctx context.Context) (*inputcache.Cache, error) {
+// stager writes what a CID names below dest and returns the bytes it takes.
+type stager func(ctx context.Context, c jobspec.CID, dest string) (int64, error)
+
+func (n *node) stageFiles(ctx context.Context, c jobspec.CID, dest string) (int64, error) {
+	st, err := stage.Dir(ctx, n.ipfs, c, dest, stage.Options{FileMode: 0o444, DirMode: 0o555})
+	return st.Bytes, err
+}
+
+func (n *node) stageCAR(ctx context.Context, c jobspec.CID, dest string) (int64, error) {
+	return stage.CAR(ctx, n.ipfs, c, filepath.Join(dest, inputcache.CAR), ipfs.Budget{})
+}
+
+// inputs opens a cache of staged inputs, a quarter of the free disk at most.
+func (n *node) inputs(ctx context.Context, name string, stage stager) (*inputcache.Cache, error) {
 	free, err := diskFree(n.set.Path)
 	if err != nil {
 		return nil, err
 	}
 	return inputcache.Open(ctx, inputcache.Config{
-		Dir: filepath.Join(n.set.Path, "inputs"), MaxBytes: int64(free / 2), Logger: n.log,
-		Stage: func(ctx context.Context, c jobspec.CID, dest string) (int64, error) {
-			st, err := stage.Dir(ctx, n.ipfs, c, dest, stage.Options{FileMode: 0o444, DirMode: 0o555})
-			return st.Bytes, err
-		},
+		Dir: filepath.Join(n.set.Path, name), MaxBytes: int64(free / 4), Logger: n.log, Stage: stage,
 	})
 }
 

@@ -16,7 +16,7 @@ import (
 //	DUMMY_STDOUT, DUMMY_STDERR   text to write at the start
 //	DUMMY_LINES                  number of numbered lines to write to stdout after it
 //	DUMMY_WRITE...               "path:content", a file to write; any name with this prefix
-//	DUMMY_COPY...                "from:to", a tree to copy; any name with this prefix
+//	DUMMY_COPY...                "from:to", a tree or file to copy; any name with this prefix
 //	DUMMY_SLEEP                  time to run after that; default 0
 //	DUMMY_IGNORE_TERM            "1": SIGTERM has no effect
 //	DUMMY_EXIT                   exit code; default 0

@@ -1,6 +1,7 @@
 package dummy
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -184,7 +185,7 @@ func (b *box) files() error {
 		if err != nil {
 			return err
 		}
-		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		if err := copyTree(from, to); err != nil {
 			return err
 		}
 	}
@@ -216,4 +217,14 @@ func (b *box) host(p string, write bool) (string, error) {
 		return filepath.Join(m.Source, filepath.Clean("/"+rest)), nil
 	}
 	return "", &fs.PathError{Op: "open", Path: p, Err: fmt.Errorf("read-only file system")}
+}
+
+// copyTree copies a directory tree, or one file.
+func copyTree(from, to string) error {
+	info, err := os.Stat(from)
+	if err != nil || info.IsDir() {
+		return errors.Join(err, os.CopyFS(to, os.DirFS(from)))
+	}
+	b, err := os.ReadFile(from)
+	return errors.Join(err, os.WriteFile(to, b, 0o644))
 }

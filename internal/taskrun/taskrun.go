@@ -113,8 +113,16 @@ func (r *runner) runTask() Exit {
 // call prepares a run of the task's command.
 func (r *runner) call(stdin, stdout *os.File) Call {
 	env := append(r.Env[:len(r.Env):len(r.Env)],
-		guest.EnvInputs+"="+r.at(guest.Inputs), guest.EnvOutputs+"="+r.at(guest.Outputs))
+		guest.EnvInputs+"="+r.inputs(), guest.EnvOutputs+"="+r.at(guest.Outputs))
 	return Call{Command: r.task.Command, Env: env, Stdin: stdin, Stdout: stdout}
+}
+
+// inputs is where the program finds its input: one file, or a directory.
+func (r *runner) inputs() string {
+	if _, err := os.Stat(r.at(guest.InputsCAR)); err == nil {
+		return r.at(guest.InputsCAR)
+	}
+	return r.at(guest.Inputs)
 }
 
 // giveUp reports why the command could not even be started.

@@ -58,7 +58,7 @@ func decode(c jobspec.CID, block []byte) (node, error) {
 		return node{}, jobspec.Failure{
 			Kind:   jobspec.KindCodec,
 			Detail: c.String() + " has codec " + multicodec.Code(codec).String() + ", which holds no files",
-			Hint:   "give a UnixFS root: dag-pb or raw",
+			Hint:   "give a UnixFS root (dag-pb or raw), or read it as one file with --as car (inputs[].as: car)",
 		}.Error()
 	}
 }

@@ -32,6 +32,7 @@ type (
 		Body     wire.Job
 	}
 	listInput struct {
+		All    string   `query:"all" doc:"true: also jobs that another job needs, such as installations"`
 		States []string `query:"state,explode" doc:"Only jobs in one of these states"`
 		Labels []string `query:"label,explode" doc:"key=value; only jobs with all of these labels"`
 		Tenant string   `query:"tenant" doc:"Whose jobs, for the node's own user only, * for all; default the caller's"`
@@ -148,7 +149,10 @@ func refuseSpec(where, detail string) error {
 const maxList = 500
 
 func (a *API) jobs(ctx context.Context, in *listInput) (*answer[wire.JobList], error) {
-	f := JobFilter{Limit: 100}
+	f := JobFilter{Limit: 100, All: in.All == "true"}
+	if in.All != "" && in.All != "true" && in.All != "false" {
+		return nil, badQuery("all", "true or false")
+	}
 	for _, s := range in.States {
 		state := jobspec.JobState(s)
 		if !slices.Contains(jobStates, state) {

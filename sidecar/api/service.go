@@ -55,5 +55,6 @@ type Submission struct {
 type JobFilter struct {
 	States []jobspec.JobState
 	Labels map[string]string // all must be equal
+	All    bool              // also those that a job needs, such as installations
 	Limit  int               // default 100, at most 500
 }

@@ -59,6 +59,9 @@ type Cache struct {
 	closed  bool
 }
 
+// CAR is the name of the one file in an entry that was staged as a CAR.
+const CAR = "inputs.car"
+
 // Entry is a staged input.
 type Entry struct {
 	Path string // absolute; directories have mode 0555, files 0444

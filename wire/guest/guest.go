@@ -32,6 +32,7 @@ const (
 	ReportFile = ReportDir + "/" + Report // JSON lines, see Line
 	Code       = "/code"                  // the job's code, read-only
 	Inputs     = "/inputs"                // the shard, read-only
+	InputsCAR  = "/inputs.car"            // the shard as one file, in place of Inputs
 	Outputs    = "/outputs"               // becomes the task's result
 
 	NetDir = "/ipdc/net"    // holds ProxySocket; there only where a network is granted

@@ -88,6 +88,7 @@ func (j job) run(t *testing.T) ending {
 	must(t, err)
 	must(t, os.WriteFile(at(guest.TaskFile), text, 0o444))
 	cmd := exec.Command(guestBinary, "-root", root)
+	cmd.Dir = filepath.Join(root, "inputs") // where containers start
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()

@@ -71,10 +71,7 @@ func Python(source []byte, o Options) (Program, error) {
 func Shell(expr string, once bool) Program {
 	run := jobspec.Run{Image: "shell", Command: []string{"sh", "-c", expr}, Per: jobspec.PerItem, Feed: jobspec.FeedStdin}
 	if once {
-		// The expression stays an argument of its own: pasted behind the cd it
-		// could end or comment out what belongs to us.
-		run.Command = []string{"sh", "-c", `cd "$IPDC_INPUTS" && exec sh -c "$1"`, "sh", expr}
-		run.Per, run.Feed = jobspec.PerTask, ""
+		run.Per, run.Feed = jobspec.PerTask, "" // a task starts in the folder of its inputs
 	}
 	return Program{Run: run}
 }

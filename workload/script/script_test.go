@@ -127,7 +127,7 @@ func TestShell(t *testing.T) {
 		t.Errorf("Shell per item = %+v", p)
 	}
 	p = script.Shell("ls # x", true)
-	if p.Run.Image != "shell" || p.Run.Command[4] != "ls # x" || p.Run.Per != jobspec.PerTask || p.Run.Feed != "" {
+	if p.Run.Image != "shell" || p.Run.Command[2] != "ls # x" || p.Run.Per != jobspec.PerTask || p.Run.Feed != "" {
 		t.Errorf("Shell once = %+v", p)
 	}
 }

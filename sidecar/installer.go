@@ -1,0 +1,222 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/ipdc/ipdc/images"
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/merge"
+	"github.com/ipdc/ipdc/ipfs/pack"
+	"github.com/ipdc/ipdc/ipfs/tree"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/sidecar/pip"
+	"github.com/ipdc/ipdc/store"
+)
+
+// dependencies turns a job's requirements into a directory of installed
+// packages, pins it for the job, and returns it with what it holds. Packages
+// are installed by a job of their own; what such a job gave before is used
+// again, unless the job asks for a refresh.
+func (d *driver) dependencies(ctx context.Context, job jobspec.Job, img images.Image, turn *turn) (root jobspec.CID, packages []string, err error) {
+	if !job.Spec.Run.Requirements.Defined() {
+		return root, nil, nil
+	}
+	install, input, err := d.installSpec(ctx, job, img)
+	if err != nil {
+		return root, nil, err
+	}
+	if install.Cache == jobspec.CacheUse {
+		root, err = d.installed(ctx, install, img, input)
+	}
+	if err == nil && !root.Defined() {
+		root, err = d.install(ctx, job, install, turn)
+	}
+	if err != nil {
+		return root, nil, err
+	}
+	if err := d.cfg.IPFS.Pin(ctx, pinName(d.id, "dependencies"), root); err != nil {
+		return root, nil, err
+	}
+	list, err := tree.List(ctx, d.cfg.IPFS, root)
+	var names []string
+	for _, e := range list.Entries {
+		names = append(names, e.Path)
+	}
+	return root, pip.Packages(names), err
+}
+
+// installSpec returns the spec of the installation, after a look at what is
+// asked for, and the directory that it reads.
+func (d *driver) installSpec(ctx context.Context, job jobspec.Job, img images.Image) (spec jobspec.Spec, input jobspec.CID, err error) {
+	req := pip.Request{
+		Requirements: job.Spec.Run.Requirements, AllowBuild: job.Spec.Run.AllowBuild, Image: img.ID.String(),
+		Index: d.cfg.Index, Refresh: job.Spec.Cache == jobspec.CacheRefresh, Limits: jobspec.Resources(d.cfg.Capacity),
+	}
+	in := jobspec.Input{CID: req.Requirements.String(), As: jobspec.AsFiles}
+	if input, err = d.input(ctx, in, "requirements"); err != nil {
+		return spec, input, err
+	}
+	if req.Offline, err = d.checkRequirements(ctx, input); err != nil {
+		return spec, input, err
+	}
+	req.Code, err = d.cfg.IPFS.Add(ctx, pinName(d.id, "installer"), func(w ipfs.Session) (jobspec.CID, error) {
+		c, size, err := pack.File(ctx, w, bytes.NewReader(pip.Install))
+		if err != nil {
+			return c, err
+		}
+		return merge.Files(ctx, w, []merge.File{{Path: pip.Program, CID: c, Size: size}})
+	})
+	return pip.Job(req).WithDefaults(), input, err
+}
+
+// checkRequirements reads the requirements file of a directory and says
+// whether wheels lie beside it.
+func (d *driver) checkRequirements(ctx context.Context, dir jobspec.CID) (wheels bool, err error) {
+	err = tree.Read(ctx, d.cfg.IPFS, dir, ipfs.Budget{}, func(e tree.Entry, content *tree.Content) error {
+		if strings.HasSuffix(e.Path, ".whl") {
+			wheels = true
+		}
+		if e.Kind != tree.File || e.Path != "data" && e.Path != "requirements.txt" {
+			return nil
+		}
+		if e.Size > pip.MaxRequirements {
+			return jobspec.KindLimit.Errorf("%s has %d bytes, at most %d are read", e.Path, e.Size, pip.MaxRequirements)
+		}
+		var text bytes.Buffer
+		if _, err := tree.Copy(ctx, d.cfg.IPFS, e.CID, &text, ipfs.Budget{}); err != nil {
+			return err
+		}
+		return pip.Check("requirements.txt", text.String())
+	})
+	return wheels, err
+}
+
+// installed returns what an earlier installation of the same gave, or no CID.
+func (d *driver) installed(ctx context.Context, spec jobspec.Spec, img images.Image, input jobspec.CID) (root jobspec.CID, err error) {
+	specCID, err := spec.CID()
+	if err != nil {
+		return root, err
+	}
+	plan, err := jobspec.NewPlan(spec, jobspec.Facts{SpecCID: specCID, Image: img.ID, Arch: img.Arch, Input: input, Slots: 1})
+	if err != nil {
+		return root, fmt.Errorf("plan installation: %w", err)
+	}
+	known, err := d.recall(ctx, plan)
+	if r, ok := known[plan.Tasks[0].Key]; ok && len(r.Outputs) == 1 {
+		root = r.Outputs[0].CID
+	}
+	return root, err
+}
+
+// install runs the installation as a job of the same tenant and waits for its
+// end. After a restart it finds the job that it began before.
+func (d *driver) install(ctx context.Context, job jobspec.Job, spec jobspec.Spec, turn *turn) (root jobspec.CID, err error) {
+	if job.Spec.Name != "" {
+		spec.Name += " of " + job.Spec.Name
+	}
+	// No user can write this key.
+	sub := api.Submission{Tenant: job.Tenant, Spec: spec, IdempotencyKey: "\x01requirements/" + job.ID.String()}
+	child, created, err := d.submit(ctx, sub, job.ID)
+	if err != nil {
+		return root, err
+	}
+	if created {
+		d.note(ctx, jobspec.Event{Job: job.ID, Type: jobspec.EventWait, Detail: "installs its requirements by job " + child.ID.String()})
+	}
+	if err := turn.pause(ctx, func() error { return d.awaitJob(ctx, child.ID) }); err != nil {
+		if ctx.Err() != nil && !d.shuttingDown() {
+			_, serr := d.Stop(d.keep(), job.Tenant, child.ID.String())
+			err = errors.Join(err, serr)
+		}
+		return root, err
+	}
+	err = d.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		child.Job, err = tx.Job(child.ID)
+		return err
+	})
+	if err == nil && child.State != jobspec.JobSucceeded {
+		err = d.installFailure(ctx, child.Job)
+	}
+	return child.Result, err
+}
+
+// awaitJob returns when a job is final or ctx ends.
+func (s *Sidecar) awaitJob(ctx context.Context, id jobspec.JobID) error {
+	for {
+		wake := s.hub.next(id)
+		var job jobspec.Job
+		err := s.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
+			job, err = tx.Job(id)
+			return err
+		})
+		if err != nil || job.State.Final() {
+			return err
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// installFailure says in pip's own words why an installation ended badly.
+func (d *driver) installFailure(ctx context.Context, child jobspec.Job) error {
+	f := jobspec.Failure{Kind: jobspec.KindInternal, Detail: "the installation was given up"}
+	if child.Failure != nil {
+		f = *child.Failure
+	}
+	f.Where = "run.requirements"
+	if text, err := d.logText(ctx, child); err == nil {
+		if said := lastErrors(text); said != "" && f.Kind == jobspec.KindExit {
+			f.Detail = said
+		}
+	}
+	f.Hint = "see all that pip said: ipdc job logs " + child.ID.String()
+	if strings.Contains(f.Detail, "No matching distribution") && !child.Spec.Run.AllowBuild {
+		f.Hint += "; packages without a wheel need --allow-build"
+	}
+	return f.Error()
+}
+
+// lastErrors returns the lines in which pip, or what stands for it, says what
+// went wrong, or the last line; at most 1 KiB.
+func lastErrors(text string) string {
+	var said []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if rest, ok := strings.CutPrefix(line, "ERROR: "); ok && !slices.Contains(said, rest) {
+			said = append(said, rest)
+		}
+	}
+	all := strings.Join(said, "; ")
+	if lines := strings.Split(strings.TrimSpace(text), "\n"); all == "" {
+		all = strings.TrimSpace(lines[len(lines)-1])
+	}
+	return all[max(0, len(all)-1024):]
+}
+
+// logText returns the last part of what a job's program wrote.
+func (s *Sidecar) logText(ctx context.Context, job jobspec.Job) (string, error) {
+	var frames, text bytes.Buffer
+	if err := s.Logs(ctx, job.Tenant, job.ID.String(), false, &frames); err != nil {
+		return "", err
+	}
+	for {
+		h, err := jobspec.ReadLogHeader(&frames)
+		if errors.Is(err, io.EOF) {
+			return text.String(), nil
+		}
+		if err != nil {
+			return "", err
+		}
+		text.Write(frames.Next(int(h.Len)))
+	}
+}
