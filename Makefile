@@ -15,7 +15,7 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo -E env "PATH=$(PATH)" "HOME=
 EXEC    := $(if $(AS_ROOT),-exec '$(AS_ROOT)')
 
 .DEFAULT_GOAL := help
-.PHONY: help build images engine test test-unit demo bench lint generate verify fuzz clean go
+.PHONY: help build images container engine test test-unit demo bench lint generate verify fuzz clean go
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ engine: ## make sure that a Docker Engine answers; installs what is missing
 
 images: engine build ## build the stock images and load them into the engine
 	@$(AS_ROOT) bin/ipdc image build
+
+container: build ## the node as an image, ipdc/sidecar; docs/install.md
+	@DOCKER_BUILDKIT=0 $(AS_ROOT) docker build -q -t ipdc/sidecar .
 
 # The end-to-end tests count what is left on the machine, so they run alone.
 # A package that fails does not keep the others from running, nor does a part

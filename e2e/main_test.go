@@ -62,6 +62,7 @@ type node struct {
 	dir  string
 	bin  string
 	env  []string
+	by   []string // command that starts it in its place; nil = none
 	args []string
 	cmd  *exec.Cmd
 	log  *bytes.Buffer
@@ -70,6 +71,11 @@ type node struct {
 // newNode starts a node and arranges that, at the end of the test, nothing of
 // it is left on the machine.
 func newNode(t testing.TB, args ...string) *node {
+	t.Helper()
+	return newNodeBy(t, nil, args...)
+}
+
+func newNodeBy(t testing.TB, by []string, args ...string) *node {
 	t.Helper()
 	testenv.Docker(t)
 	if err := images(); err != nil {
@@ -83,7 +89,7 @@ func newNode(t testing.TB, args ...string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{t: t, dir: dir, bin: bin, args: args}
+	n := &node{t: t, dir: dir, bin: bin, by: by, args: args}
 	n.env = append(os.Environ(), "IPDC_PATH="+dir, "HOME="+filepath.Join(dir, "home"), "NO_COLOR=1")
 	before := takeInventory(t)
 	t.Cleanup(func() {
@@ -108,7 +114,8 @@ func (n *node) start(env ...string) {
 	if n.log == nil {
 		n.log = &bytes.Buffer{}
 	}
-	n.cmd = exec.Command(filepath.Join(n.bin, "ipdc"), append([]string{"node", "start"}, n.args...)...)
+	words := slices.Concat(n.by, []string{filepath.Join(n.bin, "ipdc"), "node", "start"}, n.args)
+	n.cmd = exec.Command(words[0], words[1:]...)
 	n.cmd.Env, n.cmd.Stderr, n.cmd.Stdout = append(slices.Clone(n.env), env...), n.log, n.log
 	if err := n.cmd.Start(); err != nil {
 		n.t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -199,26 +198,6 @@ func (n *node) inputs(ctx context.Context, name string, stage stager) (*inputcac
 	return inputcache.Open(ctx, inputcache.Config{
 		Dir: filepath.Join(n.set.Path, name), MaxBytes: int64(free / 4), Logger: n.log, Stage: stage,
 	})
-}
-
-// guest finds the ipdc-guest binary: where the settings say, else beside this
-// program, else in PATH.
-func (n *node) guest() (string, error) {
-	if n.set.Guest != "" {
-		return filepath.Abs(n.set.Guest)
-	}
-	self, err := os.Executable()
-	if err == nil {
-		beside := filepath.Join(filepath.Dir(self), "ipdc-guest")
-		if _, err := os.Stat(beside); err == nil {
-			return beside, nil
-		}
-	}
-	path, err := exec.LookPath("ipdc-guest")
-	if err != nil {
-		return "", errors.New("ipdc-guest is missing: it belongs beside ipdc (make build makes both), or name it with --guest")
-	}
-	return filepath.Abs(path)
 }
 
 func diskFree(path string) (jobspec.Bytes, error) {
