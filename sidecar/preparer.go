@@ -100,18 +100,37 @@ func (d *driver) image(ctx context.Context, ref string) (images.Image, error) {
 	if img.Arch == wasi.Arch {
 		return img, nil // runs on any machine
 	}
-	info, err := d.cfg.Executor.Info(ctx)
+	arch, err := d.executorArch(ctx)
 	if err != nil {
 		return img, fmt.Errorf("ask the executor: %w", err)
 	}
-	if info.Arch != "" && img.Arch != "" && img.Arch != info.Arch {
+	if arch != "" && img.Arch != "" && img.Arch != arch {
 		return img, jobspec.Failure{
 			Kind: jobspec.KindImageRun, Where: "run.image",
-			Detail: fmt.Sprintf("image %s is for %s, this node runs %s", ref, img.Arch, info.Arch),
-			Hint:   "give an image for " + info.Arch,
+			Detail: fmt.Sprintf("image %s is for %s, this node runs %s", ref, img.Arch, arch),
+			Hint:   "give an image for " + arch,
 		}.Error()
 	}
 	return img, nil
+}
+
+// executorArch asks the executor for its architecture until it has answered
+// once: engines take longer over it than a remembered job does altogether.
+func (s *Sidecar) executorArch(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	arch := s.arch
+	s.mu.Unlock()
+	if arch != "" {
+		return arch, nil
+	}
+	info, err := s.cfg.Executor.Info(ctx)
+	if err != nil {
+		return "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.arch = info.Arch
+	return info.Arch, nil
 }
 
 // input resolves an input to the CID of a directory and pins it for the job

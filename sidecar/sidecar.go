@@ -96,6 +96,7 @@ type Sidecar struct {
 	mu      sync.Mutex
 	base    context.Context // of Run; nil before and after
 	ended   bool            // Run has returned
+	arch    string          // of the executor; "" = not known yet
 	drivers map[jobspec.JobID]*driver
 	work    sync.WaitGroup // drivers and cleaners
 

@@ -148,10 +148,11 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	if err != nil {
 		return nil, err
 	}
-	vols, err := volume.Open(ctx, volume.Config{Dir: filepath.Join(n.set.Path, "volumes"), Logger: n.log})
+	vols, err := volume.Open(ctx, volume.Config{Dir: filepath.Join(n.set.Path, "volumes"), Spares: spareVolumes, Logger: n.log})
 	if err != nil {
 		return nil, err
 	}
+	n.onClose(vols.Close)
 	inputs, err := n.inputs(ctx, "inputs", n.stageFiles)
 	if err != nil {
 		return nil, err
@@ -176,6 +177,10 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 		},
 	})
 }
+
+// spareVolumes is how many outputs volumes are kept ready: as many as a small
+// machine starts at the same time.
+const spareVolumes = 3
 
 // stager writes what a CID names below dest and returns the bytes it takes.
 type stager func(ctx context.Context, c jobspec.CID, dest string) (int64, error)

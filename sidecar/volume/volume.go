@@ -42,6 +42,7 @@ const (
 type Config struct {
 	Dir    string        // holds the volumes and nothing else; made with mode 0700
 	Method string        // default ext4 where it works, else watchdog
+	Spares int           // volumes that are kept ready before they are asked for, with ext4; default none
 	Poll   time.Duration // between two measurements of the watchdog; default 250 ms
 	Logger *slog.Logger  // default slog.Default
 }
@@ -52,6 +53,7 @@ type Pool struct {
 	method string
 	poll   time.Duration
 	log    *slog.Logger
+	spares spares
 }
 
 // Volume names the directories of a volume. Both belong to the volume's user
@@ -85,6 +87,11 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	if err := os.Chmod(p.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open volumes: %w", err)
 	}
+	if err := p.dropSpares(ctx); err != nil {
+		return nil, fmt.Errorf("open volumes: %w", err)
+	}
+	p.spares.want = cfg.Spares
+	p.spares.ctx, p.spares.stop = context.WithCancel(context.WithoutCancel(ctx)) // until Close
 	return p, p.choose(ctx)
 }
 
@@ -143,7 +150,7 @@ func (p *Pool) Create(ctx context.Context, name string, size jobspec.Bytes, inod
 	_, err := p.find(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = p.remove(ctx, name); err == nil { // of a process that was killed in build
-			err = p.build(ctx, name, record{Size: size, Inodes: inodes, UID: uid, Method: p.method})
+			err = p.make(ctx, name, record{Size: size, Inodes: inodes, UID: uid, Method: p.method})
 		}
 		if err != nil {
 			err = errors.Join(err, p.remove(ctx, name))
@@ -189,7 +196,24 @@ func (p *Pool) find(name string) (record, error) {
 	return r, nil
 }
 
+// make takes a spare volume, or makes one.
+func (p *Pool) make(ctx context.Context, name string, r record) error {
+	r.Boot = bootID()
+	if ok, err := p.takeSpare(name, r); ok || err != nil {
+		return err
+	}
+	return p.build(ctx, name, r)
+}
+
 func (p *Pool) build(ctx context.Context, name string, r record) error {
+	if err := p.form(ctx, name, r); err != nil {
+		return err
+	}
+	return p.writeRecord(name, r)
+}
+
+// form makes all of a volume but the record, which says that it is complete.
+func (p *Pool) form(ctx context.Context, name string, r record) error {
 	if err := os.MkdirAll(p.root(name), 0o700); err != nil {
 		return err
 	}
@@ -204,7 +228,10 @@ func (p *Pool) build(ctx context.Context, name string, r record) error {
 			return err
 		}
 	}
-	r.Boot = bootID()
+	return nil
+}
+
+func (p *Pool) writeRecord(name string, r record) error {
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err
@@ -251,6 +278,7 @@ func (p *Pool) Remove(ctx context.Context, name string) error {
 	if err := p.remove(ctx, name); err != nil {
 		return fmt.Errorf("remove volume %s: %w", name, err)
 	}
+	p.refill()
 	return nil
 }
 
