@@ -139,7 +139,7 @@ func orDash(s string) string {
 
 func (a *app) jobLogsCmd() *cobra.Command {
 	var follow, raw, prefix bool
-	cmd := &cobra.Command{Use: "logs JOB", Short: "Print what a job's programs wrote"}
+	cmd := &cobra.Command{Use: "logs JOB", Aliases: []string{"log"}, Short: "Print what a job's programs wrote"}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job ends")
 	cmd.Flags().BoolVar(&raw, "raw", false, "print control characters as they are, also on a terminal")
 	cmd.Flags().BoolVar(&prefix, "prefix", false, "begin each line with its task")
@@ -222,7 +222,7 @@ func (a *app) jobGetCmd() *cobra.Command {
 }
 
 func (a *app) jobStopCmd() *cobra.Command {
-	return a.eachJob("stop JOB...", "Stop jobs; what they wrote is kept", func(ctx context.Context, c *client.Client, ref string) error {
+	cmd := a.eachJob("stop JOB...", "Stop jobs; what they wrote is kept", func(ctx context.Context, c *client.Client, ref string) error {
 		j, err := c.Stop(ctx, ref)
 		if err != nil {
 			return err
@@ -233,13 +233,14 @@ func (a *app) jobStopCmd() *cobra.Command {
 		if j.State != jobspec.JobStopped {
 			a.say("job %s is %s already", j.ID, j.State)
 		}
-		_, err = fmt.Fprintln(a.out, j.ID)
-		return err
+		return a.printID(j)
 	})
+	cmd.Aliases = []string{"kill", "cancel"}
+	return cmd
 }
 
 func (a *app) jobRmCmd() *cobra.Command {
-	return a.eachJob("rm JOB...", "Remove jobs that have ended, with their logs and pins", func(ctx context.Context, c *client.Client, ref string) error {
+	cmd := a.eachJob("rm JOB...", "Remove jobs that have ended, with their logs and pins", func(ctx context.Context, c *client.Client, ref string) error {
 		j, err := c.Job(ctx, ref)
 		if err != nil {
 			return err
@@ -247,7 +248,17 @@ func (a *app) jobRmCmd() *cobra.Command {
 		if err := c.Remove(ctx, j.ID.String()); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintln(a.out, j.ID)
+		return a.printID(j)
+	})
+	cmd.Aliases = []string{"remove", "delete"}
+	return cmd
+}
+
+// printID prints a job that something was done to: its id, or all of it as
+// JSON or YAML.
+func (a *app) printID(j wire.Job) error {
+	return a.print(j, j.ID.String(), func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, j.ID)
 		return err
 	})
 }

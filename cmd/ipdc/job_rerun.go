@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
@@ -44,10 +42,7 @@ func (a *app) jobRerunCmd() *cobra.Command {
 			return err
 		}
 		if detach {
-			return a.print(job, job.ID.String(), func(w io.Writer) error {
-				_, err := fmt.Fprintln(w, job.ID)
-				return err
-			})
+			return a.printID(job)
 		}
 		return a.follow(ctx, c, job, out)
 	})

@@ -41,8 +41,9 @@ type submitFlags struct {
 func (a *app) jobSubmitCmd() *cobra.Command {
 	f := &submitFlags{}
 	cmd := &cobra.Command{
-		Use:   "submit (-f FILE.py | -e COMMAND | -x CID|PATH | SPEC.yaml | -) [-c CID|PATH]",
-		Short: "Run a program over the data behind a CID and print the result CID",
+		Use:     "submit (-f FILE.py | -e COMMAND | -x CID|PATH | SPEC.yaml | -) [-c CID|PATH]",
+		Aliases: []string{"run", "create"},
+		Short:   "Run a program over the data behind a CID and print the result CID",
 		Long: `Submit runs a program once for every file below the input and waits for the
 result. Standard output is the result CID and nothing else.
 
@@ -152,10 +153,7 @@ func (a *app) submit(ctx context.Context, f *submitFlags, args []string) error {
 		return err
 	}
 	if f.detach {
-		return a.print(job, job.ID.String(), func(w io.Writer) error {
-			_, err := fmt.Fprintln(w, job.ID)
-			return err
-		})
+		return a.printID(job)
 	}
 	return a.follow(ctx, c, job, f.out)
 }

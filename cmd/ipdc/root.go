@@ -24,7 +24,8 @@ type app struct {
 	set      settings
 	format   format
 	quiet    bool
-	tenant   string // whose jobs; "" = the caller's
+	reload   func() error // sets set from the flags as they are now
+	tenant   string       // whose jobs; "" = the caller's
 }
 
 // run executes one command line and returns the exit code.
@@ -57,23 +58,25 @@ func (a *app) root() *cobra.Command {
 	cmd.SetIn(a.in)
 	cmd.SetOut(a.out)
 	cmd.SetErr(a.err)
-	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
-	})
+	cmd.SetFlagErrorFunc(flagError)
 	f := cmd.PersistentFlags()
 	f.VarP(&a.format, "output", "o", "format of the answer: text, json, yaml, wide or name")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print ids only")
 	load := newLoader()
 	load.addFlags(f, everywhere)
+	a.reload = func() (err error) {
+		a.set, err = load.load()
+		return err
+	}
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
 		if a.quiet && a.format == "" {
 			a.format = formatName
 		}
-		a.set, err = load.load()
-		return err
+		return a.reload()
 	}
 	cmd.AddCommand(a.nodeCmd(load), a.addCmd(), a.getCmd(), a.lsCmd(), a.exportCmd(), a.importCmd(), a.pinCmd(),
 		a.jobCmd(), a.imageCmd(), a.receiptCmd(), a.doctorCmd(), a.configCmd(), a.tokenCmd(), a.versionCmd())
+	a.addCompletions(cmd)
 	return cmd
 }
 
@@ -170,18 +173,6 @@ func group(use, short string, subs ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: helpOrUnknown, SuggestionsMinimumDistance: 2}
 	cmd.AddCommand(subs...)
 	return cmd
-}
-
-// helpOrUnknown is what a command that only holds others does by itself.
-func helpOrUnknown(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return cmd.Help()
-	}
-	err := fmt.Errorf("unknown command %q for %q; see %s --help", args[0], cmd.CommandPath(), cmd.CommandPath())
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, " or "))
-	}
-	return usageError{err}
 }
 
 var errInterrupted = errors.New("interrupted")
