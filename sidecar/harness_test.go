@@ -26,6 +26,7 @@ import (
 	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
+	"github.com/ipdc/ipdc/sidecar/proxy"
 	"github.com/ipdc/ipdc/sidecar/volume"
 	"github.com/ipdc/ipdc/store"
 	"github.com/ipdc/ipdc/wire"
@@ -34,16 +35,17 @@ import (
 // bench is a sidecar whose containers are scripted; all else is real. Its
 // parts outlive the sidecar, as a disk and an engine do.
 type bench struct {
-	t     *testing.T
-	dir   string
-	state *dummy.State
-	key   identity.Key
-	store *store.Store
-	ipfs  ipfs.Node
-	cap   wire.Capacity
-	imgs  images.Store
-	wrap  func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
-	ahead time.Duration                             // of the next start's clock
+	t       *testing.T
+	dir     string
+	state   *dummy.State
+	key     identity.Key
+	store   *store.Store
+	ipfs    ipfs.Node
+	cap     wire.Capacity
+	network proxy.Config
+	imgs    images.Store
+	wrap    func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
+	ahead   time.Duration                             // of the next start's clock
 
 	registry *prometheus.Registry // of the present start
 
@@ -137,7 +139,7 @@ func (b *bench) start() {
 		Registry: b.registry,
 		Now:      func() time.Time { return time.Now().Add(ahead) },
 		Dir:      b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
-		Executor: ex, Volumes: vols, Inputs: inputs, CARs: cars, Capacity: b.cap, Logger: log,
+		Executor: ex, Volumes: vols, Inputs: inputs, CARs: cars, Capacity: b.cap, Network: b.network, Logger: log,
 		StopGrace: 50 * time.Millisecond,
 	})
 	if err != nil {

@@ -1,13 +1,16 @@
 package sidecar
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/proxy"
+	"github.com/ipdc/ipdc/store"
 )
 
 // Names in the run directory of a container with a network.
@@ -56,6 +59,28 @@ func (r *runner) network() (err error) {
 	}
 	r.net, err = r.openNetwork(r.runDir(r.att.ID), grants, r.log.With("attempt", r.att.ID))
 	return err
+}
+
+// suspendNetwork closes the way out while the node is away, and keeps what was
+// counted for the next process.
+func (r *runner) suspendNetwork() {
+	if r.net == nil {
+		return
+	}
+	r.closeNetwork()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.keep()), 10*time.Second)
+	defer cancel()
+	err := r.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		row, err := tx.Attempt(r.att.ID)
+		if err != nil {
+			return err
+		}
+		row.NetIn, row.NetOut = r.att.NetIn, r.att.NetOut
+		return tx.PutAttempt(row)
+	})
+	if err != nil {
+		r.log.Warn("keep network usage", "attempt", r.att.ID, "err", err)
+	}
 }
 
 // closeNetwork ends the attempt's connections and notes what they moved.

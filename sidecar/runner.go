@@ -57,6 +57,7 @@ func (r *runner) run(ctx context.Context) error {
 	for tries := 0; !reported(r.att) && !r.att.State.Final(); {
 		next, err := r.step(ctx)
 		if r.shuttingDown() {
+			r.suspendNetwork()
 			return errShutdown
 		}
 		if err == nil {

@@ -84,7 +84,7 @@ func Open(ctx context.Context, cfg Config) (*Executor, error) {
 		Arch: goArch(si.Architecture), CPUs: si.NCPU, Runtime: cmp.Or(cfg.Runtime, si.DefaultRuntime),
 		CgroupDriver: si.CgroupDriver, CgroupV2: si.CgroupVersion == "2",
 	}
-	for _, w := range warnings(si) {
+	for _, w := range warnings(si, e.engine.Runtime) {
 		e.log.Warn("container engine", "warning", w)
 	}
 	return e, nil

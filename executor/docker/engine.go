@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -41,8 +42,13 @@ func problem(si system.Info, runtime string) error {
 	return errors.Join(bad...)
 }
 
-// warnings returns what weakens the sandbox without opening it.
-func warnings(si system.Info) (text []string) {
+// warnings returns what weakens the sandbox without opening it, and what jobs
+// would miss.
+func warnings(si system.Info, runtime string) (text []string) {
+	rt := si.Runtimes[runtime]
+	if strings.HasPrefix(path.Base(rt.Path), "runsc") && !slices.Contains(rt.Args, "--host-uds=open") && !slices.Contains(rt.Args, "--host-uds=all") {
+		text = append(text, "jobs with a network cannot reach it: the runtime "+runtime+" lacks the argument --host-uds=open in the engine's daemon.json")
+	}
 	if !si.SwapLimit {
 		text = append(text, "swap cannot be limited: a task that reaches its memory limit may swap; boot with swapaccount=1 or without swap")
 	}

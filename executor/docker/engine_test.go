@@ -226,3 +226,16 @@ func TestOOMByEvent(t *testing.T) {
 		}
 	}
 }
+
+func TestEngineWarnsOfClosedSockets(t *testing.T) {
+	for args, want := range map[string]int{"": 1, "--network=none": 1, "--host-uds=open": 0, "--host-uds=all": 0} {
+		info := goodEngine()
+		info.Runtimes["strict"] = system.RuntimeWithStatus{Runtime: system.Runtime{Path: "/usr/local/bin/runsc", Args: []string{args}}}
+		if got := docker.Warnings(info, "strict"); len(got) != want {
+			t.Errorf("Warnings of runsc with %q = %q, want %d", args, got, want)
+		}
+		if got := docker.Warnings(info, "runc"); len(got) != 0 {
+			t.Errorf("Warnings of runc = %q, want none", got)
+		}
+	}
+}

@@ -2,7 +2,8 @@ package docker
 
 // For the tests of rules that have no way in from outside.
 var (
-	Check   = check
-	Problem = problem
-	Digest  = digest
+	Check    = check
+	Problem  = problem
+	Warnings = warnings
+	Digest   = digest
 )

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -54,7 +55,7 @@ func Inspect(ctx context.Context, host, runtime string) (Facts, error) {
 	f.Version, f.API, f.Kernel, f.System = si.ServerVersion, api.ClientVersion(), si.KernelVersion, si.OperatingSystem
 	f.Storage, f.CgroupDriver, f.CgroupVersion, f.RootDir = si.Driver, si.CgroupDriver, si.CgroupVersion, si.DockerRootDir
 	f.Runtimes = slices.Sorted(maps.Keys(si.Runtimes))
-	f.Warnings = warnings(si)
+	f.Warnings = warnings(si, cmp.Or(runtime, si.DefaultRuntime))
 	if err := problem(si, runtime); err != nil {
 		f.Problem = strings.ReplaceAll(err.Error(), "\n", "; ")
 	}

@@ -32,3 +32,11 @@ func TestRefused(t *testing.T) {
 		t.Error("refused of no address = \"\", want a reason")
 	}
 }
+
+func TestOwnAddressIsKnown(t *testing.T) {
+	for a, want := range map[string]bool{"127.0.0.1": true, "127.0.0.2": false, "1.1.1.1": false} {
+		if got := proxy.OwnAddress(netip.MustParseAddr(a)); got != want {
+			t.Errorf("ownAddress(%s) = %v, want %v", a, got, want)
+		}
+	}
+}

@@ -1,4 +1,7 @@
 package proxy
 
-// Refused is the rule about addresses, tested from outside as a table.
-var Refused = refused
+// The rules about addresses, tested from outside as tables.
+var (
+	Refused    = refused
+	OwnAddress = ownAddress
+)

@@ -1,0 +1,116 @@
+package sidecar_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/sidecar/proxy"
+)
+
+// greeting serves a line to whoever connects.
+func greeting(t *testing.T, line string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			_, _ = io.WriteString(c, line)
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+	return l.Addr().String()
+}
+
+// through asks the proxy of a job's first attempt for target and returns what
+// comes back.
+func (b *bench) through(job, target string) (string, error) {
+	b.t.Helper()
+	b.t.Chdir(filepath.Join(b.dir, "run", job+"-0-1", "net"))
+	c, err := net.DialTimeout("unix", proxy.Socket, 5*time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	fmt.Fprintf(c, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", target, target)
+	text, err := io.ReadAll(bufio.NewReader(c))
+	return string(text), err
+}
+
+// An attempt's way out is there while it runs, across restarts of the node,
+// and gone with it. What moved is in its receipt.
+func TestNetworkOfAnAttempt(t *testing.T) {
+	b := newBench(t)
+	b.network.AllowPrivate = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	b.restart()
+	server := greeting(t, "hello")
+	s := spec("DUMMY_SLEEP=1h", "DUMMY_WRITE=/outputs/a:x")
+	s.Network = []string{server}
+	id := b.submit(s)
+	b.until(id, jobspec.AttemptRunning)
+	for i := range 3 {
+		if got, err := b.through(id, server); !strings.HasSuffix(got, "hello") || err != nil {
+			t.Errorf("start %d: %s gives %q, %v, want hello", i, server, got, err)
+		}
+		if got, _ := b.through(id, "192.0.2.1:80"); !strings.Contains(got, " 403 ") {
+			t.Errorf("start %d: another address gives %q, want 403", i, got)
+		}
+		b.restart()
+		b.awaitSocket(id)
+	}
+	if _, err := b.Stop(t.Context(), "t", id); err != nil {
+		t.Fatal(err)
+	}
+	j := b.final(id)
+	if rc := j.Attempts[0].Receipt; rc == nil || rc.Usage.NetIn != 3*5 {
+		t.Errorf("receipt = %+v, want 15 bytes in over three processes", rc)
+	}
+	b.nothingLeft(id)
+}
+
+func (b *bench) awaitSocket(job string) {
+	b.t.Helper()
+	path := filepath.Join(b.dir, "run", job+"-0-1", "net", proxy.Socket)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+	}
+	b.t.Fatalf("no %s", path)
+}
+
+// A grant that the node's settings never let through is refused at once.
+func TestSubmitRefusesPrivateAddresses(t *testing.T) {
+	b := newBench(t)
+	for _, to := range []string{"10.0.0.1:80", "169.254.169.254:80", "[::1]:80", "[fd00::1]:80"} {
+		s := spec()
+		s.Network = []string{to}
+		_, _, err := b.Submit(t.Context(), api.Submission{Tenant: "t", Spec: s})
+		if !errors.Is(err, jobspec.KindPolicy.Error()) || !strings.Contains(err.Error(), "network[0]") {
+			t.Errorf("submit with a network of %s = %v, want E_POLICY", to, err)
+		}
+	}
+	s := spec("DUMMY_WRITE=/outputs/a:x")
+	s.Network = []string{"203.0.113.7:80", "example.org:443"}
+	if j := b.final(b.submit(s)); j.State != jobspec.JobSucceeded {
+		t.Errorf("job with a public network = %s %+v", j.State, j.Failure)
+	}
+}
