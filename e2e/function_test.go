@@ -241,3 +241,33 @@ func TestKillNodeWhileModuleRuns(t *testing.T) {
 	}
 	n.checkHistory(id, 1)
 }
+
+// The README's example of a function by CID is what is printed there.
+func TestReadmeFunction(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := newNode(t)
+	fn := n.ok("add", "-q", "../examples/words")
+	result := n.ok("job", "submit", "-x", fn, "-c", "../LICENSE")
+	words := n.ok("get", result+"/data", "-")
+	for _, line := range []string{
+		"added " + fn + " examples/words\n$ ipdc job submit -x " + fn + " -c LICENSE\nadded ",
+		" succeeded in 1.2 s\n" + result + "\n$ ipdc get " + result + "/data -\n" + words + "\n",
+		"-x words.wasm -c LICENSE\n" + result + "\n",
+	} {
+		if !strings.Contains(string(readme), line) {
+			t.Errorf("the README lacks %q", line)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "words.wasm")
+	cmd := exec.Command("go", "build", "-o", path, "../examples/words-wasi")
+	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	if got := n.ok("job", "submit", "-q", "-x", path, "-c", "../LICENSE"); got != result {
+		t.Errorf("the module gives %s, want %s", got, result)
+	}
+}

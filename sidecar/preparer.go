@@ -71,6 +71,9 @@ func (d *driver) facts(ctx context.Context, job jobspec.Job, turn *turn) (jobspe
 	if err != nil {
 		return jobspec.Facts{}, err
 	}
+	if err := checkModule(job.Spec, img); err != nil {
+		return jobspec.Facts{}, err
+	}
 	f := jobspec.Facts{
 		SpecCID: job.SpecCID, Image: img.ID, Arch: img.Arch,
 		Slots: d.placer.slots(job.Spec.Resources),

@@ -73,7 +73,8 @@ var table = []rule{
 	{packages: []string{"cmd/ipdc-guest"}, may: []string{"wire/guest", "internal/taskrun"}},
 	{packages: []string{"cmd/*"}, may: all},
 
-	// Tests of whole programs.
+	// What users write, and tests of whole programs.
+	{packages: []string{"examples/*"}, stdOnly: true},
 	{packages: []string{"e2e"}},
 }
 

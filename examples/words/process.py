@@ -1,0 +1,3 @@
+def words(f):
+    """How many words a text has."""
+    return f"{len(f.read().split())}\n"
