@@ -37,7 +37,6 @@ const (
 	KindOutputType   Kind = "E_OUTPUT_TYPE"   // an output that is no file, directory or inner link
 	KindNoOutput     Kind = "E_NO_OUTPUT"     // an expected output is missing
 	KindSignature    Kind = "E_SIGNATURE"     // a signature does not hold
-	KindLeaseLost    Kind = "E_LEASE_LOST"    // the attempt's token was revoked
 	KindLimit        Kind = "E_LIMIT"         // another limit of the node
 	KindQuota        Kind = "E_QUOTA"         // /outputs is full
 	KindNotFound     Kind = "E_NOT_FOUND"     // no such job, path or object

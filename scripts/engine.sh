@@ -52,6 +52,7 @@ missing() {
 		want gcc gcc
 		file /usr/include/stdlib.h libc6-dev
 		want python3 python3
+		python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
 	fi
 }
 

@@ -9,11 +9,14 @@
 package testenv
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -87,4 +90,21 @@ func ask(host, path string, read func(*http.Response) error) error {
 		return fmt.Errorf("ask the engine at %s: %s", host, resp.Status)
 	}
 	return read(resp)
+}
+
+// Schemathesis returns the script that tests an API by its OpenAPI document,
+// once its Python environment is there; it makes that, in build/ below the
+// module's root, unless make did.
+func Schemathesis(t testing.TB) (script string) {
+	t.Helper()
+	root, err := moduleRoot()
+	if err == nil {
+		script = filepath.Join(root, "scripts", "schemathesis.sh")
+		var out []byte
+		if out, err = exec.Command(script, "install").CombinedOutput(); err != nil {
+			err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
+		}
+	}
+	Need(t, "schemathesis", err)
+	return script
 }

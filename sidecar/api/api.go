@@ -75,6 +75,7 @@ type API struct {
 	log     *slog.Logger
 	mux     *http.ServeMux
 	queries map[string][]string // query parameters by pattern, from the OpenAPI document
+	methods map[string][]string // by path of the OpenAPI document
 	openapi []byte
 
 	stopping chan struct{} // closed by stop: event and log streams end
@@ -88,7 +89,7 @@ type API struct {
 func New(cfg Config) *API {
 	a := &API{
 		cfg: cfg.withDefaults(), mux: http.NewServeMux(),
-		queries: map[string][]string{}, stopping: make(chan struct{}), sessions: newSessions(),
+		queries: map[string][]string{}, methods: map[string][]string{}, stopping: make(chan struct{}), sessions: newSessions(),
 	}
 	a.metrics = newMetrics(a.cfg.Registry)
 	a.log = a.cfg.Logger

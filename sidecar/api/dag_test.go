@@ -211,7 +211,7 @@ func TestDownloadRefused(t *testing.T) {
 	e.askSocket("GET", dag+"?format=zip", "").want(t, 400, "E_SPEC")
 	e.askSocket("GET", dag+"?format=raw", "").want(t, 422, "E_UNIXFS")
 	e.askSocket("GET", "/v1/dag/nonsense", "").want(t, 400, "E_SPEC")
-	e.askSocket("GET", "/v1/dag/bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy", "").want(t, 504, "E_FETCH_TIMEOUT")
+	e.askSocket("GET", "/v1/dag/bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy", "").want(t, 404, "E_FETCH_TIMEOUT")
 	r := e.askSocket("GET", dag, "")
 	r.want(t, http.StatusOK, "")
 	if cd := r.Header.Get("Content-Disposition"); cd != `attachment; filename="`+f.root.String()+`.car"` ||

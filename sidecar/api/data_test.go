@@ -84,7 +84,7 @@ func TestImportRefused(t *testing.T) {
 		"not a CAR":    {[]byte("hello world"), "", 422, "E_CAR_FORMAT"},
 		"flipped bit":  {flipped, "", 422, "E_BLOCK_HASH"},
 		"cut":          {two[:len(two)-1], "", 422, "E_CAR_FORMAT"},
-		"not whole":    {withoutLast(t, f), "", 504, "E_FETCH_TIMEOUT"},
+		"not whole":    {withoutLast(t, f), "", 404, "E_FETCH_TIMEOUT"},
 		"no root":      {[]byte("\x11\xa2eroots\x80gversion\x01"), "", 422, "E_CAR_ROOTS"},
 		"too long":     {bytes.Repeat(f.car, 2), "", 413, "E_LIMIT_BYTES"},
 		"what to pin?": {two, "?pin=maybe", 400, "E_SPEC"},

@@ -134,18 +134,16 @@ func (a *API) jobOf(r *http.Request) (wire.Job, error) {
 }
 
 // eventsAfter is where to begin. The header wins, as a browser that reconnects
-// repeats the query of the first time.
-func eventsAfter(r *http.Request) (int64, error) {
-	s := r.Header.Get("Last-Event-ID")
-	if s == "" {
-		s = r.URL.Query().Get("after")
-	}
-	if s == "" {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 0 {
-		return 0, badQuery("after", "the number of an event, as Last-Event-ID or after")
+// repeats the query of the first time. A query that is wrong is refused all
+// the same.
+func eventsAfter(r *http.Request) (n int64, err error) {
+	for _, s := range []string{r.URL.Query().Get("after"), r.Header.Get("Last-Event-ID")} {
+		if s == "" {
+			continue
+		}
+		if n, err = strconv.ParseInt(s, 10, 64); err != nil || n < 0 {
+			return 0, badQuery("after", "the number of an event, as Last-Event-ID or after")
+		}
 	}
 	return n, nil
 }

@@ -212,7 +212,7 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) {
 	known, ok := a.queries[pattern]
 	switch {
 	case !ok:
-		a.writeError(w, r, muxRefusal(h, r))
+		a.writeError(w, r, a.muxRefusal(h, r))
 	case r.Method == http.MethodHead:
 		a.writeError(w, r, &refusal{status: http.StatusMethodNotAllowed, header: http.Header{"Allow": {"GET"}},
 			failure: jobspec.Failure{Kind: jobspec.KindPolicy, Detail: "HEAD is not served"}})
@@ -238,13 +238,17 @@ func noEndpoint() *refusal {
 
 // muxRefusal asks the mux's own error handler whether the path is unknown or
 // only the method.
-func muxRefusal(h http.Handler, r *http.Request) *refusal {
+func (a *API) muxRefusal(h http.Handler, r *http.Request) *refusal {
 	rec := &response{ResponseWriter: discard{}}
 	h.ServeHTTP(rec, r)
 	if rec.status != http.StatusMethodNotAllowed {
 		return noEndpoint()
 	}
-	allow := strings.ReplaceAll(rec.Header().Get("Allow"), "HEAD, ", "") // which the mux adds
+	methods := slices.DeleteFunc(strings.Split(rec.Header().Get("Allow"), ", "), func(m string) bool { return m == http.MethodHead })
+	if own := a.methods[r.URL.Path]; len(own) > 0 {
+		methods = own // and not those of a job or CID of this name
+	}
+	allow := strings.Join(methods, ", ")
 	e := refuse(rec.status, jobspec.KindPolicy, "", "this endpoint takes %s only", allow)
 	e.header = http.Header{"Allow": {allow}}
 	return e
@@ -262,7 +266,12 @@ func checkQuery(raw string, known []string) error {
 	if err != nil {
 		return jobspec.KindSpec.Errorf("the query is not well formed")
 	}
-	for name := range q {
+	for name, values := range q {
+		if slices.Contains(values, "") {
+			return jobspec.Failure{
+				Kind: jobspec.KindSpec, Where: "query", Detail: fmt.Sprintf("the query parameter %q is empty", name), Hint: "leave it out",
+			}.Error()
+		}
 		if !slices.Contains(known, name) {
 			return jobspec.Failure{
 				Kind: jobspec.KindSpec, Detail: fmt.Sprintf("unknown query parameter %q", name),

@@ -37,6 +37,9 @@ func decode[T any](in *jsonInput) (v T, err error) {
 	if media, _, err := mime.ParseMediaType(in.Type); err != nil || media != "application/json" {
 		return v, refuse(http.StatusUnsupportedMediaType, jobspec.KindSpec, "", "send Content-Type: application/json")
 	}
+	if !bytes.HasPrefix(bytes.TrimSpace(in.RawBody), []byte("{")) {
+		return v, refuseSpec("body", "the body is not a JSON object") // null would be a wish for everything
+	}
 	dec := json.NewDecoder(bytes.NewReader(in.RawBody))
 	dec.DisallowUnknownFields()
 	if err = dec.Decode(&v); err == nil && dec.More() {

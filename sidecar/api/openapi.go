@@ -88,6 +88,7 @@ func (a *API) document(doc *huma.OpenAPI) {
 				}
 			}
 			a.queries[op.Method+" "+p] = known
+			a.methods[p] = append(a.methods[p], op.Method)
 		}
 	}
 	b, err := json.Marshal(doc)

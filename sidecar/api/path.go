@@ -12,7 +12,7 @@ import (
 )
 
 type pathInput struct {
-	Path string `query:"path" required:"true" doc:"CID, CID/a/b, /ipfs/CID/a or ipfs://CID/a"`
+	Path string `query:"path" required:"true" doc:"CID, CID/a/b, /ipfs/CID/a or ipfs://CID/a" example:"bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354"`
 }
 
 func (a *API) registerPaths(h huma.API) {

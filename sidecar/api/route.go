@@ -20,7 +20,7 @@ func (a *API) registerStreams(doc *huma.OpenAPI) {
 			queryParam("after", "Begin after this event", huma.TypeInteger),
 			{Name: "Last-Event-ID", In: "header", Description: "As after; wins over it", Schema: &huma.Schema{Type: huma.TypeInteger}},
 		},
-		Responses: streamDoc(wire.TypeEvents),
+		Responses: eventsDoc(),
 	}, a.events)
 	a.registerStream(doc, huma.Operation{
 		OperationID: "logs", Method: http.MethodGet, Path: "/v1/jobs/{ref}/logs", Summary: "Stream a job's log",
@@ -35,7 +35,7 @@ func (a *API) registerStreams(doc *huma.OpenAPI) {
 func refParam() *huma.Param {
 	return &huma.Param{
 		Name: "ref", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString},
-		Description: "Job id, a unique prefix of one, a job's name, or @last",
+		Description: "Job id, a unique prefix of one, a job's name, or @last", Example: "@last",
 	}
 }
 
@@ -54,5 +54,18 @@ func binary(types ...string) map[string]*huma.MediaType {
 func streamDoc(types ...string) map[string]*huma.Response {
 	d := problemDoc()
 	d["200"] = &huma.Response{Description: "OK", Content: binary(types...)}
+	return d
+}
+
+// eventsDoc documents one server-sent event, as tools read such a stream.
+func eventsDoc() map[string]*huma.Response {
+	text := func(what string) *huma.Schema { return &huma.Schema{Type: huma.TypeString, Description: what} }
+	d := problemDoc()
+	d["200"] = &huma.Response{Description: "OK", Content: map[string]*huma.MediaType{wire.TypeEvents: {Schema: &huma.Schema{
+		Type: huma.TypeObject,
+		Properties: map[string]*huma.Schema{
+			"id": text("Number of the event, for Last-Event-ID"), "event": text("Type of the event"), "data": text("JSON"),
+		},
+	}}}}
 	return d
 }

@@ -13,12 +13,12 @@ var statuses = map[jobspec.Kind]int{
 	jobspec.KindSpec:   http.StatusBadRequest,
 	jobspec.KindPolicy: http.StatusForbidden,
 
-	jobspec.KindNotFound: http.StatusNotFound,
+	jobspec.KindNotFound:     http.StatusNotFound,
+	jobspec.KindFetchTimeout: http.StatusNotFound, // nobody has the data; the node is well
 
-	jobspec.KindConflict:  http.StatusConflict,
-	jobspec.KindDupKey:    http.StatusConflict,
-	jobspec.KindLeaseLost: http.StatusConflict,
-	jobspec.KindStopped:   http.StatusConflict,
+	jobspec.KindConflict: http.StatusConflict,
+	jobspec.KindDupKey:   http.StatusConflict,
+	jobspec.KindStopped:  http.StatusConflict,
 
 	jobspec.KindLimit:        http.StatusRequestEntityTooLarge,
 	jobspec.KindLimitBytes:   http.StatusRequestEntityTooLarge,
@@ -47,12 +47,11 @@ var statuses = map[jobspec.Kind]int{
 	jobspec.KindSignal:       http.StatusUnprocessableEntity,
 	jobspec.KindOOM:          http.StatusUnprocessableEntity,
 
-	jobspec.KindInternal:     http.StatusInternalServerError,
-	jobspec.KindLost:         http.StatusServiceUnavailable,
-	jobspec.KindFetchTimeout: http.StatusGatewayTimeout,
-	jobspec.KindPullStall:    http.StatusGatewayTimeout,
-	jobspec.KindTimeout:      http.StatusGatewayTimeout,
-	jobspec.KindQuota:        http.StatusInsufficientStorage,
+	jobspec.KindInternal:  http.StatusInternalServerError,
+	jobspec.KindLost:      http.StatusServiceUnavailable,
+	jobspec.KindPullStall: http.StatusGatewayTimeout,
+	jobspec.KindTimeout:   http.StatusGatewayTimeout,
+	jobspec.KindQuota:     http.StatusInsufficientStorage,
 }
 
 // Statuses returns the table.
