@@ -10,12 +10,18 @@ import (
 
 // fetch brings what the job names and this node does not have, and pins it. It
 // goes before the job's turn in preparation: a CID that nobody has takes its
-// time to be missed, and keeps no other job waiting.
+// time to be missed, and keeps no other job waiting. A node that asks nobody
+// leaves all of it to the preparer.
 func (d *driver) fetch(ctx context.Context, job jobspec.Job) error {
-	if code := job.Spec.Run.Code; code.Defined() {
-		if err := d.fetchDAG(ctx, "code", code); err != nil {
-			return at("run.code", err)
-		}
+	if !d.cfg.Fetches {
+		return nil
+	}
+	run := job.Spec.Run
+	if err := d.fetchDAG(ctx, "code", run.Code); err != nil {
+		return at("run.code", err)
+	}
+	if err := d.fetchDAG(ctx, "requirements", run.Requirements); err != nil {
+		return at("run.requirements", err)
 	}
 	for _, in := range job.Spec.Inputs {
 		path, err := jobspec.ParsePath(in.CID)
@@ -33,16 +39,22 @@ func (d *driver) fetch(ctx context.Context, job jobspec.Job) error {
 	return nil
 }
 
-// fetchDAG pins a DAG unless its root is here: then the preparer does.
+// fetchDAG pins a DAG, and says that the job waits for it unless its root is
+// here.
 func (d *driver) fetchDAG(ctx context.Context, what string, root jobspec.CID) error {
+	if !root.Defined() {
+		return nil
+	}
 	here, err := d.cfg.IPFS.Has(ctx, root)
-	if err != nil || here {
+	if err != nil {
 		return err
 	}
-	why := "waits for its " + what + " " + root.String() + ", which is not stored here"
-	d.tellPull(why)
-	defer d.tellPull("")
-	d.note(ctx, jobspec.Event{Job: d.id, Type: jobspec.EventWait, Detail: why})
+	if !here {
+		why := "waits for its " + what + " " + root.String() + ", which is not stored here"
+		d.tellPull(why)
+		defer d.tellPull("")
+		d.note(ctx, jobspec.Event{Job: d.id, Type: jobspec.EventWait, Detail: why})
+	}
 	return d.cfg.IPFS.Pin(ctx, pinName(d.id, what), root)
 }
 

@@ -108,6 +108,23 @@ func TestMissingDataDelaysNobody(t *testing.T) {
 	}
 }
 
+// TestPartlyFetchedFile has a large file of which a look at it left the root
+// here.
+func TestPartlyFetchedFile(t *testing.T) {
+	m := ipfstest.NewMemory()
+	c, _, err := pack.File(t.Context(), m, strings.NewReader(strings.Repeat("large ", 1<<19)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := fetching(t, public(t, m), time.Minute)
+	if _, err := b.ipfs.Get(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if j := b.final(b.submit(over(c.String()))); j.State != jobspec.JobSucceeded {
+		t.Errorf("job = %s %+v", j.State, j.Failure)
+	}
+}
+
 func TestMissingDataFails(t *testing.T) {
 	m := ipfstest.NewMemory()
 	url := public(t, m)

@@ -43,6 +43,9 @@ type bench struct {
 	ipfs    ipfs.Node
 	cap     wire.Capacity
 	network proxy.Config
+	admit   func(context.Context) error
+	budget  ipfs.Budget
+	fetches bool // ipfs has a fetcher
 	imgs    images.Store
 	wrap    func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
 	ahead   time.Duration                             // of the next start's clock
@@ -91,6 +94,7 @@ func newBenchWith(t *testing.T, imgs images.Store, configure ...func(*embedded.C
 	for _, f := range configure {
 		f(&cfg)
 	}
+	b.fetches = cfg.Fetcher != nil
 	if b.ipfs, err = embedded.Open(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +144,7 @@ func (b *bench) start() {
 		Now:      func() time.Time { return time.Now().Add(ahead) },
 		Dir:      b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
 		Executor: ex, Volumes: vols, Inputs: inputs, CARs: cars, Capacity: b.cap, Network: b.network, Logger: log,
-		StopGrace: 50 * time.Millisecond,
+		StopGrace: 50 * time.Millisecond, Admit: b.admit, Budget: b.budget, Fetches: b.fetches,
 	})
 	if err != nil {
 		b.t.Fatal(err)

@@ -44,7 +44,7 @@ func (d *driver) dependencies(ctx context.Context, job jobspec.Job, img images.I
 	if err := d.cfg.IPFS.Pin(ctx, pinName(d.id, "dependencies"), root); err != nil {
 		return root, nil, err
 	}
-	list, err := tree.List(ctx, d.cfg.IPFS, root)
+	list, err := tree.List(ctx, d.cfg.IPFS, root, ipfs.Budget{})
 	var names []string
 	for _, e := range list.Entries {
 		names = append(names, e.Path)

@@ -42,6 +42,7 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 		ID: jobspec.NewJobID(s.now()), Tenant: sub.Tenant, Spec: spec, SpecCID: specCID, Parent: parent,
 		State: jobspec.JobAccepted, Submitted: s.now(),
 	}
+	full := s.cfg.Admit(ctx)
 	created := true
 	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		if sub.IdempotencyKey != "" {
@@ -53,6 +54,9 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 				job = first
 				return nil
 			}
+		}
+		if full != nil {
+			return full
 		}
 		return s.accept(tx, sub, job)
 	})

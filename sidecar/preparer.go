@@ -150,11 +150,11 @@ func (d *driver) input(ctx context.Context, in jobspec.Input, what string) (jobs
 	if in.As == jobspec.AsCAR {
 		return root, d.cfg.IPFS.Pin(ctx, pinName(d.id, what), root)
 	}
-	list, err := tree.List(ctx, d.cfg.IPFS, root)
+	kind, err := tree.KindOf(ctx, d.cfg.IPFS, root)
 	if err != nil {
 		return jobspec.CID{}, err
 	}
-	if list.Kind == tree.Dir {
+	if kind == tree.Dir {
 		return root, d.cfg.IPFS.Pin(ctx, pinName(d.id, what), root)
 	}
 	name := "data"
@@ -173,7 +173,7 @@ func (d *driver) measure(ctx context.Context, spec jobspec.Spec, f *jobspec.Fact
 		f.Bytes = st.Bytes
 		return err
 	}
-	err := tree.Walk(ctx, d.cfg.IPFS, f.Input, ipfs.Budget{}, func(e tree.Entry) error {
+	err := tree.Walk(ctx, d.cfg.IPFS, f.Input, d.cfg.Budget, func(e tree.Entry) error {
 		if e.Kind != tree.File {
 			return nil
 		}
@@ -184,7 +184,7 @@ func (d *driver) measure(ctx context.Context, spec jobspec.Spec, f *jobspec.Fact
 		return nil
 	})
 	slices.SortFunc(f.Items, func(a, b jobspec.Item) int { return strings.Compare(a.Path, b.Path) })
-	return err
+	return inputLimit(err)
 }
 
 // at adds to err where in the spec it came up.

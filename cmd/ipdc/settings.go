@@ -34,6 +34,11 @@ type settings struct {
 	Gateways              []string
 	FetchWait             jobspec.Duration
 	Index                 string
+	InputBytes            jobspec.Bytes
+	InputEntries          int
+	MinFree, StorageMax   jobspec.Bytes
+	GCPeriod              jobspec.Duration
+	GCWatermark           int
 	LogLevel              slog.Level
 	LogFormat             logFormat
 	LogFile               string
@@ -74,6 +79,13 @@ func (s *settings) table() []knob {
 		{"gateway", &s.Gateways, "", "none", "URLs", start, "trustless gateway to fetch public data from; may be repeated, the first is asked first", "a node asks nobody for anything unless told to; every block is verified"},
 		{"fetch-wait", &s.FetchWait, "30s", "", "time", inFile, "how long a fetch goes on without a new block before it is given up", "a gateway that looks for a block elsewhere takes up to 20 s; a wrong CID should not take minutes to show"},
 		{"index", &s.Index, "", pip.DefaultIndex, "URL", start, "Python package index that -r installs from", "the public one; PIP_INDEX_URL is heeded as well, user names and passwords enter no record"},
+		{"input-bytes", &s.InputBytes, "10GiB", "", "bytes", start, "largest input of a job, and largest DAG that is fetched for one", "it is written to disk before the job starts; a mistyped CID should not fill it"},
+		{"input-entries", &s.InputEntries, "100000", "", "entries", start, "most files and directories of an input", "each takes a file on disk and 1 KB of the node's memory; a million is fine where there are so many inodes"},
+
+		{"min-free", &s.MinFree, "", "5 % of the file system, 10 GiB at most", "bytes", start, "free disk below which no job, upload or fetch is taken", "running jobs still have to write their outputs, and the node its records"},
+		{"storage-max", &s.StorageMax, "", "no limit but min-free", "bytes", start, "size of the block store above which nothing new is taken", "a node of its own may use its disk; on a shared one, give it a part"},
+		{"gc-watermark", &s.GCWatermark, "90", "", "percent", inFile, "how near to min-free or storage-max garbage is collected", "Kubo's own; late enough to keep what was fetched, early enough to refuse nobody"},
+		{"gc-period", &s.GCPeriod, "1h", "", "time", inFile, "how often garbage is collected in any case", "Kubo's own; what is pinned or in use always stays"},
 
 		{"log-level", &s.LogLevel, "info", "", "debug, info, warn or error", start, "least level that is logged", "info tells each change of a job's state, debug each request too"},
 		{"log-format", &s.LogFormat, "text", "", "text or json", start, "form of a log line", "people read it more often than programs"},

@@ -26,6 +26,7 @@ import (
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
 	"github.com/ipdc/ipdc/sidecar/pip"
+	"github.com/ipdc/ipdc/sidecar/room"
 	"github.com/ipdc/ipdc/sidecar/volume"
 	"github.com/ipdc/ipdc/store"
 	"github.com/ipdc/ipdc/wire"
@@ -44,6 +45,8 @@ type node struct {
 	store   *store.Store
 	ipfs    ipfs.Node
 	backend string // what ipfs is, for people
+	room    *room.Keeper
+	caches  []*inputcache.Cache // empty until they are open
 	unix    net.Listener
 	tcp     net.Listener
 }
@@ -65,6 +68,7 @@ func serve(ctx context.Context, set settings, log *slog.Logger, ready func(wire.
 	a := api.New(n.apiConfig(sc))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return sc.Run(ctx) })
+	g.Go(func() error { return n.room.Run(ctx) })
 	g.Go(func() error { return a.Serve(ctx, n.unix, n.tcp) })
 	info, err := sc.Node(ctx)
 	if err != nil {
@@ -106,6 +110,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	if err := n.openIPFS(ctx); err != nil {
 		return err
 	}
+	n.watch()
 	if err := n.ownToken(ctx); err != nil {
 		return err
 	}
@@ -170,7 +175,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	return sidecar.New(sidecar.Config{
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
 		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
-		Network: n.network(), CA: n.authorities(),
+		Network: n.network(), CA: n.authorities(), Fetches: n.set.IPFS != "" || len(n.set.Gateways) > 0, Budget: n.set.inputBudget(), Admit: func(ctx context.Context) error { return n.room.Admit(ctx, 0) },
 		Node: wire.Node{
 			Version: version, PID: os.Getpid(), Started: time.Now().UTC(),
 			Path: n.set.Path, Socket: n.set.socket(), Address: n.tcp.Addr().String(), IPFS: n.backend,
@@ -186,12 +191,12 @@ const spareVolumes = 3
 type stager func(ctx context.Context, c jobspec.CID, dest string) (int64, error)
 
 func (n *node) stageFiles(ctx context.Context, c jobspec.CID, dest string) (int64, error) {
-	st, err := stage.Dir(ctx, n.ipfs, c, dest, stage.Options{FileMode: 0o444, DirMode: 0o555})
+	st, err := stage.Dir(ctx, n.ipfs, c, dest, stage.Options{Budget: n.set.inputBudget(), FileMode: 0o444, DirMode: 0o555})
 	return st.Bytes, err
 }
 
 func (n *node) stageCAR(ctx context.Context, c jobspec.CID, dest string) (int64, error) {
-	return stage.CAR(ctx, n.ipfs, c, filepath.Join(dest, inputcache.CAR), ipfs.Budget{})
+	return stage.CAR(ctx, n.ipfs, c, filepath.Join(dest, inputcache.CAR), n.set.inputBudget())
 }
 
 // inputs opens a cache of staged inputs, a quarter of the free disk at most.
@@ -200,9 +205,13 @@ func (n *node) inputs(ctx context.Context, name string, stage stager) (*inputcac
 	if err != nil {
 		return nil, err
 	}
-	return inputcache.Open(ctx, inputcache.Config{
+	cache, err := inputcache.Open(ctx, inputcache.Config{
 		Dir: filepath.Join(n.set.Path, name), MaxBytes: int64(free / 4), Logger: n.log, Stage: stage,
 	})
+	if err == nil {
+		n.caches = append(n.caches, cache)
+	}
+	return cache, err
 }
 
 func diskFree(path string) (jobspec.Bytes, error) {

@@ -43,7 +43,7 @@ func FuzzRead(f *testing.F) {
 		if err == nil && bytes != declared {
 			t.Errorf("Read gave %d bytes, declared are %d", bytes, declared)
 		}
-		if _, err := tree.List(t.Context(), b, root.CID); errors.Is(err, jobspec.KindInternal.Error()) {
+		if _, err := tree.List(t.Context(), b, root.CID, ipfs.Budget{}); errors.Is(err, jobspec.KindInternal.Error()) {
 			t.Errorf("List = %v", err)
 		}
 	})

@@ -152,7 +152,7 @@ func TestHAMTIsFlattened(t *testing.T) {
 	if err != nil || len(links) != len(names) || links[77].Name != names[77] {
 		t.Errorf("Links = %d links, %v, want %d in order", len(links), err, len(names))
 	}
-	list, err := tree.List(ctx, b, root.CID)
+	list, err := tree.List(ctx, b, root.CID, ipfs.Budget{})
 	if err != nil || len(list.Entries) != len(names) || list.Entries[77].Name != names[77] || list.Entries[77].Size != 10 {
 		t.Errorf("List = %d entries, %v, want %d in order", len(list.Entries), err, len(names))
 	}

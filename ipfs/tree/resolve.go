@@ -61,11 +61,19 @@ type Listing struct {
 	Entries []Entry // of a directory, in byte order of their names
 }
 
-// List reads one node and the first block of each of its entries, within the
-// default budget.
-func List(ctx context.Context, g ipfs.Getter, c jobspec.CID) (Listing, error) {
+// KindOf returns what c is. It reads one block.
+func KindOf(ctx context.Context, g ipfs.Getter, c jobspec.CID) (Kind, error) {
+	n, err := newMeter(g, ipfs.Budget{}).first(ctx, c)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", c, err)
+	}
+	return n.kind, nil
+}
+
+// List reads one node and the first block of each of its entries.
+func List(ctx context.Context, g ipfs.Getter, c jobspec.CID, b ipfs.Budget) (Listing, error) {
 	var out Listing
-	err := Walk(ctx, g, c, ipfs.Budget{}, func(e Entry) error {
+	err := Walk(ctx, g, c, b, func(e Entry) error {
 		if e.Path == "" {
 			out = Listing{CID: c, Kind: e.Kind, Size: e.Size, Target: e.Target}
 			return nil

@@ -33,8 +33,10 @@ type Config struct {
 	// a new one.
 	Registry *prometheus.Registry
 
-	Version     string        // of ipdc, for openapi.json
-	Logger      *slog.Logger  // default slog.Default
+	Version string       // of ipdc, for openapi.json
+	Logger  *slog.Logger // default slog.Default
+	Room    Room         // bounds what uploads store; default: no bound
+
 	Budget      ipfs.Budget   // of one listing or download as files; zero fields have ipfs's defaults
 	MaxUpload   int64         // bytes of one CAR; default 10 GiB
 	MaxConns    int           // on the port at once, more are closed; default 256
@@ -56,6 +58,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.Room == nil {
+		c.Room = noBound{}
 	}
 	c.MaxUpload = cmp.Or(c.MaxUpload, 10<<30)
 	c.MaxConns = cmp.Or(c.MaxConns, 256)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -45,6 +46,41 @@ func (b *timedBody) cause(err error) error {
 		return refuse(http.StatusRequestTimeout, jobspec.KindFetchTimeout, "", "nothing came for %s", b.stall)
 	}
 	return jobspec.KindCARFormat.Errorf("the upload was cut: %v", b.err)
+}
+
+// Room says whether the disk takes more bytes. Errors are of kind E_LIMIT.
+type Room interface {
+	// Admit makes room first where it can; it is asked before an upload.
+	Admit(ctx context.Context, more int64) error
+	// Check only looks; it is asked again as the upload goes on.
+	Check(ctx context.Context, more int64) error
+}
+
+type noBound struct{}
+
+func (noBound) Admit(context.Context, int64) error { return nil }
+func (noBound) Check(context.Context, int64) error { return nil }
+
+// roomEvery is how many bytes of an upload come between two looks at the disk.
+const roomEvery = 16 << 20
+
+// roomyBody is an upload that ends when there is no more room for it.
+type roomyBody struct {
+	io.Reader
+	room  func() error
+	since int
+}
+
+func (b *roomyBody) Read(p []byte) (int, error) {
+	if b.since >= roomEvery {
+		if err := b.room(); err != nil {
+			return 0, err
+		}
+		b.since = 0
+	}
+	n, err := b.Reader.Read(p)
+	b.since += n
+	return n, err
 }
 
 // timeBody does the same for a body that huma reads.

@@ -112,7 +112,11 @@ func (a *API) receive(w *stream, r *http.Request, store func(context.Context, io
 	}
 	_ = w.rc.EnableFullDuplex() // the documented way to answer before the body is read
 	body := newTimedBody(r, w.rc, a.cfg.BodyStall)
-	res, err := store(r.Context(), body)
+	var res any
+	err := a.cfg.Room.Admit(r.Context(), max(r.ContentLength, 0))
+	if err == nil {
+		res, err = store(r.Context(), &roomyBody{Reader: body, room: func() error { return a.cfg.Room.Check(r.Context(), 0) }})
+	}
 	if err != nil {
 		a.refuseUpload(w, r, body.cause(err))
 		return nil

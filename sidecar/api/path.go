@@ -40,7 +40,7 @@ func (a *API) list(ctx context.Context, in *pathInput) (*answer[wire.Listing], e
 	if err != nil {
 		return nil, err
 	}
-	l, err := tree.List(ctx, a.cfg.IPFS, c)
+	l, err := tree.List(ctx, a.cfg.IPFS, c, a.cfg.Budget)
 	if err != nil {
 		return nil, err
 	}

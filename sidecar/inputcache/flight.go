@@ -123,7 +123,7 @@ func (c *Cache) land(f *flight, temp string, bytes int64, err error) (gone []str
 	}
 	f.item = &item{cid: f.root, bytes: bytes, users: f.waiters}
 	c.add(f.item)
-	return c.evict()
+	return c.evict(c.cfg.MaxBytes)
 }
 
 // add enters an item as the one used last; c.mu is held.

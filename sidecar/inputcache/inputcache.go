@@ -171,7 +171,7 @@ func (c *Cache) hand(it *item) (Entry, func(), error) {
 	release := sync.OnceFunc(func() {
 		c.mu.Lock()
 		it.users--
-		gone := c.evict()
+		gone := c.evict(c.cfg.MaxBytes)
 		c.mu.Unlock()
 		c.discard(gone)
 	})
@@ -207,11 +207,23 @@ func (c *Cache) temp() string {
 	return filepath.Join(c.cfg.Dir, ".tmp-"+strconv.Itoa(c.serial))
 }
 
-// evict takes the entries used least recently out of the cache while it is too
-// large, but none in use, and returns where they are now; c.mu is held.
-func (c *Cache) evict() (gone []string) {
+// Trim removes about so many bytes of unused entries, as far as there are any.
+func (c *Cache) Trim(bytes int64) {
+	c.mu.Lock()
+	var gone []string
+	if !c.closed {
+		gone = c.evict(c.bytes - bytes)
+	}
+	c.mu.Unlock()
+	c.discard(gone)
+}
+
+// evict takes the entries used least recently out of the cache while it is
+// larger than limit, but none in use, and returns where they are now; c.mu is
+// held.
+func (c *Cache) evict(limit int64) (gone []string) {
 	grace := time.Now().Before(c.settle)
-	for e := c.recent.Back(); e != nil && c.bytes > c.cfg.MaxBytes; {
+	for e := c.recent.Back(); e != nil && c.bytes > limit; {
 		it := e.Value.(*item)
 		e = e.Prev()
 		if it.users > 0 || it.old && grace {

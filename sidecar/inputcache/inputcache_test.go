@@ -277,6 +277,31 @@ func TestEviction(t *testing.T) {
 	}
 }
 
+func TestTrim(t *testing.T) {
+	s := &stager{}
+	dir := t.TempDir()
+	c := open(t, inputcache.Config{Dir: dir, MaxBytes: 1000, Stage: s.stage})
+	used, release := acquire(t, c, mustCID(t, 0))
+	defer release()
+	for n := 1; n <= 4; n++ {
+		_, done := acquire(t, c, mustCID(t, n))
+		done()
+	}
+	c.Trim(150) // two of 100 bytes
+	before := s.calls.Load()
+	_, done := acquire(t, c, mustCID(t, 4))
+	done()
+	if s.calls.Load() != before {
+		t.Error("the entry used last was removed")
+	}
+	c.Trim(1 << 40)
+	wantWhole(t, used, mustCID(t, 0))
+	must(t, c.Close())
+	if got := names(t, dir); len(got) != 1 {
+		t.Errorf("%d entries are left, want the one in use", len(got))
+	}
+}
+
 func TestAllInUseMayExceedTheBound(t *testing.T) {
 	dir := t.TempDir()
 	c := open(t, inputcache.Config{Dir: dir, MaxBytes: 150, Stage: (&stager{}).stage})

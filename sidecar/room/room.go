@@ -3,7 +3,7 @@
 // time and under pressure.
 //
 //	k := room.New(room.Config{Dir: dir, MinFree: 2 * jobspec.GiB, Stat: node.Stat, GC: node.GC})
-//	err := k.Admit(ctx)         // before new work: E_LIMIT with numbers
+//	err := k.Admit(ctx, 0)      // before new work: E_LIMIT with numbers
 //	err = k.Check(ctx, 16<<20)  // while data comes in
 //	err = k.Run(ctx)            // collects until ctx ends
 //
@@ -74,15 +74,15 @@ func New(cfg Config) *Keeper {
 	return &Keeper{cfg: cfg, log: cfg.Logger, last: time.Now(), pause: minPause}
 }
 
-// Admit returns nil when new work may begin. Else it collects garbage, unless
+// Admit returns nil when there is room for more bytes. Else it collects garbage, unless
 // that was just done, and returns an error of kind E_LIMIT when that does not
 // help.
-func (k *Keeper) Admit(ctx context.Context) error {
-	err := k.Check(ctx, 0)
+func (k *Keeper) Admit(ctx context.Context, more int64) error {
+	err := k.Check(ctx, more)
 	if err == nil || !k.collect(ctx, minPause) {
 		return err
 	}
-	return k.Check(ctx, 0)
+	return k.Check(ctx, more)
 }
 
 // Check returns an error of kind E_LIMIT when more bytes must not be stored.

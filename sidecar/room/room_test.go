@@ -60,7 +60,7 @@ func wantRefusal(t *testing.T, err error, words ...string) {
 func TestDisk(t *testing.T) {
 	m := &machine{size: 100 * jobspec.GiB, free: 3 * jobspec.GiB}
 	k := m.keeper(func(c *room.Config) { c.MinFree = 2 * jobspec.GiB })
-	if err := k.Admit(t.Context()); err != nil {
+	if err := k.Admit(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
 	wantRefusal(t, k.Check(t.Context(), int64(jobspec.GiB)+1), "/state", "3.0 GiB", "2.0 GiB", "--min-free")
@@ -156,14 +156,14 @@ func TestAdmitCollectsFirst(t *testing.T) {
 	m := &machine{size: 100 * jobspec.GiB, free: jobspec.GiB, garbage: 2 * jobspec.GiB, cached: jobspec.GiB}
 	k := m.keeper(func(c *room.Config) { c.MinFree = 2 * jobspec.GiB })
 	room.Rested(k)
-	if err := k.Admit(t.Context()); err != nil {
+	if err := k.Admit(t.Context(), 0); err != nil {
 		t.Errorf("Admit with garbage to collect: %v", err)
 	}
 	if m.collections != 1 || m.trimmed != 1 || m.cached != 0 {
 		t.Errorf("%d collections, %d trims, %s cached", m.collections, m.trimmed, m.cached)
 	}
 	m.free = jobspec.GiB
-	wantRefusal(t, k.Admit(t.Context()), "1.0 GiB")
+	wantRefusal(t, k.Admit(t.Context(), 0), "1.0 GiB")
 	if m.collections != 1 {
 		t.Error("it collected again at once")
 	}
@@ -174,5 +174,5 @@ func TestForeignStore(t *testing.T) {
 	m := &machine{size: 100 * jobspec.GiB, free: jobspec.GiB}
 	k := m.keeper(func(c *room.Config) { c.MinFree, c.GC, c.Trim = 2*jobspec.GiB, nil, nil })
 	room.Rested(k)
-	wantRefusal(t, k.Admit(t.Context()))
+	wantRefusal(t, k.Admit(t.Context(), 0))
 }
