@@ -54,9 +54,6 @@ func (w withLabel) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
 
 // keep sends the blocks of list to Kubo, pins the label of root, and names it.
 func (n *Node) keep(ctx context.Context, name string, root jobspec.CID, st ipfs.Stat, g ipfs.Getter, list []jobspec.CID) error {
-	if name == "" {
-		return errors.New("a pin needs a name")
-	}
 	if err := n.turn.Acquire(ctx, 1); err != nil {
 		return err
 	}
@@ -83,9 +80,41 @@ func (n *Node) keep(ctx context.Context, name string, root jobspec.CID, st ipfs.
 	}
 	ctx = context.WithoutCancel(ctx)
 	if err == nil {
-		err = n.pins.name(ctx, name, root, st)
+		err = n.name(ctx, name, root, st)
 	}
 	return errors.Join(err, n.release(ctx))
+}
+
+func (n *Node) name(ctx context.Context, name string, root jobspec.CID, st ipfs.Stat) error {
+	if name == "" {
+		return errors.New("a pin needs a name")
+	}
+	return n.pins.name(ctx, name, root, st)
+}
+
+// keepPinned names a root that is pinned already, and reports whether it is:
+// nothing below it needs to be looked at again.
+func (n *Node) keepPinned(ctx context.Context, name string, root jobspec.CID) (bool, error) {
+	if err := dag.CheckCID(root); err != nil {
+		return false, err
+	}
+	if err := n.turn.Acquire(ctx, 1); err != nil {
+		return false, err
+	}
+	defer n.turn.Release(1)
+	st, ok, err := n.pins.pinned(ctx, root)
+	if err != nil || !ok {
+		return false, err
+	}
+	label, _, err := n.labelBlock(root)
+	if err != nil {
+		return false, err
+	}
+	if ok, err := n.rpc.pinned(ctx, label); err != nil || !ok {
+		return false, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	return true, errors.Join(n.name(ctx, name, root, st), n.release(ctx))
 }
 
 // isPinned notes the intent to pin root, and reports whether Kubo does already.
@@ -169,9 +198,12 @@ func (n *Node) recover(ctx context.Context) error {
 
 // Pin implements ipfs.Node.
 func (n *Node) Pin(ctx context.Context, name string, root jobspec.CID) error {
-	st, err := n.fetchAll(ctx, root)
-	if err == nil {
-		err = n.keep(ctx, name, root, st, nil, nil)
+	done, err := n.keepPinned(ctx, name, root)
+	if err == nil && !done {
+		var st ipfs.Stat
+		if st, err = n.fetchAll(ctx, root); err == nil {
+			err = n.keep(ctx, name, root, st, nil, nil)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("pin %q: %w", name, err)

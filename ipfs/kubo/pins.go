@@ -64,6 +64,19 @@ func (t *pinTable) intend(ctx context.Context, root jobspec.CID) (pinned bool, e
 	return pinned, nil
 }
 
+// pinned returns what was counted below a root, and whether it was pinned.
+func (t *pinTable) pinned(ctx context.Context, root jobspec.CID) (st ipfs.Stat, pinned bool, err error) {
+	err = t.db.QueryRowContext(ctx, `SELECT pinned, blocks, bytes FROM roots WHERE root = ?`, root.String()).
+		Scan(&pinned, &st.Blocks, &st.Bytes)
+	if errors.Is(err, sql.ErrNoRows) {
+		return st, false, nil
+	}
+	if err != nil {
+		return st, false, fmt.Errorf("look for pin of %s: %w", root, err)
+	}
+	return st, pinned, nil
+}
+
 // name notes that root is pinned, and gives it a name.
 func (t *pinTable) name(ctx context.Context, name string, root jobspec.CID, st ipfs.Stat) error {
 	tx, err := t.db.BeginTx(ctx, nil)

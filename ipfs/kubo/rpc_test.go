@@ -251,3 +251,41 @@ func TestUnixSocket(t *testing.T) {
 		t.Errorf("String() = %q, want %q", n, want)
 	}
 }
+
+// An import that nobody waits for may still end in a pin. The pin is taken off
+// once it shows, and not asked for again.
+func TestPinThatComesLate(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var late atomic.Bool
+	var unpins atomic.Int64
+	n := open(t, fake{
+		"dag/import": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			cancel()
+			<-r.Context().Done()
+		},
+		"pin/rm": func(w http.ResponseWriter, r *http.Request) {
+			unpins.Add(1)
+			if !late.Load() {
+				w.WriteHeader(http.StatusInternalServerError)
+				fmt.Fprint(w, `{"Message":"not pinned or pinned indirectly"}`)
+				return
+			}
+			fmt.Fprint(w, `{"Pins":["x"]}`)
+		},
+	}.config(t))
+	leaf := []byte("leaf")
+	_, err := n.Add(ctx, "p", func(s ipfs.Session) (jobspec.CID, error) { return sum(leaf), s.Put(ctx, sum(leaf), leaf) })
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("Add = %v, want context.Canceled", err)
+	}
+	late.Store(true)
+	for range 2 {
+		if _, err := n.GC(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := unpins.Load(); got != 2 {
+		t.Errorf("%d calls of pin/rm, want one that found nothing and one that found the pin", got)
+	}
+}
