@@ -47,6 +47,9 @@ func TestImageByCID(t *testing.T) {
 		t.Fatalf("image push printed %q, want a CID and nothing else", cid)
 	}
 	id := inspect(t, tag, "{{.Id}}")
+	if list := n.ok("image", "list", "-q"); !strings.Contains(list, cid) {
+		t.Errorf("image list after the push: %s", list)
+	}
 	docker(t, "tag", tag, "ipdc-e2e/again:2")
 	if again := n.ok("image", "push", "ipdc-e2e/again:2"); again != cid {
 		t.Errorf("push of the same image under another name = %s, want %s", again, cid)

@@ -96,6 +96,10 @@ func TestNodeInAContainer(t *testing.T) {
 		t.Error("the jobs have no common ceiling")
 	}
 
+	if got := docker(t, "exec", name, "ipdc", "node", "status", "-q"); got != id {
+		t.Errorf("ipdc inside the container says node %s, want %s", got, id)
+	}
+
 	in := logsDir(t)
 	want := n.ok("add", "-q", "-n", in)
 	if got := n.ok("job", "submit", "-e", "cat", "-c", in); got != want {
@@ -153,6 +157,7 @@ func TestComposeIsTheManualsLine(t *testing.T) {
 	var file struct {
 		Services map[string]struct {
 			Image         string   `json:"image"`
+			PullPolicy    string   `json:"pull_policy"`
 			ContainerName string   `json:"container_name"`
 			Restart       string   `json:"restart"`
 			ReadOnly      bool     `json:"read_only"`
@@ -169,7 +174,7 @@ func TestComposeIsTheManualsLine(t *testing.T) {
 	s, args := file.Services["ipdc"], runLine(t)
 	slices.Sort(s.Volumes)
 	for flag, got := range map[string][]string{
-		"--name": {s.ContainerName}, "--restart": {s.Restart}, "--tmpfs": s.Tmpfs, "--cap-drop": s.CapDrop,
+		"--pull": {s.PullPolicy}, "--name": {s.ContainerName}, "--restart": {s.Restart}, "--tmpfs": s.Tmpfs, "--cap-drop": s.CapDrop,
 		"--cap-add": s.CapAdd, "--security-opt": s.SecurityOpt, "-v": s.Volumes,
 	} {
 		if want := values(args, flag); !slices.Equal(got, want) {

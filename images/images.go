@@ -46,7 +46,8 @@ type Store interface {
 	// itself gave it; with its last name the image goes. The error is of kind
 	// E_CONFLICT while a container uses it.
 	Remove(ctx context.Context, ref string) (Image, error)
-	// List returns the stock images that are there.
+	// List returns the stock images that are there, then those that are known
+	// by the CID of an archive.
 	List(ctx context.Context) ([]Image, error)
 }
 

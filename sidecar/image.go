@@ -35,6 +35,21 @@ func (d *driver) bringImage(ctx context.Context, job jobspec.Job) error {
 		}
 	}
 	defer d.tellPull("")
+	for tries := 1; ; tries++ {
+		err := d.pullImage(ctx, ref)
+		if tries == pullTries || ctx.Err() != nil || !errors.Is(err, jobspec.KindPullStall.Error()) {
+			return at("run.image", err)
+		}
+		d.log.Warn("pull image", "job", d.id, "image", ref, "try", tries, "err", err)
+		pause(ctx, tries)
+	}
+}
+
+// pullTries is how often a registry that stalls is asked for a job.
+const pullTries = 3
+
+// pullImage fetches an image and tells the job's followers how far it is.
+func (d *driver) pullImage(ctx context.Context, ref string) error {
 	var told time.Time
 	_, err := d.fetchImage(ctx, ref, func(done, total int64) {
 		why := fmt.Sprintf("waits for image %s: %d of %d MB are here", ref, done/1e6, total/1e6)
@@ -44,7 +59,7 @@ func (d *driver) bringImage(ctx context.Context, job jobspec.Job) error {
 			d.note(ctx, jobspec.Event{Job: d.id, Type: jobspec.EventWait, Detail: why})
 		}
 	})
-	return at("run.image", err)
+	return err
 }
 
 // tellPull keeps the sentence for the API.

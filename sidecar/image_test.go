@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/images"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/pack"
@@ -23,6 +24,8 @@ type emptyImages struct {
 	mu     sync.Mutex
 	here   map[string]bool
 	loads  int
+	pulls  int
+	stalls int    // pulls that are to stall first
 	loaded string // the last archive
 }
 
@@ -50,8 +53,13 @@ func (e *emptyImages) Pull(ctx context.Context, ref string, progress images.Prog
 		return images.Image{}, context.Cause(ctx)
 	}
 	e.mu.Lock()
-	e.here[ref] = true
+	e.pulls++
+	stalls := e.pulls <= e.stalls
+	e.here[ref] = !stalls
 	e.mu.Unlock()
+	if stalls {
+		return images.Image{}, jobspec.KindPullStall.Errorf("nothing comes")
+	}
 	return e.Resolve(ctx, ref)
 }
 
@@ -133,4 +141,64 @@ func TestImageByCIDIsLoadedOnce(t *testing.T) {
 	if j := b.final(b.submit(dir)); j.State != jobspec.JobFailed || j.Failure.Where != "run.image" {
 		t.Errorf("a directory as an image = %s %+v, want a failure at run.image", j.State, j.Failure)
 	}
+}
+
+// A registry that stalls is asked again, but not for ever. (M16)
+func TestPullIsTriedAgain(t *testing.T) {
+	imgs := newEmptyImages()
+	close(imgs.release)
+	b := newBenchWith(t, imgs)
+	far := spec()
+	far.Run.Image = "registry.example/far:1"
+	imgs.stalls = 1
+	if j := b.final(b.submit(far)); j.State != jobspec.JobSucceeded || imgs.pulls != 2 {
+		t.Errorf("job = %s %+v after %d pulls, want success after 2", j.State, j.Failure, imgs.pulls)
+	}
+	far.Run.Image = "registry.example/far:2"
+	imgs.stalls, imgs.pulls = 100, 0
+	if j := b.final(b.submit(far)); j.State != jobspec.JobFailed || j.Failure.Kind != jobspec.KindPullStall || imgs.pulls != 3 {
+		t.Errorf("job = %s %+v after %d pulls, want E_PULL_STALL after 3", j.State, j.Failure, imgs.pulls)
+	}
+}
+
+// An image that goes between plan and start is brought back once. (M19)
+func TestImageThatIsGoneIsBroughtBack(t *testing.T) {
+	imgs := newEmptyImages()
+	close(imgs.release)
+	b := newBenchWith(t, imgs)
+	for _, c := range []struct {
+		losses int
+		want   jobspec.JobState
+	}{{1, jobspec.JobSucceeded}, {2, jobspec.JobFailed}} {
+		thief := &imageThief{imgs: imgs, losses: c.losses}
+		b.wrap = func(ex executor.Executor) executor.Executor { thief.Executor = ex; return thief }
+		b.restart()
+		imgs.pulls = 0
+		far := spec()
+		far.Run.Image = "registry.example/far:1"
+		far.Cache = jobspec.CacheOff
+		j := b.final(b.submit(far))
+		if j.State != c.want || j.Failure != nil && j.Failure.Kind != jobspec.KindImageGone {
+			t.Errorf("with %d losses: job = %s %+v, want %s", c.losses, j.State, j.Failure, c.want)
+		}
+		imgs.here = map[string]bool{}
+	}
+}
+
+// imageThief takes the images away before some containers are made.
+type imageThief struct {
+	executor.Executor
+	imgs   *emptyImages
+	losses int
+}
+
+func (s *imageThief) Create(ctx context.Context, t executor.Task) (executor.ID, error) {
+	s.imgs.mu.Lock()
+	defer s.imgs.mu.Unlock()
+	if s.losses > 0 {
+		s.losses--
+		s.imgs.here = map[string]bool{}
+		return "", jobspec.KindImageGone.Errorf("it is gone")
+	}
+	return s.Executor.Create(ctx, t)
 }

@@ -98,7 +98,7 @@ func (a *app) printImage(img images.Image) error {
 
 func (a *app) imageListCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List the stock images that the engine has", Args: usageArgs(cobra.NoArgs),
+		Use: "list", Aliases: []string{"ls"}, Short: "List the stock images that the engine has, and those known by a CID", Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			st, err := a.engineImages(cmd.Context())
 			if err != nil {

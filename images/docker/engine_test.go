@@ -175,6 +175,8 @@ func fakeEngine(t *testing.T, info string) (host string, asked *atomic.Int32) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/info"):
 			io.WriteString(w, info)
+		case strings.HasSuffix(r.URL.Path, "/images/json"):
+			io.WriteString(w, `[]`)
 		case strings.Contains(r.URL.Path, "/images/"):
 			asked.Add(1)
 			w.WriteHeader(http.StatusNotFound)

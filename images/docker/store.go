@@ -161,7 +161,8 @@ func (s *Store) Resolve(ctx context.Context, ref string) (images.Image, error) {
 	return images.Image{ID: jobspec.ImageID(got.ID), Ref: t.shown, Arch: got.Architecture, Size: got.Size}, nil
 }
 
-// List returns the stock images that are there, by name in byte order.
+// List returns the stock images that are there, by name in byte order, then
+// those that were pushed, or loaded by their CID.
 func (s *Store) List(ctx context.Context) ([]images.Image, error) {
 	var all []images.Image
 	for _, r := range images.Stock() {
@@ -174,7 +175,37 @@ func (s *Store) List(ctx context.Context) ([]images.Image, error) {
 		}
 		all = append(all, img)
 	}
-	return all, nil
+	cids, err := s.cids(ctx)
+	for _, c := range cids {
+		img, err := s.Resolve(ctx, c)
+		if errors.Is(err, jobspec.KindImageRef.Error()) {
+			continue // removed meanwhile, or no CID
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, img)
+	}
+	return all, err
+}
+
+// cids returns what stands behind images.CIDTag's prefix, sorted.
+func (s *Store) cids(ctx context.Context) (list []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	got, err := s.cli.ImageList(ctx, client.ImageListOptions{Filters: make(client.Filters).Add("reference", "ipdc/cid")})
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	for _, img := range got.Items {
+		for _, tag := range img.RepoTags {
+			if c, ok := strings.CutPrefix(tag, "ipdc/cid:"); ok {
+				list = append(list, c)
+			}
+		}
+	}
+	slices.Sort(list)
+	return list, nil
 }
 
 var imageID = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)

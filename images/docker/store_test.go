@@ -146,8 +146,9 @@ func TestResolveStockIsThisBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, img := range list {
-		if !strings.HasPrefix(img.Ref, "ipdc/") || img.Size == 0 {
-			t.Errorf("List has %+v, want stock images only, with their sizes", img)
+		_, notCID := jobspec.ParseCID(img.Ref)
+		if !strings.HasPrefix(img.Ref, "ipdc/") && notCID != nil || img.Size == 0 {
+			t.Errorf("List has %+v, want stock images and CIDs only, with their sizes", img)
 		}
 	}
 }

@@ -74,6 +74,25 @@ func (s *Store) Save(ctx context.Context, id jobspec.ImageID, w io.Writer) error
 	return s.Store.Save(ctx, id, w)
 }
 
+// Tag names an image of the engine.
+func (s *Store) Tag(ctx context.Context, id jobspec.ImageID, tag string) error {
+	if err := s.Ready(ctx); err != nil {
+		return err
+	}
+	return s.Store.Tag(ctx, id, tag)
+}
+
+// Remove takes a name from an image of the engine; the runtime stays.
+func (s *Store) Remove(ctx context.Context, ref string) (images.Image, error) {
+	if img, ok := own(ref); ok {
+		return img, jobspec.KindImageRef.Errorf("image %s is a part of ipdc and cannot be removed", wasi.Image)
+	}
+	if err := s.Ready(ctx); err != nil {
+		return images.Image{}, err
+	}
+	return s.Store.Remove(ctx, ref)
+}
+
 // List returns the engine's stock images; without an engine there are none.
 func (s *Store) List(ctx context.Context) ([]images.Image, error) {
 	if s.Ready(ctx) != nil {
