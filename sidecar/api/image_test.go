@@ -69,8 +69,8 @@ func TestPushAndRemoveImage(t *testing.T) {
 	if err != nil || p.CID.String() != "bafkqaaa" || p.Image.Ref != "my/tool:1" {
 		t.Errorf("PushImage = %+v, %v", p, err)
 	}
-	if _, err := c.PushImage(t.Context(), ""); !errors.Is(err, jobspec.KindImageRef.Error()) {
-		t.Errorf("PushImage without a reference = %v, want E_IMAGE_REF", err)
+	if _, err := c.PushImage(t.Context(), "UPPER"); !errors.Is(err, jobspec.KindImageRef.Error()) {
+		t.Errorf("PushImage(UPPER) = %v, want E_IMAGE_REF", err)
 	}
 	if img, err := c.RemoveImage(t.Context(), "my/tool:1"); err != nil || img.Ref != "my/tool:1" {
 		t.Errorf("RemoveImage = %+v, %v", img, err)
