@@ -34,6 +34,14 @@ func (c *Client) Submit(ctx context.Context, spec jobspec.Spec, key string) (wir
 	return j, c.call(ctx, r, &j)
 }
 
+// Plan says what Submit of spec would do now, and does none of it. It takes as
+// long as it takes to read the input: only ctx bounds it.
+func (c *Client) Plan(ctx context.Context, spec jobspec.Spec) (wire.Plan, error) {
+	var p wire.Plan
+	err := c.post(ctx, []string{"v1", "jobs", "plan"}, spec, &p)
+	return p, err
+}
+
 // Job returns a job with its attempts. As everywhere, ref is a job id, a
 // unique prefix of one, a job's name, or @last.
 func (c *Client) Job(ctx context.Context, ref string) (wire.Job, error) {

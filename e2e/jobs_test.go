@@ -106,3 +106,29 @@ func TestReceipts(t *testing.T) {
 		t.Errorf("unchanged: %+v", r)
 	}
 }
+
+func TestPlan(t *testing.T) {
+	n := newNode(t)
+	dir := logsDir(t)
+	args := []string{"-e", "wc -c", "-c", dir}
+	n.ok(append([]string{"job", "plan"}, args...)...)
+	if got := n.ok("job", "list", "-q"); got != "" {
+		t.Errorf("plan made job %s", got)
+	}
+	n.ok(append([]string{"job", "submit"}, args...)...)
+	write(t, dir, "new.txt", "new")
+	var p wire.Plan
+	n.decode(&p, append([]string{"job", "plan", "-o", "json"}, args...)...)
+	if p.Items != 4 || len(p.Kept) != 3 || len(p.Tasks) != 1 || p.Tasks[0].Items[0].Path != "new.txt" || p.Kept[0].Remembered != n.job("@last").ID {
+		t.Errorf("plan with one new file = %+v", p)
+	}
+	if got := n.ok(append([]string{"job", "plan"}, args...)...); !strings.Contains(got, "3 of 4 items remembered") {
+		t.Errorf("plan = %s", got)
+	}
+	n.ok(append([]string{"job", "submit"}, args...)...)
+	if j := n.job("@last"); j.Attempts[0].Receipt.TaskKey != p.Tasks[0].Key || j.SpecCID != p.SpecCID {
+		t.Errorf("the job has task key %s, planned was %s", j.Attempts[0].Receipt.TaskKey, p.Tasks[0].Key)
+	}
+	n.fails(125, "job", "plan", "-e", "true", "-c", dir, "--image", "nosuch:1")
+	n.fails(5, "job", "plan", "-e", "true", "-c", dir, "--cpu", "1000")
+}

@@ -26,6 +26,7 @@ type driver struct {
 	id     jobspec.JobID
 	cancel context.CancelCauseFunc
 	done   *tally
+	dry    bool // it only looks: nothing is installed
 
 	waiting    string // why nothing of it runs; guarded by Sidecar.mu
 	everWaited bool   // likewise

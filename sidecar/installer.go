@@ -35,10 +35,10 @@ func (d *driver) dependencies(ctx context.Context, job jobspec.Job, img images.I
 	if install.Cache == jobspec.CacheUse {
 		root, err = d.installed(ctx, install, img, input)
 	}
-	if err == nil && !root.Defined() {
+	if err == nil && !root.Defined() && !d.dry {
 		root, err = d.install(ctx, job, install, turn)
 	}
-	if err != nil {
+	if err != nil || !root.Defined() {
 		return root, nil, err
 	}
 	if err := d.cfg.IPFS.Pin(ctx, pinName(d.id, "dependencies"), root); err != nil {

@@ -20,18 +20,7 @@ func (s *Sidecar) Submit(ctx context.Context, sub api.Submission) (wire.Job, boo
 
 // submit is Submit for a job that another one needs.
 func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec.JobID) (wire.Job, bool, error) {
-	spec := sub.Spec.WithDefaults()
-	if err := spec.Validate(); err != nil {
-		return wire.Job{}, false, err
-	}
-	if err := s.checkNetwork(spec); err != nil {
-		return wire.Job{}, false, err
-	}
-	whole := jobspec.Resources(s.cfg.Capacity)
-	if f := spec.Fits(whole, whole); f != nil {
-		return wire.Job{}, false, f.Error()
-	}
-	specCID, err := spec.CID()
+	spec, specCID, err := s.admit(sub.Spec)
 	if err != nil {
 		return wire.Job{}, false, err
 	}
@@ -68,6 +57,23 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 		s.start(job.ID)
 	}
 	return wire.Job{Job: job}, created, nil
+}
+
+// admit completes a spec, or refuses what this node would never run.
+func (s *Sidecar) admit(spec jobspec.Spec) (jobspec.Spec, jobspec.CID, error) {
+	spec = spec.WithDefaults()
+	if err := spec.Validate(); err != nil {
+		return spec, jobspec.CID{}, err
+	}
+	if err := s.checkNetwork(spec); err != nil {
+		return spec, jobspec.CID{}, err
+	}
+	whole := jobspec.Resources(s.cfg.Capacity)
+	if f := spec.Fits(whole, whole); f != nil {
+		return spec, jobspec.CID{}, f.Error()
+	}
+	c, err := spec.CID()
+	return spec, c, err
 }
 
 // accept writes a new job.

@@ -128,6 +128,16 @@ func (p *placer) why(r jobspec.Resources) string {
 	return "waits for " + strings.Join(short, "; ")
 }
 
+// outlook says whether a task of r would start now.
+func (p *placer) outlook(r jobspec.Resources) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fits(r) && len(p.line) == 0 {
+		return "the first one could start now"
+	}
+	return "the first one " + p.why(r)
+}
+
 // slots returns how many tasks of r the whole node runs at once, at least 1.
 func (p *placer) slots(r jobspec.Resources) int {
 	n := int64(p.total.CPU / max(r.CPU, 1))

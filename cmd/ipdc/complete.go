@@ -35,18 +35,24 @@ func (a *app) addCompletions(root *cobra.Command) {
 		find(root, path).ValidArgsFunction = f
 	}
 	for path, f := range map[string]cobra.CompletionFunc{
-		"job submit --image": a.imageNames, "job submit --cid": a.somePinsOrFiles, "job submit --file": onlyFiles("py"),
-		"job submit --cache": values(jobspec.CacheUse, jobspec.CacheRefresh, jobspec.CacheOff),
-		"job rerun --cache":  values(jobspec.CacheUse, jobspec.CacheRefresh, jobspec.CacheOff),
-		"job submit --merge": values(jobspec.MergeUnion, jobspec.MergeShards),
-		"job prune --state":  values(jobspec.JobSucceeded, jobspec.JobFailed, jobspec.JobStopped),
+		"job prune --state": values(jobspec.JobSucceeded, jobspec.JobFailed, jobspec.JobStopped),
 		"job list --state": values(jobspec.JobAccepted, jobspec.JobQueued, jobspec.JobRunning, jobspec.JobPublishing,
 			jobspec.JobSucceeded, jobspec.JobFailed, jobspec.JobStopped),
 		"export --car-version": values("1", "2"),
+		"job rerun --cache":    values(jobspec.CacheUse, jobspec.CacheRefresh, jobspec.CacheOff),
 		" --output":            values(formatJSON, formatYAML, formatWide, formatName, "text"),
 	} {
 		cmd, flag, _ := strings.Cut(path, "--")
 		_ = find(root, cmd).RegisterFlagCompletionFunc(flag, f) // fails for a flag that is missing, which a test finds
+	}
+	for _, cmd := range []string{"job submit", "job plan"} {
+		for flag, f := range map[string]cobra.CompletionFunc{
+			"image": a.imageNames, "cid": a.somePinsOrFiles, "file": onlyFiles("py"), "as": values(jobspec.AsFiles, jobspec.AsCAR),
+			"cache": values(jobspec.CacheUse, jobspec.CacheRefresh, jobspec.CacheOff),
+			"merge": values(jobspec.MergeUnion, jobspec.MergeShards),
+		} {
+			_ = find(root, cmd).RegisterFlagCompletionFunc(flag, f)
+		}
 	}
 }
 

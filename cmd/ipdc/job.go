@@ -18,7 +18,7 @@ import (
 
 func (a *app) jobCmd() *cobra.Command {
 	cmd := group("job", "Submit jobs and look after them",
-		a.jobSubmitCmd(), a.jobListCmd(), a.jobDescribeCmd(), a.jobLogsCmd(),
+		a.jobSubmitCmd(), a.jobPlanCmd(), a.jobListCmd(), a.jobDescribeCmd(), a.jobLogsCmd(),
 		a.jobWaitCmd(), a.jobGetCmd(), a.jobStopCmd(), a.jobRmCmd(),
 		a.jobEventsCmd(), a.jobRerunCmd(), a.jobPruneCmd())
 	cmd.PersistentFlags().StringVar(&a.tenant, "tenant", "", "see to the jobs of another token's tenant; for the node's own user only")

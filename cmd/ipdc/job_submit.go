@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ipdc/ipdc/client"
 	"github.com/ipdc/ipdc/ipfs"
@@ -33,6 +34,7 @@ type submitFlags struct {
 	out    string
 	detach bool
 	dryRun bool
+	plan   bool // show the plan and submit nothing
 	key    string
 
 	exec functionFlags
@@ -75,6 +77,16 @@ running and says how to stop it.`,
 		},
 	}
 	fs := cmd.Flags()
+	f.addProgram(fs)
+	fs.StringVar(&f.out, "out", "", "download the result to this folder")
+	fs.BoolVarP(&f.detach, "detach", "d", false, "print the job id and do not wait")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "print the completed spec with its CID and run nothing; needs no node")
+	fs.StringVar(&f.key, "idempotency-key", "", "the same key and spec give the same job (default a new key)")
+	return cmd
+}
+
+// addProgram adds the flags that say what to run, and how.
+func (f *submitFlags) addProgram(fs *pflag.FlagSet) {
 	fs.StringVarP(&f.file, "file", "f", "", "Python file to run")
 	fs.StringVarP(&f.expr, "expression", "e", "", "shell command to run")
 	f.exec.add(fs)
@@ -96,15 +108,10 @@ running and says how to stop it.`,
 	fs.StringVar(&f.merge, "merge", "", "outputs of several tasks: union or shards (default union)")
 	fs.StringVar(&f.keep, "keep", "", "remove the job and its result so long after its end, such as 30d (default: keep it)")
 	fs.IntVar(&f.attempts, "attempts", 0, "tries of a task that is lost (default 3)")
-	fs.StringVar(&f.out, "out", "", "download the result to this folder")
-	fs.BoolVarP(&f.detach, "detach", "d", false, "print the job id and do not wait")
-	fs.BoolVar(&f.dryRun, "dry-run", false, "print the completed spec with its CID and run nothing; needs no node")
-	fs.StringVar(&f.key, "idempotency-key", "", "the same key and spec give the same job (default a new key)")
 	fs.StringVarP(&f.requirements, "requirements", "r", "", "requirements.txt: Python packages that are installed once, before the program runs")
 	fs.StringVar(&f.wheels, "wheels", "", "folder (or its CID) with wheels, which are then the only source of packages")
 	fs.BoolVar(&f.allowBuild, "allow-build", false, "build packages that have no wheel from their source, in the sandbox")
 	fs.StringVar(&f.as, "as", "", "how the input is shown: files, or car for one file with any DAG (default files)")
-	return cmd
 }
 
 func (a *app) submit(ctx context.Context, f *submitFlags, args []string) error {
@@ -144,6 +151,9 @@ func (a *app) submit(ctx context.Context, f *submitFlags, args []string) error {
 	spec, err := a.place(ctx, req, a.uploader(ctx, c))
 	if err != nil {
 		return err
+	}
+	if f.plan {
+		return a.printPlan(ctx, c, spec)
 	}
 	if f.key == "" {
 		f.key = rand.Text() // a submit that is sent again makes no second job

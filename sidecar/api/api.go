@@ -104,6 +104,7 @@ func New(cfg Config) *API {
 	a.registerTokens(h)
 	a.registerJobs(h)
 	a.registerPrune(h)
+	a.registerPlan(h)
 	a.registerPaths(h)
 	a.registerImages(h)
 	a.registerPins(h)

@@ -67,6 +67,11 @@ func (s *service) Submit(_ context.Context, sub api.Submission) (j wire.Job, cre
 	return j, created, err
 }
 
+func (s *service) Plan(_ context.Context, sub api.Submission) (wire.Plan, error) {
+	c, err := sub.Spec.CID()
+	return wire.Plan{SpecCID: c, Reasons: []string{"planned for " + sub.Tenant}}, err
+}
+
 func (s *service) find(tenant, ref string) (*record, error) {
 	s.refs = append(s.refs, ref)
 	for _, r := range slices.Backward(s.jobs) {

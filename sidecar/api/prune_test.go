@@ -41,3 +41,26 @@ func TestPrune(t *testing.T) {
 	e.askSocket("POST", "/v1/jobs/prune", `{"older_than":"long"}`, asJSON).want(t, 400, "E_SPEC")
 	e.askSocket("POST", "/v1/jobs/prune", `{`, asJSON).want(t, 400, "E_SPEC")
 }
+
+func TestPlan(t *testing.T) {
+	e := start(t)
+	spec, err := jobspec.Parse([]byte(goodSpec))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := spec.CID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := e.client().Plan(t.Context(), spec)
+	if err != nil || p.SpecCID != want || p.Reasons[0] != "planned for local" {
+		t.Errorf("Plan = %+v, %v, want %s", p, err, want)
+	}
+	e.ask("POST", "/v1/jobs/plan", goodSpec, bearer(alice), asJSON).want(t, 200, "")
+	e.askSocket("POST", "/v1/jobs/plan", "version: ipdc/v1\nrun: {image: shell, command: [\"true\"]}\n", asYAML).want(t, 200, "")
+	e.askSocket("POST", "/v1/jobs/plan", `{"version":"ipdc/v1"}`, asJSON).want(t, 400, "E_SPEC")
+	e.askSocket("POST", "/v1/jobs/plan", goodSpec).want(t, 415, "E_SPEC")
+	if n, err := e.client().Node(t.Context()); err != nil || n.Jobs != 0 {
+		t.Errorf("plans made %d jobs, %v", n.Jobs, err)
+	}
+}

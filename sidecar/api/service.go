@@ -18,6 +18,8 @@ type Service interface {
 	// idempotency key that was used before, the same spec returns the first
 	// job with created false, another spec fails with E_DUP_KEY.
 	Submit(ctx context.Context, s Submission) (job wire.Job, created bool, err error)
+	// Plan says what Submit of the same would do, and does none of it.
+	Plan(ctx context.Context, s Submission) (wire.Plan, error)
 	Job(ctx context.Context, tenant, ref string) (wire.Job, error)
 	// Jobs lists a tenant's jobs, or everybody's for [AllTenants].
 	Jobs(ctx context.Context, tenant string, f JobFilter) ([]wire.Job, error)

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+func (a *app) jobPlanCmd() *cobra.Command {
+	f := &submitFlags{plan: true}
+	cmd := &cobra.Command{
+		Use:   "plan (-f FILE.py | -e COMMAND | -x CID|PATH | SPEC.yaml | -) [-c CID|PATH]",
+		Short: "Show what a submit would do, and run nothing",
+		Long: "Plan takes what submit takes and prints the tasks that the job would have: their\n" +
+			"files, bytes and keys, what is remembered from earlier jobs, and why it is so. A\n" +
+			"local input or program is added to the node, as by submit. -o wide lists every file.",
+		Example: "  ipdc job plan -f process.py -c bafy...\n  ipdc job plan job.yaml -o json",
+		Args:    usageArgs(cobra.MaximumNArgs(1)),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.submit(cmd.Context(), f, args) },
+	}
+	f.addProgram(cmd.Flags())
+	return cmd
+}
+
+func (a *app) printPlan(ctx context.Context, c *client.Client, spec jobspec.Spec) error {
+	p, err := c.Plan(ctx, spec)
+	if err != nil {
+		return err
+	}
+	return a.print(p, p.SpecCID.String(), func(w io.Writer) error { return a.planText(w, spec, p) })
+}
+
+func (a *app) planText(w io.Writer, spec jobspec.Spec, p wire.Plan) error {
+	rows := [][]string{
+		{"Spec:", p.SpecCID.String()},
+		{"Image:", fmt.Sprintf("%s (%s, %s)", spec.Run.Image, p.Image, p.Arch)},
+	}
+	if p.Input.Defined() {
+		rows = append(rows, []string{"Input:", p.Input.String() + " (" + planSize(p) + ")"})
+	}
+	if len(p.Packages) > 0 {
+		rows = append(rows, []string{"Packages:", strings.Join(p.Packages, ", ")})
+	}
+	if p.Items > 0 {
+		rows = append(rows, []string{"Cache:", fmt.Sprintf("%d of %d items remembered", len(p.Kept), p.Items)})
+	}
+	for i, why := range p.Reasons {
+		head := ""
+		if i == 0 {
+			head = "Why:"
+		}
+		rows = append(rows, []string{head, why})
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	return a.planTasks(w, p)
+}
+
+func planSize(p wire.Plan) string {
+	if p.Items > 0 {
+		return count(int64(p.Items), "file") + ", " + size(p.Bytes)
+	}
+	return size(p.Bytes)
+}
+
+func (a *app) planTasks(w io.Writer, p wire.Plan) error {
+	if len(p.Tasks) > 0 {
+		fmt.Fprintln(w)
+		rows := [][]string{{"TASK", "FILES", "BYTES", "REMEMBERED", "KEY"}}
+		for _, t := range p.Tasks {
+			files := "-"
+			if len(t.Items) > 0 {
+				files = fmt.Sprint(len(t.Items))
+			}
+			rows = append(rows, []string{fmt.Sprint(t.Index), files, size(t.Bytes), planned(t.Remembered), orDash(t.Key.String())})
+		}
+		if err := table(w, rows); err != nil {
+			return err
+		}
+	}
+	if a.format != formatWide || p.Items == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{{"FILE", "BYTES", "REMEMBERED", "TASK", "KEY"}}
+	for _, it := range p.Kept {
+		rows = append(rows, []string{it.Path, size(it.Bytes), planned(it.Remembered), "-", it.Key.String()})
+	}
+	for _, t := range p.Tasks {
+		for _, it := range t.Items {
+			rows = append(rows, []string{it.Path, size(it.Bytes), planned(it.Remembered), fmt.Sprint(t.Index), orDash(it.Key.String())})
+		}
+	}
+	return table(w, rows)
+}
+
+// planned says whether something would run, or which job did it.
+func planned(by jobspec.JobID) string {
+	if by == "" {
+		return "no"
+	}
+	return "by job " + by.String()
+}

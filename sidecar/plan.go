@@ -1,0 +1,140 @@
+package sidecar
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/store"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// Plan resolves a spec as the preparer would, and says which tasks it would
+// have and which of them are remembered. It runs nothing, installs nothing,
+// pulls no image, and leaves no pin.
+func (s *Sidecar) Plan(ctx context.Context, sub api.Submission) (wire.Plan, error) {
+	spec, specCID, err := s.admit(sub.Spec)
+	if err != nil {
+		return wire.Plan{}, err
+	}
+	job := jobspec.Job{ID: jobspec.NewJobID(s.now()), Tenant: sub.Tenant, Spec: spec, SpecCID: specCID}
+	d := &driver{Sidecar: s, id: job.ID, dry: true}
+	defer d.forgetPins()
+	turn := &turn{of: s.preparing}
+	if err := turn.take(ctx); err != nil {
+		return wire.Plan{}, err
+	}
+	defer turn.leave()
+	facts, err := d.facts(ctx, job, turn)
+	if err != nil {
+		return wire.Plan{}, err
+	}
+	return d.plan(ctx, job, facts)
+}
+
+// forgetPins takes off what resolving has pinned for a job that never was. The
+// sweeper does so after a crash.
+func (d *driver) forgetPins() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.keep()), 10*time.Second)
+	defer cancel()
+	if err := d.dropKept(ctx, d.id); err != nil {
+		d.log.Warn("unpin what a plan looked at", "err", err)
+	}
+}
+
+func (d *driver) plan(ctx context.Context, job jobspec.Job, f jobspec.Facts) (wire.Plan, error) {
+	p := wire.Plan{
+		SpecCID: job.SpecCID, Image: f.Image, Arch: f.Arch, Input: f.Input, Bytes: f.Bytes, Items: len(f.Items),
+		Packages: f.Packages, AtOnce: f.Slots, Each: job.Spec.Resources, Tasks: []wire.PlanTask{},
+	}
+	unknown := job.Spec.Run.Requirements.Defined() && !f.Dependencies.Defined()
+	if unknown { // the tasks are the same, their keys are not
+		job.Spec.Run.Requirements = jobspec.CID{}
+	}
+	whole, err := jobspec.NewPlan(job.Spec, f)
+	if err != nil {
+		return p, fmt.Errorf("plan: %w", err)
+	}
+	var known map[jobspec.CID]store.Remembered
+	if job.Spec.Cache == jobspec.CacheUse && !unknown {
+		if known, err = d.recall(ctx, whole); err != nil {
+			return p, fmt.Errorf("look up remembered results: %w", err)
+		}
+	}
+	rest := whole
+	if len(f.Items) > 0 && len(known) > 0 {
+		p.Kept, rest, err = withoutKnown(job.Spec, f, whole, known)
+		if err != nil {
+			return p, fmt.Errorf("plan: %w", err)
+		}
+	}
+	for _, t := range rest.Tasks {
+		p.Tasks = append(p.Tasks, planTask(t, known[t.Key].Job, unknown))
+	}
+	p.Reasons = d.reasons(job.Spec, p, len(known), unknown)
+	return p, nil
+}
+
+// withoutKnown returns the remembered items of a plan, and the plan of the
+// others.
+func withoutKnown(spec jobspec.Spec, f jobspec.Facts, whole jobspec.Plan, known map[jobspec.CID]store.Remembered) (kept []wire.PlanItem, rest jobspec.Plan, err error) {
+	keys := itemKeys(whole)
+	f.Items = slices.DeleteFunc(slices.Clone(f.Items), func(it jobspec.Item) bool {
+		r, ok := known[keys[it.Path]]
+		if ok {
+			kept = append(kept, wire.PlanItem{Path: it.Path, Bytes: it.Size, Key: keys[it.Path], Remembered: r.Job})
+		}
+		return ok
+	})
+	rest, err = jobspec.NewPlan(spec, f)
+	return kept, rest, err
+}
+
+func planTask(t jobspec.Task, by jobspec.JobID, unknown bool) wire.PlanTask {
+	out := wire.PlanTask{Index: t.Index, Key: t.Key, Bytes: t.Bytes, Remembered: by}
+	for _, it := range t.Items {
+		item := wire.PlanItem{Path: it.Path, Bytes: it.Size, Key: it.Key}
+		if unknown {
+			item.Key = jobspec.CID{}
+		}
+		out.Items = append(out.Items, item)
+	}
+	if unknown {
+		out.Key = jobspec.CID{}
+	}
+	return out
+}
+
+// reasons says why a plan is as it is.
+func (d *driver) reasons(spec jobspec.Spec, p wire.Plan, known int, unknown bool) (text []string) {
+	say := func(format string, a ...any) { text = append(text, fmt.Sprintf(format, a...)) }
+	switch {
+	case unknown:
+		say("its requirements are not installed yet: a job of their own does that first, and the keys depend on what it gives")
+	case spec.Cache == jobspec.CacheOff && len(spec.Network) > 0:
+		say("cache is off, as for every job with a network that does not ask for it: nothing is remembered")
+	case spec.Cache != jobspec.CacheUse:
+		say("cache is %s: everything is run", spec.Cache)
+	case known == 0:
+		say("no job that is still recorded has done any of it: everything is run")
+	}
+	run := 0
+	for _, t := range p.Tasks {
+		if t.Remembered == "" {
+			run++
+		}
+	}
+	if run == 0 {
+		say("nothing is left to run: no container would be started")
+		return text
+	}
+	if p.Items > 0 {
+		say("files are dealt into as many tasks as the node runs at once, more when one would have over 256 MiB or 1000 files")
+	}
+	say("the node runs %d such tasks at once, each with up to %s CPU, %s of memory and %s of disk", p.AtOnce, p.Each.CPU, p.Each.Memory, p.Each.Disk)
+	say("%s", d.placer.outlook(spec.Resources))
+	return text
+}

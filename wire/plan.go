@@ -1,0 +1,37 @@
+package wire
+
+import "github.com/ipdc/ipdc/jobspec"
+
+// Plan is the answer of POST /v1/jobs/plan: what a submit of the spec would do
+// now. Nothing of it is promised; another job may come first.
+type Plan struct {
+	SpecCID  jobspec.CID       `json:"spec_cid"`
+	Image    jobspec.ImageID   `json:"image"`
+	Arch     string            `json:"arch"`
+	Input    jobspec.CID       `json:"input,omitzero"`
+	Bytes    int64             `json:"bytes"` // of file content below Input
+	Items    int               `json:"items"` // files of a job that works file by file, else 0
+	Kept     []PlanItem        `json:"kept,omitempty"`
+	Packages []string          `json:"packages,omitempty"` // that are installed for it already
+	Tasks    []PlanTask        `json:"tasks"`              // in their order
+	AtOnce   int               `json:"at_once"`            // tasks of this size that the whole node runs at the same time
+	Each     jobspec.Resources `json:"each"`               // what one task may use
+	Reasons  []string          `json:"reasons"`            // why it is so, a sentence each
+}
+
+// PlanTask is what one container would do, or what was done already.
+type PlanTask struct {
+	Index      int           `json:"index"`
+	Key        jobspec.CID   `json:"key,omitzero"` // not known before requirements are installed
+	Bytes      int64         `json:"bytes"`        // of file content it reads
+	Items      []PlanItem    `json:"items,omitempty"`
+	Remembered jobspec.JobID `json:"remembered,omitempty"` // the job that did it; "" = it would run
+}
+
+// PlanItem is one file of a job that works file by file.
+type PlanItem struct {
+	Path       string        `json:"path"`
+	Bytes      int64         `json:"bytes"`
+	Key        jobspec.CID   `json:"key,omitzero"`
+	Remembered jobspec.JobID `json:"remembered,omitempty"` // the job that did it; "" = it would run
+}
