@@ -57,12 +57,15 @@ config() {
 END
 }
 
+if [ "${1:-}" != build ] && known; then
+	say "the engine knows runsc"
+	exit
+fi
 [ -x "$program" ] || (build)
 if [ "${1:-}" = build ]; then
 	echo "$program"
 	exit
 fi
-known && { say "the engine knows runsc"; exit; }
 
 installed=/usr/local/bin/runsc # where it stays when the tree is removed
 as_root install -m 0755 "$program" "$installed"
