@@ -18,6 +18,8 @@
 // Where Config.Upstream leads through another proxy, that proxy resolves names.
 // Addresses are then checked only as far as names resolve here too; a name that
 // only the upstream knows is left to its judgement.
+//
+// docs/adr/0010-the-way-out-is-a-socket.md says why it is a socket.
 package proxy
 
 import (
