@@ -177,6 +177,12 @@ func TestKuboKeepsTheBlocks(t *testing.T) {
 	if got := n.ok("get", killed+"/a.txt", "-"); got+"\n" != "one 997\ntwo\n" {
 		t.Errorf("the result of the job that outlived a kill is %q", got)
 	}
+	for _, point := range []string{"queued.after-effect", "packaged.after-effect", "published.after-effect", "succeeded.before-effect"} {
+		k.Run("repo", "gc", "--silent")
+		id := n.crash(point, "cat; wc -c", input)
+		n.ok("job", "wait", id)
+		n.checkHistory(id, 1)
+	}
 	own := usersOwn(t, k)
 	if missing := slices.DeleteFunc(slices.Clone(before), func(line string) bool { return slices.Contains(own, line) }); len(missing) > 0 {
 		t.Errorf("after jobs and a kill, gone of what is the user's: %q", missing)

@@ -128,7 +128,7 @@ func (n *Node) dagImport(ctx context.Context, root jobspec.CID, list []jobspec.C
 		"fast-provide-root": {"false"}, "fast-provide-dag": {"false"}, // announcing is for Kubo's configuration
 	}
 	data, err := n.rpc.post(ctx, "dag/import", q, form.FormDataContentType(), pr, maxAnswer)
-	_ = pr.CloseWithError(errors.New("Kubo's dag/import has ended")) // returns nil always
+	_ = pr.CloseWithError(errors.New("call dag/import of Kubo has ended")) // returns nil always
 	sendErr := send.Wait()
 	switch {
 	case err != nil && sendErr != nil && !errors.Is(err, ctx.Err()) && errors.Is(err, sendErr):
@@ -136,7 +136,7 @@ func (n *Node) dagImport(ctx context.Context, root jobspec.CID, list []jobspec.C
 	case err != nil:
 		return n.importError(err)
 	case sendErr != nil:
-		return fmt.Errorf("Kubo's dag/import: %w", sendErr)
+		return fmt.Errorf("call dag/import of Kubo: %w", sendErr)
 	}
 	return n.checkImport(data, root, len(list), pin)
 }
@@ -169,7 +169,7 @@ func (n *Node) checkImport(data []byte, root jobspec.CID, blocks int, pin bool) 
 		if err := dec.Decode(&line); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
-			return fmt.Errorf("Kubo's dag/import: %w", err)
+			return fmt.Errorf("call dag/import of Kubo: %w", err)
 		}
 		if line.Stats != nil {
 			imported = line.Stats.BlockCount
@@ -184,7 +184,7 @@ func (n *Node) checkImport(data []byte, root jobspec.CID, blocks int, pin bool) 
 		pinned = pinned || (err == nil && c == root)
 	}
 	if imported != blocks || !pinned {
-		return fmt.Errorf("Kubo's dag/import took %d of %d blocks, pinned: %t", imported, blocks, pinned)
+		return fmt.Errorf("call dag/import of Kubo: took %d of %d blocks, pinned: %t", imported, blocks, pinned)
 	}
 	return nil
 }

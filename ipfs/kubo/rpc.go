@@ -60,7 +60,7 @@ type answerError struct {
 	status        int
 }
 
-func (e *answerError) Error() string { return fmt.Sprintf("Kubo's %s: %s", e.call, e.message) }
+func (e *answerError) Error() string { return fmt.Sprintf("call %s of Kubo: %s", e.call, e.message) }
 
 func says(err error, text string) bool {
 	var e *answerError
@@ -104,7 +104,7 @@ func (r *rpc) blockSize(ctx context.Context, c jobspec.CID) (int64, error) {
 	}
 	var st struct{ Size int64 }
 	if err := json.Unmarshal(data, &st); err != nil {
-		return 0, fmt.Errorf("Kubo's block/stat: %w", err)
+		return 0, fmt.Errorf("call block/stat of Kubo: %w", err)
 	}
 	return st.Size, nil
 }
@@ -168,7 +168,7 @@ func (r *rpc) call(ctx context.Context, name string, q url.Values, limit int64) 
 func (r *rpc) post(ctx context.Context, name string, q url.Values, contentType string, body io.Reader, limit int64) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.addr.url()+"/api/v0/"+name+"?"+q.Encode(), body)
 	if err != nil {
-		return nil, fmt.Errorf("Kubo's %s: %w", name, err)
+		return nil, fmt.Errorf("call %s of Kubo: %w", name, err)
 	}
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
@@ -183,7 +183,7 @@ func (r *rpc) post(ctx context.Context, name string, q url.Values, contentType s
 		return nil, r.unreachable(ctx, name, err)
 	}
 	if int64(len(data)) > limit {
-		return nil, jobspec.KindLimitBytes.Errorf("Kubo's %s: an answer of more than %d bytes", name, limit)
+		return nil, jobspec.KindLimitBytes.Errorf("call %s of Kubo: an answer of more than %d bytes", name, limit)
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, r.refused(name, resp.StatusCode, data)
@@ -219,7 +219,7 @@ func (r *rpc) refused(name string, status int, data []byte) error {
 // unreachable is the error of a call that got no answer.
 func (r *rpc) unreachable(ctx context.Context, name string, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("Kubo's %s: %w", name, context.Cause(ctx))
+		return fmt.Errorf("call %s of Kubo: %w", name, context.Cause(ctx))
 	}
 	return fmt.Errorf("%w: %w", jobspec.Failure{
 		Kind:   jobspec.KindInternal,
