@@ -133,6 +133,18 @@ func TestFunctionForms(t *testing.T) {
 	n.await("containers to be removed", 15*time.Second, func() bool { return len(n.supervisors()) == 0 })
 }
 
+// A function brings its requirements with it.
+func TestFunctionWithRequirements(t *testing.T) {
+	n := newNode(t)
+	dir := t.TempDir()
+	write(t, dir, "process.py", "import idna\n\ndef version(f):\n    return idna.__version__\n")
+	write(t, dir, "requirements.txt", "idna==3.10\n")
+	result := n.ok("job", "submit", "-x", n.ok("add", "-q", dir), "-c", logsDir(t))
+	if got := n.ok("get", result+"/a.txt", "-"); got != "3.10" {
+		t.Errorf("the function saw version %q of its package, want 3.10", got)
+	}
+}
+
 // A machine without Docker is a whole node for WASI modules.
 func TestNodeWithoutDocker(t *testing.T) {
 	n := newBareNode(t)

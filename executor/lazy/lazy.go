@@ -63,7 +63,7 @@ func (e *Executor) engine(ctx context.Context) (executor.Executor, error) {
 	var err error
 	e.ex, e.parent, err = e.cfg.Open(ctx)
 	if err != nil {
-		e.ex, e.err, e.tried = nil, fmt.Errorf("%s: %w", e.cfg.Name, err), time.Now()
+		e.ex, e.err, e.tried = nil, err, time.Now()
 		return nil, e.err
 	}
 	return e.ex, nil
