@@ -3,6 +3,7 @@ package wasm
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -34,10 +35,13 @@ func (e *Executor) SetProcess(id executor.ID, pid int, start uint64) error {
 	return write(e.dir(id), processFile, process{PID: pid, Start: start, Boot: bootID()})
 }
 
-// GroupsOf returns the directories of a task's control groups.
-func GroupsOf(t executor.Task) (dirs []string) {
-	for dir := range groups(t) {
-		dirs = append(dirs, dir)
+// LimitsOf returns the files of a task's control groups and what they must hold.
+func LimitsOf(t executor.Task) map[string]string {
+	all := map[string]string{}
+	for dir, settings := range groups(t) {
+		for _, s := range settings {
+			all[filepath.Join(dir, s.file)] = s.value
+		}
 	}
-	return dirs
+	return all
 }

@@ -1,6 +1,7 @@
 package wasm_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,25 +17,20 @@ import (
 	"github.com/ipdc/ipdc/internal/wasi"
 )
 
-// part is the argument by which this program is a container's process.
-const part = "__wasm"
+// code is the directory with the probe module, seen at /code; host the program
+// whose processes are the containers.
+var code, host string
 
-// code is the directory with the probe module, seen at /code.
-var code string
-
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == part {
-		os.Exit(wasm.Main(os.Args[2:]))
-	}
-	os.Exit(testMain(m))
-}
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "wasmtest")
 	if err == nil {
 		defer os.RemoveAll(dir)
-		code = filepath.Join(dir, "code")
-		err = build(dir)
+		code, host = filepath.Join(dir, "code"), filepath.Join(dir, "host")
+		err = errors.Join(os.Mkdir(code, 0o755), os.Chmod(dir, 0o755),
+			build(host, "./testdata/host", "CGO_ENABLED=0"),
+			build(filepath.Join(code, "probe.wasm"), "./testdata/probe", "GOOS=wasip1", "GOARCH=wasm"))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -48,27 +44,20 @@ func testMain(m *testing.M) int {
 	return res
 }
 
-func build(dir string) error {
-	if err := os.MkdirAll(code, 0o755); err != nil {
-		return err
-	}
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(code, "probe.wasm"), "./testdata/probe")
-	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+func build(to, pkg string, env ...string) error {
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", to, pkg)
+	cmd.Env = append(os.Environ(), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build probe: %w\n%s", err, out)
+		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 	}
-	return os.Chmod(dir, 0o755)
+	return nil
 }
 
 func codeMount() executor.Mount { return executor.Mount{Source: code, Target: "/code", ReadOnly: true} }
 
 func open(t *testing.T, dir string) *wasm.Executor {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ex, err := wasm.Open(t.Context(), wasm.Config{Dir: dir, Program: []string{self, part}})
+	ex, err := wasm.Open(t.Context(), wasm.Config{Dir: dir, Program: []string{host, "__wasm"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -138,7 +138,6 @@ func TestWhatIsNoModule(t *testing.T) {
 // cmd/ipdc-guest.
 func TestItems(t *testing.T) {
 	b := newBench(t)
-	defer syscall.Umask(syscall.Umask(0o077)) // as in a node
 	guestTask := `{"command": ["probe.wasm", "count"], "feed": "stdin", "keep_going": true,
 		"items": [{"path": "a"}, {"path": "d/b"}, {"path": "long"}]}`
 	run := b.dir(map[string]string{"task.json": guestTask})
@@ -151,6 +150,7 @@ func TestItems(t *testing.T) {
 		executor.Mount{Source: report, Target: guest.ReportDir},
 		executor.Mount{Source: in, Target: guest.Inputs, ReadOnly: true},
 		executor.Mount{Source: out, Target: guest.Outputs})
+	defer syscall.Umask(syscall.Umask(0o077)) // as in a node
 	if exit, sink := b.run(tk); exit.Code != 0 {
 		t.Fatalf("exit %+v: %s", exit, &sink.Err)
 	}

@@ -3,15 +3,13 @@
 // dummy.Script, or tries what a module must not be able to do.
 //
 //	probe script
-//	probe try read:/etc/passwd list:/ write:/inputs/x dial:127.0.0.1:80
+//	probe try read:/etc/passwd list:/ write:/inputs/x
 //	probe count    // words of stdin
 package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,13 +24,11 @@ func main() {
 	case "count":
 		count()
 	case "try":
-		out := map[string]string{}
 		for _, arg := range os.Args[2:] {
-			out[arg] = try(arg)
+			fmt.Printf("%q %q\n", arg, try(arg))
 		}
-		check(json.NewEncoder(os.Stdout).Encode(out))
 	case "env":
-		check(json.NewEncoder(os.Stdout).Encode(os.Environ()))
+		fmt.Printf("%q\n", os.Environ())
 	case "spin":
 		fmt.Println("spinning")
 		for i := 0; ; i++ {
@@ -116,8 +112,6 @@ func try(arg string) string {
 		for _, e := range list {
 			out += e.Name() + " "
 		}
-	case "dial":
-		_, err = net.DialTimeout("tcp", path, time.Second)
 	}
 	if err != nil {
 		return "error: " + err.Error()
