@@ -20,28 +20,6 @@ import (
 	"github.com/ipdc/ipdc/wire/guest"
 )
 
-// Limits of a container that no spec changes. Reasons stand in
-// docs/threats.md.
-const (
-	pidsLimit    = 256
-	nofileLimit  = 1024
-	tmpSize      = 64 * jobspec.MiB
-	shmSize      = 16 * jobspec.MiB
-	logLimit     = 10 * jobspec.MiB
-	outputInodes = 10_000
-	// installs have many small files: tensorflow and what it needs, with byte
-	// code, are 60,000.
-	installInodes = 200_000
-)
-
-// inodes returns how many files a task of the job may write.
-func inodes(job jobspec.Job) int64 {
-	if job.Parent != "" {
-		return installInodes
-	}
-	return outputInodes
-}
-
 // taskPaths are the host paths of one attempt.
 type taskPaths struct {
 	Prefix       string // of the container's name
@@ -53,12 +31,13 @@ type taskPaths struct {
 	Report       string
 	Net, CA      string // directory of the proxy's socket, certificate authorities; "" = none
 	CgroupParent string
+	Limits       Limits
 }
 
 // containerTask says what the executor is to run for an attempt. It is a pure
 // function; testdata/container holds its golden files.
 func containerTask(spec jobspec.Spec, plan jobspec.Plan, id jobspec.AttemptID, p taskPaths) executor.Task {
-	uid := containerUID(id.Job)
+	uid, limits := containerUID(id.Job), p.Limits.withDefaults()
 	mounts := []executor.Mount{
 		{Source: p.Guest, Target: guest.Binary, ReadOnly: true},
 		{Source: filepath.Join(p.Run, taskFile), Target: guest.TaskFile, ReadOnly: true},
@@ -87,7 +66,7 @@ func containerTask(spec jobspec.Spec, plan jobspec.Plan, id jobspec.AttemptID, p
 		Command: []string{guest.Binary}, Env: env, WorkDir: workDir,
 		UID: uid, GID: uid, Mounts: mounts,
 		CPU: spec.Resources.CPU, Memory: spec.Resources.Memory,
-		Pids: pidsLimit, NoFile: nofileLimit, Tmp: tmpSize, Shm: shmSize, LogSize: logLimit,
+		Pids: limits.Pids, NoFile: limits.NoFile, Tmp: limits.Tmp, Shm: limits.Shm, LogSize: limits.Log,
 		CgroupParent: p.CgroupParent,
 	}
 }

@@ -51,6 +51,7 @@ type bench struct {
 	ahead   time.Duration                             // of the next start's clock
 
 	registry *prometheus.Registry // of the present start
+	limits   sidecar.Limits       // of the next start
 
 	*sidecar.Sidecar
 	stop func()
@@ -140,9 +141,9 @@ func (b *bench) start() {
 	ahead := b.ahead
 	b.registry = prometheus.NewRegistry()
 	sc, err := sidecar.New(sidecar.Config{
-		Registry: b.registry,
-		Now:      func() time.Time { return time.Now().Add(ahead) },
-		Dir:      b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
+		Registry: b.registry, Limits: b.limits,
+		Now: func() time.Time { return time.Now().Add(ahead) },
+		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
 		Executor: ex, Volumes: vols, Inputs: inputs, CARs: cars, Capacity: b.cap, Network: b.network, Logger: log,
 		StopGrace: 50 * time.Millisecond, Admit: b.admit, Budget: b.budget, Fetches: b.fetches,
 	})

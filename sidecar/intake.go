@@ -72,18 +72,34 @@ func (s *Sidecar) admit(spec jobspec.Spec) (jobspec.Spec, jobspec.CID, error) {
 	if f := spec.Fits(whole, whole); f != nil {
 		return spec, jobspec.CID{}, f.Error()
 	}
+	if err := s.cfg.Limits.check(spec); err != nil {
+		return spec, jobspec.CID{}, err
+	}
 	c, err := spec.CID()
 	return spec, c, err
 }
 
-// accept writes a new job.
+// accept writes a new job, unless its tenant has too many already.
 func (s *Sidecar) accept(tx *store.Tx, sub api.Submission, job jobspec.Job) error {
-	err := s.record(tx, job, jobspec.Event{Type: jobspec.EventState, Detail: string(job.State)})
+	live, err := tx.CountLive(job.Tenant)
+	if err != nil {
+		return err
+	}
+	if most := s.cfg.Limits.Jobs; live >= most && job.Parent == "" {
+		return api.TooMany(jobspec.Failure{
+			Kind: jobspec.KindLimit, Detail: fmt.Sprintf("%d jobs of %s have not ended, at most %d may wait and run", live, job.Tenant, most),
+			Hint: "submit when some have ended, stop some, or raise the node's setting tenant-jobs",
+		}, retryAfter)
+	}
+	err = s.record(tx, job, jobspec.Event{Type: jobspec.EventState, Detail: string(job.State)})
 	if err != nil || sub.IdempotencyKey == "" {
 		return err
 	}
 	return tx.PutIdempotencyKey(sub.Tenant, sub.IdempotencyKey, job.ID, job.SpecCID)
 }
+
+// retryAfter is when to submit again to a full queue, in seconds.
+const retryAfter = 10
 
 // byKey returns the job that the idempotency key was used for first, which is
 // the given one when it is new.

@@ -39,7 +39,7 @@ func TestJudge(t *testing.T) {
 		{name: "stopped although it ended well", exit: executor.Exit{}, why: &stopped, want: jobspec.KindStopped},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := judge(c.exit, c.why, c.out, c.full, jobspec.Job{Spec: jobspec.Spec{Resources: res}})
+			got := judge(c.exit, c.why, c.out, c.full, res, 10_000)
 			switch {
 			case got == nil && c.want != "":
 				t.Errorf("judge = success, want %s", c.want)

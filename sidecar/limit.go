@@ -16,6 +16,8 @@ func inputLimit(err error) error {
 		f.Hint = "give a part of it (-c CID/path), pack small files together, or raise the node's bound: ipdc node start --input-entries N"
 	case f.Kind == jobspec.KindLimitBytes:
 		f.Hint = "give a part of it (-c CID/path), or raise the node's bound: ipdc node start --input-bytes N"
+	case f.Kind == jobspec.KindDepth:
+		f.Hint = "give a part of it (-c CID/path), or raise the node's settings input-levels and input-blocks"
 	default:
 		return err
 	}

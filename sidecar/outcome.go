@@ -104,7 +104,7 @@ func (r *runner) conclude(ctx context.Context, exit executor.Exit, why *jobspec.
 	if err != nil {
 		r.log.Warn("look at outputs volume", "attempt", r.att.ID, "err", err)
 	}
-	r.att.Failure = judge(exit, why, rep.out, full, r.job)
+	r.att.Failure = judge(exit, why, rep.out, full, r.job.Spec.Resources, r.cfg.Limits.files(r.job))
 	if f := r.att.Failure; f != nil && f.Where == "" {
 		f.Where = fmt.Sprintf("task %d", r.task.Index)
 	}
@@ -116,8 +116,7 @@ func (r *runner) conclude(ctx context.Context, exit executor.Exit, why *jobspec.
 // first, then what the engine saw, then what the guest says. A success with a
 // full volume, or with items that were not done, is none: its outputs may be
 // cut, and they would be remembered.
-func judge(exit executor.Exit, why *jobspec.Failure, out outcome, full bool, job jobspec.Job) *jobspec.Failure {
-	res := job.Spec.Resources
+func judge(exit executor.Exit, why *jobspec.Failure, out outcome, full bool, res jobspec.Resources, files int64) *jobspec.Failure {
 	f := jobspec.Failure{ExitCode: exit.Code}
 	switch {
 	case why != nil:
@@ -135,8 +134,8 @@ func judge(exit executor.Exit, why *jobspec.Failure, out outcome, full bool, job
 		f.Hint = fmt.Sprintf("raise it, for example with --memory %s (resources.memory)", 2*res.Memory)
 	case full || out.quota:
 		f.Kind = jobspec.KindQuota
-		f.Detail = fmt.Sprintf("/outputs is full: its limits are %s and %d files", res.Disk, inodes(job))
-		f.Hint = fmt.Sprintf("raise it, for example with --disk %s (resources.disk), or write less", 2*res.Disk)
+		f.Detail = fmt.Sprintf("/outputs is full: its limits are %s and %d files", res.Disk, files)
+		f.Hint = fmt.Sprintf("raise it, for example with --disk %s (resources.disk), or write less; the number of files is the node's setting task-files", 2*res.Disk)
 	case out.start != nil:
 		f.Kind, f.Detail = jobspec.KindImageRun, out.start.Detail
 		f.Hint = "check the command, and that the image holds it"
@@ -167,7 +166,7 @@ func (r *runner) pack(ctx context.Context) (err error) {
 	}
 	root, err := r.cfg.IPFS.Add(ctx, attemptPin(r.att.ID), func(w ipfs.Session) (jobspec.CID, error) {
 		res, err := pack.Tree(ctx, w, r.vol.Outputs, pack.Options{Budget: ipfs.Budget{
-			Bytes: int64(r.job.Spec.Resources.Disk), Entries: 2 * inodes(r.job),
+			Bytes: int64(r.job.Spec.Resources.Disk), Entries: 2 * r.cfg.Limits.files(r.job),
 		}})
 		return res.CID, err
 	})

@@ -253,7 +253,7 @@ func (r *runner) paths() taskPaths {
 		Prefix: r.prefix, Guest: r.cfg.Guest, Run: r.runDir(r.att.ID),
 		Code: r.code.Path, Input: r.input.Path, Dependencies: r.deps.Path,
 		Outputs: r.vol.Outputs, Report: r.vol.Report,
-		CgroupParent: r.cfg.CgroupParent,
+		CgroupParent: r.cfg.CgroupParent, Limits: r.cfg.Limits,
 	}
 	if len(r.job.Spec.Network) > 0 {
 		p.Net = filepath.Join(p.Run, netDir)

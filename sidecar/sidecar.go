@@ -74,6 +74,7 @@ type Config struct {
 	CgroupParent string                      // ceiling of all containers; "" = the engine's default
 	Node         wire.Node                   // what status shows and only cmd knows: version, paths, addresses
 	Logger       *slog.Logger                // default slog.Default
+	Limits       Limits                      // of containers and tenants
 	SweepEvery   time.Duration               // default 30 s
 	StopGrace    time.Duration               // from SIGTERM to SIGKILL; default 5 s
 	Now          func() time.Time            // default time.Now
@@ -124,6 +125,7 @@ func New(cfg Config) (*Sidecar, error) {
 	if cfg.Index.URL == "" {
 		cfg.Index, _ = pip.ParseIndex("") // never fails for the default
 	}
+	cfg.Limits = cfg.Limits.withDefaults()
 	if cfg.SweepEvery <= 0 {
 		cfg.SweepEvery = 30 * time.Second
 	}

@@ -18,7 +18,7 @@ func (r *runner) volume(ctx context.Context) (volume.Volume, error) {
 	if r.vol.Outputs != "" {
 		return r.vol, nil
 	}
-	return r.cfg.Volumes.Create(ctx, r.att.ID.String(), r.job.Spec.Resources.Disk, inodes(r.job), containerUID(r.id))
+	return r.cfg.Volumes.Create(ctx, r.att.ID.String(), r.job.Spec.Resources.Disk, r.cfg.Limits.files(r.job), containerUID(r.id))
 }
 
 // wait follows the container to its end: log, progress, deadline, stop. It
@@ -128,7 +128,7 @@ func (r *runner) openLog() (*joblog.Writer, error) {
 	if err := os.MkdirAll(r.logDir(r.id), 0o700); err != nil {
 		return nil, err
 	}
-	return joblog.Create(r.logFile(r.att.ID), uint32(r.task.Index), int64(logLimit))
+	return joblog.Create(r.logFile(r.att.ID), uint32(r.task.Index), int64(r.cfg.Limits.Log))
 }
 
 // reportEvery is how often the guest's report is looked at while it runs.

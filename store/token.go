@@ -84,3 +84,11 @@ func (tx *Tx) CountJobs() (map[jobspec.JobState]int, error) {
 	}
 	return counts, nil
 }
+
+// CountLive returns how many jobs of a tenant are in no final state.
+func (tx *Tx) CountLive(tenant string) (n int, err error) {
+	if err := tx.get([]any{&n}, "count", "SELECT count(*) FROM jobs WHERE live = 1 AND tenant = ?", tenant); err != nil {
+		return 0, fmt.Errorf("count jobs of %s: %w", tenant, err)
+	}
+	return n, nil
+}

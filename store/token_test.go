@@ -53,6 +53,12 @@ func TestCountJobs(t *testing.T) {
 		if diff := cmp.Diff(map[jobspec.JobState]int{jobspec.JobAccepted: 2, jobspec.JobSucceeded: 1}, got); diff != "" {
 			t.Errorf("CountJobs (-want +got):\n%s", diff)
 		}
+		for tenant, want := range map[string]int{"a": 1, "b": 1, "c": 0} {
+			n, err := tx.CountLive(tenant)
+			if n != want || err != nil {
+				t.Errorf("CountLive(%s) = %d, %v, want %d", tenant, n, err, want)
+			}
+		}
 		return err
 	})
 }
@@ -66,7 +72,7 @@ func TestUpgradeFromFirst(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	rawExec(t, path, "DROP INDEX jobs_state; DROP TABLE tokens; PRAGMA user_version = 1;"+
+	rawExec(t, path, "DROP INDEX jobs_state; DROP INDEX jobs_live_tenant; DROP TABLE tokens; PRAGMA user_version = 1;"+
 		"CREATE TABLE tokens (name TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;"+
 		"INSERT INTO tokens VALUES ('local', 'x', 1)")
 	now := openAt(t, path)

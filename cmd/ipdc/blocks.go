@@ -55,5 +55,7 @@ func (n *node) watch() {
 
 // inputBudget bounds one input of a job.
 func (s settings) inputBudget() ipfs.Budget {
-	return ipfs.Budget{Bytes: int64(s.InputBytes), Entries: int64(s.InputEntries)}
+	return ipfs.Budget{
+		Bytes: int64(s.InputBytes), Entries: int64(s.InputEntries), Levels: s.InputLevels, DAGDepth: s.InputBlocks, Time: s.InputTime.Std(),
+	}
 }

@@ -191,6 +191,9 @@ const originFlag = "flag --"
 // take parses a value as viper has it and stores it.
 func (k knob) take(value any) error {
 	if to, list := k.to.(*[]string); list {
+		if value == nil {
+			value = k.def
+		}
 		*to = words(value)
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/pip"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -51,6 +52,16 @@ type settings struct {
 	APIBodyStall, APIEventStall          jobspec.Duration
 	APIStreamStall, APITimeout, APIGrace jobspec.Duration
 
+	TaskCPU                          jobspec.CPU
+	TaskMemory, TaskDisk             jobspec.Bytes
+	TaskRun                          jobspec.Duration
+	TaskPids, TaskNoFile, TaskFiles  int
+	TaskTmp, TaskShm, TaskLog        jobspec.Bytes
+	TenantJobs                       int
+	InputCache                       jobspec.Bytes
+	InputLevels, InputBlocks         int
+	InputTime, SweepEvery, StopGrace jobspec.Duration
+
 	origins map[string]string // by key: where the value is from
 }
 
@@ -81,6 +92,10 @@ func (s *settings) table() []knob {
 		{"index", &s.Index, "", pip.DefaultIndex, "URL", start, "Python package index that -r installs from", "the public one; PIP_INDEX_URL is heeded as well, user names and passwords enter no record"},
 		{"input-bytes", &s.InputBytes, "10GiB", "", "bytes", start, "largest input of a job, and largest DAG that is fetched for one", "it is written to disk before the job starts; a mistyped CID should not fill it"},
 		{"input-entries", &s.InputEntries, "100000", "", "entries", start, "most files and directories of an input", "each takes a file on disk and 1 KB of the node's memory; a million is fine where there are so many inodes"},
+		{"input-levels", &s.InputLevels, "64", "", "levels", inFile, "directories within directories", "people stay below 20; paths stay below what programs can open"},
+		{"input-blocks", &s.InputBlocks, "32", "", "levels", inFile, "levels of blocks below one file or directory", "three levels of 1,024 links hold a TiB"},
+		{"input-time", &s.InputTime, "1h", "", "duration", inFile, "time to read one input", "ten times what 10 GiB take from a slow disk"},
+		{"input-cache", &s.InputCache, "", "a quarter of the free disk", "bytes", inFile, "inputs that are kept as files when no task uses them, and as much again as CARs", "the second job over the same data starts at once"},
 
 		{"min-free", &s.MinFree, "", "5 % of the file system, 10 GiB at most", "bytes", start, "free disk below which no job, upload or fetch is taken", "running jobs still have to write their outputs, and the node its records"},
 		{"storage-max", &s.StorageMax, "", "no limit but min-free", "bytes", start, "size of the block store above which nothing new is taken", "a node of its own may use its disk; on a shared one, give it a part"},
@@ -92,6 +107,20 @@ func (s *settings) table() []knob {
 		{"log-file", &s.LogFile, "", "standard error, with -d node.log in path", "file", start, "file for the log", "an init system takes standard error; a detached node has none"},
 		{"log-size", &s.LogSize, "10MiB", "", "bytes", inFile, "size at which log-file is put aside as log-file.1", "a week of a busy node at level info"},
 		{"log-files", &s.LogFiles, "3", "", "files", inFile, "log files that are kept, the newest included", "with log-size it bounds the log at 30 MiB"},
+
+		{"task-cpu", &s.TaskCPU, "", "cpu", "processors", inFile, "most processors that one task may ask for", "who may use a node may use all of it, unless it is shared"},
+		{"task-memory", &s.TaskMemory, "", "memory", "bytes", inFile, "most memory that one task may ask for", "the same"},
+		{"task-disk", &s.TaskDisk, "", "disk", "bytes", inFile, "most disk that one task may ask for", "the same"},
+		{"task-run", &s.TaskRun, "", "30d", "duration", inFile, "longest run time that one task may ask for", "the same"},
+		{"task-pids", &s.TaskPids, "256", "", "processes", inFile, "processes and threads of a container", "numpy and shells need tens; a fork bomb ends within a second"},
+		{"task-nofile", &s.TaskNoFile, "1024", "", "files", inFile, "open files of one process", "the usual soft limit; programs are tested with it"},
+		{"task-files", &s.TaskFiles, "10000", "", "files", inFile, "files that a task may write to /outputs", "with 1 GiB an average of 100 kB; an inode takes 256 bytes of the volume"},
+		{"task-tmp", &s.TaskTmp, "64MiB", "", "bytes", inFile, "size of /tmp in a container", "counts as memory; larger scratch belongs into /outputs"},
+		{"task-shm", &s.TaskShm, "16MiB", "", "bytes", inFile, "size of /dev/shm in a container", "counts as memory; semaphores and small arrays fit"},
+		{"task-log", &s.TaskLog, "10MiB", "", "bytes", inFile, "log that is kept of one try of a task", "the first and the last half are kept, more is read by nobody"},
+		{"tenant-jobs", &s.TenantJobs, "10000", "", "jobs", inFile, "jobs of one tenant that have not ended", "a day of short jobs; a program that submits in a circle ends here"},
+		{"sweep-every", &s.SweepEvery, "30s", "", "duration", inFile, "how often leftovers are looked for", "a listing of the engine takes milliseconds; a leftover holds memory"},
+		{"stop-grace", &s.StopGrace, "5s", "", "duration", inFile, "from SIGTERM to SIGKILL for a program that is stopped", "enough to write a last file; docker stop gives 10 s"},
 
 		{"api-max-conns", &s.APIMaxConns, "256", "", "connections", inFile, "connections to the port at once; more are closed, the socket has no bound", "four times what a busy dashboard and a dozen clients hold open"},
 		{"api-rate", &s.APIRate, "100", "", "requests a second", inFile, "requests that one token may make on average over the port, twice as many at once", "a client that polls each 10 ms is a mistake; one job takes some milliseconds of disk"},
@@ -181,4 +210,14 @@ func readToken(file string) (string, error) {
 	}
 	b, err := os.ReadFile(file)
 	return strings.TrimSpace(string(b)), err
+}
+
+// limits are what a job may have on this node.
+func (s settings) limits() sidecar.Limits {
+	return sidecar.Limits{
+		Pids: int64(s.TaskPids), NoFile: int64(s.TaskNoFile), Files: int64(s.TaskFiles),
+		Tmp: s.TaskTmp, Shm: s.TaskShm, Log: s.TaskLog,
+		Task: jobspec.Resources{CPU: s.TaskCPU, Memory: s.TaskMemory, Disk: s.TaskDisk}, Run: s.TaskRun,
+		Jobs: s.TenantJobs,
+	}
 }

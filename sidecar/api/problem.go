@@ -26,6 +26,9 @@ type refusal struct {
 
 func (e *refusal) Error() string { return e.failure.Error().Error() }
 
+// Unwrap returns what the refusal is to all who do not speak HTTP.
+func (e *refusal) Unwrap() error { return e.failure.Error() }
+
 func refuse(status int, k jobspec.Kind, hint, format string, a ...any) *refusal {
 	return &refusal{status: status, failure: jobspec.Failure{Kind: k, Detail: fmt.Sprintf(format, a...), Hint: hint}}
 }

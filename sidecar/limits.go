@@ -1,0 +1,70 @@
+package sidecar
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// Limits bound each container, and what one tenant may queue. A
+// field that is zero has the default in its comment; the reasons stand where
+// they are settings (ipdc config show).
+type Limits struct {
+	Pids   int64         // processes and threads of a container; 256
+	NoFile int64         // open files of one process; 1,024
+	Tmp    jobspec.Bytes // /tmp; 64 MiB
+	Shm    jobspec.Bytes // /dev/shm; 16 MiB
+	Log    jobspec.Bytes // kept of one attempt's output; 10 MiB
+	Files  int64         // files that a task may write to /outputs; 10,000
+
+	Task jobspec.Resources // what one task may ask for; default the node's capacity
+	Run  jobspec.Duration  // likewise; no limit
+	Jobs int               // of one tenant that have not ended; 10,000
+}
+
+func (l Limits) withDefaults() Limits {
+	l.Pids = cmp.Or(l.Pids, 256)
+	l.NoFile = cmp.Or(l.NoFile, 1024)
+	l.Tmp = cmp.Or(l.Tmp, 64*jobspec.MiB)
+	l.Shm = cmp.Or(l.Shm, 16*jobspec.MiB)
+	l.Log = cmp.Or(l.Log, 10*jobspec.MiB)
+	l.Files = cmp.Or(l.Files, 10_000)
+	l.Jobs = cmp.Or(l.Jobs, 10_000)
+	return l
+}
+
+// installs have many small files: tensorflow and what it needs, with byte
+// code, are 60,000.
+const installFiles = 200_000
+
+// files returns how many files a task of the job may write.
+func (l Limits) files(job jobspec.Job) int64 {
+	if job.Parent != "" {
+		return max(l.Files, installFiles)
+	}
+	return l.Files
+}
+
+// check refuses a spec that asks for more than one task may have here.
+func (l Limits) check(s jobspec.Spec) error {
+	ask, most := s.Resources, l.Task
+	over := func(setting, what string, ask, most any) error {
+		return jobspec.Failure{
+			Kind: jobspec.KindPolicy, Where: what,
+			Detail: fmt.Sprintf("asked %s, this node gives one task %s at most", ask, most),
+			Hint:   fmt.Sprintf("lower %s in the spec, or raise the node's setting %s", what, setting),
+		}.Error()
+	}
+	switch {
+	case most.CPU > 0 && ask.CPU > most.CPU:
+		return over("task-cpu", "resources.cpu", ask.CPU, most.CPU)
+	case most.Memory > 0 && ask.Memory > most.Memory:
+		return over("task-memory", "resources.memory", ask.Memory, most.Memory)
+	case most.Disk > 0 && ask.Disk > most.Disk:
+		return over("task-disk", "resources.disk", ask.Disk, most.Disk)
+	case l.Run > 0 && s.Timeouts.Run > l.Run:
+		return over("task-run", "timeouts.run", s.Timeouts.Run, l.Run)
+	}
+	return nil
+}
