@@ -24,6 +24,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import traceback
 
 sys.path.insert(0, HERE)
@@ -38,6 +39,10 @@ HINTS = {
     "numpy": PICTURE + ", with img = PIL.Image.fromarray(array); or array.tobytes()",
     "pandas": "return text: frame.to_csv()",
 }
+
+PIXELS = 89478485  # Pillow's own limit
+PIXEL = 5  # bytes: Pillow keeps RGB in 4, and the function one more in grey
+BASE = 128 << 20  # bytes: Python with what a program imports
 
 
 class InputFile(io.BufferedReader):
@@ -239,6 +244,7 @@ class Batch:
             # Told as the first item's error, so that the job's failure names it.
             return self.failed(self.items[0]["path"] if self.items else self.file, e)
         for item in self.items:
+            allow_pictures()
             code, full = self.run_item(item["path"])
             flush()
             if full or code and not self.keep_going:
@@ -319,7 +325,38 @@ def summary(error):
         text = "its text cannot be shown"
     if isinstance(error, OutputError):
         return text  # begins with the kind of error
-    return type(error).__name__ + (": " + text if text else "")
+    return type(error).__name__ + (": " + text if text else "") + picture_hint(error, text)
+
+
+def memory():
+    """The memory in bytes that this container may have; 0 if unknown."""
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path) as f:
+                return int(f.read())
+        except (OSError, ValueError):
+            pass
+    return 0
+
+
+def allow_pictures():
+    """Lets Pillow open what fits into the memory: its own limit is a guess
+    for servers, and here the memory is bounded. It fails at twice the limit."""
+    image = sys.modules.get("PIL.Image")
+    if getattr(image, "MAX_IMAGE_PIXELS", None) == PIXELS:  # not one of the user's
+        image.MAX_IMAGE_PIXELS = max(PIXELS, (memory() - BASE) // PIXEL // 2)
+
+
+def picture_hint(error, text):
+    """What to ask for when a picture is larger than Pillow opens."""
+    found = re.search(r"([0-9]+) pixels", text)
+    if type(error).__name__ != "DecompressionBombError" or not found:
+        return ""
+    need, ask = int(found.group(1)) * PIXEL + BASE, 512
+    while ask << 20 < need:
+        ask *= 2
+    unit = "%dMiB" % ask if ask < 1024 else "%dGiB" % (ask >> 10)
+    return "; decoded it takes about %d MB: ask for --memory %s" % (need // 10**6, unit)
 
 
 def clip(text):
