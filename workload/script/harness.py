@@ -356,7 +356,7 @@ def picture_hint(error, text):
     while ask << 20 < need:
         ask *= 2
     unit = "%dMiB" % ask if ask < 1024 else "%dGiB" % (ask >> 10)
-    return "; decoded it takes about %d MB: ask for --memory %s" % (need // 10**6, unit)
+    return " Decoded it takes about %d MB: ask for --memory %s" % (need // 10**6, unit)
 
 
 def clip(text):

@@ -53,6 +53,9 @@ func (d *Directory) Write(ctx context.Context) (Link, error) {
 			return Link{}, jobspec.KindDupName.Errorf("directory has two entries named %q", d.links[i].Name)
 		}
 	}
+	if d.atLeast() > Profile().HAMTShardingSize {
+		return d.writeHAMT(ctx)
+	}
 	nd, err := d.plain()
 	if err != nil {
 		return Link{}, err
@@ -61,6 +64,15 @@ func (d *Directory) Write(ctx context.Context) (Link, error) {
 		return d.writeHAMT(ctx)
 	}
 	return put(ctx, d.s, nd)
+}
+
+// atLeast is a size that the plain block is above: a million entries need not
+// be encoded to see that they are too many.
+func (d *Directory) atLeast() (n int) {
+	for _, l := range d.links {
+		n += len(l.Name) + l.Cid.ByteLen()
+	}
+	return n
 }
 
 func (d *Directory) plain() (*merkledag.ProtoNode, error) {
