@@ -30,7 +30,7 @@ func (n *node) openIPFS(ctx context.Context) error {
 		return usagef("--ipfs: %w", err)
 	}
 	node, err := kubo.Open(ctx, kubo.Config{
-		Addr: addr, Dir: dir, Logger: n.log,
+		Addr: addr, Dir: dir, Fetch: n.set.FetchWait.Std(), Logger: n.log,
 		Owner: strings.TrimSuffix(sidecar.ObjectPrefix(n.key.ID()), "-"),
 	})
 	if err != nil {
