@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,28 +63,28 @@ func existing(path string) string {
 	}
 }
 
-// The free disk that jobs need: a task's /outputs has 1 GiB unless it asks for
-// another size, and its blocks take as much again.
-const (
-	diskNeed = 1 * jobspec.GiB
-	diskGood = 10 * jobspec.GiB
-)
-
 func (a *app) checkDisk(context.Context) []finding {
 	free, total, err := diskSpace(existing(a.set.Path))
 	if err != nil {
 		return []finding{ok("disk", "%v", err).fail("give another state directory with --path or IPDC_PATH")}
 	}
-	f := ok("disk", "%s free of %s at %s", size(int64(free)), size(int64(total)), a.set.Path)
-	advice := "free some: ipdc job prune --older-than 30d, ipdc node gc, docker system prune; or move the state with IPDC_PATH"
+	return []finding{judgeDisk(free, total, a.set.MinFree, a.set.Path)}
+}
+
+// judgeDisk goes by the bound below which a node takes nothing new; see
+// sidecar/room.
+func judgeDisk(free, total, minFree jobspec.Bytes, path string) finding {
+	minFree = cmp.Or(minFree, min(total/20, 10*jobspec.GiB))
+	f := ok("disk", "%s free of %s at %s; nothing new is taken below %s (min-free)",
+		size(int64(free)), size(int64(total)), path, size(int64(minFree)))
+	const advice = "free some: ipdc job prune --older-than 30d, ipdc node gc, docker system prune; or move the state with IPDC_PATH"
 	switch {
-	case free < diskNeed:
-		f.Found += fmt.Sprintf("; a task's outputs have %s", size(int64(diskNeed)))
-		f = f.fail(advice)
-	case free < diskGood || free < total/20:
-		f = f.warn(advice)
+	case free < minFree:
+		return f.fail(advice)
+	case free < max(2*minFree, minFree+jobspec.DefaultDisk): // a task's outputs come beside it
+		return f.warn(advice)
 	}
-	return []finding{f}
+	return f
 }
 
 func diskSpace(path string) (free, total jobspec.Bytes, err error) {

@@ -12,6 +12,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/ipdc/ipdc/sidecar/pip"
 )
 
 // indexTime bounds the question to the package index.
@@ -20,53 +22,50 @@ const indexTime = 5 * time.Second
 // clockSkew is how far off the index's clock may seem.
 const clockSkew = 2 * time.Minute
 
-// caVars name a CA bundle, in the order in which they are heeded.
-var caVars = []string{"PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"}
-
 // checkIndex asks the package index for one page, as the installation of
 // requirements would.
 func (a *app) checkIndex(ctx context.Context) []finding {
-	pool, ca := authorities(os.Getenv)
-	index := cmp.Or(os.Getenv("PIP_INDEX_URL"), "https://pypi.org/simple")
-	return append([]finding{ca}, askIndex(ctx, index, pool)...)
+	name, file := "ca-file", a.set.CAFile
+	if file == "" {
+		name, file = "SSL_CERT_FILE", os.Getenv("SSL_CERT_FILE")
+	}
+	if file == "" {
+		name, file = "the system's", (&node{set: a.set}).authorities()
+	}
+	pool, ca := authorities(name, file)
+	return append([]finding{ca}, askIndex(ctx, cmp.Or(a.set.Index, os.Getenv(pip.EnvIndex), pip.DefaultIndex), pool)...)
 }
 
-// authorities returns the certificates that are trusted here.
-func authorities(env func(string) string) (*x509.CertPool, finding) {
-	const advice = "set SSL_CERT_FILE to a bundle of PEM certificates, or install ca-certificates"
+// authorities returns the certificates that jobs with a network are shown, of
+// the file that name gives.
+func authorities(name, file string) (*x509.CertPool, finding) {
+	const advice = "set SSL_CERT_FILE or ca-file to a bundle of PEM certificates, or install ca-certificates"
 	pool, err := x509.SystemCertPool()
 	if err != nil {
-		return x509.NewCertPool(), ok("ca", "%v", err).warn(advice)
+		pool = x509.NewCertPool()
 	}
-	for _, name := range caVars {
-		file := env(name)
-		if file == "" {
-			continue
-		}
-		b, err := os.ReadFile(file)
-		switch {
-		case err != nil:
-			return pool, ok("ca", "%s: %v", name, err).warn(advice)
-		case !pool.AppendCertsFromPEM(b):
-			return pool, ok("ca", "%s: %s holds no certificate", name, file).warn(advice)
-		}
-		return pool, ok("ca", "%s (%s)", file, name)
+	b, err := os.ReadFile(file)
+	switch {
+	case err != nil:
+		return pool, ok("ca", "%s: %v", name, err).warn(advice)
+	case !pool.AppendCertsFromPEM(b):
+		return pool, ok("ca", "%s: %s holds no certificate", name, file).warn(advice)
 	}
-	return pool, ok("ca", "the system's certificates")
+	return pool, ok("ca", "%s (%s)", file, name)
 }
 
 func askIndex(ctx context.Context, index string, pool *x509.CertPool) []finding {
 	const need = "jobs with -r need it; set PIP_INDEX_URL, HTTPS_PROXY and SSL_CERT_FILE as for pip, or give wheels"
 	u, err := url.Parse(index)
 	if err != nil || u.Host == "" {
-		return []finding{ok("index", "PIP_INDEX_URL is no URL").warn(need)}
+		return []finding{ok("index", "the setting is no URL").warn(need)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, indexTime)
 	defer cancel()
 	page := u.JoinPath("pip/")
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, page.String(), nil)
 	if err != nil {
-		return []finding{ok("index", "PIP_INDEX_URL is no URL").warn(need)}
+		return []finding{ok("index", "the setting is no URL").warn(need)}
 	}
 	t := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	defer t.CloseIdleConnections()

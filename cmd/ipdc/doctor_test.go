@@ -18,6 +18,7 @@ import (
 
 	"github.com/ipdc/ipdc/executor/docker"
 	"github.com/ipdc/ipdc/internal/testenv"
+	"github.com/ipdc/ipdc/jobspec"
 )
 
 func TestKnownHoles(t *testing.T) {
@@ -126,7 +127,7 @@ func TestAskIndex(t *testing.T) {
 	if err := os.WriteFile(bundle, cert, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	pool, ca := authorities(func(name string) string { return map[string]string{"SSL_CERT_FILE": bundle}[name] })
+	pool, ca := authorities("SSL_CERT_FILE", bundle)
 	if ca.Status != statusOK || !strings.Contains(ca.Found, "SSL_CERT_FILE") {
 		t.Errorf("CA = %+v", ca)
 	}
@@ -155,8 +156,27 @@ func TestAskIndex(t *testing.T) {
 		}
 	}
 	for _, file := range []string{filepath.Join(t.TempDir(), "missing"), os.DevNull} {
-		if _, ca := authorities(func(string) string { return file }); ca.Status != statusWarn {
+		if _, ca := authorities("ca-file", file); ca.Status != statusWarn {
 			t.Errorf("CA bundle %s = %+v, want a warning", file, ca)
+		}
+	}
+}
+
+func TestJudgeDisk(t *testing.T) {
+	const total = 100 * jobspec.GiB
+	for _, c := range []struct {
+		free, minFree jobspec.Bytes
+		want          status
+	}{
+		{50 * jobspec.GiB, 0, statusOK},
+		{9 * jobspec.GiB, 0, statusWarn}, // below twice the 5 % that are kept
+		{4 * jobspec.GiB, 0, statusFail},
+		{5 * jobspec.GiB, jobspec.GiB, statusOK},
+		{50 * jobspec.GiB, 60 * jobspec.GiB, statusFail},
+	} {
+		f := judgeDisk(c.free, total, c.minFree, "/state")
+		if statuses(t, []finding{f}); f.Status != c.want {
+			t.Errorf("judgeDisk(%s free, min-free %s) = %+v, want %s", c.free, c.minFree, f, c.want)
 		}
 	}
 }
