@@ -67,6 +67,9 @@ func open(t *testing.T, dir string) *wasm.Executor {
 }
 
 func TestExecutor(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles a module sixty times, which takes a minute or two")
+	}
 	dir := t.TempDir()
 	executortest.Test(t, executortest.Harness{
 		Open:      func(t *testing.T) executor.Executor { return open(t, dir) },
