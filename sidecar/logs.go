@@ -4,8 +4,10 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/sidecar/joblog"
 )
 
@@ -41,6 +43,57 @@ func (s *Sidecar) Logs(ctx context.Context, tenant, ref string, follow bool, w i
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// LogEvents yields the logs of a job's attempts in the order in which they were
+// begun. That order only ever grows, so that a place in it can be come back to.
+func (s *Sidecar) LogEvents(ctx context.Context, tenant, ref string, after api.LogPlace, follow bool, yield func(api.LogPiece) error) error {
+	j, err := s.Job(ctx, tenant, ref)
+	if err != nil {
+		return err
+	}
+	for next := 0; ; {
+		wake := s.hub.next(j.ID)
+		if j, err = s.Job(ctx, tenant, j.ID.String()); err != nil {
+			return err
+		}
+		list := slices.SortedStableFunc(slices.Values(j.Attempts), func(a, b jobspec.Attempt) int { return a.Leased.Compare(b.Leased) })
+		if after != (api.LogPlace{}) && next == 0 {
+			if next = slices.IndexFunc(list, after.Of); next < 0 {
+				return jobspec.KindNotFound.Errorf("the job has no log at %s", after)
+			}
+		}
+		for ; next < len(list); next++ {
+			a := list[next]
+			if !s.logReady(a, follow) {
+				if follow && !j.State.Final() && !a.State.Final() && !reported(a) {
+					break // it will be
+				}
+				continue
+			}
+			if err := s.logPieces(ctx, a.ID, after, follow, yield); err != nil {
+				return err
+			}
+		}
+		if !follow || j.State.Final() {
+			return nil
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (s *Sidecar) logPieces(ctx context.Context, id jobspec.AttemptID, after api.LogPlace, follow bool, yield func(api.LogPiece) error) error {
+	from := int64(0)
+	if after.Task == id.Task && after.Try == id.Try {
+		from = after.Offset
+	}
+	return joblog.Read(ctx, s.logFile(id), from, follow, func(end int64, h jobspec.LogHeader, data []byte) error {
+		return yield(api.LogPiece{End: api.LogPlace{Task: id.Task, Try: id.Try, Offset: end}, Stream: h.Stream, Data: slices.Clone(data)})
+	})
 }
 
 // logReady says whether an attempt's log can be copied: it is being written, or

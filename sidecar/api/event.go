@@ -35,6 +35,22 @@ func (a *API) events(w *stream, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	return a.stream(w, r, func(ctx context.Context, send func(message) error) error {
+		return a.cfg.Service.Events(ctx, tenantOf(ctx), job.ID.String(), after, follow, func(e jobspec.Event) error {
+			return send(message{strconv.FormatInt(e.Seq, 10), string(e.Type), e})
+		})
+	})
+}
+
+// message is one server-sent event.
+type message struct {
+	id, event string
+	data      any // becomes JSON
+}
+
+// stream answers with server-sent events until produce returns. produce waits
+// in send for a slow reader, until that is cut.
+func (a *API) stream(w *stream, r *http.Request, produce func(ctx context.Context, send func(message) error) error) error {
 	w.stall = a.cfg.EventStall
 	w.Header().Set("Content-Type", wire.TypeEvents)
 	if err := w.begin(); err != nil {
@@ -47,22 +63,23 @@ func (a *API) events(w *stream, r *http.Request) error {
 	ctx, cancel := a.streamContext(r)
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
-	events := make(chan jobspec.Event, buffered) // closed by readEvents
+	events := make(chan message, buffered) // closed by feed
 	g.Go(func() error { return a.writeEvents(ctx, w, events) })
 	defer func() { _ = g.Wait() }() // also when the service panics
-	readErr := a.readEvents(ctx, job.ID.String(), after, follow, events)
+	readErr := feed(ctx, events, produce)
 	if err := g.Wait(); err != nil {
 		readErr = err
 	}
 	return a.endEvents(r, w, readErr)
 }
 
-// readEvents feeds the writer. It waits for a slow one until that gives up.
-func (a *API) readEvents(ctx context.Context, ref string, after int64, follow bool, events chan<- jobspec.Event) error {
+// feed gives the writer what produce sends. It waits for a slow one until that
+// gives up.
+func feed(ctx context.Context, events chan<- message, produce func(ctx context.Context, send func(message) error) error) error {
 	defer close(events)
-	err := a.cfg.Service.Events(ctx, tenantOf(ctx), ref, after, follow, func(e jobspec.Event) error {
+	err := produce(ctx, func(m message) error {
 		select {
-		case events <- e:
+		case events <- m:
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -75,7 +92,7 @@ func (a *API) readEvents(ctx context.Context, ref string, after int64, follow bo
 }
 
 // writeEvents sends events until the channel is closed or ctx ends.
-func (a *API) writeEvents(ctx context.Context, w *stream, events <-chan jobspec.Event) error {
+func (a *API) writeEvents(ctx context.Context, w *stream, events <-chan message) error {
 	beat := time.NewTicker(a.cfg.Heartbeat)
 	defer beat.Stop()
 	for {
@@ -91,11 +108,11 @@ func (a *API) writeEvents(ctx context.Context, w *stream, events <-chan jobspec.
 				return nil
 			}
 			beat.Reset(a.cfg.Heartbeat)
-			b, err := json.Marshal(e)
+			b, err := json.Marshal(e.data)
 			if err != nil {
-				return fmt.Errorf("encode event %d: %w", e.Seq, err)
+				return fmt.Errorf("encode event %s: %w", e.id, err)
 			}
-			if err := w.send(fmt.Appendf(nil, "id: %d\nevent: %s\ndata: %s\n\n", e.Seq, e.Type, b)); err != nil {
+			if err := w.send(fmt.Appendf(nil, "id: %s\nevent: %s\ndata: %s\n\n", e.id, e.event, b)); err != nil {
 				return err
 			}
 		}

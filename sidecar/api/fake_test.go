@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"slices"
@@ -208,6 +209,31 @@ func (s *service) Logs(ctx context.Context, tenant, ref string, follow bool, w i
 			return ctx.Err()
 		}
 	}
+}
+
+// LogEvents gives each frame as a piece; places are counted over all frames.
+func (s *service) LogEvents(ctx context.Context, tenant, ref string, after api.LogPlace, follow bool, yield func(api.LogPiece) error) error {
+	pos := int64(0)
+	return s.Logs(ctx, tenant, ref, follow, writerFunc(func(b []byte) (int, error) {
+		r := bytes.NewReader(b)
+		for r.Len() > 0 {
+			h, err := jobspec.ReadLogHeader(r)
+			if err != nil {
+				return 0, err
+			}
+			data := make([]byte, h.Len)
+			if _, err := io.ReadFull(r, data); err != nil {
+				return 0, err
+			}
+			if pos += int64(h.Len); pos <= after.Offset {
+				continue
+			}
+			if err := yield(api.LogPiece{End: api.LogPlace{Try: 1, Offset: pos}, Stream: h.Stream, Data: data}); err != nil {
+				return 0, err
+			}
+		}
+		return len(b), nil
+	}))
 }
 
 func (s *service) Node(context.Context) (wire.Node, error) {

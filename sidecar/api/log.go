@@ -25,8 +25,13 @@ func (a *API) logs(w *stream, r *http.Request) error {
 	case "text":
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		out = &textWriter{out: w}
+	case "events":
+		return a.logEvents(w, r, follow)
 	default:
-		return badQuery("format", "frames or text")
+		return badQuery("format", "frames, text or events")
+	}
+	if r.URL.Query().Has("after") {
+		return badQuery("after", "for format=events only")
 	}
 	job, err := a.jobOf(r)
 	if err != nil {

@@ -26,9 +26,10 @@ func (a *API) registerStreams(doc *huma.OpenAPI) {
 		OperationID: "logs", Method: http.MethodGet, Path: "/v1/jobs/{ref}/logs", Summary: "Stream a job's log",
 		Parameters: []*huma.Param{
 			refParam(), queryParam(tenantParam, tenantDoc, huma.TypeString), queryParam("follow", "Go on until the job is final", huma.TypeBoolean),
-			queryParam("format", "frames or text", huma.TypeString, "frames", "text"),
+			queryParam("format", "frames, text, or events, which resume by Last-Event-ID", huma.TypeString, "frames", "text", "events"),
+			queryParam("after", "With format=events: begin after the event of this id", huma.TypeString),
 		},
-		Responses: streamDoc(wire.TypeFrames, "text/plain"),
+		Responses: logsDoc(),
 	}, a.logs)
 }
 
@@ -67,5 +68,11 @@ func eventsDoc() map[string]*huma.Response {
 			"id": text("Number of the event, for Last-Event-ID"), "event": text("Type of the event"), "data": text("JSON"),
 		},
 	}}}}
+	return d
+}
+
+func logsDoc() map[string]*huma.Response {
+	d := streamDoc(wire.TypeFrames, "text/plain")
+	d["200"].Content[wire.TypeEvents] = eventsDoc()["200"].Content[wire.TypeEvents]
 	return d
 }

@@ -40,6 +40,9 @@ type Service interface {
 	// With follow it goes on until the job is final or ctx ends. w waits for a
 	// slow reader: it is written to without a lock held.
 	Logs(ctx context.Context, tenant, ref string, follow bool, w io.Writer) error
+	// LogEvents yields the job's log behind a place, in an order that stays
+	// the same. follow and yield are as for Events.
+	LogEvents(ctx context.Context, tenant, ref string, after LogPlace, follow bool, yield func(LogPiece) error) error
 	Node(ctx context.Context) (wire.Node, error)
 	GC(ctx context.Context) (wire.Collected, error)
 	// Shutdown asks the node to stop; jobs in containers go on.

@@ -21,12 +21,32 @@ import (
 func Copy(ctx context.Context, w io.Writer, follow bool, paths ...string) error {
 	for _, path := range paths {
 		path, err := filepath.Abs(path)
+		var frame []byte
 		if err == nil {
-			err = copyLog(ctx, w, follow, path)
+			err = read(ctx, path, 0, follow, func(_ int64, h jobspec.LogHeader, data []byte) error {
+				frame = append(h.Append(frame[:0]), data...)
+				_, err := w.Write(frame)
+				return err
+			})
 		}
 		if err != nil {
 			return fmt.Errorf("copy log: %w", err)
 		}
+	}
+	return nil
+}
+
+// Read calls yield for each piece of the log at path behind the first from
+// bytes of its output, as Copy writes them. end is how many bytes of output
+// there are up to the piece's end: from for a reader that was cut after it.
+// data is valid during the call.
+func Read(ctx context.Context, path string, from int64, follow bool, yield func(end int64, h jobspec.LogHeader, data []byte) error) error {
+	path, err := filepath.Abs(path)
+	if err == nil {
+		err = read(ctx, path, from, follow, yield)
+	}
+	if err != nil {
+		return fmt.Errorf("read log: %w", err)
 	}
 	return nil
 }
@@ -40,11 +60,11 @@ func Live(path string) bool {
 	return err == nil && writers.open[path] != nil
 }
 
-func copyLog(ctx context.Context, w io.Writer, follow bool, path string) error {
+func read(ctx context.Context, path string, from int64, follow bool, yield func(int64, jobspec.LogHeader, []byte) error) error {
 	writers.Lock()
 	live := writers.open[path]
 	writers.Unlock()
-	c := &cursor{w: w}
+	c := &cursor{yield: yield, from: from}
 	defer c.close()
 	for {
 		var wake <-chan struct{}
@@ -71,14 +91,14 @@ func copyLog(ctx context.Context, w io.Writer, follow bool, path string) error {
 
 // cursor is a reader's place in a log.
 type cursor struct {
-	w      io.Writer
+	yield  func(end int64, h jobspec.LogHeader, data []byte) error
+	from   int64 // of the whole output, what is before it is left out
 	file   *os.File
 	start  int64 // of file in the whole output
 	offset int64 // in file, at the beginning of a frame
 	pos    int64 // in the whole output
 	task   uint32
 	buf    []byte // of one frame read
-	out    []byte // of one frame written
 }
 
 func (c *cursor) close() {
@@ -122,9 +142,13 @@ func (c *cursor) open(s segment) error {
 	if s.start <= c.pos {
 		return nil
 	}
-	gap := fmt.Appendf(nil, "\n... %d bytes left out ...\n", s.start-c.pos)
+	missed := s.start - max(c.pos, c.from)
 	c.pos = s.start
-	return c.emit(jobspec.LogHeader{Stream: jobspec.LogStderr, Task: c.task, Len: uint32(len(gap))}, gap)
+	if missed <= 0 {
+		return nil
+	}
+	gap := fmt.Appendf(nil, "\n... %d bytes left out ...\n", missed)
+	return c.emit(jobspec.LogHeader{Stream: jobspec.LogStderr, Task: c.task}, gap)
 }
 
 // frames copies the whole frames behind the cursor. It stops before one that
@@ -146,12 +170,15 @@ func (c *cursor) frames(ctx context.Context) error {
 		if _, err := io.ReadFull(r, data); err != nil {
 			return readError(err)
 		}
-		if err := c.emit(h, data); err != nil {
-			return err
-		}
 		c.task = h.Task
 		c.offset += jobspec.LogHeaderSize + int64(h.Len)
 		c.pos += int64(h.Len)
+		if c.pos <= c.from {
+			continue
+		}
+		if err := c.emit(h, data[max(0, int64(h.Len)-(c.pos-c.from)):]); err != nil {
+			return err
+		}
 	}
 	return context.Cause(ctx)
 }
@@ -167,8 +194,8 @@ func readError(err error) error {
 }
 
 func (c *cursor) emit(h jobspec.LogHeader, data []byte) error {
-	c.out = append(h.Append(c.out[:0]), data...)
-	if _, err := c.w.Write(c.out); err != nil {
+	h.Len = uint32(len(data))
+	if err := c.yield(c.pos, h, data); err != nil {
 		return fmt.Errorf("write frame: %w", err)
 	}
 	return nil

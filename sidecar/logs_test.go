@@ -1,0 +1,56 @@
+package sidecar_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
+)
+
+// A reader that is cut after any piece, and comes back after a restart of the
+// node, gets the whole log once.
+func TestLogEventsResume(t *testing.T) {
+	b := newBench(t)
+	id := b.submit(spec("DUMMY_STDOUT=" + strings.Repeat("line of output;", 6000)))
+	b.final(id)
+	b.restart()
+	read := func(after api.LogPlace, most int) (text string, last api.LogPlace) {
+		t.Helper()
+		cut := errors.New("cut")
+		err := b.LogEvents(t.Context(), "t", id, after, true, func(p api.LogPiece) error {
+			text, last = text+string(p.Data), p.End
+			if most--; most == 0 {
+				return cut
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, cut) {
+			t.Fatal(err)
+		}
+		return text, last
+	}
+	whole, end := read(api.LogPlace{}, -1)
+	if len(whole) < 6000*15 {
+		t.Fatalf("the log has %d bytes", len(whole))
+	}
+	first, place := read(api.LogPlace{}, 1)
+	if len(first) == len(whole) {
+		t.Fatal("control: the log is one piece, nothing is cut")
+	}
+	if rest, last := read(place, -1); first+rest != whole || last != end {
+		t.Errorf("%d bytes and after %s %d more, want %d in all", len(first), place, len(rest), len(whole))
+	}
+	place.Offset -= 10 // in the middle of a piece
+	if rest, _ := read(place, -1); first[:len(first)-10]+rest != whole {
+		t.Errorf("after %s the rest does not fit", place)
+	}
+	if rest, _ := read(end, -1); rest != "" {
+		t.Errorf("after the end: %q", rest)
+	}
+	err := b.LogEvents(t.Context(), "t", id, api.LogPlace{Task: 7, Try: 1}, false, func(api.LogPiece) error { return nil })
+	if !errors.Is(err, jobspec.KindNotFound.Error()) {
+		t.Errorf("a place that is none = %v, want E_NOT_FOUND", err)
+	}
+}
