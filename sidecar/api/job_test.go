@@ -228,13 +228,13 @@ func TestH18ListParameters(t *testing.T) {
 	}
 	_, err := e.client().Jobs(t.Context(), client.JobFilter{
 		States: []jobspec.JobState{jobspec.JobRunning, jobspec.JobFailed},
-		Labels: map[string]string{"a": "b=c", "q": "x' OR '1'='1"}, Limit: 9,
+		Labels: map[string]string{"a": "b=c", "q": "x' OR '1'='1"}, All: true, Limit: 9,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := fmt.Sprint(e.svc.filter)
-	if want := "{[running failed] map[a:b=c q:x' OR '1'='1] 9}"; got != want {
+	if want := "{[running failed] map[a:b=c q:x' OR '1'='1] true 9}"; got != want {
 		t.Errorf("filter = %s, want %s", got, want)
 	}
 }
