@@ -1,11 +1,13 @@
 package wasm_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -37,11 +39,26 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	res := m.Run()
+	if left := supervisors(); len(left) > 0 {
+		fmt.Fprintln(os.Stderr, "left behind:", left)
+		res = 1
+	}
 	if err := goleak.Find(); res == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return res
+}
+
+// supervisors returns the command lines of containers' processes of this run.
+func supervisors() (list []string) {
+	all, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is well formed
+	for _, f := range all {
+		if b, err := os.ReadFile(f); err == nil && strings.HasPrefix(string(b), host+"\x00") {
+			list = append(list, strings.ReplaceAll(string(b), "\x00", " "))
+		}
+	}
+	return list
 }
 
 func build(to, pkg string, env ...string) error {
@@ -57,11 +74,12 @@ func codeMount() executor.Mount { return executor.Mount{Source: code, Target: "/
 
 func open(t *testing.T, dir string) *wasm.Executor {
 	t.Helper()
-	ex, err := wasm.Open(t.Context(), wasm.Config{Dir: dir, Program: []string{host, "__wasm"}})
+	ctx := context.WithoutCancel(t.Context()) // the suite also opens one to clean up
+	ex, err := wasm.Open(ctx, wasm.Config{Dir: dir, Program: []string{host, "__wasm"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = ex.Info(t.Context())
+	_, err = ex.Info(ctx)
 	testenv.Need(t, "wasm", err)
 	return ex
 }

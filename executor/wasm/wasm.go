@@ -78,6 +78,9 @@ func Open(ctx context.Context, cfg Config) (*Executor, error) {
 	cfg.Dir = dir
 	e := &Executor{cfg: cfg, log: cfg.Logger, children: map[int]bool{}}
 	e.problem = e.probe(ctx)
+	if ctx.Err() != nil { // a probe that was cut short tells nothing
+		return nil, fmt.Errorf("open wasm executor: %w", context.Cause(ctx))
+	}
 	return e, nil
 }
 
