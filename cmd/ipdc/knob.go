@@ -43,10 +43,6 @@ const (
 	everywhere              // all
 )
 
-func (k knob) variable() string {
-	return "IPDC_" + strings.ToUpper(strings.ReplaceAll(k.key, "-", "_"))
-}
-
 // help is the text of the flag.
 func (k knob) help() string {
 	return fmt.Sprintf("%s (%s; default %s)", k.usage, strings.Join(k.variables(), ", "), tilde(cmp.Or(k.def, k.empty)))

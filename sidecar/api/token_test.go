@@ -52,7 +52,7 @@ func TestTokensAreForTheNodesUser(t *testing.T) {
 // A stream that is open when its token is revoked is cut.
 func TestRevokeCutsStreams(t *testing.T) {
 	e := start(t)
-	id := e.svc.add("alice", "j")
+	e.svc.add("alice", "j")
 	_, stream := follow(t, e, "/v1/jobs/j/events?follow=true")
 	e.askSocket("DELETE", "/v1/tokens/alice", "").want(t, 204, "")
 	got := string(readAll(stream)) // ends, as the job does not
@@ -60,7 +60,7 @@ func TestRevokeCutsStreams(t *testing.T) {
 		t.Errorf("a cut stream looks finished: %s", got)
 	}
 	// Control: without a revocation the same stream goes on to the job's end.
-	id = e.svc.add("local", "k")
+	id := e.svc.add("local", "k")
 	e.svc.emit(id, "half")
 	e.svc.end(id)
 	r := e.ask("GET", "/v1/jobs/k/events?follow=true", "", bearer(admin))
