@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -101,6 +102,9 @@ func (a *app) send(ctx context.Context, c *client.Client, fill func(context.Cont
 		var err error
 		root, err = fill(ctx, car.NewWriter(pw))
 		pw.CloseWithError(err) // nil ends the stream
+		if errors.Is(err, io.ErrClosedPipe) {
+			return nil // the node answered before the end: it says why
+		}
 		return err
 	})
 	var got jobspec.CID
