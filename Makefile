@@ -53,7 +53,8 @@ demo: images ## a whole job, with pictures; PICTURES=DIR for your own
 	@scripts/demo.sh $(if $(PICTURES),'$(PICTURES)')
 
 bench: images ## measure, and write docs/benchmarks.md
-	IPDC_BENCH=$(CURDIR)/docs/benchmarks.md $(GO) test -count=1 -timeout 30m $(EXEC) -run '^TestBench$$' ./e2e
+	@scripts/kubo.sh >/dev/null
+	IPDC_TEST_REQUIRE=docker,images,kubo IPDC_BENCH=$(CURDIR)/docs/benchmarks.md $(GO) test -count=1 -timeout 30m $(EXEC) -run '^TestBench$$' ./e2e
 
 lint: go ## gofmt, go vet, staticcheck, shellcheck when installed, go mod verify
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || \
