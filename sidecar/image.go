@@ -23,12 +23,21 @@ const noteEvery = 10 * time.Second
 
 // bringImage makes the job's image local before the job takes one of the few
 // places for preparing: a slow registry holds up its own jobs only. What goes
-// wrong in the engine is left to [driver.facts], which tries again.
-func (d *driver) bringImage(ctx context.Context, job jobspec.Job) error {
+// wrong in the engine is left to [driver.facts], which tries again. The image
+// is returned when it was here already.
+func (d *driver) bringImage(ctx context.Context, job jobspec.Job) (images.Image, error) {
 	ref := job.Spec.Run.Image
-	if _, err := d.cfg.Images.Resolve(ctx, ref); !errors.Is(err, jobspec.KindImageRef.Error()) {
-		return nil
+	img, err := d.cfg.Images.Resolve(ctx, ref)
+	if err == nil {
+		return img, nil
 	}
+	if !errors.Is(err, jobspec.KindImageRef.Error()) {
+		return images.Image{}, nil
+	}
+	return images.Image{}, d.bringMissing(ctx, ref)
+}
+
+func (d *driver) bringMissing(ctx context.Context, ref string) error {
 	if c, err := jobspec.ParseCID(ref); err == nil {
 		if err := d.cfg.IPFS.Pin(ctx, pinName(d.id, "image"), c); err != nil {
 			return at("run.image", err)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ipdc/ipdc/images"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/store"
@@ -28,7 +29,7 @@ func (s *Sidecar) Plan(ctx context.Context, sub api.Submission) (wire.Plan, erro
 		return wire.Plan{}, err
 	}
 	defer turn.leave()
-	facts, err := d.facts(ctx, job, turn)
+	facts, err := d.facts(ctx, job, images.Image{}, turn)
 	if err != nil {
 		return wire.Plan{}, err
 	}

@@ -20,7 +20,7 @@ import (
 // prepare turns every name in the spec into an identity, pins what the job
 // needs, makes the plan, and moves the job to queued.
 func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, error) {
-	err := d.bringImage(ctx, job)
+	img, err := d.bringImage(ctx, job)
 	if err == nil {
 		err = refusal(d.fetch(ctx, job)) // other errors come up again below
 	}
@@ -33,7 +33,7 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 	}
 	defer turn.leave()
 	failpoint.Hit(string(jobspec.JobQueued) + ".before-effect")
-	facts, err := d.patientFacts(ctx, job, turn)
+	facts, err := d.patientFacts(ctx, job, img, turn)
 	if err != nil {
 		return job, causeOr(ctx, err)
 	}
@@ -53,9 +53,9 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 
 // patientFacts tries again while the engine does not answer, as after a boot.
 // Refusals end the job at once.
-func (d *driver) patientFacts(ctx context.Context, job jobspec.Job, turn *turn) (jobspec.Facts, error) {
+func (d *driver) patientFacts(ctx context.Context, job jobspec.Job, img images.Image, turn *turn) (jobspec.Facts, error) {
 	for tries := 1; ; tries++ {
-		f, err := d.facts(ctx, job, turn)
+		f, err := d.facts(ctx, job, img, turn)
 		var refused *jobspec.FailureError
 		if err == nil || tries > 6 || ctx.Err() != nil || errors.As(err, &refused) && refused.Failure.Kind != jobspec.KindInternal {
 			return f, err
@@ -66,8 +66,8 @@ func (d *driver) patientFacts(ctx context.Context, job jobspec.Job, turn *turn) 
 }
 
 // facts resolves the image, the requirements and the input of a job.
-func (d *driver) facts(ctx context.Context, job jobspec.Job, turn *turn) (jobspec.Facts, error) {
-	img, err := d.image(ctx, job.Spec.Run.Image)
+func (d *driver) facts(ctx context.Context, job jobspec.Job, img images.Image, turn *turn) (jobspec.Facts, error) {
+	img, err := d.image(ctx, job.Spec.Run.Image, img)
 	if err != nil {
 		return jobspec.Facts{}, err
 	}
@@ -95,10 +95,13 @@ func (d *driver) facts(ctx context.Context, job jobspec.Job, turn *turn) (jobspe
 	return f, at("inputs[0].cid", d.measure(ctx, job.Spec, &f))
 }
 
-func (d *driver) image(ctx context.Context, ref string) (images.Image, error) {
-	img, err := d.cfg.Images.Resolve(ctx, ref)
-	if err != nil {
-		return img, at("run.image", err)
+// image resolves a reference, unless it was resolved a moment ago, to an image
+// that this node can run.
+func (d *driver) image(ctx context.Context, ref string, img images.Image) (_ images.Image, err error) {
+	if img.ID == "" {
+		if img, err = d.cfg.Images.Resolve(ctx, ref); err != nil {
+			return img, at("run.image", err)
+		}
 	}
 	if img.Arch == wasi.Arch {
 		return img, nil // runs on any machine

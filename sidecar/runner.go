@@ -225,7 +225,7 @@ func (r *runner) create(ctx context.Context) error {
 	task := containerTask(r.job.Spec, r.plan, r.att.ID, r.paths())
 	task.Env = r.secretEnv(task.Env)
 	id, err := r.cfg.Executor.Create(r.keep(), task)
-	if errors.Is(err, jobspec.KindImageGone.Error()) && r.bringImage(ctx, r.job) == nil {
+	if errors.Is(err, jobspec.KindImageGone.Error()) && r.bringMissing(ctx, r.job.Spec.Run.Image) == nil {
 		id, err = r.cfg.Executor.Create(r.keep(), task) // the plan's image, or none: a tag may have moved
 	}
 	if err != nil {
