@@ -59,6 +59,8 @@ func (b *bareEngine) own(t testing.TB, dir string, m mount.Mount) mount.Mount {
 		return m
 	case guest.TaskFile:
 		write(t, dir, filepath.Base(path), `{"command":["true"]}`)
+	case "/etc/hosts":
+		write(t, dir, filepath.Base(path), "127.0.0.1 localhost\n")
 	default:
 		if err := os.MkdirAll(path, 0o755); err != nil {
 			t.Fatal(err)
@@ -81,6 +83,11 @@ func (b *bareEngine) run(t testing.TB) func() {
 			t.Error(err)
 			return
 		}
+		defer func() { // part of the time, and also after an error
+			if _, err := b.api.ContainerRemove(ctx, res.ID, moby.ContainerRemoveOptions{Force: true}); err != nil {
+				t.Error(err)
+			}
+		}()
 		if _, err := b.api.ContainerStart(ctx, res.ID, moby.ContainerStartOptions{}); err != nil {
 			t.Error(err)
 			return
@@ -92,9 +99,6 @@ func (b *bareEngine) run(t testing.TB) func() {
 				t.Errorf("bare container ended with %d", end.StatusCode)
 			}
 		case err := <-w.Error:
-			t.Error(err)
-		}
-		if _, err := b.api.ContainerRemove(ctx, res.ID, moby.ContainerRemoveOptions{}); err != nil {
 			t.Error(err)
 		}
 	}
