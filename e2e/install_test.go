@@ -60,7 +60,7 @@ func TestNodeInAContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := &node{t: t, dir: dir, bin: bin, env: append(os.Environ(), "IPDC_PATH="+dir, "NO_COLOR=1"), log: &bytes.Buffer{}}
-	before := takeInventory(t)
+	before := takeInventory(t, dir)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("node log:\n%s", docker(t, "logs", name))

@@ -91,7 +91,7 @@ func newNodeBy(t testing.TB, by []string, args ...string) *node {
 	}
 	n := &node{t: t, dir: dir, bin: bin, by: by, args: args}
 	n.env = append(os.Environ(), "IPDC_PATH="+dir, "HOME="+filepath.Join(dir, "home"), "NO_COLOR=1")
-	before := takeInventory(t)
+	before := takeInventory(t, dir)
 	t.Cleanup(func() {
 		n.stop()
 		if t.Failed() {
