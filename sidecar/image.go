@@ -15,6 +15,7 @@ import (
 	"github.com/ipdc/ipdc/ipfs/pack"
 	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -120,13 +121,19 @@ func (s *Sidecar) loadImage(ctx context.Context, archive jobspec.CID) (images.Im
 
 // PullImage makes an image local.
 func (s *Sidecar) PullImage(ctx context.Context, ref string, progress func(done, total int64)) (wire.Image, error) {
+	if err := s.cfg.Admit(ctx); err != nil {
+		return wire.Image{}, err
+	}
 	img, err := s.fetchImage(ctx, ref, progress)
 	return wireImage(img), err
 }
 
-// PushImage stores the archive of a local image, pins it as "user/<cid>", and
+// PushImage stores the archive of a local image, pins it for a tenant, and
 // remembers whose archive it is, so that it is not loaded again here.
-func (s *Sidecar) PushImage(ctx context.Context, ref string) (wire.PushedImage, error) {
+func (s *Sidecar) PushImage(ctx context.Context, tenant, ref string) (wire.PushedImage, error) {
+	if err := s.cfg.Admit(ctx); err != nil {
+		return wire.PushedImage{}, err
+	}
 	img, err := s.cfg.Images.Resolve(ctx, ref)
 	if err != nil {
 		return wire.PushedImage{}, err
@@ -148,7 +155,7 @@ func (s *Sidecar) PushImage(ctx context.Context, ref string) (wire.PushedImage, 
 			s.log.Warn("unpin", "pin", hold, "err", err)
 		}
 	}()
-	if err := s.cfg.IPFS.Pin(ctx, "user/"+p.CID.String(), p.CID); err != nil {
+	if err := s.cfg.IPFS.Pin(ctx, api.UserPin(tenant, p.CID), p.CID); err != nil {
 		return wire.PushedImage{}, err
 	}
 	return p, s.cfg.Images.Tag(ctx, img.ID, images.CIDTag(p.CID))

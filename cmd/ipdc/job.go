@@ -18,10 +18,15 @@ import (
 
 func (a *app) jobCmd() *cobra.Command {
 	cmd := group("job", "Submit jobs and look after them",
-		a.jobSubmitCmd(), a.jobPlanCmd(), a.jobListCmd(), a.jobDescribeCmd(), a.jobLogsCmd(),
-		a.jobWaitCmd(), a.jobGetCmd(), a.jobStopCmd(), a.jobRmCmd(),
-		a.jobEventsCmd(), a.jobRerunCmd(), a.jobPruneCmd())
-	cmd.PersistentFlags().StringVar(&a.tenant, "tenant", "", "see to the jobs of another token's tenant; for the node's own user only")
+		a.jobSubmitCmd(), a.jobPlanCmd(), a.ofTenant(a.jobListCmd()), a.ofTenant(a.jobDescribeCmd()), a.ofTenant(a.jobLogsCmd()),
+		a.ofTenant(a.jobWaitCmd()), a.ofTenant(a.jobGetCmd()), a.ofTenant(a.jobStopCmd()), a.ofTenant(a.jobRmCmd()),
+		a.ofTenant(a.jobEventsCmd()), a.jobRerunCmd(), a.ofTenant(a.jobPruneCmd()))
+	return cmd
+}
+
+// ofTenant lets a command see to the jobs of others.
+func (a *app) ofTenant(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().StringVar(&a.tenant, "tenant", "", "see to the jobs of another token's tenant; for the node's own user only")
 	return cmd
 }
 

@@ -60,7 +60,7 @@ func uploadDoc(doc *huma.OpenAPI) map[string]*huma.Response {
 	return d
 }
 
-// upload imports a CAR and pins its root as "user/<cid>".
+// upload imports a CAR and pins its root for the caller.
 func (a *API) upload(w *stream, r *http.Request) error {
 	rootLast := false
 	switch r.URL.Query().Get("root") {
@@ -100,7 +100,7 @@ func (a *API) importCAR(ctx context.Context, body io.Reader, rootLast bool) (add
 		err = errors.Join(err, a.cfg.IPFS.Unpin(ctx, pin))
 	}()
 	added.CID = root
-	return added, a.cfg.IPFS.Pin(ctx, userPin(root), root)
+	return added, a.cfg.IPFS.Pin(ctx, UserPin(tenantOf(ctx), root), root)
 }
 
 // dropUploads unpins what uploads left that a crash cut between their pins.

@@ -17,8 +17,8 @@ type ImageService interface {
 	// PullImage makes an image local, from the archive behind a CID or from
 	// its registry. progress is called from one goroutine.
 	PullImage(ctx context.Context, ref string, progress func(done, total int64)) (wire.Image, error)
-	// PushImage stores an archive of a local image and pins it as a user's.
-	PushImage(ctx context.Context, ref string) (wire.PushedImage, error)
+	// PushImage stores an archive of a local image and pins it for the tenant.
+	PushImage(ctx context.Context, tenant, ref string) (wire.PushedImage, error)
 	// RemoveImage takes a name away from an image; with the last the image goes.
 	RemoveImage(ctx context.Context, ref string) (wire.Image, error)
 }
@@ -35,7 +35,7 @@ func (a *API) registerImages(h huma.API) {
 		if err := checkImageRef(in.Ref); err != nil {
 			return nil, err
 		}
-		p, err := a.cfg.Service.PushImage(ctx, in.Ref)
+		p, err := a.cfg.Service.PushImage(ctx, tenantOf(ctx), in.Ref)
 		return &answer[wire.PushedImage]{p}, err
 	})
 	register(a, h, huma.Operation{

@@ -27,7 +27,7 @@ func (s *service) PullImage(_ context.Context, ref string, progress func(done, t
 	return wire.Image{ID: someImage, Ref: ref}, nil
 }
 
-func (s *service) PushImage(_ context.Context, ref string) (p wire.PushedImage, err error) {
+func (s *service) PushImage(_ context.Context, _, ref string) (p wire.PushedImage, err error) {
 	p.Image = wire.Image{ID: someImage, Ref: ref}
 	p.CID, err = jobspec.ParseCID("bafkqaaa")
 	return p, err

@@ -76,7 +76,7 @@ func (a *API) storeRoots(ctx context.Context, body io.Reader, pin bool) (res wir
 		if !pin {
 			break
 		}
-		if err := a.cfg.IPFS.Pin(ctx, userPin(c), c); err != nil {
+		if err := a.cfg.IPFS.Pin(ctx, UserPin(tenantOf(ctx), c), c); err != nil {
 			return wire.Imported{}, err
 		}
 	}

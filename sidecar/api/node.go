@@ -21,6 +21,9 @@ func (a *API) registerNode(h huma.API) {
 		OperationID: "node", Method: http.MethodGet, Path: "/v1/node", Summary: "Describe the node",
 	}, func(ctx context.Context, _ *nothing) (*answer[wire.Node], error) {
 		n, err := a.cfg.Service.Node(ctx)
+		if tenantOf(ctx) != TenantLocal {
+			n.Path, n.Socket, n.PID = "", "", 0 // of the host, not of the service
+		}
 		return &answer[wire.Node]{n}, err
 	})
 	register(a, h, huma.Operation{
@@ -32,6 +35,9 @@ func (a *API) registerNode(h huma.API) {
 		OperationID: "gc", Method: http.MethodPost, Path: "/v1/node/gc", Summary: "Remove the blocks that no pin needs",
 		Middlewares: huma.Middlewares{noDeadline},
 	}, func(ctx context.Context, _ *nothing) (*answer[wire.Collected], error) {
+		if err := adminOnly(ctx); err != nil { // what others have not pinned yet is theirs
+			return nil, err
+		}
 		c, err := a.cfg.Service.GC(ctx)
 		return &answer[wire.Collected]{c}, err
 	})

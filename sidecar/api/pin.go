@@ -17,8 +17,23 @@ import (
 	"github.com/ipdc/ipdc/wire"
 )
 
-// userPin is the name of a pin that a user made.
-func userPin(c jobspec.CID) string { return "user/" + c.String() }
+// UserPin is the name of a pin that a user of the tenant made. Pins of the
+// node's own user name no tenant.
+func UserPin(tenant string, c jobspec.CID) string {
+	if tenant == TenantLocal {
+		return "user/" + c.String()
+	}
+	return "user/" + tenant + "/" + c.String()
+}
+
+// pinTenant returns whose a pin "user/..." is.
+func pinTenant(name string) string {
+	tenant, _, ok := strings.Cut(strings.TrimPrefix(name, "user/"), "/")
+	if !ok {
+		return TenantLocal
+	}
+	return tenant
+}
 
 type (
 	pinsInput struct {
@@ -65,8 +80,8 @@ func (a *API) pins(ctx context.Context, in *pinsInput) (*answer[wire.PinList], e
 	return &answer[wire.PinList]{wire.PinList{Pins: out}}, err
 }
 
-// visiblePins leaves out the pins of other tenants' jobs, unless the node's
-// own user asks.
+// visiblePins leaves out the pins of other tenants and of their jobs, unless
+// the node's own user asks.
 func (a *API) visiblePins(ctx context.Context, list []ipfs.Pin) ([]ipfs.Pin, error) {
 	if callerOf(ctx).socket {
 		return list, nil
@@ -74,8 +89,11 @@ func (a *API) visiblePins(ctx context.Context, list []ipfs.Pin) ([]ipfs.Pin, err
 	var failed error
 	own := map[jobspec.JobID]bool{}
 	list = slices.DeleteFunc(list, func(p ipfs.Pin) bool {
-		if strings.HasPrefix(p.Name, "user/") || failed != nil {
+		if failed != nil {
 			return false
+		}
+		if strings.HasPrefix(p.Name, "user/") {
+			return pinTenant(p.Name) != tenantOf(ctx)
 		}
 		id := wirePin(p).Job
 		mine, known := own[id]
@@ -92,7 +110,7 @@ func (a *API) visiblePins(ctx context.Context, list []ipfs.Pin) ([]ipfs.Pin, err
 	return list, failed
 }
 
-// wirePin reads a pin's name: "user/<cid>", "job/<id>/<what for>", or of a kind
+// wirePin reads a pin's name: that of [UserPin], "job/<id>/<what for>", or of a kind
 // that has only a first word.
 func wirePin(p ipfs.Pin) wire.Pin {
 	kind, rest, _ := strings.Cut(p.Name, "/")
@@ -118,7 +136,7 @@ func (a *API) pin(ctx context.Context, in *jsonInput) (*answer[wire.Pin], error)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.cfg.IPFS.Pin(ctx, userPin(c), c); err != nil {
+	if err := a.cfg.IPFS.Pin(ctx, UserPin(tenantOf(ctx), c), c); err != nil {
 		return nil, err
 	}
 	p, err := a.userPinOf(ctx, c)
@@ -133,12 +151,12 @@ func (a *API) unpin(ctx context.Context, in *unpinInput) (*nothing, error) {
 	if _, err := a.userPinOf(ctx, c); err != nil {
 		return nil, err
 	}
-	return nil, a.cfg.IPFS.Unpin(ctx, userPin(c))
+	return nil, a.cfg.IPFS.Unpin(ctx, UserPin(tenantOf(ctx), c))
 }
 
 // userPinOf returns a user's pin, or says what keeps the CID in its place.
 func (a *API) userPinOf(ctx context.Context, c jobspec.CID) (ipfs.Pin, error) {
-	list, err := a.cfg.IPFS.Pins(ctx, userPin(c))
+	list, err := a.cfg.IPFS.Pins(ctx, UserPin(tenantOf(ctx), c))
 	if err != nil {
 		return ipfs.Pin{}, err
 	}
