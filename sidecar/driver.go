@@ -219,6 +219,9 @@ func (d *driver) fail(job jobspec.Job, err error) (jobspec.Job, error) {
 	if err := d.abandonAttempts(ctx, f); err != nil {
 		d.log.Warn("abandon attempts", "job", d.id, "err", err)
 	}
+	if err := d.stopInstallation(ctx, job); err != nil {
+		d.log.Warn("stop installation", "job", d.id, "err", err)
+	}
 	state := jobspec.JobFailed
 	if f.Kind == jobspec.KindStopped {
 		state = jobspec.JobStopped

@@ -41,7 +41,13 @@ func (d *driver) dependencies(ctx context.Context, job jobspec.Job, img images.I
 	if err != nil || !root.Defined() {
 		return root, nil, err
 	}
-	if err := d.cfg.IPFS.Pin(ctx, pinName(d.id, "dependencies"), root); err != nil {
+	err = d.cfg.IPFS.Pin(ctx, pinName(d.id, "dependencies"), root)
+	if errors.Is(err, jobspec.KindFetchTimeout.Error()) && !d.dry { // its blocks were lost, or are kept elsewhere now
+		if root, err = d.install(ctx, job, install, turn); err == nil {
+			err = d.cfg.IPFS.Pin(ctx, pinName(d.id, "dependencies"), root)
+		}
+	}
+	if err != nil {
 		return root, nil, err
 	}
 	list, err := tree.List(ctx, d.cfg.IPFS, root, ipfs.Budget{})
@@ -57,7 +63,11 @@ func (d *driver) dependencies(ctx context.Context, job jobspec.Job, img images.I
 func (d *driver) installSpec(ctx context.Context, job jobspec.Job, img images.Image) (spec jobspec.Spec, input jobspec.CID, err error) {
 	req := pip.Request{
 		Requirements: job.Spec.Run.Requirements, AllowBuild: job.Spec.Run.AllowBuild, Image: img.ID.String(),
-		Index: d.cfg.Index, Refresh: job.Spec.Cache == jobspec.CacheRefresh, Limits: jobspec.Resources(d.cfg.Capacity),
+		Index: d.cfg.Index, Refresh: job.Spec.Cache == jobspec.CacheRefresh,
+		Limits: d.cfg.Limits.within(jobspec.Resources(d.cfg.Capacity)), Run: d.cfg.Limits.Run,
+	}
+	if _, stock := images.StockRecipe(job.Spec.Run.Image); stock {
+		req.Image = job.Spec.Run.Image // says that the image is ours
 	}
 	in := jobspec.Input{CID: req.Requirements.String(), As: jobspec.AsFiles}
 	if input, err = d.input(ctx, in, "requirements"); err != nil {
@@ -121,8 +131,7 @@ func (d *driver) install(ctx context.Context, job jobspec.Job, spec jobspec.Spec
 	if job.Spec.Name != "" {
 		spec.Name += " of " + job.Spec.Name
 	}
-	// No user can write this key.
-	sub := api.Submission{Tenant: job.Tenant, Spec: spec, IdempotencyKey: "\x01requirements/" + job.ID.String()}
+	sub := api.Submission{Tenant: job.Tenant, Spec: spec, IdempotencyKey: installKey(job.ID)}
 	child, created, err := d.submit(ctx, sub, job.ID)
 	if err != nil {
 		return root, err
@@ -131,10 +140,6 @@ func (d *driver) install(ctx context.Context, job jobspec.Job, spec jobspec.Spec
 		d.note(ctx, jobspec.Event{Job: job.ID, Type: jobspec.EventWait, Detail: "installs its requirements by job " + child.ID.String()})
 	}
 	if err := turn.pause(ctx, func() error { return d.awaitJob(ctx, child.ID) }); err != nil {
-		if ctx.Err() != nil && !d.shuttingDown() {
-			_, serr := d.Stop(d.keep(), job.Tenant, child.ID.String())
-			err = errors.Join(err, serr)
-		}
 		return root, err
 	}
 	err = d.cfg.Store.View(ctx, func(tx *store.Tx) error {
@@ -145,6 +150,31 @@ func (d *driver) install(ctx context.Context, job jobspec.Job, spec jobspec.Spec
 		err = d.installFailure(ctx, child.Job)
 	}
 	return child.Result, err
+}
+
+// installKey is the idempotency key of a job's installation. No user can write
+// it: theirs are printable.
+func installKey(id jobspec.JobID) string { return "\x01requirements/" + id.String() }
+
+// stopInstallation stops what still runs for a job that ends before it was
+// planned.
+func (d *driver) stopInstallation(ctx context.Context, job jobspec.Job) error {
+	if job.State != jobspec.JobAccepted || !job.Spec.Run.Requirements.Defined() {
+		return nil
+	}
+	var child jobspec.JobID
+	err := d.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
+		child, _, _, err = tx.IdempotencyKey(job.Tenant, installKey(job.ID))
+		return err
+	})
+	if err != nil || child == "" {
+		return err
+	}
+	_, err = d.Stop(ctx, job.Tenant, child.String())
+	if errors.Is(err, jobspec.KindNotFound.Error()) {
+		return nil // removed
+	}
+	return err
 }
 
 // awaitJob returns when a job is final or ctx ends.

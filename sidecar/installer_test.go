@@ -1,8 +1,10 @@
 package sidecar_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
@@ -12,7 +14,9 @@ import (
 	"github.com/ipdc/ipdc/ipfs/merge"
 	"github.com/ipdc/ipdc/ipfs/pack"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/store"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -84,6 +88,18 @@ func TestRequirementsAreInstalledOnce(t *testing.T) {
 	b.nothingLeft(j.ID.String())
 }
 
+// An installation asks for no more than a task may have on this node.
+func TestInstallationKeepsToTheLimits(t *testing.T) {
+	b := newBench(t)
+	b.limits = sidecar.Limits{Task: jobspec.Resources{CPU: 1000, Memory: jobspec.GiB, Disk: jobspec.GiB}, Run: jobspec.Duration(20 * time.Minute)}
+	b.restart()
+	s := spec("DUMMY_WRITE=/outputs/a:x")
+	s.Run.Requirements = b.requirements("requirements.txt=six\n")
+	if j := b.final(b.submit(s)); j.State != jobspec.JobSucceeded {
+		t.Errorf("job = %s %+v", j.State, j.Failure)
+	}
+}
+
 func TestRequirementsAreChecked(t *testing.T) {
 	b := newBench(t)
 	s := spec()
@@ -141,6 +157,37 @@ func TestStopAndRestartDuringInstallation(t *testing.T) {
 	}
 	close(slow.finish)
 	_, children := b.jobs()
+	if j := b.final(children[0].ID.String()); j.State != jobspec.JobStopped {
+		t.Errorf("installation = %s, want stopped", j.State)
+	}
+}
+
+// A stop that was acknowledged just before the node was killed stops the
+// installation too.
+func TestStopSurvivesRestartDuringInstallation(t *testing.T) {
+	b := newBench(t)
+	slow := slowCreate{entered: make(chan struct{}, 2), finish: make(chan struct{})}
+	b.wrap = func(ex executor.Executor) executor.Executor { slow.Executor = ex; return slow }
+	b.restart()
+	s := spec("DUMMY_WRITE=/outputs/a:x")
+	s.Run.Requirements = b.requirements("requirements.txt=six\n")
+	id := b.submit(s)
+	<-slow.entered
+	b.stop()
+	err := b.store.Update(t.Context(), func(tx *store.Tx) error {
+		j, err := tx.Job(jobspec.JobID(id))
+		j.Stopping = true
+		return errors.Join(err, tx.PutJob(j))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	if j := b.final(id); j.State != jobspec.JobStopped {
+		t.Errorf("job = %s, want stopped", j.State)
+	}
+	_, children := b.jobs()
+	close(slow.finish)
 	if j := b.final(children[0].ID.String()); j.State != jobspec.JobStopped {
 		t.Errorf("installation = %s, want stopped", j.State)
 	}

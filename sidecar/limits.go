@@ -46,6 +46,20 @@ func (l Limits) files(job jobspec.Job) int64 {
 	return l.Files
 }
 
+// within returns what one task may have of a node's capacity.
+func (l Limits) within(r jobspec.Resources) jobspec.Resources {
+	if l.Task.CPU > 0 {
+		r.CPU = min(r.CPU, l.Task.CPU)
+	}
+	if l.Task.Memory > 0 {
+		r.Memory = min(r.Memory, l.Task.Memory)
+	}
+	if l.Task.Disk > 0 {
+		r.Disk = min(r.Disk, l.Task.Disk)
+	}
+	return r
+}
+
 // check refuses a spec that asks for more than one task may have here.
 func (l Limits) check(s jobspec.Spec) error {
 	ask, most := s.Resources, l.Task

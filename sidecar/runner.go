@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/images"
 	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
@@ -235,12 +236,14 @@ func (r *runner) create(ctx context.Context) error {
 	return nil
 }
 
-// secretEnv adds user name and password of the package index to an
-// installation's environment: they stand in no record.
+// secretEnv adds user name and password of the package index to the
+// environment of an installation in which nothing but pip runs: they stand in
+// no record, and no user's program sees them.
 func (r *runner) secretEnv(env []string) []string {
 	public := pip.EnvIndex + "=" + r.cfg.Index.Public()
 	i := slices.Index(env, public)
-	if r.job.Parent == "" || i < 0 {
+	_, stock := images.StockRecipe(r.job.Spec.Run.Image)
+	if r.job.Parent == "" || i < 0 || !pip.Trusted(r.job.Spec, stock) {
 		return env
 	}
 	env = slices.Clone(env)

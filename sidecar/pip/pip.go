@@ -99,11 +99,12 @@ type Request struct {
 	Requirements jobspec.CID // a requirements file, or a directory with one or with wheels
 	Offline      bool        // it holds wheels, and no index is asked
 	AllowBuild   bool
-	Image        string            // identity of the image it is installed for
+	Image        string            // the image it is installed for: a stock name, or an identity
 	Code         jobspec.CID       // directory with Install
 	Index        Index             //
 	Refresh      bool              // ask again instead of using what was installed before
 	Limits       jobspec.Resources // what one task of the node may have at most
+	Run          jobspec.Duration  // how long it may run at most; 0 = 30 minutes
 }
 
 // What an installation gets, as far as the node has it.
@@ -114,8 +115,17 @@ const (
 )
 
 // EnvIndex is the variable that names the index to pip. The node adds user name
-// and password where it runs the job, so that no record holds them.
+// and password where it runs the job, so that no record holds them; see
+// [Trusted].
 const EnvIndex = "PIP_INDEX_URL"
+
+const envBuild = "ALLOW_BUILD" // "1": packages may run code of theirs while they are installed
+
+// Trusted says whether nothing but pip itself runs in an installation, so that
+// it may see the password of the index: in a stock image, from wheels only.
+func Trusted(s jobspec.Spec, stockImage bool) bool {
+	return stockImage && s.Run.Env[envBuild] == ""
+}
 
 // Job returns the spec of the installation.
 func Job(r Request) jobspec.Spec {
@@ -133,11 +143,14 @@ func Job(r Request) jobspec.Spec {
 		Timeouts: jobspec.Timeouts{Run: minutes * 60e9},
 		Cache:    jobspec.CacheUse, // said, as a network turns it off otherwise
 	}
+	if r.Run > 0 {
+		s.Timeouts.Run = min(s.Timeouts.Run, r.Run)
+	}
 	if r.Refresh {
 		s.Cache = jobspec.CacheRefresh
 	}
 	if r.AllowBuild {
-		s.Run.Env["ALLOW_BUILD"] = "1"
+		s.Run.Env[envBuild] = "1"
 	}
 	if !r.Offline {
 		s.Run.Env[EnvIndex] = r.Index.Public()

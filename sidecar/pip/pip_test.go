@@ -19,6 +19,7 @@ six==1.16.0 \
     --hash=sha256:8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254
 --pre
 --only-binary=:all:
+--only-binary :all: --prefer-binary
 `
 	if err := pip.Check("requirements.txt", good); err != nil {
 		t.Errorf("Check = %v, want nil", err)
@@ -28,6 +29,8 @@ six==1.16.0 \
 		"x @ file:///etc/passwd", "file:///etc/passwd", "./x.whl", "/etc/passwd", "../x", "x.whl", "pkg/x-1.tar.gz", "git+ssh://a@b/c",
 		"-i https://example.org/simple", "--index-url=https://example.org", "--extra-index-url https://example.org", "-f /tmp",
 		"--find-links /tmp", "--no-index", "--trusted-host x", "-r other.txt", "--requirement other.txt", "-c c.txt", "--no-binary :all:",
+		"--pre --index-url https://example.org", "--only-binary=:none:", "numpy --only-binary :none:", "numpy --pre --find-links /tmp",
+		"--pre numpy", "foo==${PIP_INDEX_URL}", "numpy --config-settings=a=b", "numpy --hash=md5:00", "--pre=1", "-i", "-rother.txt",
 		"--process", "x[a] @ http://example.org", "--ind\\\nex-url https://example.org", "@x",
 	} {
 		err := pip.Check("requirements.txt", "six\n"+line+"\n")
@@ -91,5 +94,23 @@ func TestPackages(t *testing.T) {
 	got := pip.Packages([]string{"numpy", "numpy-2.4.1.dist-info", "bin", "ruamel.yaml.clib-0.2.dist-info", "Zope_Interface-6.dist-info", "odd.dist-info"})
 	if want := []string{"numpy==2.4.1", "ruamel-yaml-clib==0.2", "zope-interface==6"}; !slices.Equal(got, want) {
 		t.Errorf("Packages = %v, want %v", got, want)
+	}
+}
+
+// What pip would read in another way than we do is refused, or read as pip does.
+func TestCheckReadsLikePip(t *testing.T) {
+	for _, text := range []string{
+		"six\n# x \\\n--only-binary :none:\n", // a comment is not continued
+		"six\n--only-binary :none: \\",        // the last line is continued by nothing
+		"six\n-\\\ne .\n",
+		"six\x0b--index-url https://example.org\n", "six\r--index-url https://example.org\n",
+		"six\u2028-e .\n", "six\u0085-e .\n", "\ufeffsix\n", "# coding: utf-7\nsix\n", "#!x\n# -*- coding=latin1 -*-\nsix\n", "\xff\xfes\x00",
+	} {
+		if err := pip.Check("requirements.txt", text); !errors.Is(err, jobspec.KindSpec.Error()) {
+			t.Errorf("Check(%q) = %v, want E_SPEC", text, err)
+		}
+	}
+	if err := pip.Check("requirements.txt", "six # größer\r\nnumpy \\\r\n  >=2\n"); err != nil {
+		t.Errorf("Check = %v, want nil", err)
 	}
 }
