@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -135,6 +136,7 @@ func TestFunctionForms(t *testing.T) {
 
 // A function brings its requirements with it.
 func TestFunctionWithRequirements(t *testing.T) {
+	testenv.Index(t)
 	n := newNode(t)
 	dir := t.TempDir()
 	write(t, dir, "process.py", "import idna\n\ndef version(f):\n    return idna.__version__\n")

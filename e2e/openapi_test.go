@@ -14,7 +14,7 @@ import (
 // document does not describe, and takes nothing that the document forbids.
 func TestSchemathesis(t *testing.T) {
 	script := testenv.Schemathesis(t)
-	n := newNode(t)
+	n := newNode(t, "--registries", "registry.invalid") // a made-up reference must lead nowhere
 	n.stop()
 	n.start("IPDC_API_RATE=1000000")
 	var node wire.Node

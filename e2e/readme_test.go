@@ -4,11 +4,14 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/ipdc/ipdc/internal/testenv"
 )
 
 // The README's first two examples are what is printed there, job ids and times
 // aside; TestReadmeFunction has the third.
 func TestReadmeExamples(t *testing.T) {
+	testenv.Index(t)
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -84,6 +85,7 @@ func TestWheels(t *testing.T) {
 // Requirements come from the package index through the node's proxy, and what
 // pip says about a wrong one reaches the user.
 func TestRequirements(t *testing.T) {
+	testenv.Index(t)
 	n := newNode(t)
 	dir, data := t.TempDir(), logsDir(t)
 	program := write(t, dir, "p.py", "import six\ndef f(file):\n    return six.__version__\n")

@@ -70,8 +70,8 @@ Made by ` + "`make generate`" + ` from the source; do not edit. Every refusal of
 meant for programs: ` + "`kind`" + ` in application/problem+json, ` + "`failure.kind`" + ` in a job's record, the first word that ` + "`ipdc`" + ` prints. The detail
 beside it has the numbers, the hint what to do.
 
-Status is HTTP's. Exit code is ` + "`ipdc`" + `'s for a request that is refused, and for a job that ended so. Each kind is produced by the test
-that is named.
+Status is HTTP's. Exit code is ` + "`ipdc`" + `'s for a request that is refused, and for a job that ended so. The last column names a test
+in which it comes up.
 
 | kind | meaning | status | exit code: request, job | what to do | test |
 |---|---|---|---|---|---|

@@ -38,7 +38,7 @@ func (a *app) importCmd() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&pin, "pin", true, "keep the DAGs; without, they go with the next ipdc node gc")
+	cmd.Flags().BoolVar(&pin, "pin", true, "keep the DAGs; without, they go with the next garbage collection (ipdc node gc, or gc-period)")
 	return cmd
 }
 
@@ -64,7 +64,7 @@ func (a *app) importFile(ctx context.Context, c *client.Client, file string, pin
 			}
 		}
 		if !pin {
-			a.say("nothing is pinned: the blocks go with the next ipdc node gc")
+			a.say("nothing is pinned: the blocks go with the next garbage collection (ipdc node gc, or gc-period)")
 		}
 		return nil
 	})

@@ -23,7 +23,7 @@ func (a *app) jobPruneCmd() *cobra.Command {
 		Use: "prune", Short: "Remove all jobs that have ended, with their logs and pins",
 		Long: "Prune removes jobs that have ended, with their records, logs and pins; flags limit\n" +
 			"which. What is remembered of them goes too. The blocks that nothing pins any more\n" +
-			"go with the next ipdc node gc. Without a limit it asks first, or wants --force.",
+			"go with the next garbage collection (gc-period). Without a limit it asks first, or wants --force.",
 		Example: "  ipdc job prune --older-than 7d\n  ipdc job prune --state failed,stopped --dry-run",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

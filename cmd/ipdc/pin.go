@@ -38,7 +38,7 @@ func (a *app) pinAddCmd() *cobra.Command {
 
 func (a *app) pinRmCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "rm CID[/PATH]...", Aliases: []string{"remove"}, Short: "Remove pins; what nothing else pins goes with the next ipdc node gc",
+		Use: "rm CID[/PATH]...", Aliases: []string{"remove"}, Short: "Remove pins; what nothing else pins goes with the next garbage collection (ipdc node gc, or gc-period)",
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(func(c *client.Client) error {
