@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -193,4 +194,42 @@ func (e *env) jobPin(tenant string, c jobspec.CID) jobspec.JobID {
 		e.t.Fatal(err)
 	}
 	return id
+}
+
+// A tenant neither sees nor removes what another has pinned, and what one has
+// pinned stays pinned for him whatever another does with the same CID.
+func TestPinsAreOfTheirTenant(t *testing.T) {
+	e, f := start(t), newFixture(t)
+	if _, err := e.client().Import(t.Context(), bytes.NewReader(f.car), false); err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	a, b := e.dial("http://"+e.addr, client.WithToken(alice)), e.dial("http://"+e.addr, client.WithToken(bob))
+	if _, err := a.Pin(ctx, f.big.String()); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := b.Pins(ctx, true); err != nil || len(list) != 0 {
+		t.Errorf("bob sees %+v, %v, want nothing of alice's", list, err)
+	}
+	if err := b.Unpin(ctx, f.big); !errors.Is(err, jobspec.KindNotFound.Error()) {
+		t.Errorf("bob's Unpin of alice's pin = %v, want E_NOT_FOUND", err)
+	}
+	if _, err := b.Pin(ctx, f.big.String()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Unpin(ctx, f.big); err != nil {
+		t.Errorf("bob's Unpin of his own pin = %v", err)
+	}
+	if list, err := a.Pins(ctx, false); err != nil || len(list) != 1 || list[0].CID != f.big {
+		t.Errorf("alice has %+v, %v, want her pin", list, err)
+	}
+	if list, err := e.client().Pins(ctx, false); err != nil || len(list) != 1 {
+		t.Errorf("the node's own user sees %+v, %v, want alice's pin", list, err)
+	}
+	if _, err := b.GC(ctx); !errors.Is(err, jobspec.KindPolicy.Error()) {
+		t.Errorf("bob's GC = %v, want E_POLICY", err)
+	}
+	if n, err := b.Node(ctx); err != nil || n.Path != "" || n.Socket != "" || n.PID != 0 {
+		t.Errorf("bob is told of the host: %+v, %v", n, err)
+	}
 }
