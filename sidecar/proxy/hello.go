@@ -14,7 +14,9 @@ import (
 
 // firstFlight reads what a program sends and looks at its beginning. A TLS
 // hello must be for the granted name: machines that serve many names choose
-// among them by it, so another name there would reach another host. Whatever
+// among them by it, so another name there would reach another host. Servers
+// pass over a warning in front of it and over its record's version, so here
+// nothing of TLS may stand in front, and the version is not looked at. Whatever
 // does not begin as TLS passes unread, and so does a hello without a name.
 type firstFlight struct {
 	r       *bufio.Reader
@@ -34,22 +36,37 @@ func (f *firstFlight) Read(b []byte) (int, error) {
 	return f.r.Read(b)
 }
 
+// What TLS records begin with, and their sizes: RFC 8446, section 5.1.
 const (
+	recordChange    = 0x14
+	recordAlert     = 0x15
 	recordHandshake = 0x16
+	recordData      = 0x17
 	recordHeader    = 5
-	recordMax       = 1 << 14 // RFC 8446, section 5.1
+	recordMax       = 1 << 14
 )
 
 func (f *firstFlight) check() error {
 	if _, err := netip.ParseAddr(f.host); err == nil {
 		return nil // an address serves whom it serves
 	}
-	if b, err := f.r.Peek(1); err != nil || b[0] != recordHandshake {
-		return nil // errors come back with the next read
+	first, err := f.r.Peek(1)
+	if err != nil {
+		return nil // it comes back with the next read
 	}
+	switch first[0] {
+	case recordHandshake:
+		return f.checkHello()
+	case recordChange, recordAlert, recordData:
+		return denied{fmt.Errorf("the first byte is %#x, a TLS record that is no hello; TLS to %s begins with one", first[0], f.host)}
+	}
+	return nil
+}
+
+func (f *firstFlight) checkHello() error {
 	head, err := f.r.Peek(recordHeader)
-	if err != nil || head[1] != 3 {
-		return nil
+	if err != nil {
+		return nil // so little is no hello
 	}
 	size := int(head[3])<<8 | int(head[4])
 	if size > recordMax {

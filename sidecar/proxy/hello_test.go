@@ -1,10 +1,12 @@
 package proxy_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -45,8 +47,51 @@ func TestServerName(t *testing.T) {
 	}
 }
 
+// N09: a hello that is dressed up, in a way that servers still take, does not
+// hide its name.
+func TestServerNameDressedUp(t *testing.T) {
+	srv := httptest.NewTLSServer(http.NotFoundHandler())
+	defer srv.Close()
+	_, port, _ := strings.Cut(strings.TrimPrefix(srv.URL, "https://"), ":")
+	byName, byAddress := "example.com:"+port, "127.0.0.1:"+port
+	_, socket := open(t, proxy.Config{AllowPrivate: loopback, Resolve: hosts{"example.com": {"127.0.0.1"}}.resolve}, byName, byAddress)
+	for what, dress := range map[string]func(hello []byte) []byte{
+		"behind a warning": func(hello []byte) []byte { return append([]byte("\x15\x03\x01\x00\x02\x01\x5a"), hello...) },
+		"of SSL 2.0":       func(hello []byte) []byte { hello[1], hello[2] = 2, 0; return hello },
+		"of version 0":     func(hello []byte) []byte { hello[1], hello[2] = 0, 0; return hello },
+	} {
+		for target, works := range map[string]bool{
+			byName:    false,
+			byAddress: true, // control: the server takes the hello
+		} {
+			_, conn, _ := connect(t, socket, target)
+			tc := tls.Client(&dressed{Conn: conn, dress: dress}, &tls.Config{ServerName: "evil.example", InsecureSkipVerify: true})
+			if err := tc.Handshake(); (err == nil) != works {
+				t.Errorf("N09: hello %s through %s: %v, want success %v", what, target, err, works)
+			}
+			conn.Close()
+		}
+	}
+}
+
+// dressed changes the first bytes that are sent.
+type dressed struct {
+	net.Conn
+	dress func([]byte) []byte
+}
+
+func (c *dressed) Write(b []byte) (int, error) {
+	if c.dress == nil {
+		return c.Conn.Write(b)
+	}
+	sent := c.dress(bytes.Clone(b))
+	c.dress = nil
+	_, err := c.Conn.Write(sent)
+	return len(b), err
+}
+
 // A hello that is cut into records, so that its name cannot be read, is
-// refused; other bytes that look a little like TLS pass.
+// refused, and so is what begins like another record of TLS. Other bytes pass.
 func TestFirstFlight(t *testing.T) {
 	e := serve(t, "127.0.0.1:0", "good")
 	named := fmt.Sprintf("good.example:%d", e.Port)
@@ -55,7 +100,14 @@ func TestFirstFlight(t *testing.T) {
 		"":                              true,
 		"x":                             true,
 		"\x16":                          true,
-		"\x16xyz, not TLS":              true,
+		"\x16xyz, not TLS":              false,
+		"\x16\x03\x01\x00\x00":          false,
+		"\x14\x03\x03\x00\x01\x01":      false,
+		"\x15":                          false,
+		"\x15\x03\x01\x00\x02\x01\x5a":  false,
+		"\x17\x03\x03\x00\x00":          false,
+		"\x00\x03\x01":                  true,
+		"SSH-2.0-x\r\n":                 true,
 		"\x16\x03\x01\x00\x01\x01":      false,
 		"\x16\x03\x01\x00\x05\x01abcd":  false,
 		"\x16\x03\x01\xff\xff\x01abcdd": false,
