@@ -32,10 +32,16 @@ func (s *Sidecar) checkNetwork(spec jobspec.Spec) error {
 	return nil
 }
 
+// wayOut is an attempt's open proxy.
+type wayOut struct {
+	*proxy.Proxy
+	unfollow func() // ends the keeping of its usage; nil until it has begun
+}
+
 // openNetwork opens the way out of the container whose run directory is dir,
 // and puts a copy of the host's certificate authorities there: its own file
 // may be one that only root reads, or one that the engine's host does not have.
-func (s *Sidecar) openNetwork(dir string, grants []jobspec.Endpoint, log *slog.Logger) (*proxy.Proxy, error) {
+func (s *Sidecar) openNetwork(dir string, grants []jobspec.Endpoint, before proxy.Usage, log *slog.Logger) (*wayOut, error) {
 	if s.cfg.CA != "" {
 		b, err := os.ReadFile(s.cfg.CA)
 		if err == nil {
@@ -46,39 +52,88 @@ func (s *Sidecar) openNetwork(dir string, grants []jobspec.Endpoint, log *slog.L
 		}
 	}
 	cfg := s.cfg.Network
-	cfg.Logger = log
-	return proxy.Open(filepath.Join(dir, netDir), grants, cfg)
+	cfg.Logger, cfg.Before = log, before
+	p, err := proxy.Open(filepath.Join(dir, netDir), grants, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &wayOut{Proxy: p}, nil
 }
 
 // network opens the attempt's way out, unless it is open or none was granted.
-// After a restart the socket is made anew where the container looks for it.
+// After a restart the socket is made anew where the container looks for it,
+// and the limit goes on where it was.
 func (r *runner) network() (err error) {
 	grants := r.job.Spec.Endpoints()
-	if len(grants) == 0 || r.net != nil {
+	if len(grants) == 0 {
 		return nil
 	}
-	r.net, err = r.openNetwork(r.runDir(r.att.ID), grants, r.log.With("attempt", r.att.ID))
-	return err
+	if r.net == nil {
+		before := proxy.Usage{In: r.att.NetIn, Out: r.att.NetOut}
+		r.net, err = r.openNetwork(r.runDir(r.att.ID), grants, before, r.log.With("attempt", r.att.ID))
+		if err != nil {
+			return err
+		}
+	}
+	// Not earlier: until then each step writes the whole record.
+	if r.net.unfollow == nil && r.att.State == jobspec.AttemptRunning {
+		r.followNetwork()
+	}
+	return nil
+}
+
+// followNetwork keeps what the running program moves until closeNetwork, so
+// that a killed node forgets no more than came in the last moment.
+func (r *runner) followNetwork() {
+	ctx, cancel := context.WithCancel(r.keep())
+	done := make(chan struct{})
+	p, id := r.net.Proxy, r.att.ID
+	r.net.unfollow = func() { cancel(); <-done }
+	r.work.Go(func() {
+		defer close(done)
+		tick := time.NewTicker(progressEvery)
+		defer tick.Stop()
+		for kept := p.Usage(); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			now := p.Usage()
+			if now.In == kept.In && now.Out == kept.Out {
+				continue
+			}
+			if err := r.keepUsage(ctx, id, now.In, now.Out); err == nil {
+				kept = now
+			} else if ctx.Err() == nil {
+				r.log.Warn("keep network usage", "attempt", id, "err", err)
+			}
+		}
+	})
+}
+
+// keepUsage writes what an attempt moved into its record, and nothing else.
+func (r *runner) keepUsage(ctx context.Context, id jobspec.AttemptID, in, out jobspec.Bytes) error {
+	return r.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		row, err := tx.Attempt(id)
+		if err != nil {
+			return err
+		}
+		row.NetIn, row.NetOut = in, out
+		return tx.PutAttempt(row)
+	})
 }
 
 // suspendNetwork closes the way out while the node is away, and keeps what was
-// counted for the next process.
+// counted for the next process. A step that was cut may have closed it already.
 func (r *runner) suspendNetwork() {
-	if r.net == nil {
+	if len(r.job.Spec.Network) == 0 {
 		return
 	}
 	r.closeNetwork()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.keep()), 10*time.Second)
 	defer cancel()
-	err := r.cfg.Store.Update(ctx, func(tx *store.Tx) error {
-		row, err := tx.Attempt(r.att.ID)
-		if err != nil {
-			return err
-		}
-		row.NetIn, row.NetOut = r.att.NetIn, r.att.NetOut
-		return tx.PutAttempt(row)
-	})
-	if err != nil {
+	if err := r.keepUsage(ctx, r.att.ID, r.att.NetIn, r.att.NetOut); err != nil {
 		r.log.Warn("keep network usage", "attempt", r.att.ID, "err", err)
 	}
 }
@@ -91,6 +146,9 @@ func (r *runner) closeNetwork() {
 	if err := r.net.Close(); err != nil {
 		r.log.Warn("close network", "attempt", r.att.ID, "err", err)
 	}
+	if r.net.unfollow != nil {
+		r.net.unfollow()
+	}
 	u := r.net.Usage()
-	r.att.NetIn, r.att.NetOut, r.net = r.att.NetIn+u.In, r.att.NetOut+u.Out, nil
+	r.att.NetIn, r.att.NetOut, r.net = u.In, u.Out, nil
 }

@@ -84,6 +84,77 @@ func TestNetworkOfAnAttempt(t *testing.T) {
 	b.nothingLeft(id)
 }
 
+// networked starts a job that may reach a greeting of five bytes, with a limit
+// for both ways.
+func (b *bench) networked(limit jobspec.Bytes) (job, server string) {
+	b.t.Helper()
+	b.network = proxy.Config{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Bytes: limit}
+	b.restart()
+	server = greeting(b.t, "hello")
+	s := spec("DUMMY_SLEEP=1h", "DUMMY_WRITE=/outputs/a:x")
+	s.Network = []string{server}
+	job = b.submit(s)
+	b.until(job, jobspec.AttemptRunning)
+	b.awaitSocket(job)
+	return job, server
+}
+
+// A new process of the node does not grant the bytes again.
+func TestNetworkLimitOverRestarts(t *testing.T) {
+	b := newBench(t)
+	id, server := b.networked(10)
+	for i, want := range []string{"\r\n\r\nhello", "\r\n\r\nhello", "moved 10B, all that it may\n"} {
+		if got, err := b.through(id, server); !strings.HasSuffix(got, want) || err != nil {
+			t.Errorf("process %d: %s gives %q, %v, want %q at its end", i, server, got, err, want)
+		}
+		b.restart()
+		b.awaitSocket(id)
+	}
+	if _, err := b.Stop(t.Context(), "t", id); err != nil {
+		t.Fatal(err)
+	}
+	if rc := b.final(id).Attempts[0].Receipt; rc == nil || rc.Usage.NetIn != 10 {
+		t.Errorf("receipt = %+v, want 10 bytes in", rc)
+	}
+}
+
+// What moved is in the store while the program runs, for the case that the
+// node is killed.
+func TestNetworkUsageIsKeptMeanwhile(t *testing.T) {
+	b := newBench(t)
+	id, server := b.networked(0)
+	for n := jobspec.Bytes(5); n <= 10; n += 5 {
+		if got, err := b.through(id, server); !strings.HasSuffix(got, "hello") || err != nil {
+			t.Fatalf("%s gives %q, %v", server, got, err)
+		}
+		b.untilMoved(id, n)
+	}
+	if _, err := b.Stop(t.Context(), "t", id); err != nil {
+		t.Fatal(err)
+	}
+	if rc := b.final(id).Attempts[0].Receipt; rc == nil || rc.Usage.NetIn != 10 {
+		t.Errorf("receipt = %+v, want 10 bytes in, each counted once", rc)
+	}
+}
+
+// untilMoved waits until the store has n bytes for a job's first attempt.
+func (b *bench) untilMoved(job string, n jobspec.Bytes) {
+	b.t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	var got jobspec.Bytes
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-tick.C {
+		j, err := b.Job(b.t.Context(), "t", job)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if got = j.Attempts[0].NetIn; got == n {
+			return
+		}
+	}
+	b.t.Fatalf("the running attempt of %s has %d bytes in, want %d", job, got, n)
+}
+
 func (b *bench) awaitSocket(job string) {
 	b.t.Helper()
 	path := filepath.Join(b.dir, "run", job+"-0-1", "net", proxy.Socket)

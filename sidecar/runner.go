@@ -15,7 +15,6 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
 	"github.com/ipdc/ipdc/sidecar/pip"
-	"github.com/ipdc/ipdc/sidecar/proxy"
 	"github.com/ipdc/ipdc/sidecar/volume"
 	"github.com/ipdc/ipdc/store"
 )
@@ -36,7 +35,7 @@ type runner struct {
 	input   inputcache.Entry // zero without an input
 	deps    inputcache.Entry // zero without requirements
 	release []func()         // of cache entries
-	net     *proxy.Proxy     // nil without a network, and while it is not open
+	net     *wayOut          // nil without a network, and while it is not open
 	outcome outcome          // what the guest reported; from exited on
 }
 

@@ -64,13 +64,16 @@ type Config struct {
 	Conns int
 	// Bytes is what one attempt may move, both ways together. Default 10 GiB.
 	Bytes jobspec.Bytes
+	// Before is what the attempt moved in earlier processes. It counts towards
+	// Bytes. Default nothing.
+	Before Usage
 	// Idle ends a connection on which nothing moves. Default 5 min.
 	Idle time.Duration
 	// Logger takes refusals. Default none.
 	Logger *slog.Logger
 }
 
-// Usage is what moved through a proxy since it was opened.
+// Usage is what an attempt moved through its proxies.
 type Usage struct {
 	In, Out jobspec.Bytes // from and to the outside
 	Refused int64         // requests
@@ -133,6 +136,9 @@ func newProxy(grants []jobspec.Endpoint, cfg Config) *Proxy {
 	for _, g := range grants {
 		p.grants[g] = true
 	}
+	p.in.Store(int64(cfg.Before.In))
+	p.out.Store(int64(cfg.Before.Out))
+	p.refused.Store(cfg.Before.Refused)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	quiet := log.New(io.Discard, "", 0) // a program must not fill the node's log
 	p.server = &http.Server{
@@ -148,7 +154,7 @@ func newProxy(grants []jobspec.Endpoint, cfg Config) *Proxy {
 	return p
 }
 
-// Usage returns what moved so far.
+// Usage returns what moved so far, with what Config says of before.
 func (p *Proxy) Usage() Usage {
 	return Usage{In: jobspec.Bytes(p.in.Load()), Out: jobspec.Bytes(p.out.Load()), Refused: p.refused.Load()}
 }
