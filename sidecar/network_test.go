@@ -2,6 +2,7 @@ package sidecar_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/sidecar/proxy"
@@ -153,6 +155,36 @@ func (b *bench) untilMoved(job string, n jobspec.Bytes) {
 		}
 	}
 	b.t.Fatalf("the running attempt of %s has %d bytes in, want %d", job, got, n)
+}
+
+// brokenWait is an executor whose containers cannot be waited for.
+type brokenWait struct {
+	executor.Executor
+	fail chan struct{}
+}
+
+func (e brokenWait) Wait(ctx context.Context, id executor.ID) (executor.Exit, error) {
+	select {
+	case <-e.fail:
+		return executor.Exit{}, jobspec.KindPolicy.Errorf("the engine gives %s up", id)
+	case <-ctx.Done():
+		return executor.Exit{}, ctx.Err()
+	}
+}
+
+// An attempt that is given up has what it moved in its record.
+func TestNetworkUsageOfAbandoned(t *testing.T) {
+	b := newBench(t)
+	broken := brokenWait{fail: make(chan struct{})}
+	b.wrap = func(ex executor.Executor) executor.Executor { broken.Executor = ex; return broken }
+	id, server := b.networked(0)
+	if got, err := b.through(id, server); !strings.HasSuffix(got, "hello") || err != nil {
+		t.Fatalf("%s gives %q, %v", server, got, err)
+	}
+	close(broken.fail)
+	if a := b.final(id).Attempts[0]; a.State != jobspec.AttemptAbandoned || a.NetIn != 5 {
+		t.Errorf("attempt is %s with %d bytes in, want abandoned with 5", a.State, a.NetIn)
+	}
 }
 
 func (b *bench) awaitSocket(job string) {

@@ -278,8 +278,9 @@ func (r *runner) begin(ctx context.Context) error {
 	return nil
 }
 
-// abandon gives an attempt up without a report.
+// abandon gives an attempt up without a report. Its record says what it moved.
 func (r *runner) abandon(cause error) error {
+	r.closeNetwork()
 	f := jobspec.AsFailure(cause)
 	r.att.Failure = &f
 	if err := r.discard(r.keep(), r.att); err != nil {
