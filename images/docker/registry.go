@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/publicaddr"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -83,8 +84,8 @@ func (g *gate) refuses(u *url.URL) string {
 		return ""
 	case u.Scheme == "http":
 		return "which is not HTTPS"
-	case err == nil && !public(addr):
-		return "which is not a public address"
+	case err == nil && publicaddr.Refused(addr) != "":
+		return "which is " + publicaddr.Refused(addr)
 	}
 	return ""
 }
@@ -102,8 +103,11 @@ func (g *gate) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	if !g.knows(addr) && !isProxy(addr) {
 		d.ControlContext = func(_ context.Context, _, addr string, _ syscall.RawConn) error {
 			ap, err := netip.ParseAddrPort(addr)
-			if err != nil || !public(ap.Addr()) {
-				return jobspec.KindPolicy.Errorf("the registry leads to %s, which is not a public address", addr)
+			if err != nil {
+				return err
+			}
+			if why := publicaddr.Refused(ap.Addr()); why != "" {
+				return jobspec.KindPolicy.Errorf("the registry leads to %s, which is %s", addr, why)
 			}
 			return nil
 		}
@@ -128,16 +132,6 @@ func isProxy(addr string) bool {
 		}
 	}
 	return false
-}
-
-var notPublic = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("198.18.0.0/15"),
-	netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("64:ff9b::/32"), netip.MustParsePrefix("2002::/16"),
-}
-
-func public(a netip.Addr) bool {
-	a = a.Unmap()
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !slices.ContainsFunc(notPublic, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // pace watches how fast a pull goes on and ends it when nothing comes. Only

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/publicaddr"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/proxy"
 )
@@ -84,7 +85,7 @@ func TestOwnAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, a := range addrs {
-		if n, err := netip.ParsePrefix(a.String()); err == nil && n.Addr().Is4() && proxy.Refused(n.Addr()) == "" {
+		if n, err := netip.ParsePrefix(a.String()); err == nil && n.Addr().Is4() && publicaddr.Refused(n.Addr()) == "this machine's own" {
 			own = n.Addr()
 		}
 	}

@@ -1,10 +1,10 @@
-package proxy_test
+package publicaddr_test
 
 import (
 	"net/netip"
 	"testing"
 
-	"github.com/ipdc/ipdc/sidecar/proxy"
+	"github.com/ipdc/ipdc/internal/publicaddr"
 )
 
 func TestRefused(t *testing.T) {
@@ -15,8 +15,8 @@ func TestRefused(t *testing.T) {
 		"::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "100::1", "fc00::1", "fd00:ec2::254",
 		"fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1", "2001::1", "2001:20::1", "2002:7f00:1::1", "5f00::1",
 	} {
-		if proxy.Refused(netip.MustParseAddr(a)) == "" {
-			t.Errorf("refused(%s) = \"\", want a reason", a)
+		if publicaddr.Refused(netip.MustParseAddr(a)) == "" {
+			t.Errorf("Refused(%s) = \"\", want a reason", a)
 		}
 	}
 	for _, a := range []string{
@@ -24,19 +24,19 @@ func TestRefused(t *testing.T) {
 		"169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "192.167.255.255", "192.169.0.0", "198.17.255.255",
 		"198.20.0.0", "223.255.255.255", "2001:200::1", "2606:4700:4700::1111", "2a04:4e42::223", "3fff:ffff::1",
 	} {
-		if why := proxy.Refused(netip.MustParseAddr(a)); why != "" {
-			t.Errorf("refused(%s) = %q, want \"\"", a, why)
+		if why := publicaddr.Refused(netip.MustParseAddr(a)); why != "" {
+			t.Errorf("Refused(%s) = %q, want \"\"", a, why)
 		}
 	}
-	if proxy.Refused(netip.Addr{}) == "" {
-		t.Error("refused of no address = \"\", want a reason")
+	if publicaddr.Refused(netip.Addr{}) == "" {
+		t.Error("Refused of no address = \"\", want a reason")
 	}
 }
 
-func TestOwnAddressIsKnown(t *testing.T) {
+func TestOwn(t *testing.T) {
 	for a, want := range map[string]bool{"127.0.0.1": true, "127.0.0.2": false, "1.1.1.1": false} {
-		if got := proxy.OwnAddress(netip.MustParseAddr(a)); got != want {
-			t.Errorf("ownAddress(%s) = %v, want %v", a, got, want)
+		if got := publicaddr.Own(netip.MustParseAddr(a)); got != want {
+			t.Errorf("own(%s) = %v, want %v", a, got, want)
 		}
 	}
 }
