@@ -88,10 +88,10 @@ func benchBurst(t testing.TB, w io.Writer) {
 	small.Resources.CPU = 250 // eight at once on two processors, as the engine's best
 	bare := func() error { engine.run(t)(); return nil }
 	docker := "seq " + fmt.Sprint(burst) + " | xargs -P4 -I{} docker run --rm --network none " + engine.image + " true"
-	times := race(1, 5, many(burst, func() error { return runJob(t, c, small) }), many(4, bare), many(8, bare), command(t, "sh", "-c", docker))
+	times := race(1, 3, many(burst, func() error { return runJob(t, c, small) }), many(4, bare), many(8, bare), command(t, "sh", "-c", docker))
 	fmt.Fprintf(w, `
 ## %d trivial jobs in flight
-All are submitted at once with a quarter of a processor each, 5 rounds; the bare Engine API runs 4 or 8 containers at a time.
+All are submitted at once with a quarter of a processor each, 3 rounds; the bare Engine API runs 4 or 8 containers at a time.
 
 | what | median | jobs a second | ratio to the best of the bare Engine API |
 |---|---|---|---|

@@ -35,10 +35,10 @@ func benchPictures(t testing.TB, w io.Writer) {
 			box.sh(fmt.Sprintf("find /in -type f | sort | xargs -P2 -n%d python3 /code/driver.py", batch))
 		}
 	}
-	times := race(1, 5, job, xargs(108), xargs(1))
+	times := race(1, 3, job, xargs(108), xargs(1))
 	fmt.Fprint(w, `
 ## 215 pictures, 95 MB
-`+"`examples/process.py`"+` makes each small and grey; 5 rounds. The rivals are `+"`xargs -P2 python3`"+` in one container that runs already, with
+`+"`examples/process.py`"+` makes each small and grey; 3 rounds. The rivals are `+"`xargs -P2 python3`"+` in one container that runs already, with
 the same image, the same files and no limits: half of the files to each Python, or one.
 
 `)

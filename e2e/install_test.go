@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,7 +58,7 @@ func TestNodeInAContainer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{t: t, dir: dir, bin: bin, env: append(os.Environ(), "IPDC_PATH="+dir, "NO_COLOR=1"), log: &bytes.Buffer{}}
+	n := &node{t: t, dir: dir, bin: bin, env: append(os.Environ(), "IPDC_PATH="+dir, "NO_COLOR=1"), log: &logBuffer{}}
 	before := takeInventory(t, dir)
 	t.Cleanup(func() {
 		if t.Failed() {

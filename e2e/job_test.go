@@ -150,7 +150,7 @@ func TestFailureKinds(t *testing.T) {
 		{"quota", jobspec.KindQuota, 6, []string{"--disk", "8MiB", "--once", "-e", "head -c 64m /dev/zero > /outputs/big"}},
 		{"quota per file", jobspec.KindQuota, 6, []string{"--disk", "8MiB", "-e", "head -c 64m /dev/zero"}},
 		{"missing command", jobspec.KindImageRun, 127, []string{"--image", "shell", "--once", "-e", "true"}},
-		{"missing image", jobspec.KindImageRef, 125, []string{"--image", "nosuch:1", "-e", "true"}},
+		{"missing image", jobspec.KindImageRef, 125, []string{"--image", "sha256:" + strings.Repeat("0", 64), "-e", "true"}},
 		{"missing CID", jobspec.KindFetchTimeout, 6, []string{"-e", "true", "-c", "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36aaa"}},
 		{"fifo", jobspec.KindOutputType, 6, []string{"--once", "-e", "mkfifo /outputs/result.json"}},
 		{"escaping link", jobspec.KindSymlink, 6, []string{"--once", "-e", "ln -s /etc/shadow /outputs/x"}},

@@ -37,6 +37,7 @@ var exitByKind = map[jobspec.Kind]int{
 	jobspec.KindBlockHash: exitMismatch,
 	jobspec.KindImageRef:  exitNotStarted,
 	jobspec.KindImageGone: exitNotStarted,
+	jobspec.KindPullStall: exitNotStarted,
 	jobspec.KindImageRun:  exitNotStarted,
 	jobspec.KindStopped:   exitStopped,
 }
@@ -55,7 +56,7 @@ func (e jobError) code() int {
 			return c
 		}
 		return exitNotStarted
-	case jobspec.KindStopped, jobspec.KindImageRef, jobspec.KindImageGone, jobspec.KindPolicy:
+	case jobspec.KindStopped, jobspec.KindImageRef, jobspec.KindImageGone, jobspec.KindPullStall, jobspec.KindPolicy:
 		return exitByKind[k]
 	}
 	return exitJobFailed
