@@ -79,9 +79,10 @@ func New(cfg Config) *Keeper {
 // help.
 func (k *Keeper) Admit(ctx context.Context, more int64) error {
 	err := k.Check(ctx, more)
-	if err == nil || !k.collect(ctx, minPause) {
-		return err
+	if err == nil {
+		return nil
 	}
+	k.collect(ctx, refusing) // or waits for one that runs
 	return k.Check(ctx, more)
 }
 
@@ -153,21 +154,41 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case err != nil:
 			k.log.Warn("look at the disk", "err", err)
 		case k.pressed(l):
-			k.collect(ctx, k.pause)
+			k.collect(ctx, pressing)
 		default:
-			k.collect(ctx, k.cfg.GCEvery)
+			k.collect(ctx, due)
 		}
 	}
 }
 
-// collect collects garbage unless the last time is less than gap ago, and
-// reports whether it did. Under pressure the cache gives back as much as is
-// missing.
-func (k *Keeper) collect(ctx context.Context, gap time.Duration) bool {
+// need says how soon after the last collection there may be another.
+type need int
+
+const (
+	due      need = iota // after Config.GCEvery
+	pressing             // after the present pause
+	refusing             // after minPause: something is about to be refused
+)
+
+// gap is read under k.mu.
+func (k *Keeper) gap(n need) time.Duration {
+	switch n {
+	case pressing:
+		return k.pause
+	case refusing:
+		return minPause
+	default:
+		return k.cfg.GCEvery
+	}
+}
+
+// collect collects garbage unless the last time is too short ago. Under
+// pressure the cache gives back as much as is missing.
+func (k *Keeper) collect(ctx context.Context, n need) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.cfg.GC == nil && k.cfg.Trim == nil || time.Since(k.last) < gap {
-		return false
+	if k.cfg.GC == nil && k.cfg.Trim == nil || time.Since(k.last) < k.gap(n) {
+		return
 	}
 	if l, err := k.look(ctx); err == nil && k.cfg.Trim != nil && l.free*jobspec.Bytes(k.cfg.GCAt) < l.minFree*100 {
 		k.cfg.Trim(int64(l.minFree*100/jobspec.Bytes(k.cfg.GCAt) - l.free))
@@ -186,7 +207,6 @@ func (k *Keeper) collect(ctx context.Context, gap time.Duration) bool {
 		k.pause = minPause
 		k.log.Info("collected garbage", "blocks", freed.Blocks, "bytes", freed.Bytes)
 	}
-	return true
 }
 
 func statfs(dir string) (size, free jobspec.Bytes, err error) {

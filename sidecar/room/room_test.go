@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -175,4 +177,56 @@ func TestForeignStore(t *testing.T) {
 	k := m.keeper(func(c *room.Config) { c.MinFree, c.GC, c.Trim = 2*jobspec.GiB, nil, nil })
 	room.Rested(k)
 	wantRefusal(t, k.Admit(t.Context(), 0))
+}
+
+// TestAdmitAfterAnotherCollection has room made by somebody else between
+// Admit's look and its turn.
+func TestAdmitAfterAnotherCollection(t *testing.T) {
+	m := &machine{size: 100 * jobspec.GiB, free: jobspec.GiB}
+	k := m.keeper(func(c *room.Config) {
+		c.MinFree = 2 * jobspec.GiB
+		c.Disk = func(string) (jobspec.Bytes, jobspec.Bytes, error) {
+			free := m.free
+			m.free = 3 * jobspec.GiB
+			return m.size, free, nil
+		}
+	})
+	if err := k.Admit(t.Context(), 0); err != nil {
+		t.Errorf("Admit = %v, with 3 GiB free by then", err)
+	}
+	if m.collections != 0 {
+		t.Errorf("%d collections, want none so soon after the last", m.collections)
+	}
+}
+
+// TestRunWhileAdmitCollects is one for the race detector: Run looks while
+// Admit's collection is on its way.
+func TestRunWhileAdmitCollects(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var k *room.Keeper
+	var begun atomic.Bool
+	var once sync.Once
+	looked, ended := make(chan struct{}), make(chan error, 1)
+	k = (&machine{}).keeper(func(c *room.Config) {
+		c.MinFree = 2 * jobspec.GiB
+		c.Disk = func(string) (jobspec.Bytes, jobspec.Bytes, error) {
+			if begun.Load() {
+				once.Do(func() { close(looked) })
+			}
+			return 100 * jobspec.GiB, jobspec.GiB, nil
+		}
+		c.GC = func(context.Context) (ipfs.Stat, error) {
+			begun.Store(true)
+			go func() { ended <- k.Run(ctx) }()
+			<-looked
+			return ipfs.Stat{}, nil
+		}
+	})
+	room.Rested(k)
+	wantRefusal(t, k.Admit(ctx, 0), "1.0 GiB")
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
