@@ -42,6 +42,18 @@ func TestPrune(t *testing.T) {
 	e.askSocket("POST", "/v1/jobs/prune", `{`, asJSON).want(t, 400, "E_SPEC")
 }
 
+// Only the list of jobs takes everybody's: elsewhere no tenant has that name,
+// and nothing would be found or removed.
+func TestAllTenantsAreForTheListOnly(t *testing.T) {
+	e := start(t)
+	e.svc.end(e.svc.add("alice", "hers"))
+	e.askSocket("POST", "/v1/jobs/prune?tenant=*", `{}`, asJSON).want(t, 400, "E_SPEC")
+	e.askSocket("GET", "/v1/jobs/hers?tenant=*", "").want(t, 400, "E_SPEC")
+	e.askSocket("POST", "/v1/jobs?tenant=*", goodSpec, asJSON).want(t, 400, "E_SPEC")
+	e.askSocket("GET", "/v1/jobs?tenant=*", "").want(t, 200, "") // controls
+	e.askSocket("POST", "/v1/jobs/prune?tenant=alice", `{}`, asJSON).want(t, 200, "")
+}
+
 func TestPlan(t *testing.T) {
 	e := start(t)
 	spec, err := jobspec.Parse([]byte(goodSpec))

@@ -7,7 +7,8 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// AllTenants, as the tenant of a list of jobs, selects those of all.
+// AllTenants, as the tenant of a list of jobs, selects those of all. No other
+// endpoint takes it.
 const AllTenants = "*"
 
 // tenantParam is the query parameter of every endpoint about jobs by which the
@@ -30,6 +31,11 @@ func actFor(r *http.Request) (*http.Request, error) {
 		}.Error()
 	case tenant != AllTenants && !tokenName.MatchString(tenant):
 		return r, badQuery(tenantParam, "the name of a token")
+	case tenant == AllTenants && (r.Method != http.MethodGet || r.URL.Path != "/v1/jobs"):
+		return r, jobspec.Failure{
+			Kind: jobspec.KindSpec, Where: "query." + tenantParam, Detail: "only the list of jobs takes all tenants at once",
+			Hint: "name one: ipdc job ls --all-tenants shows whose jobs there are",
+		}.Error()
 	}
 	who.tenant = tenant
 	return r.WithContext(context.WithValue(r.Context(), callerKey{}, who)), nil
