@@ -31,7 +31,9 @@ func (n *node) openIPFS(ctx context.Context) error {
 	}
 	node, err := kubo.Open(ctx, kubo.Config{
 		Addr: addr, Dir: dir, Fetch: n.set.FetchWait.Std(), Logger: n.log,
-		Owner: strings.TrimSuffix(sidecar.ObjectPrefix(n.key.ID()), "-"),
+		Owner:    strings.TrimSuffix(sidecar.ObjectPrefix(n.key.ID()), "-"),
+		MaxBytes: int64(n.set.InputBytes),
+		Room:     func(ctx context.Context, more int64) error { return n.room.Check(ctx, more) },
 	})
 	if err != nil {
 		return err

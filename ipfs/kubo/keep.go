@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
@@ -214,9 +215,10 @@ func (n *Node) Pin(ctx context.Context, name string, root jobspec.CID) error {
 // fetchAll has Kubo get what it misses of a DAG, and counts the blocks.
 func (n *Node) fetchAll(ctx context.Context, root jobspec.CID) (ipfs.Stat, error) {
 	var count counter
+	from := &bounded{Node: n}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(fetchCalls)
-	err := walk.DAG(gctx, n, []jobspec.CID{root}, cidset.New(), walk.Visit{
+	err := walk.DAG(gctx, from, []jobspec.CID{root}, cidset.New(), walk.Visit{
 		Branch: func(c jobspec.CID, data []byte) error {
 			if _, ok := dag.Identity(c); !ok {
 				count.add(int64(len(data)))
@@ -229,7 +231,7 @@ func (n *Node) fetchAll(ctx context.Context, root jobspec.CID) (ipfs.Stat, error
 				if !errors.Is(err, jobspec.KindFetchTimeout.Error()) {
 					return err
 				}
-				data, err := n.Get(gctx, c)
+				data, err := from.fetch(gctx, c)
 				if err == nil {
 					count.add(int64(len(data)))
 				}
@@ -246,6 +248,45 @@ func (n *Node) fetchAll(ctx context.Context, root jobspec.CID) (ipfs.Stat, error
 		return ipfs.Stat{}, fmt.Errorf("DAG %s is not whole: %w", root, err)
 	}
 	return count.stat, nil
+}
+
+// bounded is the Getter of one Pin. It has Kubo fetch Config.MaxBytes at most,
+// and as much more as is on its way when they are reached.
+type bounded struct {
+	*Node
+	fetched atomic.Int64 // bytes
+}
+
+// Get implements ipfs.Getter.
+func (b *bounded) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
+	data, err := b.getLocal(ctx, c)
+	if errors.Is(err, errMissing) {
+		return b.fetch(ctx, c)
+	}
+	return data, err
+}
+
+// fetch gets a block that Kubo does not have.
+func (b *bounded) fetch(ctx context.Context, c jobspec.CID) ([]byte, error) {
+	if b.fetched.Load() > b.max {
+		return nil, b.tooLarge()
+	}
+	if err := b.room(ctx, 0); err != nil {
+		return nil, err
+	}
+	data, err := b.getRemote(ctx, c)
+	if err == nil && b.fetched.Add(int64(len(data))) > b.max {
+		err = b.tooLarge()
+	}
+	return data, err
+}
+
+func (n *Node) tooLarge() error {
+	return jobspec.Failure{
+		Kind:   jobspec.KindLimitBytes,
+		Detail: fmt.Sprintf("%s has over %s of it to fetch, which is as much as this node has fetched for one DAG", n, jobspec.Bytes(n.max)),
+		Hint:   "take a part of it (CID/path), or raise the node's limit: ipdc node start --input-bytes N",
+	}.Error()
 }
 
 // Unpin implements ipfs.Node. A pin that cannot be taken off now, as Kubo does

@@ -55,11 +55,17 @@ const (
 
 // Config says which Kubo a Node works with.
 type Config struct {
-	Addr   Addr          // of its RPC
-	Dir    string        // created when missing, of one process; holds pins.db and files of running Adds
-	Owner  string        // names this node in the labels it pins; another node on the same Kubo has another
-	Fetch  time.Duration // how long Kubo may look for a block among its peers; default 30 s
-	Logger *slog.Logger  // default: no log
+	Addr  Addr          // of its RPC
+	Dir   string        // created when missing, of one process; holds pins.db and files of running Adds
+	Owner string        // names this node in the labels it pins; another node on the same Kubo has another
+	Fetch time.Duration // how long Kubo may look for a block among its peers; default 30 s
+	// MaxBytes bounds what a Pin has Kubo fetch of one DAG; default 10 GiB.
+	// What Kubo has already does not count.
+	MaxBytes int64
+	// Room returns an error when so many bytes more must not be stored. What a
+	// Pin fetches asks it, before each block. Default: no limit.
+	Room   func(ctx context.Context, more int64) error
+	Logger *slog.Logger // default: no log
 }
 
 // Node implements ipfs.Node on a Kubo.
@@ -67,6 +73,8 @@ type Node struct {
 	dir     string
 	owner   string
 	fetch   time.Duration
+	max     int64 // that one Pin fetches
+	room    func(ctx context.Context, more int64) error
 	log     *slog.Logger
 	rpc     *rpc
 	version string
@@ -91,7 +99,13 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		dir: cfg.Dir, owner: cfg.Owner, fetch: cfg.Fetch, log: cfg.Logger, rpc: newRPC(cfg.Addr),
 		local: semaphore.NewWeighted(localCalls), remote: semaphore.NewWeighted(fetchCalls), turn: semaphore.NewWeighted(1),
-		doubt: map[jobspec.CID]time.Time{},
+		doubt: map[jobspec.CID]time.Time{}, max: cfg.MaxBytes, room: cfg.Room,
+	}
+	if n.max == 0 {
+		n.max = int64(10 * jobspec.GiB)
+	}
+	if n.room == nil {
+		n.room = func(context.Context, int64) error { return nil }
 	}
 	if n.fetch == 0 {
 		n.fetch = 30 * time.Second
@@ -156,13 +170,18 @@ func (n *Node) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
 	if !errors.Is(err, errMissing) {
 		return data, err
 	}
+	return n.getRemote(ctx, c)
+}
+
+// getRemote has Kubo get a block from its peers.
+func (n *Node) getRemote(ctx context.Context, c jobspec.CID) ([]byte, error) {
 	if err := n.remote.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
 	defer n.remote.Release(1)
 	fetch, cancel := context.WithTimeout(ctx, n.fetch)
 	defer cancel()
-	data, err = n.rpc.block(fetch, c, false)
+	data, err := n.rpc.block(fetch, c, false)
 	if errors.Is(err, errMissing) || (ctx.Err() == nil && fetch.Err() != nil) {
 		return nil, n.missing(c)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,7 +18,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/ipfstest"
 	"github.com/ipdc/ipdc/ipfs/kubo"
+	"github.com/ipdc/ipdc/ipfs/pack"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -227,6 +230,75 @@ func TestFetchIsBounded(t *testing.T) {
 	cancel()
 	if err := fetches.Wait(); !errors.Is(err, context.Canceled) {
 		t.Errorf("Get after its context ended = %v, want context.Canceled", err)
+	}
+}
+
+// remote is a Kubo without blocks whose peers have all of m.
+func remote(m *ipfstest.Memory, fetched *atomic.Int64) fake {
+	return fake{
+		"block/stat": says(500, absent),
+		"block/get": func(w http.ResponseWriter, r *http.Request) {
+			c, err := jobspec.ParseCID(r.URL.Query().Get("arg"))
+			var data []byte
+			if err == nil {
+				data, err = m.Get(r.Context(), c)
+			}
+			if err != nil || r.URL.Query().Get("offline") == "true" {
+				says(500, absent)(w, r)
+				return
+			}
+			fetched.Add(1)
+			_, _ = w.Write(data)
+		},
+	}
+}
+
+// A DAG larger than the node takes is not fetched into the user's Kubo to its
+// end, nor is one when the disk is full.
+func TestFetchedDAGIsBounded(t *testing.T) {
+	m := ipfstest.NewMemory()
+	root, size, err := pack.File(t.Context(), m, io.LimitReader(rand.NewChaCha8([32]byte{}), 64<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := jobspec.KindLimit.Errorf("the disk is full")
+	for name, c := range map[string]struct {
+		max  int64
+		room error
+		want jobspec.Kind
+		most int64 // blocks fetched
+	}{
+		"too large": {8 << 20, nil, jobspec.KindLimitBytes, 40},
+		"no room":   {0, full, jobspec.KindLimit, 0},
+		"control":   {2 * size, nil, jobspec.KindInternal, 1000}, // fails at dag/import
+		"default":   {0, nil, jobspec.KindInternal, 1000},
+	} {
+		var fetched atomic.Int64
+		cfg := remote(m, &fetched).config(t)
+		cfg.MaxBytes = c.max
+		cfg.Room = func(context.Context, int64) error { return c.room }
+		err := open(t, cfg).Pin(t.Context(), "p", root)
+		f := jobspec.AsFailure(err)
+		if f.Kind != c.want || fetched.Load() > c.most {
+			t.Errorf("%s: Pin = %v after %d blocks, want %s after %d at most", name, err, fetched.Load(), c.want, c.most)
+		}
+		if c.want == jobspec.KindLimitBytes && (!strings.Contains(f.Detail, "8MiB") || !strings.Contains(f.Hint, "--input-bytes")) {
+			t.Errorf("%s: %+v lacks the number or the setting", name, f)
+		}
+		if c.want == jobspec.KindInternal && fetched.Load() < 64 {
+			t.Errorf("%s: %d blocks were fetched, want all", name, fetched.Load())
+		}
+	}
+
+	// What Kubo has already is pinned, however large.
+	have := fake{"block/get": func(w http.ResponseWriter, r *http.Request) {
+		c, _ := jobspec.ParseCID(r.URL.Query().Get("arg"))
+		data, _ := m.Get(r.Context(), c)
+		_, _ = w.Write(data)
+	}, "block/stat": says(200, `{"Size":1048576}`)}.config(t)
+	have.MaxBytes = 1
+	if err := open(t, have).Pin(t.Context(), "p", root); jobspec.AsFailure(err).Kind != jobspec.KindInternal {
+		t.Errorf("Pin of what is there = %v, want the failure of dag/import", err)
 	}
 }
 
