@@ -30,11 +30,16 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
 )
+
+// ErrNoEngine marks a refusal that holds until the container engine answers,
+// as after a boot: who has time may try again.
+var ErrNoEngine = errors.New("this node has no container engine")
 
 // Executor runs containers.
 type Executor interface {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
 )
@@ -39,8 +40,8 @@ func (d *driver) fetch(ctx context.Context, job jobspec.Job) error {
 	return nil
 }
 
-// fetchDAG pins a DAG, and says that the job waits for it unless its root is
-// here.
+// fetchDAG pins a DAG, and says that the job, unless it is only planned, waits for
+// it when its root is not here.
 func (d *driver) fetchDAG(ctx context.Context, what string, root jobspec.CID) error {
 	if !root.Defined() {
 		return nil
@@ -49,7 +50,7 @@ func (d *driver) fetchDAG(ctx context.Context, what string, root jobspec.CID) er
 	if err != nil {
 		return err
 	}
-	if !here {
+	if !here && !d.dry {
 		why := "waits for its " + what + " " + root.String() + ", which is not stored here"
 		d.tellPull(why)
 		defer d.tellPull("")
@@ -61,7 +62,7 @@ func (d *driver) fetchDAG(ctx context.Context, what string, root jobspec.CID) er
 // refusal returns err when it is one that trying again does not mend.
 func refusal(err error) error {
 	var fe *jobspec.FailureError
-	if errors.As(err, &fe) && fe.Failure.Kind != jobspec.KindInternal {
+	if errors.As(err, &fe) && fe.Failure.Kind != jobspec.KindInternal && !errors.Is(err, executor.ErrNoEngine) {
 		return err
 	}
 	return nil

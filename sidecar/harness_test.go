@@ -50,6 +50,8 @@ type bench struct {
 	wrap    func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
 	ahead   time.Duration                             // of the next start's clock
 
+	patience time.Duration // of the next start
+
 	registry *prometheus.Registry // of the present start
 	limits   sidecar.Limits       // of the next start
 
@@ -145,7 +147,7 @@ func (b *bench) start() {
 		Now: func() time.Time { return time.Now().Add(ahead) },
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
 		Executor: ex, Volumes: vols, Inputs: inputs, CARs: cars, Capacity: b.cap, Network: b.network, Logger: log,
-		StopGrace: 50 * time.Millisecond, Admit: b.admit, Budget: b.budget, Fetches: b.fetches,
+		StopGrace: 50 * time.Millisecond, Admit: b.admit, Budget: b.budget, Fetches: b.fetches, Patience: b.patience,
 	})
 	if err != nil {
 		b.t.Fatal(err)

@@ -23,17 +23,16 @@ import (
 const noteEvery = 10 * time.Second
 
 // bringImage makes the job's image local before the job takes one of the few
-// places for preparing: a slow registry holds up its own jobs only. What goes
-// wrong in the engine is left to [driver.facts], which tries again. The image
-// is returned when it was here already.
-func (d *driver) bringImage(ctx context.Context, job jobspec.Job) (images.Image, error) {
+// places for preparing: a slow registry or engine holds up its own jobs only.
+// The image is returned when it was here already.
+func (d *driver) bringImage(ctx context.Context, job jobspec.Job) (img images.Image, err error) {
 	ref := job.Spec.Run.Image
-	img, err := d.cfg.Images.Resolve(ctx, ref)
-	if err == nil {
-		return img, nil
-	}
+	err = d.patiently(ctx, func() error {
+		img, err = d.cfg.Images.Resolve(ctx, ref)
+		return err
+	})
 	if !errors.Is(err, jobspec.KindImageRef.Error()) {
-		return images.Image{}, nil
+		return img, at("run.image", err)
 	}
 	return images.Image{}, d.bringMissing(ctx, ref)
 }

@@ -3,9 +3,12 @@ package sidecar_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/pack"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
 )
 
 // emptyImages has no image until one is pulled or loaded.
@@ -201,4 +205,73 @@ func (s *imageThief) Create(ctx context.Context, t executor.Task) (executor.ID, 
 		return "", jobspec.KindImageGone.Errorf("it is gone")
 	}
 	return s.Executor.Create(ctx, t)
+}
+
+// bootingImages are those of an engine that answers after some attempts.
+type bootingImages struct {
+	*emptyImages
+	away atomic.Int64 // attempts that find no engine
+	err  error        // what they find
+}
+
+func (b *bootingImages) Resolve(ctx context.Context, ref string) (images.Image, error) {
+	if b.away.Add(-1) >= 0 {
+		return images.Image{}, b.err
+	}
+	return b.emptyImages.Resolve(ctx, ref)
+}
+
+func noEngine() error {
+	return fmt.Errorf("%w: %w: it does not answer", jobspec.Failure{Kind: jobspec.KindPolicy, Hint: "start it"}.Error(), executor.ErrNoEngine)
+}
+
+// A node is often up before its engine: jobs wait for that, and then have
+// their image pulled.
+func TestEngineIsSlowerThanTheNode(t *testing.T) {
+	for name, err := range map[string]error{"no engine": noEngine(), "other trouble": errors.New("connection refused")} {
+		imgs := &bootingImages{emptyImages: newEmptyImages(), err: err}
+		imgs.away.Store(2)
+		close(imgs.release)
+		b := newBenchWith(t, imgs)
+		s := spec("DUMMY_WRITE=/outputs/a:x")
+		s.Run.Image = "new:1"
+		if j := b.final(b.submit(s)); j.State != jobspec.JobSucceeded {
+			t.Errorf("%s: job = %s %+v, want success once the engine answers", name, j.State, j.Failure)
+		}
+	}
+}
+
+// Who waits for the engine keeps no other job from being prepared, and sees
+// why it waits.
+func TestEngineThatStaysAway(t *testing.T) {
+	imgs := &bootingImages{emptyImages: newEmptyImages(), err: noEngine()}
+	imgs.away.Store(1 << 40)
+	b := newBenchWith(t, imgs)
+	if _, err := b.Plan(t.Context(), api.Submission{Tenant: "t", Spec: spec()}); jobspec.AsFailure(err).Kind != jobspec.KindPolicy {
+		t.Errorf("Plan = %v, want E_POLICY at once", err)
+	}
+	var ids []string
+	for range 9 { // one more than are prepared at a time
+		ids = append(ids, b.submit(spec("DUMMY_WRITE=/outputs/a:x")))
+	}
+	for _, id := range ids {
+		for said := ""; !strings.Contains(said, "does not answer"); {
+			j, err := b.Job(t.Context(), "t", id)
+			if err != nil || j.State != jobspec.JobAccepted {
+				t.Fatalf("job = %s %+v, %v, want it to wait", j.State, j.Failure, err)
+			}
+			said = j.Waiting
+			runtime.Gosched()
+		}
+	}
+	b.stop()
+	b.patience = time.Millisecond
+	b.start()
+	for _, id := range ids {
+		j := b.final(id)
+		if f := j.Failure; j.State != jobspec.JobFailed || f.Kind != jobspec.KindPolicy || f.Where != "run.image" ||
+			!strings.Contains(f.Detail, "no container engine") || f.Hint != "start it" {
+			t.Errorf("job = %s %+v, want E_POLICY with the reason and the hint", j.State, f)
+		}
+	}
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/images"
 	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/internal/wasi"
@@ -51,16 +53,43 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 	})
 }
 
-// patientFacts tries again while the engine does not answer, as after a boot.
-// Refusals end the job at once.
-func (d *driver) patientFacts(ctx context.Context, job jobspec.Job, img images.Image, turn *turn) (jobspec.Facts, error) {
+// patientFacts leaves its turn to others while it waits to try again.
+func (d *driver) patientFacts(ctx context.Context, job jobspec.Job, img images.Image, turn *turn) (f jobspec.Facts, err error) {
+	err = d.patiently(ctx, func() error {
+		if !turn.held {
+			if err := turn.take(ctx); err != nil {
+				return err
+			}
+		}
+		if f, err = d.facts(ctx, job, img, turn); err != nil {
+			turn.leave()
+		}
+		return err
+	})
+	return f, err
+}
+
+// patiently tries again while the engine does not answer, for Config.Patience.
+// An engine that never did is waited for as long after the node's start, as
+// both start with the machine: without one, later jobs fail at once. So do
+// those that are refused.
+func (d *driver) patiently(ctx context.Context, try func() error) error {
+	began := time.Now()
+	defer d.tellPull("")
 	for tries := 1; ; tries++ {
-		f, err := d.facts(ctx, job, img, turn)
-		var refused *jobspec.FailureError
-		if err == nil || tries > 6 || ctx.Err() != nil || errors.As(err, &refused) && refused.Failure.Kind != jobspec.KindInternal {
-			return f, err
+		err := try()
+		if err == nil || refusal(err) != nil || ctx.Err() != nil {
+			return err
+		}
+		since := began
+		if errors.Is(err, executor.ErrNoEngine) {
+			since = d.began
+		}
+		if time.Since(since) > d.cfg.Patience {
+			return err
 		}
 		d.log.Warn("prepare job", "job", d.id, "try", tries, "err", err)
+		d.tellPull("is tried again soon: " + jobspec.AsFailure(err).Detail)
 		pause(ctx, tries)
 	}
 }

@@ -76,6 +76,7 @@ type Config struct {
 	Logger       *slog.Logger                // default slog.Default
 	Limits       Limits                      // of containers and tenants
 	SweepEvery   time.Duration               // default 30 s
+	Patience     time.Duration               // how long a job is prepared again while the engine does not answer; default 90 s
 	StopGrace    time.Duration               // from SIGTERM to SIGKILL; default 5 s
 	Now          func() time.Time            // default time.Now
 	Shutdown     context.CancelFunc          // called by the API's stop; default none
@@ -92,6 +93,8 @@ type Sidecar struct {
 	placer *placer
 
 	metrics metrics
+
+	began time.Time // when the node started
 
 	preparing chan struct{} // bounds jobs in preparation
 
@@ -135,6 +138,9 @@ func New(cfg Config) (*Sidecar, error) {
 	if cfg.Admit == nil {
 		cfg.Admit = func(context.Context) error { return nil }
 	}
+	if cfg.Patience == 0 {
+		cfg.Patience = 90 * time.Second
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -151,6 +157,7 @@ func New(cfg Config) (*Sidecar, error) {
 		reserved:  map[jobspec.AttemptID]jobspec.Resources{},
 		cleaning:  map[jobspec.AttemptID]bool{},
 		metrics:   newMetrics(cfg.Registry),
+		began:     time.Now(),
 	}
 	if cfg.Registry != nil {
 		if err := cfg.Registry.Register(newGauges(s)); err != nil {

@@ -60,20 +60,22 @@ func (e *Executor) engine(ctx context.Context) (executor.Executor, error) {
 	if e.err != nil && time.Since(e.tried) < e.cfg.Again {
 		return nil, e.err
 	}
-	var err error
-	e.ex, e.parent, err = e.cfg.Open(ctx)
-	if err != nil {
-		e.ex, e.err, e.tried = nil, err, time.Now()
-		return nil, e.err
+	ex, parent, err := e.cfg.Open(ctx)
+	switch {
+	case err == nil:
+		e.ex, e.parent = ex, parent
+	case ctx.Err() == nil: // else it is the caller who is gone
+		e.err, e.tried = err, time.Now()
 	}
-	return e.ex, nil
+	return e.ex, err
 }
 
 // Ready returns nil once the engine has answered. The error is a refusal of
-// kind E_POLICY: this node has no such engine.
+// kind E_POLICY, marked as [executor.ErrNoEngine]: who waits for an answer gets
+// it, and a job that was accepted waits for the engine.
 func (e *Executor) Ready(ctx context.Context) error {
 	if _, err := e.engine(ctx); err != nil {
-		return jobspec.Failure{Kind: jobspec.KindPolicy, Detail: "this node has no container engine: " + err.Error(), Hint: e.cfg.Hint}.Error()
+		return fmt.Errorf("%w: %w: %w", jobspec.Failure{Kind: jobspec.KindPolicy, Hint: e.cfg.Hint}.Error(), executor.ErrNoEngine, err)
 	}
 	return nil
 }

@@ -82,8 +82,11 @@ func TestEngineThatComesLate(t *testing.T) {
 	}})
 	ex := route.New(late, route.Route{Name: "other", Image: routed, Executor: dummy.New(b)})
 	err := late.Ready(t.Context())
-	if !errors.Is(err, jobspec.KindPolicy.Error()) || !strings.Contains(err.Error(), "down") || jobspec.AsFailure(err).Hint != "start it" {
-		t.Errorf("Ready = %v, want E_POLICY with reason and hint", err)
+	if f := jobspec.AsFailure(err); f.Kind != jobspec.KindPolicy || f.Detail != "this node has no container engine: the engine is down" || f.Hint != "start it" {
+		t.Errorf("Ready = %+v, want E_POLICY with reason and hint", f)
+	}
+	if !errors.Is(err, executor.ErrNoEngine) {
+		t.Errorf("Ready = %v, want it marked as what may pass", err)
 	}
 	if _, err := late.Info(t.Context()); !errors.Is(err, errDown) || !strings.Contains(err.Error(), "start it") {
 		t.Errorf("Info = %v, want reason and hint", err)
@@ -100,5 +103,22 @@ func TestEngineThatComesLate(t *testing.T) {
 	down = nil
 	if err := late.Ready(t.Context()); err != nil {
 		t.Errorf("Ready when the engine answers = %v", err)
+	}
+}
+
+// A caller that went away says nothing about the engine to the next one.
+func TestCancelledAttemptIsNotRemembered(t *testing.T) {
+	a := dummy.NewState(image)
+	defer a.Close()
+	late := lazy.New(lazy.Config{Name: "dummy", Again: time.Hour, Open: func(ctx context.Context) (executor.Executor, string, error) {
+		return dummy.New(a), "", ctx.Err()
+	}})
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := late.Ready(gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("Ready of a cancelled caller = %v, want context.Canceled", err)
+	}
+	if err := late.Ready(t.Context()); err != nil {
+		t.Errorf("Ready of the next = %v", err)
 	}
 }
