@@ -1,14 +1,19 @@
 package sidecar_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ipdc/ipdc/ipfs/car"
 	"github.com/ipdc/ipdc/ipfs/embedded"
@@ -16,6 +21,7 @@ import (
 	"github.com/ipdc/ipdc/ipfs/ipfstest"
 	"github.com/ipdc/ipdc/ipfs/pack"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
 )
 
 // public is a gateway that has what is in its blocks and never answers about
@@ -105,6 +111,46 @@ func TestMissingDataDelaysNobody(t *testing.T) {
 	}
 	if j := b.final(lost[0]); j.State != jobspec.JobStopped {
 		t.Errorf("a stopped job = %s %+v", j.State, j.Failure)
+	}
+}
+
+// TestMissingDataDelaysNoPlan has more plans over data that nobody has than
+// the node prepares at once, and one over local data.
+func TestMissingDataDelaysNoPlan(t *testing.T) {
+	var asked sync.Map // CIDs that the gateway was asked for
+	first := make(chan struct{}, 100)
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if _, again := asked.LoadOrStore(r.URL.Path, true); !again {
+			first <- struct{}{}
+		}
+		<-r.Context().Done()
+	}))
+	t.Cleanup(srv.Close)
+	b := fetching(t, srv.URL, time.Hour)
+	local := b.input("local")
+	ctx, cancel := context.WithCancel(t.Context())
+	var plans errgroup.Group
+	for i := range 8 {
+		c := packed(t, ipfstest.NewMemory(), fmt.Sprint("nobody has ", i))
+		plans.Go(func() error {
+			_, err := b.Plan(ctx, api.Submission{Tenant: "t", Spec: over(c.String())})
+			return err
+		})
+	}
+	for range 8 {
+		<-first
+	}
+	soon, give := context.WithTimeout(t.Context(), 10*time.Second)
+	defer give()
+	if p, err := b.Plan(soon, api.Submission{Tenant: "t", Spec: over(local)}); err != nil || len(p.Tasks) != 1 {
+		t.Errorf("Plan over local data = %+v, %v, want one task", p, err)
+	}
+	cancel()
+	if err := plans.Wait(); !errors.Is(err, context.Canceled) {
+		t.Errorf("Plan that was given up = %v, want context.Canceled", err)
+	}
+	if pins, err := b.ipfs.Pins(t.Context(), "job/"); err != nil || len(pins) > 0 {
+		t.Errorf("plans left pins %v, %v", pins, err)
 	}
 }
 

@@ -24,6 +24,9 @@ func (s *Sidecar) Plan(ctx context.Context, sub api.Submission) (wire.Plan, erro
 	job := jobspec.Job{ID: jobspec.NewJobID(s.now()), Tenant: sub.Tenant, Spec: spec, SpecCID: specCID}
 	d := &driver{Sidecar: s, id: job.ID, dry: true}
 	defer d.forgetPins()
+	if err := refusal(d.fetch(ctx, job)); err != nil {
+		return wire.Plan{}, causeOr(ctx, err)
+	}
 	turn := &turn{of: s.preparing}
 	if err := turn.take(ctx); err != nil {
 		return wire.Plan{}, err
@@ -31,7 +34,7 @@ func (s *Sidecar) Plan(ctx context.Context, sub api.Submission) (wire.Plan, erro
 	defer turn.leave()
 	facts, err := d.facts(ctx, job, images.Image{}, turn)
 	if err != nil {
-		return wire.Plan{}, err
+		return wire.Plan{}, causeOr(ctx, err)
 	}
 	return d.plan(ctx, job, facts)
 }
