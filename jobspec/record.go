@@ -38,7 +38,7 @@ type Attempt struct {
 	ItemsDone  int          `json:"items_done"`
 	ItemErrors []ItemError  `json:"item_errors,omitempty"` // at most 100 are kept
 	Receipt    *Receipt     `json:"receipt,omitempty"`     // from recorded on
-	NetIn      Bytes        `json:"net_in,omitempty"`      // from outside; what moved before a kill of the node is not in it
+	NetIn      Bytes        `json:"net_in,omitempty"`      // from outside; of the last half second before a kill of the node nothing is in it
 	NetOut     Bytes        `json:"net_out,omitempty"`     // to the outside, likewise
 	LogBytes   int64        `json:"log_bytes"`             // kept
 	LogDropped int64        `json:"log_dropped,omitempty"` // bytes over the limit, not kept
