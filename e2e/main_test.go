@@ -65,25 +65,7 @@ type node struct {
 	by   []string // command that starts it in its place; nil = none
 	args []string
 	cmd  *exec.Cmd
-	log  *logBuffer
-}
-
-// logBuffer is a node's log, which is read while it is written.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log  *testenv.Log
 }
 
 // newNode starts a node and arranges that, at the end of the test, nothing of
@@ -130,7 +112,7 @@ func newNodeBy(t testing.TB, by []string, args ...string) *node {
 func (n *node) start(env ...string) {
 	n.t.Helper()
 	if n.log == nil {
-		n.log = &logBuffer{}
+		n.log = &testenv.Log{}
 	}
 	words := slices.Concat(n.by, []string{filepath.Join(n.bin, "ipdc"), "node", "start"}, n.args)
 	n.cmd = exec.Command(words[0], words[1:]...)

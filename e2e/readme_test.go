@@ -24,7 +24,7 @@ func TestReadmeExamples(t *testing.T) {
 	for _, text := range []string{
 		"added " + maps + " build/pictures\n",
 		"-c " + maps + " --out small\n", "\n" + small + "\nsaved small (1.5 MB, 72 files)\n",
-		"added " + logs + " examples/logs\n", `"sed -n '/,38\.7[2-4]....,-9\.1[3-5]..../p'" -c ` + logs + "\n" + near + "\n",
+		"added " + logs + " examples/logs\n", `"sed -n '/,38\.7[2-4]....,-9\.1[3-5]..../p'" -c ` + logs + "\njob ", " succeeded in 401 ms\n" + near + "\n",
 		"$ ipdc get " + near + "/2024/01.csv -\n" + n.ok("get", near+"/2024/01.csv", "-") + "\n",
 	} {
 		if !strings.Contains(string(readme), text) {

@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/ipfs/embedded"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
@@ -39,7 +39,7 @@ type env struct {
 	api    *api.API
 	socket string // path
 	addr   string // 127.0.0.1:port
-	log    *logBuffer
+	log    *testenv.Log
 	stop   func() error // ends Serve and returns its error; may be called twice
 }
 
@@ -52,7 +52,7 @@ func start(t *testing.T, change ...func(*api.Config)) *env {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = node.Close() })
-	e := &env{t: t, svc: newService(), ipfs: node, socket: filepath.Join(dir, "api.sock"), log: &logBuffer{}}
+	e := &env{t: t, svc: newService(), ipfs: node, socket: filepath.Join(dir, "api.sock"), log: &testenv.Log{}}
 	cfg := api.Config{
 		Service: e.svc, IPFS: node, Version: "test", Tokens: newTokens(),
 		Logger: slog.New(slog.NewTextHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -196,24 +196,6 @@ func (r reply) want(t *testing.T, status int, kind string) {
 	if r.StatusCode != status || string(r.problem.Kind) != kind {
 		t.Errorf("%s %s = %d %q, want %d %q; body %s", r.Request.Method, r.Request.URL, r.StatusCode, r.problem.Kind, status, kind, r.body)
 	}
-}
-
-// logBuffer is a log that may be read while it is written.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // eventually waits until ok, looking each time that tick fires.
