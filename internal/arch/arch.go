@@ -54,6 +54,7 @@ var table = []rule{
 
 	// 1: contracts, their suites, the tools over ipfs, and adapters.
 	{packages: contracts, may: slices.Concat(layer0, internal)},
+	{packages: []string{"bus/*"}, may: slices.Concat([]string{"bus"}, layer0, internal)},
 	{packages: []string{"executor/*"}, may: slices.Concat([]string{"executor"}, layer0, internal)},
 	{packages: []string{"images/*"}, may: slices.Concat([]string{"images"}, layer0, internal)},
 	{packages: []string{"ipfs/internal/*", "ipfs/ipfstest"}, may: slices.Concat([]string{"ipfs", "ipfs/internal/*", "ipfs/ipfstest"}, layer0, internal)},
