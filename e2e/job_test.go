@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -110,6 +111,7 @@ func (n *node) specCIDOf(result string) string {
 }
 
 func TestProgramFails(t *testing.T) {
+	refusal.Produces(t, jobspec.KindExit)
 	n := newNode(t)
 	dir := logsDir(t)
 	r := n.fails(6, "job", "submit", "--once", "-c", dir, "-e", "echo partial > /outputs/p; echo to-log; echo to-err >&2; exit 19")
@@ -117,7 +119,7 @@ func TestProgramFails(t *testing.T) {
 		t.Errorf("stdout = %q, want nothing", r.stdout)
 	}
 	j := n.job("@last")
-	if j.State != jobspec.JobFailed || j.Failure.Kind != jobspec.KindExit || j.Failure.ExitCode != 19 {
+	if j.State != jobspec.JobFailed || !refusal.Is(t, j.Failure.Error(), jobspec.KindExit) || j.Failure.ExitCode != 19 {
 		t.Errorf("job = %s %+v, want failed by exit 19", j.State, j.Failure)
 	}
 	if got := n.ok("get", j.Partial.String()+"/p", "-"); got != "partial" {
@@ -136,8 +138,10 @@ func TestProgramFails(t *testing.T) {
 }
 
 func TestFailureKinds(t *testing.T) {
+	refusal.Produces(t, jobspec.KindSignal, jobspec.KindOOM, jobspec.KindTimeout, jobspec.KindQuota, jobspec.KindImageRun, jobspec.KindImageRef, jobspec.KindFetchTimeout, jobspec.KindOutputType, jobspec.KindNoOutput)
 	n := newNode(t)
 	input := logsDir(t)
+	early := write(t, t.TempDir(), "early.py", "import os\ndef f(file):\n    os._exit(0)\n")
 	for _, c := range []struct {
 		name string
 		kind jobspec.Kind
@@ -153,6 +157,7 @@ func TestFailureKinds(t *testing.T) {
 		{"missing image", jobspec.KindImageRef, 125, []string{"--image", "sha256:" + strings.Repeat("0", 64), "-e", "true"}},
 		{"missing CID", jobspec.KindFetchTimeout, 6, []string{"-e", "true", "-c", "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36aaa"}},
 		{"fifo", jobspec.KindOutputType, 6, []string{"--once", "-e", "mkfifo /outputs/result.json"}},
+		{"program that ends early", jobspec.KindNoOutput, 6, []string{"-f", early}},
 		{"escaping link", jobspec.KindSymlink, 6, []string{"--once", "-e", "ln -s /etc/shadow /outputs/x"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -167,7 +172,7 @@ func TestFailureKinds(t *testing.T) {
 			n.t = t
 			r := n.fails(c.code, args...)
 			f := n.job("@last").Failure
-			if f == nil || f.Kind != c.kind {
+			if f == nil || !refusal.Is(t, f.Error(), c.kind) {
 				t.Fatalf("failure = %+v, want %s", f, c.kind)
 			}
 			if f.Hint == "" || !strings.Contains(r.stderr, string(c.kind)) {

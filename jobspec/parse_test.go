@@ -82,16 +82,16 @@ keep: 30d
 	}
 }
 
-// A refusal is a spec that must be refused: its kind, and texts that must
+// refused is a spec that must not pass: its kind, and texts that must
 // stand in the message.
-type refusal struct {
+type refused struct {
 	name string
 	text string
 	kind jobspec.Kind
 	says []string
 }
 
-func checkRefusals(t *testing.T, list []refusal) {
+func checkRefusals(t *testing.T, list []refused) {
 	t.Helper()
 	for _, r := range list {
 		t.Run(r.name, func(t *testing.T) {
@@ -118,7 +118,7 @@ func checkRefusals(t *testing.T, list []refusal) {
 }
 
 func TestParseRefusesYAMLTricks(t *testing.T) {
-	checkRefusals(t, []refusal{
+	checkRefusals(t, []refused{
 		{"S01 anchor", minimal + "name: &a x\n", jobspec.KindSpec, []string{"name", "line 3", "anchors and aliases"}},
 		{"S01 alias", minimal + "name: &a x\nlabels: {l: *a}\n", jobspec.KindSpec, []string{"labels.l", "anchors and aliases"}},
 		{"S01 merge key", minimal + "labels: {<<: {a: b}}\n", jobspec.KindSpec, []string{"merge keys"}},

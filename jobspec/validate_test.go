@@ -11,11 +11,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
 func TestParseRefusesKeys(t *testing.T) {
-	list := []refusal{
+	list := []refused{
 		{"S04 upper-case key", strings.Replace(minimal, "image:", "Image:", 1), jobspec.KindSpec, []string{"run.Image", `did you mean "image"`}},
 		{"S04 both cases", strings.Replace(minimal, "image:", "Image: evil, image:", 1), jobspec.KindSpec, []string{"run.Image"}},
 		{"S04 both cases in JSON", `{"version":"ipdc/v1","run":{"image":"a","IMAGE":"b","command":["x"]}}`, jobspec.KindSpec, []string{"run.IMAGE"}},
@@ -36,7 +37,7 @@ func TestParseRefusesKeys(t *testing.T) {
 	}
 	for _, key := range strings.Fields("privileged cap_add devices security_opt pid ipc uts userns cgroup sysctls volumes_from " +
 		"cgroup_parent runtime extra_hosts dns ports restart links net") {
-		list = append(list, refusal{"S13 " + key, strings.Replace(minimal, "{", "{"+key+": x, ", 1), jobspec.KindSpec, []string{"run." + key, "unknown key"}})
+		list = append(list, refused{"S13 " + key, strings.Replace(minimal, "{", "{"+key+": x, ", 1), jobspec.KindSpec, []string{"run." + key, "unknown key"}})
 	}
 	checkRefusals(t, list)
 }
@@ -48,13 +49,13 @@ func TestParseRefusesWhatIsForLater(t *testing.T) {
 		"resources.gpu": minimal + "resources: {gpu: 1}\n", "split.into": minimal + "split: {into: 8}\n", "split.size": minimal + "split: {size: 64MiB}\n",
 		"split.by": minimal + "split: {by: lines}\n", "merge": minimal + "merge: concat\n", "isolation": minimal + "isolation: strict\n",
 	} {
-		checkRefusals(t, []refusal{{path, text, jobspec.KindSpec, []string{path + ": ", "not supported by this version"}}})
+		checkRefusals(t, []refused{{path, text, jobspec.KindSpec, []string{path + ": ", "not supported by this version"}}})
 	}
 }
 
 func TestParseRefusesValues(t *testing.T) {
 	env := func(pair string) string { return strings.Replace(minimal, "{", "{env: {"+pair+"}, ", 1) }
-	list := []refusal{
+	list := []refused{
 		{"no version", "run: {image: a, command: [b]}", jobspec.KindSpec, []string{"version: is missing"}},
 		{"other version", strings.Replace(minimal, "v1", "v9", 1), jobspec.KindSpec, []string{"version", "ipdc/v9", "ipdc/v1"}},
 		{"no run", "version: ipdc/v1", jobspec.KindSpec, []string{"run: is missing"}},
@@ -108,12 +109,12 @@ func TestParseRefusesValues(t *testing.T) {
 		{"S07 little disk", minimal + "resources: {disk: 1000}", jobspec.KindSpec, []string{"resources.disk", "1MiB"}},
 	}
 	for _, key := range []string{"LD_PRELOAD", "LD_LIBRARY_PATH", "PATH", "DOCKER_HOST", "IPFS_PATH", "HTTP_PROXY", "https_proxy", "NO_PROXY", "IPDC_TASK"} {
-		list = append(list, refusal{"S11 " + key, env(key + ": x"), jobspec.KindSpec, []string{"run.env." + key, "reserved"}})
+		list = append(list, refused{"S11 " + key, env(key + ": x"), jobspec.KindSpec, []string{"run.env." + key, "reserved"}})
 	}
 	for _, v := range []string{"-1", "0", ".nan", "NaN", ".inf", "Inf", "1e309", "9223372036854775808", "16EiB", "1e3Gi", "' 1'", "''", "true", "[]", "0x10"} {
 		for _, field := range []string{"resources: {cpu: %s}", "resources: {memory: %s}", "resources: {disk: %s}", "timeouts: {run: %s}", "timeouts: {total: %s}", "keep: %s"} {
 			text := fmt.Sprintf(field, v)
-			list = append(list, refusal{"S07 " + text, minimal + text, jobspec.KindSpec, nil})
+			list = append(list, refused{"S07 " + text, minimal + text, jobspec.KindSpec, nil})
 		}
 	}
 	checkRefusals(t, list)
@@ -137,6 +138,7 @@ func TestImageReferences(t *testing.T) {
 }
 
 func TestAllProblemsAtOnce(t *testing.T) {
+	refusal.Produces(t, jobspec.KindSpec)
 	_, err := jobspec.Parse([]byte(`version: ipdc/v1
 name: no
 nam: x
@@ -160,7 +162,7 @@ merge: concat
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("paths (-want +got):\n%s", diff)
 	}
-	if f := jobspec.AsFailure(err); f.Kind != jobspec.KindSpec || !strings.Contains(f.Detail, "13 problems") {
+	if f := jobspec.AsFailure(err); !refusal.Is(t, f.Error(), jobspec.KindSpec) || !strings.Contains(f.Detail, "13 problems") {
 		t.Errorf("AsFailure = %+v, want E_SPEC with 13 problems", f)
 	}
 }

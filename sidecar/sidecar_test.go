@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/api"
@@ -143,20 +144,21 @@ func TestVanishedWhileDown(t *testing.T) {
 }
 
 func TestStop(t *testing.T) {
+	refusal.Produces(t, jobspec.KindConflict, jobspec.KindStopped)
 	b := newBench(t)
 	b.cap.CPU = 1000
 	b.restart()
 	running := b.submit(spec("DUMMY_SLEEP=1h", "DUMMY_IGNORE_TERM=1", "DUMMY_WRITE=/outputs/a:begun"))
 	b.until(running, jobspec.AttemptRunning)
 	queued := b.submit(spec("DUMMY_SLEEP=1h"))
-	if err := b.Remove(t.Context(), "t", running); !errors.Is(err, jobspec.KindConflict.Error()) {
+	if err := b.Remove(t.Context(), "t", running); !refusal.Is(t, err, jobspec.KindConflict) {
 		t.Errorf("remove of a running job = %v, want E_CONFLICT", err)
 	}
 	for _, id := range []string{queued, running} {
 		if _, err := b.Stop(t.Context(), "t", id); err != nil {
 			t.Fatal(err)
 		}
-		if j := b.final(id); j.State != jobspec.JobStopped || j.Failure.Kind != jobspec.KindStopped {
+		if j := b.final(id); j.State != jobspec.JobStopped || !refusal.Is(t, j.Failure.Error(), jobspec.KindStopped) {
 			t.Errorf("job = %s %+v, want stopped", j.State, j.Failure)
 		}
 	}
@@ -233,6 +235,7 @@ func TestStopSurvivesRestart(t *testing.T) {
 }
 
 func TestIdempotencyKey(t *testing.T) {
+	refusal.Produces(t, jobspec.KindDupKey)
 	b := newBench(t)
 	send := func(s jobspec.Spec, tenant string) (wire.Job, bool, error) {
 		return b.Submit(t.Context(), api.Submission{Tenant: tenant, Spec: s, IdempotencyKey: "k"})
@@ -244,7 +247,7 @@ func TestIdempotencyKey(t *testing.T) {
 	if again, created, err := send(spec(), "t"); err != nil || created || again.ID != first.ID {
 		t.Errorf("the same again = %s, %v, %v; want %s", again.ID, created, err, first.ID)
 	}
-	if _, _, err := send(spec("DUMMY_EXIT=1"), "t"); !errors.Is(err, jobspec.KindDupKey.Error()) {
+	if _, _, err := send(spec("DUMMY_EXIT=1"), "t"); !refusal.Is(t, err, jobspec.KindDupKey) {
 		t.Errorf("another spec = %v, want E_DUP_KEY", err)
 	}
 	if other, created, err := send(spec(), "other"); err != nil || !created || other.ID == first.ID {
@@ -254,11 +257,12 @@ func TestIdempotencyKey(t *testing.T) {
 }
 
 func TestTooLargeIsRefused(t *testing.T) {
+	refusal.Produces(t, jobspec.KindPolicy)
 	b := newBench(t)
 	s := spec()
 	s.Resources.CPU = 4000
 	_, _, err := b.Submit(t.Context(), api.Submission{Tenant: "t", Spec: s})
-	if !errors.Is(err, jobspec.KindPolicy.Error()) || !strings.Contains(err.Error(), "4") || !strings.Contains(err.Error(), "2") {
+	if !refusal.Is(t, err, jobspec.KindPolicy) || !strings.Contains(err.Error(), "4") || !strings.Contains(err.Error(), "2") {
 		t.Errorf("submit = %v, want E_POLICY with both numbers", err)
 	}
 }
@@ -282,6 +286,7 @@ func TestClashKeepsParts(t *testing.T) {
 
 // A resolved sub-path, and a lone file that is wrapped under its name.
 func TestInputPath(t *testing.T) {
+	refusal.Produces(t, jobspec.KindNotFound)
 	b := newBench(t)
 	root := b.input("a", "b/c")
 	for path, want := range map[string]string{root + "/b": "c", root + "/b/c": "c", root + "/a": "a"} {
@@ -297,7 +302,7 @@ func TestInputPath(t *testing.T) {
 	}
 	s := spec()
 	s.Inputs = []jobspec.Input{{CID: root + "/nope"}}
-	if j := b.final(b.submit(s)); j.Failure == nil || j.Failure.Kind != jobspec.KindNotFound || j.Failure.Where != "inputs[0].cid" {
+	if j := b.final(b.submit(s)); j.Failure == nil || !refusal.Is(t, j.Failure.Error(), jobspec.KindNotFound) || j.Failure.Where != "inputs[0].cid" {
 		t.Errorf("failure = %+v, want E_NOT_FOUND at inputs[0].cid", j.Failure)
 	}
 }

@@ -6,10 +6,14 @@ import (
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/executor/docker"
 	"github.com/ipdc/ipdc/executor/executortest"
+	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/internal/testenv"
+	"github.com/ipdc/ipdc/jobspec"
 )
 
 func TestExecutor(t *testing.T) {
+	refusal.Produces(t, jobspec.KindImageGone, jobspec.KindLost)
+	testenv.Docker(t)
 	runtimes(t, func(t *testing.T, runtime string) {
 		b := newBenchOn(t, runtime)
 		host := testenv.Docker(t)

@@ -16,7 +16,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -26,6 +25,7 @@ import (
 	"time"
 
 	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -208,7 +208,7 @@ func hostDir(t *testing.T) string {
 func wantKind(t *testing.T, call string, err error, kinds ...jobspec.Kind) {
 	t.Helper()
 	for _, k := range kinds {
-		if errors.Is(err, k.Error()) {
+		if refusal.Is(t, err, k) {
 			return
 		}
 	}

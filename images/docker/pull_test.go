@@ -17,6 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"github.com/ipdc/ipdc/images/docker"
+	"github.com/ipdc/ipdc/internal/refusal"
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -108,6 +110,8 @@ func TestPullRefusesRegistries(t *testing.T) {
 // What a hostile or broken registry does ends in a refusal of the right kind,
 // and the engine has no new image.
 func TestPullFromHostileRegistry(t *testing.T) {
+	refusal.Produces(t, jobspec.KindPullStall)
+	testenv.Docker(t)
 	elsewhere := newRegistry(t)
 	for name, tc := range map[string]struct {
 		want    jobspec.Kind
@@ -184,7 +188,7 @@ func TestPullFromHostileRegistry(t *testing.T) {
 			e.removeAfter(t, image{id: configDigest(t, img).Hex})
 			r.blobs.Store(0)
 			_, err := e.Pull(t.Context(), ref, nil)
-			if f := jobspec.AsFailure(err); err == nil || f.Kind != tc.want || f.Detail == "" {
+			if !refusal.Is(t, err, tc.want) || jobspec.AsFailure(err).Detail == "" {
 				t.Errorf("Pull = %v, want %s", err, tc.want)
 			}
 			if e.has(t, configDigest(t, img).String()) {

@@ -17,6 +17,7 @@ import (
 	"github.com/multiformats/go-multihash"
 	"go.uber.org/goleak"
 
+	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/car"
 	"github.com/ipdc/ipdc/ipfs/embedded"
@@ -249,7 +250,7 @@ func texts(cids []jobspec.CID) (list []string) {
 func wantKind(t testing.TB, what string, err error, kinds ...jobspec.Kind) {
 	t.Helper()
 	for _, k := range kinds {
-		if errors.Is(err, k.Error()) {
+		if refusal.Is(t, err, k) {
 			return
 		}
 	}

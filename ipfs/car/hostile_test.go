@@ -12,6 +12,7 @@ import (
 	carv2 "github.com/ipld/go-car/v2"
 	"github.com/multiformats/go-multihash"
 
+	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/car"
 	"github.com/ipdc/ipdc/ipfs/ipfstest"
@@ -44,6 +45,7 @@ func sized(data []byte) []byte {
 func leafOf(data string) jobspec.CID { return sum(cid.Raw, multihash.SHA2_256, []byte(data)) }
 
 func TestReadHostile(t *testing.T) {
+	refusal.Produces(t, jobspec.KindBlockHash, jobspec.KindCARRoots, jobspec.KindCARFormat)
 	a, b := leafOf("a"), leafOf("b")
 	secA := section(a, "a")
 	md5 := sum(cid.Raw, multihash.MD5, []byte("a"))

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/dag/dagtest"
 	"github.com/ipdc/ipdc/ipfs/merge"
@@ -80,6 +81,7 @@ func TestUnionSwitchesToHAMT(t *testing.T) {
 }
 
 func TestUnionClashes(t *testing.T) {
+	refusal.Produces(t, jobspec.KindDupName)
 	b := dagtest.New(t)
 	var one, two []string
 	for i := range 25 {
@@ -89,7 +91,7 @@ func TestUnionClashes(t *testing.T) {
 	one, two = append(one, "x/y=1"), append(two, "x=file")
 	_, err := merge.Union(context.Background(), b.Memory, []jobspec.CID{build(t, b, one...), build(t, b, two...)})
 	f := jobspec.AsFailure(err)
-	if f.Kind != jobspec.KindDupName {
+	if !refusal.Is(t, err, jobspec.KindDupName) {
 		t.Fatalf("Union = %v, want E_DUP_NAME", err)
 	}
 	for _, want := range []string{"26 outputs clash", `"d/f00"`, `"d/f19"`, "and 6 more"} {

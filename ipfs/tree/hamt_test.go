@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/dag/dagtest"
 	"github.com/ipdc/ipdc/ipfs/tree"
@@ -44,6 +45,7 @@ func inSlot(t testing.TB, first, second int) string {
 }
 
 func TestHostileHAMT(t *testing.T) {
+	refusal.Produces(t, jobspec.KindHAMT)
 	raw := func(u dagtest.UnixFS, links ...string) func(*dagtest.Builder) dagtest.Node {
 		return func(b *dagtest.Builder) dagtest.Node {
 			u := u

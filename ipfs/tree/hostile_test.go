@@ -13,6 +13,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 
+	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/dag/dagtest"
 	"github.com/ipdc/ipdc/ipfs/tree"
@@ -52,7 +53,7 @@ func runHostile(t *testing.T, cases []hostile, budget ipfs.Budget) {
 			if c.want == "" && err != nil {
 				t.Fatalf("Read = %v, want no error", err)
 			}
-			if c.want != "" && !errors.Is(err, c.want.Error()) {
+			if c.want != "" && !refusal.Is(t, err, c.want) {
 				t.Fatalf("Read = %v, want %s", err, c.want)
 			}
 			if n := len(b.Order()); n > 20_000 {
@@ -66,6 +67,7 @@ func runHostile(t *testing.T, cases []hostile, budget ipfs.Budget) {
 }
 
 func TestHostileNames(t *testing.T) {
+	refusal.Produces(t, jobspec.KindName)
 	one := func(name string) func(*dagtest.Builder) dagtest.Node {
 		return func(b *dagtest.Builder) dagtest.Node { return b.Dir(b.Raw([]byte("x")).As(name)) }
 	}
@@ -95,6 +97,7 @@ func TestHostileNames(t *testing.T) {
 }
 
 func TestHostileNodes(t *testing.T) {
+	refusal.Produces(t, jobspec.KindSizeMismatch, jobspec.KindUnixFS, jobspec.KindCodec)
 	type u = dagtest.UnixFS
 	pb := func(u dagtest.UnixFS, parts ...string) func(*dagtest.Builder) dagtest.Node {
 		return func(b *dagtest.Builder) dagtest.Node {
@@ -148,6 +151,7 @@ func TestHostileNodes(t *testing.T) {
 }
 
 func TestHostileHashes(t *testing.T) {
+	refusal.Produces(t, jobspec.KindCIDHash)
 	link := func(data string, code uint64, length int) func(*dagtest.Builder) dagtest.Node {
 		return func(b *dagtest.Builder) dagtest.Node {
 			h, err := multihash.Sum([]byte(data), code, length)
@@ -213,6 +217,7 @@ func bomb(b *dagtest.Builder, leaf dagtest.Node, levels int, node func(...dagtes
 }
 
 func TestHostileBombs(t *testing.T) {
+	refusal.Produces(t, jobspec.KindLimitBytes, jobspec.KindLimitEntries)
 	small := ipfs.Budget{Bytes: 1 << 20, Entries: 1000} // 16,016 blocks
 	runHostile(t, []hostile{
 		{"control: one level", func(b *dagtest.Builder) dagtest.Node {
@@ -257,6 +262,7 @@ func TestBombControl(t *testing.T) {
 }
 
 func TestHostileDepth(t *testing.T) {
+	refusal.Produces(t, jobspec.KindDepth)
 	chain := func(levels int, wrap func(b *dagtest.Builder, n dagtest.Node) dagtest.Node) func(*dagtest.Builder) dagtest.Node {
 		return func(b *dagtest.Builder) dagtest.Node {
 			n := b.File()

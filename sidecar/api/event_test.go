@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 )
@@ -274,6 +275,7 @@ func TestH20Panic(t *testing.T) {
 }
 
 func TestH19InternalErrors(t *testing.T) {
+	refusal.Produces(t, jobspec.KindInternal)
 	e := start(t)
 	e.svc.update(func() { e.svc.fail = fmt.Errorf("open /var/lib/ipdc/state.db: permission denied") })
 	r := e.ask("GET", "/v1/jobs/j", "", bearer(alice))

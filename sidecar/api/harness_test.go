@@ -16,8 +16,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/ipfs/embedded"
+	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -193,7 +195,7 @@ func bearer(secret string) string { return "Authorization: Bearer " + secret }
 // want fails unless r has the status and, for a refusal, the kind.
 func (r reply) want(t *testing.T, status int, kind string) {
 	t.Helper()
-	if r.StatusCode != status || string(r.problem.Kind) != kind {
+	if r.StatusCode != status || string(r.problem.Kind) != kind || kind != "" && !refusal.Is(t, r.problem.Kind.Error(), jobspec.Kind(kind)) {
 		t.Errorf("%s %s = %d %q, want %d %q; body %s", r.Request.Method, r.Request.URL, r.StatusCode, r.problem.Kind, status, kind, r.body)
 	}
 }

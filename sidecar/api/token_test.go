@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/refusal"
+	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -128,6 +130,7 @@ func TestIdempotencyKeyPerTenant(t *testing.T) {
 }
 
 func TestH22RateLimit(t *testing.T) {
+	refusal.Produces(t, jobspec.KindLimit)
 	e := start(t, func(c *api.Config) { c.Rate = 0.001 }) // one now, the next in 1,000 s
 	e.ask("GET", "/v1/node", "", bearer(alice)).want(t, 200, "")
 	r := e.ask("GET", "/v1/node", "", bearer(alice))
