@@ -84,7 +84,7 @@ func New(addr string, opts ...Option) (*Client, error) {
 		}
 		c.base = "http://localhost"
 		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "unix", path)
+			return dialUnix(ctx, path)
 		}
 	} else if err := c.setHTTP(addr); err != nil {
 		return nil, err
@@ -94,6 +94,18 @@ func New(addr string, opts ...Option) (*Client, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil
+}
+
+// sendBuffer is what the system holds of a request that the node has not read
+// yet, where it allows that much.
+const sendBuffer = 2 << 20
+
+func dialUnix(ctx context.Context, path string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "unix", path)
+	if u, ok := conn.(*net.UnixConn); ok {
+		_ = u.SetWriteBuffer(sendBuffer) // a smaller one does as well
+	}
+	return conn, err
 }
 
 func (c *Client) setHTTP(addr string) error {

@@ -95,13 +95,13 @@ func (a *app) upload(ctx context.Context, path string) (added, error) {
 // send streams the blocks that fill puts to the node, which stores and pins
 // the DAG below the root that fill returns.
 func (a *app) send(ctx context.Context, c *client.Client, fill func(context.Context, ipfs.Session) (jobspec.CID, error)) error {
-	pr, pw := io.Pipe()
+	stream := newPipe()
 	g, ctx := errgroup.WithContext(ctx)
 	var root jobspec.CID
 	g.Go(func() error {
 		var err error
-		root, err = fill(ctx, car.NewWriter(pw))
-		pw.CloseWithError(err) // nil ends the stream
+		root, err = fill(ctx, car.NewWriter(stream))
+		stream.finish(err)
 		if errors.Is(err, io.ErrClosedPipe) {
 			return nil // the node answered before the end: it says why
 		}
@@ -109,10 +109,9 @@ func (a *app) send(ctx context.Context, c *client.Client, fill func(context.Cont
 	})
 	var got jobspec.CID
 	g.Go(func() error {
-		res, err := c.Upload(ctx, pr, true)
+		res, err := c.Upload(ctx, stream, true)
 		got = res.CID
-		pr.CloseWithError(err)
-		return err
+		return errors.Join(err, stream.Close())
 	})
 	if err := g.Wait(); err != nil {
 		return err

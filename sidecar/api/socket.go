@@ -97,6 +97,20 @@ type socket struct {
 	made fs.FileInfo
 }
 
+// sendBuffer is what the system holds of an answer that the client has not read
+// yet, where it allows that much: both sides then work on more than a block.
+const sendBuffer = 2 << 20
+
+// Accept implements net.Listener.
+func (s *socket) Accept() (net.Conn, error) {
+	c, err := s.AcceptUnix()
+	if err != nil {
+		return nil, err
+	}
+	_ = c.SetWriteBuffer(sendBuffer) // a smaller one does as well
+	return c, nil
+}
+
 // Addr returns where the socket is, not where it was bound.
 func (s *socket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
 
