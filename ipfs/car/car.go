@@ -6,7 +6,7 @@
 //	stat, err := stage.Dir(ctx, car.NewSource(body), root, dir, stage.Options{})
 //	root, _, err := pack.File(ctx, car.NewWriter(w), file) // streams as it packs
 //
-// Invariants: no block passes whose bytes do not hash to its CID; memory is
+// Invariants: no block is read whose bytes do not hash to its CID; memory is
 // bounded by one block (plus what [Writer] keeps), whatever lengths a stream
 // declares; a stream that ends inside a header or a section is an error; the
 // index of a CARv2 is never read.

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/internal/cidset"
 	"github.com/ipdc/ipdc/ipfs/internal/dag"
 	"github.com/ipdc/ipdc/ipfs/internal/link"
 	"github.com/ipdc/ipdc/jobspec"
@@ -13,7 +14,7 @@ import (
 
 const (
 	keptBytes   = 64 << 20 // of nodes that Get can still give
-	knownBlocks = 1 << 20  // CIDs that are not written again; about 100 MB at most
+	knownBlocks = 1 << 18  // CIDs that are not written again; about 20 MB at most
 	joinedBytes = 16 << 10 // a smaller block is written in one call with its head
 )
 
@@ -28,7 +29,8 @@ var _ ipfs.Session = (*Writer)(nil)
 type Writer struct {
 	w     io.Writer
 	head  []byte // before the next block: the header at first
-	known map[jobspec.CID]struct{}
+	known *cidset.Set
+	left  int // that known takes
 	nodes map[jobspec.CID][]byte
 	order []jobspec.CID // of nodes, oldest first
 	bytes int           // of nodes
@@ -38,7 +40,7 @@ type Writer struct {
 // NewWriter returns a Writer that writes nothing before the first Put.
 func NewWriter(w io.Writer) *Writer {
 	head, err := appendHeader(nil, jobspec.CID{})
-	return &Writer{w: w, head: head, err: err, known: map[jobspec.CID]struct{}{}, nodes: map[jobspec.CID][]byte{}}
+	return &Writer{w: w, head: head, err: err, known: cidset.New(), left: knownBlocks, nodes: map[jobspec.CID][]byte{}}
 }
 
 // Get implements ipfs.Getter.
@@ -63,7 +65,7 @@ func (w *Writer) Put(ctx context.Context, c jobspec.CID, data []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := dag.Verify(c, data); err != nil {
+	if err := dag.CheckCID(c); err != nil {
 		return err
 	}
 	if w.err != nil {
@@ -72,13 +74,12 @@ func (w *Writer) Put(ctx context.Context, c jobspec.CID, data []byte) error {
 	if _, ok := dag.Identity(c); ok {
 		return nil
 	}
-	if _, ok := w.known[c]; ok {
+	if !w.known.Add(c) {
 		return nil
 	}
-	if len(w.known) >= knownBlocks {
-		clear(w.known) // readers take repeated blocks
+	if w.left--; w.left == 0 {
+		w.known, w.left = cidset.New(), knownBlocks // readers take repeated blocks
 	}
-	w.known[c] = struct{}{}
 	w.keep(c, data)
 	if err := w.write(c, data); err != nil {
 		w.err = fmt.Errorf("write CAR: %w", err)
