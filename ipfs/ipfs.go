@@ -33,6 +33,22 @@ type Getter interface {
 	Get(ctx context.Context, c jobspec.CID) ([]byte, error)
 }
 
+// Streamer is a Getter that reads whole DAGs for less than a block's memory each.
+type Streamer interface {
+	// Stream returns a Getter for one goroutine. Unlike other Getters' bytes,
+	// those of a raw block are good only until its next Get.
+	Stream() Getter
+}
+
+// Stream returns what to read a DAG with in one pass: that of a [Streamer],
+// else g itself.
+func Stream(g Getter) Getter {
+	if s, ok := g.(Streamer); ok {
+		return s.Stream()
+	}
+	return g
+}
+
 // Session is a writer that reads its own writes. It is used by one goroutine.
 type Session interface {
 	Getter

@@ -45,6 +45,8 @@ type header struct {
 type reader struct {
 	r     *bufio.Reader
 	left  *io.LimitedReader // of a CARv2: the rest of its data payload; else nil
+	reuse bool              // a raw block is given away until the next one only
+	buf   []byte            // for the next section
 	roots []cbor.RawMessage
 }
 
@@ -116,6 +118,9 @@ func (cr *reader) next() (jobspec.CID, []byte, error) {
 	if err != nil {
 		return jobspec.CID{}, nil, jobspec.KindCARFormat.Errorf("CAR section of %d bytes has no CID: %v", len(data), err)
 	}
+	if !cr.reuse || c.Type() != cid.Raw {
+		cr.buf = nil
+	}
 	return jobspec.WrapCID(c), data[n:], nil
 }
 
@@ -135,7 +140,10 @@ func (cr *reader) sized(limit uint64, what string) ([]byte, error) {
 	case n > limit:
 		return nil, jobspec.KindLimitBytes.Errorf("CAR %s of %d bytes, at most %d are allowed", what, n, limit)
 	}
-	data := make([]byte, n)
+	if uint64(cap(cr.buf)) < n {
+		cr.buf = make([]byte, n)
+	}
+	data := cr.buf[:n]
 	if _, err := io.ReadFull(cr.r, data); err != nil {
 		return nil, cut(fmt.Sprintf("CAR %s of %d bytes", what, n), err)
 	}

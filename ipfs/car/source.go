@@ -14,7 +14,7 @@ import (
 var _ ipfs.Getter = (*Source)(nil)
 
 // Source gives the blocks of a stream as [Write] makes it. It is used by one
-// goroutine.
+// goroutine; the bytes of a raw block are good until its next Get.
 type Source struct {
 	r    io.Reader
 	in   *reader // nil until the first Get
@@ -55,6 +55,7 @@ func (s *Source) get(want jobspec.CID) (data []byte, err error) {
 		if s.in, err = newReader(s.r); err != nil {
 			return nil, err
 		}
+		s.in.reuse = true
 	}
 	c, data, err := s.in.next()
 	switch {

@@ -48,6 +48,7 @@ type Node struct {
 	log    *slog.Logger
 	lock   *lockFile
 	blocks *flatfs.Datastore
+	dir    string // of blocks
 	pins   *pinTable
 	usage  usage
 
@@ -95,7 +96,8 @@ func (n *Node) open(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	blocks := filepath.Join(dir, "blocks")
-	if n.blocks, err = flatfs.CreateOrOpen(blocks, flatfs.NextToLast(2), true); err != nil {
+	n.dir = blocks
+	if n.blocks, err = flatfs.CreateOrOpen(blocks, sharding, true); err != nil {
 		return fmt.Errorf("open blocks: %w", err)
 	}
 	if n.lock.unclean {

@@ -47,6 +47,7 @@ var blockTests = []subtest{
 		wantPins(t, s.Node, "")
 		add(t, s.Node, "p", good) // control: the CID itself is fine
 	}},
+	{"a stream gives what Get gives", testStream},
 	{"C33 C34 untrusted hashes are refused", testUntrustedHashes},
 	{"C32 identity CIDs", testIdentity},
 	{"block size", func(t *testing.T, s Subject) {
@@ -135,4 +136,29 @@ func testIdentity(t *testing.T, s Subject) {
 	wantKind(t, "Add below an identity node", tryAdd(t, s.Node, "p", hidden), jobspec.KindFetchTimeout)
 	wantKind(t, "Add of a parent of it", tryAdd(t, s.Node, "p", branch(hidden)), jobspec.KindFetchTimeout)
 	add(t, s.Node, "p", hidden, absent) // control
+}
+
+func testStream(t *testing.T, s Subject) {
+	long, short := leaf("%s", make([]byte, 1000)), leaf("short")
+	root := branch(long, short, leaf(""))
+	add(t, s.Node, "p", root, long, short, leaf(""))
+	stream := ipfs.Stream(s.Node)
+	for _, b := range []block{short, long, root, leaf(""), short, leaf("absent"), long} {
+		want, wantErr := s.Node.Get(t.Context(), b.cid)
+		got, err := stream.Get(t.Context(), b.cid)
+		if !bytes.Equal(got, want) || (err == nil) != (wantErr == nil) {
+			t.Errorf("Get(%s) of a stream = %q, %v, want %q, %v", b.cid, got, err, want, wantErr)
+		}
+	}
+	_, err := stream.Get(t.Context(), leaf("absent").cid)
+	wantKind(t, "Get of a block that nobody has", err, jobspec.KindFetchTimeout)
+	_, err = stream.Get(t.Context(), jobspec.CID{})
+	wantKind(t, "Get without a CID", err, jobspec.KindCIDHash)
+	s.Flip(long.cid)
+	_, err = stream.Get(t.Context(), long.cid)
+	wantKind(t, "Get of a damaged block", err, jobspec.KindBlockHash)
+	got, err := stream.Get(t.Context(), short.cid)
+	if err != nil || !bytes.Equal(got, short.data) {
+		t.Errorf("Get after a damaged block = %q, %v, want %q", got, err, short.data)
+	}
 }

@@ -5,12 +5,17 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/dag"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-var _ ipfs.Session = (*Memory)(nil)
+var (
+	_ ipfs.Session  = (*Memory)(nil)
+	_ ipfs.Streamer = (*Memory)(nil)
+)
 
 // Memory is an ipfs.Session in memory. It keeps the contract, hashes included,
 // and can break it on request. Its methods may be called concurrently.
@@ -61,6 +66,27 @@ func (m *Memory) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
 		return nil, err
 	}
 	return data, nil
+}
+
+// Stream implements ipfs.Streamer. Each Get spoils the raw block before it, so
+// that whoever keeps one too long is found out.
+func (m *Memory) Stream() ipfs.Getter { return &spoiler{m: m} }
+
+type spoiler struct {
+	m    *Memory
+	last []byte
+}
+
+func (s *spoiler) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
+	for i := range s.last {
+		s.last[i] = '!'
+	}
+	data, err := s.m.Get(ctx, c)
+	if s.last = nil; err == nil && c.Cid().Type() == cid.Raw {
+		data = slices.Clone(data)
+		s.last = data
+	}
+	return data, err
 }
 
 // Put implements ipfs.Session.
