@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ipdc/ipdc/internal/failpoint"
@@ -141,18 +142,24 @@ func (d *driver) load(ctx context.Context) (job jobspec.Job, err error) {
 	return job, err
 }
 
-// to moves the job to a state in one durable transaction, with whatever else
-// change does, and tells followers.
-func (d *driver) to(ctx context.Context, state jobspec.JobState, change func(*store.Tx, *jobspec.Job) error) (job jobspec.Job, err error) {
-	failpoint.Hit(string(state) + ".after-effect")
+// to moves the job to a state, or through several, in one durable transaction,
+// with whatever else change does, and tells followers.
+func (d *driver) to(ctx context.Context, change func(*store.Tx, *jobspec.Job) error, states ...jobspec.JobState) (job jobspec.Job, err error) {
+	for _, state := range states {
+		failpoint.Hit(string(state) + ".after-effect")
+	}
 	err = d.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		if job, err = tx.Job(d.id); err != nil {
 			return err
 		}
-		if job.State, err = job.State.To(state); err != nil {
-			return err
+		events := make([]jobspec.Event, len(states))
+		for i, state := range states {
+			if job.State, err = job.State.To(state); err != nil {
+				return err
+			}
+			events[i] = jobspec.Event{Type: jobspec.EventState, Detail: string(state)}
 		}
-		if state.Final() {
+		if job.State.Final() {
 			job.Finished = d.now()
 		}
 		if change != nil {
@@ -160,29 +167,35 @@ func (d *driver) to(ctx context.Context, state jobspec.JobState, change func(*st
 				return err
 			}
 		}
-		return d.record(tx, job, jobspec.Event{Type: jobspec.EventState, Detail: string(state)})
+		return d.record(tx, job, events...)
 	})
 	if err != nil {
-		return job, fmt.Errorf("move job %s to %s: %w", d.id, state, err)
+		return job, fmt.Errorf("move job %s to %s: %w", d.id, states[len(states)-1], err)
 	}
-	failpoint.Hit(string(state) + ".after-completion")
-	if state.Final() {
+	for _, state := range states {
+		failpoint.Hit(string(state) + ".after-completion")
+		d.log.Info("job", "job", d.id, "state", state)
+	}
+	if job.State.Final() {
 		d.metrics.jobEnded(job)
 	}
 	d.hub.notify(d.id)
 	d.keepUntil(job)
-	d.log.Info("job", "job", d.id, "state", state)
 	return job, nil
 }
 
-// record writes the job and one event of it.
-func (s *Sidecar) record(tx *store.Tx, job jobspec.Job, e jobspec.Event) error {
+// record writes the job and events of it.
+func (s *Sidecar) record(tx *store.Tx, job jobspec.Job, events ...jobspec.Event) error {
 	if err := tx.PutJob(job); err != nil {
 		return err
 	}
-	e.Job, e.Time = job.ID, s.now()
-	_, err := tx.AppendEvent(e)
-	return err
+	for _, e := range events {
+		e.Job, e.Time = job.ID, s.now()
+		if _, err := tx.AppendEvent(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // note adds an event without changing the job.
@@ -230,12 +243,12 @@ func (d *driver) fail(job jobspec.Job, err error) (jobspec.Job, error) {
 	if perr != nil {
 		d.log.Warn("keep partial outputs", "job", d.id, "err", perr)
 	}
-	job, err = d.to(ctx, state, func(_ *store.Tx, j *jobspec.Job) error {
+	job, err = d.to(ctx, func(_ *store.Tx, j *jobspec.Job) error {
 		j.Failure, j.Partial, j.Result = &f, partial, jobspec.CID{}
 		return nil
-	})
+	}, state)
 	if err == nil {
-		d.unpinInputs()
+		d.unpinInputs(job)
 	}
 	return job, err
 }
@@ -266,33 +279,23 @@ func (d *driver) abandonAttempts(ctx context.Context, f jobspec.Failure) error {
 	return err
 }
 
-// unpinInputs removes the pins that a final job no longer needs. What a crash
-// leaves here, the sweeper removes.
-func (d *driver) unpinInputs() {
+// unpinInputs removes the pins that a final job no longer needs: those of its
+// inputs, and those of single attempts once the job's own result or partial
+// output is pinned. What a crash leaves here, the sweeper removes.
+func (d *driver) unpinInputs(job jobspec.Job) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.keep()), 10*time.Second)
 	defer cancel()
-	drop := []string{"input", "code", "image", "remembered", "requirements", "installer", "dependencies"}
-	if job, err := d.load(ctx); err == nil && !job.Result.Defined() {
-		drop = append(drop, "result")
-	}
-	for _, what := range drop {
-		if err := d.cfg.IPFS.Unpin(ctx, pinName(d.id, what)); err != nil {
-			d.log.Warn("unpin", "job", d.id, "pin", what, "err", err)
+	pins, err := d.cfg.IPFS.Pins(ctx, pinName(d.id, ""))
+	for _, p := range pins {
+		what := strings.TrimPrefix(p.Name, pinName(d.id, ""))
+		whole := job.Result.Defined() || job.Partial.Defined()
+		switch {
+		case what == "partial", what == "result" && job.Result.Defined(), strings.HasPrefix(what, "attempt/") && !whole:
+		default:
+			err = errors.Join(err, d.cfg.IPFS.Unpin(ctx, p.Name))
 		}
 	}
-	if job, err := d.load(ctx); err == nil && (job.Result.Defined() || job.Partial.Defined()) {
-		d.dropAttemptPins(ctx)
-	}
-}
-
-// dropAttemptPins removes the pins of single attempts once the job's own
-// result or partial output is pinned.
-func (d *driver) dropAttemptPins(ctx context.Context) {
-	pins, err := d.cfg.IPFS.Pins(ctx, pinName(d.id, "attempt/"))
-	for _, p := range pins {
-		err = errors.Join(err, d.cfg.IPFS.Unpin(ctx, p.Name))
-	}
 	if err != nil {
-		d.log.Warn("unpin attempts", "job", d.id, "err", err)
+		d.log.Warn("unpin inputs", "job", d.id, "err", err)
 	}
 }

@@ -210,24 +210,26 @@ func (s *Sidecar) Remove(ctx context.Context, tenant, ref string) error {
 
 // Events yields a job's history from after on.
 func (s *Sidecar) Events(ctx context.Context, tenant, ref string, after int64, follow bool, yield func(jobspec.Event) error) error {
-	j, err := s.Job(ctx, tenant, ref)
+	var id jobspec.JobID
+	err := s.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
+		id, err = tx.FindJob(tenant, ref)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	for {
 		var wake <-chan struct{}
 		if follow {
-			wake = s.hub.next(j.ID)
+			wake = s.hub.next(id)
 		}
 		var page []jobspec.Event
-		var state jobspec.JobState
-		err := s.cfg.Store.View(ctx, func(tx *store.Tx) error {
-			job, err := tx.Job(j.ID)
-			if err != nil {
+		var job jobspec.Job
+		err := s.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
+			if page, err = tx.Events(id, after, 500); err != nil || len(page) > 0 {
 				return err
 			}
-			state = job.State
-			page, err = tx.Events(j.ID, after, 500)
+			job, err = tx.Job(id)
 			return err
 		})
 		if err != nil {
@@ -242,7 +244,7 @@ func (s *Sidecar) Events(ctx context.Context, tenant, ref string, after int64, f
 		if len(page) > 0 {
 			continue
 		}
-		if !follow || state.Final() {
+		if !follow || job.State.Final() {
 			return nil
 		}
 		select {

@@ -43,14 +43,18 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 	if err != nil {
 		return job, fmt.Errorf("plan: %w", err)
 	}
-	plan, kept, err := d.remember(ctx, job, facts, plan)
+	left, err := d.remember(ctx, job, facts, plan)
 	if err != nil {
 		return job, causeOr(ctx, fmt.Errorf("look up remembered results: %w", err))
 	}
-	return d.to(ctx, jobspec.JobQueued, func(tx *store.Tx, j *jobspec.Job) error {
-		j.ItemsTotal, j.ItemsDone, j.Remembered = len(facts.Items), min(kept, len(facts.Items)), kept
-		return tx.PutPlan(j.ID, plan)
-	})
+	keep := func(tx *store.Tx, j *jobspec.Job) error {
+		j.ItemsTotal, j.ItemsDone, j.Remembered = len(facts.Items), min(left.kept, len(facts.Items)), left.kept
+		return tx.PutPlan(j.ID, left.plan)
+	}
+	if left.result.Defined() {
+		return d.succeed(ctx, job, left.result, keep, jobspec.JobQueued, jobspec.JobPublishing, jobspec.JobPublished, jobspec.JobSucceeded)
+	}
+	return d.to(ctx, keep, jobspec.JobQueued)
 }
 
 // patientFacts leaves its turn to others while it waits to try again.

@@ -15,48 +15,71 @@ import (
 // merge is a pure function of the outputs, so that doing it again after a
 // crash gives the same CID under the same pin.
 func (d *driver) publish(ctx context.Context, job jobspec.Job) (jobspec.Job, error) {
-	failpoint.Hit(string(jobspec.JobPublished) + ".before-effect")
-	roots, err := d.outputs(ctx, func(a jobspec.Attempt) bool { return reported(a) && a.Failure == nil })
+	result, err := d.result(ctx, job)
 	if err != nil {
 		return job, err
 	}
-	result, err := d.merge(ctx, pinName(d.id, "result"), job.Spec.Merge, roots)
-	if err != nil {
-		return job, causeOr(ctx, at("merge", err))
-	}
-	return d.to(ctx, jobspec.JobPublished, func(_ *store.Tx, j *jobspec.Job) error {
+	return d.to(ctx, func(_ *store.Tx, j *jobspec.Job) error {
 		j.Result = result
 		return nil
-	})
+	}, jobspec.JobPublished)
+}
+
+// result merges and pins what the job's tasks gave.
+func (d *driver) result(ctx context.Context, job jobspec.Job) (jobspec.CID, error) {
+	failpoint.Hit(string(jobspec.JobPublished) + ".before-effect")
+	roots, err := d.outputs(ctx, job, func(a jobspec.Attempt) bool { return reported(a) && a.Failure == nil })
+	if err != nil {
+		return jobspec.CID{}, err
+	}
+	c, err := d.merge(ctx, pinName(d.id, "result"), job.Spec.Merge, roots)
+	return c, causeOr(ctx, at("merge", err))
 }
 
 // verify reads every block of the result again before the job is said to have
 // succeeded.
 func (d *driver) verify(job jobspec.Job) (jobspec.Job, error) {
-	failpoint.Hit(string(jobspec.JobSucceeded) + ".before-effect")
 	ctx := d.keep() // what is published is not stopped any more
-	if _, err := d.cfg.IPFS.Verify(ctx, job.Result); err != nil {
+	return d.succeed(ctx, job, job.Result, nil, jobspec.JobSucceeded)
+}
+
+// succeed verifies a pinned result and moves the job through states to its
+// success, all in one transaction: a job that has nothing to wait for on this
+// way needs no row for each of its steps, as they are done again at no cost
+// after a crash.
+func (d *driver) succeed(ctx context.Context, job jobspec.Job, result jobspec.CID, change func(*store.Tx, *jobspec.Job) error, states ...jobspec.JobState) (jobspec.Job, error) {
+	failpoint.Hit(string(jobspec.JobSucceeded) + ".before-effect")
+	if _, err := d.cfg.IPFS.Verify(ctx, result); err != nil {
 		return job, at("result", err)
 	}
-	job, err := d.to(ctx, jobspec.JobSucceeded, nil)
-	if err == nil {
-		d.unpinInputs()
+	done, err := d.to(ctx, func(tx *store.Tx, j *jobspec.Job) error {
+		j.Result, j.ItemsDone = result, j.ItemsTotal
+		if change == nil {
+			return nil
+		}
+		return change(tx, j)
+	}, states...)
+	if err != nil {
+		return job, err
 	}
-	return job, err
+	d.unpinInputs(done)
+	return done, nil
 }
 
 // outputs returns the outputs of the attempts that want selects, in task
 // order, behind what was remembered from earlier jobs.
-func (d *driver) outputs(ctx context.Context, want func(jobspec.Attempt) bool) ([]jobspec.CID, error) {
+func (d *driver) outputs(ctx context.Context, job jobspec.Job, want func(jobspec.Attempt) bool) ([]jobspec.CID, error) {
 	var roots []jobspec.CID
-	pins, err := d.cfg.IPFS.Pins(ctx, pinName(d.id, "remembered"))
-	if err != nil {
-		return nil, fmt.Errorf("look up remembered outputs: %w", err)
+	if job.Remembered > 0 {
+		pins, err := d.cfg.IPFS.Pins(ctx, pinName(d.id, "remembered"))
+		if err != nil {
+			return nil, fmt.Errorf("look up remembered outputs: %w", err)
+		}
+		for _, p := range pins {
+			roots = append(roots, p.Root)
+		}
 	}
-	for _, p := range pins {
-		roots = append(roots, p.Root)
-	}
-	err = d.cfg.Store.View(ctx, func(tx *store.Tx) error {
+	err := d.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		attempts, err := tx.Attempts(d.id)
 		for _, a := range attempts {
 			if a.Output.Defined() && want(a) {
@@ -68,7 +91,11 @@ func (d *driver) outputs(ctx context.Context, want func(jobspec.Attempt) bool) (
 	return roots, err
 }
 
+// merge pins the merged roots; the union of one directory is that directory.
 func (d *driver) merge(ctx context.Context, pin string, how jobspec.Merge, roots []jobspec.CID) (jobspec.CID, error) {
+	if len(roots) == 1 && how != jobspec.MergeShards {
+		return roots[0], d.cfg.IPFS.Pin(ctx, pin, roots[0])
+	}
 	return d.cfg.IPFS.Add(ctx, pin, func(w ipfs.Session) (jobspec.CID, error) {
 		if how == jobspec.MergeShards {
 			return merge.Shards(ctx, w, roots)
@@ -83,7 +110,7 @@ func (d *driver) partial(ctx context.Context, job jobspec.Job) (jobspec.CID, err
 	if job.State == jobspec.JobAccepted {
 		return jobspec.CID{}, nil
 	}
-	roots, err := d.outputs(ctx, reported)
+	roots, err := d.outputs(ctx, job, reported)
 	if err != nil || len(roots) == 0 {
 		return jobspec.CID{}, err
 	}

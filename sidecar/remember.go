@@ -14,64 +14,85 @@ import (
 	"github.com/ipdc/ipdc/store"
 )
 
-// remember takes out of a plan what earlier jobs have done already, pins those
-// outputs for this job as one tree, and returns how many items that were, or
-// tasks of a job without items. A
-// remembered result lives as long as the record of the job that made it, whose
-// pins hold its blocks. When they are gone all the same, as the node's blocks
-// were lost or are kept elsewhere now, all of the plan is run again.
-func (d *driver) remember(ctx context.Context, job jobspec.Job, f jobspec.Facts, plan jobspec.Plan) (jobspec.Plan, int, error) {
-	less, kept, err := d.takeOut(ctx, job, f, plan)
-	if errors.Is(err, jobspec.KindFetchTimeout.Error()) {
-		d.log.Warn("remembered results are gone; running it again", "err", err)
-		return plan, 0, nil
-	}
-	return less, kept, err
+// rest is what is left of a plan without what earlier jobs have done.
+type rest struct {
+	plan   jobspec.Plan
+	kept   int         // items that were taken out, or tasks of a job without items
+	result jobspec.CID // pinned as the job's when nothing is left to run
 }
 
-func (d *driver) takeOut(ctx context.Context, job jobspec.Job, f jobspec.Facts, plan jobspec.Plan) (jobspec.Plan, int, error) {
+// remember takes out of a plan what earlier jobs have done already and pins
+// those outputs for this job as one tree. A remembered result lives as long as
+// the record of the job that made it, whose pins hold its blocks. When they are
+// gone all the same, as the node's blocks were lost or are kept elsewhere now,
+// all of the plan is run again.
+func (d *driver) remember(ctx context.Context, job jobspec.Job, f jobspec.Facts, plan jobspec.Plan) (rest, error) {
+	left, err := d.takeOut(ctx, job, f, plan)
+	if errors.Is(err, jobspec.KindFetchTimeout.Error()) {
+		d.log.Warn("remembered results are gone; running it again", "err", err)
+		return rest{plan: plan}, nil
+	}
+	return left, err
+}
+
+func (d *driver) takeOut(ctx context.Context, job jobspec.Job, f jobspec.Facts, plan jobspec.Plan) (rest, error) {
+	left := rest{plan: plan}
+	if job.Spec.Cache != jobspec.CacheUse {
+		return left, nil
+	}
 	// A run of this step that was killed may have pinned something else.
 	if err := d.cfg.IPFS.Unpin(ctx, pinName(d.id, "remembered")); err != nil {
-		return plan, 0, err
-	}
-	if job.Spec.Cache != jobspec.CacheUse {
-		return plan, 0, nil
+		return left, err
 	}
 	known, err := d.recall(ctx, plan)
 	if err != nil || len(known) == 0 {
-		return plan, 0, err
+		return left, err
 	}
 	if job.Spec.Run.Per == jobspec.PerTask {
-		return d.rememberTask(ctx, plan, known)
+		return d.rememberTask(ctx, job, left, known)
 	}
 	var files []merge.File
-	kept := 0
 	keys := itemKeys(plan)
 	f.Items = slices.DeleteFunc(slices.Clone(f.Items), func(it jobspec.Item) bool {
 		r, ok := known[keys[it.Path]]
 		if ok {
-			kept++
+			left.kept++
 			files = append(files, mergeFiles(r)...)
 		}
 		return ok
 	})
-	if plan, err = jobspec.NewPlan(job.Spec, f); err != nil {
-		return plan, 0, err
+	if left.plan, err = jobspec.NewPlan(job.Spec, f); err != nil {
+		return left, err
 	}
-	_, err = d.cfg.IPFS.Add(ctx, pinName(d.id, "remembered"), func(w ipfs.Session) (jobspec.CID, error) {
-		return merge.Files(ctx, w, files)
+	return left.pinned(job, func(pin string) (jobspec.CID, error) {
+		return d.cfg.IPFS.Add(ctx, pin, func(w ipfs.Session) (jobspec.CID, error) {
+			return merge.Files(ctx, w, files)
+		})
 	})
-	return plan, kept, err
 }
 
 // rememberTask drops the one task of a plan whose output is known.
-func (d *driver) rememberTask(ctx context.Context, plan jobspec.Plan, known map[jobspec.CID]store.Remembered) (jobspec.Plan, int, error) {
-	r, ok := known[plan.Tasks[0].Key]
-	if len(plan.Tasks) != 1 || !ok {
-		return plan, 0, nil
+func (d *driver) rememberTask(ctx context.Context, job jobspec.Job, left rest, known map[jobspec.CID]store.Remembered) (rest, error) {
+	r, ok := known[left.plan.Tasks[0].Key]
+	if len(left.plan.Tasks) != 1 || !ok {
+		return left, nil
 	}
-	plan.Tasks = nil
-	return plan, 1, d.cfg.IPFS.Pin(ctx, pinName(d.id, "remembered"), r.Outputs[0].CID)
+	left.plan.Tasks, left.kept = nil, 1
+	return left.pinned(job, func(pin string) (jobspec.CID, error) {
+		return r.Outputs[0].CID, d.cfg.IPFS.Pin(ctx, pin, r.Outputs[0].CID)
+	})
+}
+
+// pinned lets pin hold what is remembered: as the job's result when that is all
+// of it.
+func (left rest) pinned(job jobspec.Job, pin func(name string) (jobspec.CID, error)) (rest, error) {
+	if len(left.plan.Tasks) > 0 || job.Spec.Merge == jobspec.MergeShards {
+		_, err := pin(pinName(job.ID, "remembered"))
+		return left, err
+	}
+	var err error
+	left.result, err = pin(pinName(job.ID, "result"))
+	return left, err
 }
 
 func (d *driver) recall(ctx context.Context, plan jobspec.Plan) (known map[jobspec.CID]store.Remembered, err error) {

@@ -19,6 +19,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/system"
@@ -57,6 +58,8 @@ type Executor struct {
 	cfg    Config
 	log    *slog.Logger
 	engine Engine
+	known  sync.Map // ImageID -> Image
+	fresh  sync.Map // ID of what this process made and nobody started yet
 }
 
 var _ executor.Executor = (*Executor)(nil)

@@ -26,19 +26,29 @@ func (e *Executor) Create(ctx context.Context, t executor.Task) (executor.ID, er
 	}
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	var id executor.ID
-	var err error = errdefs.ErrConflict
-	// The name can be taken between looking and creating by an earlier call
-	// of a process that died while the engine was still at work on it.
-	for try := 0; try < 3 && errdefs.IsConflict(err); try++ {
-		if id, err = e.adopt(ctx, t); err == nil && id == "" {
+	id, err := e.create(ctx, t)
+	// A name that is taken is rare, so nobody looks before. It can be taken
+	// again after that, as an earlier call of a process that died may be what
+	// the engine is still at work on.
+	for try := 0; try < 3 && taken(err); try++ {
+		var found executor.ID
+		if found, err = e.adopt(ctx, t); err == nil && found == "" {
 			id, err = e.create(ctx, t)
+		} else if err == nil {
+			return found, nil
 		}
 	}
 	if err != nil {
 		return "", fmt.Errorf("create container %s: %w", t.Name, err)
 	}
+	e.fresh.Store(id, true)
 	return id, nil
+}
+
+// taken says whether there may be a container of the name already. A container
+// outlives its image's removal by force.
+func taken(err error) bool {
+	return errdefs.IsConflict(err) || errors.Is(err, jobspec.KindImageGone.Error())
 }
 
 // adopt returns the container of t's name when it was made from an equal Task.
@@ -100,8 +110,12 @@ func (e *Executor) create(ctx context.Context, t executor.Task) (executor.ID, er
 	return executor.ID(res.ID), nil
 }
 
-// image returns what the image would add to a container.
+// image returns what the image would add to a container. That is part of what
+// its id is the digest of, so that the engine is asked once.
 func (e *Executor) image(ctx context.Context, id jobspec.ImageID) (Image, error) {
+	if img, ok := e.known.Load(id); ok {
+		return img.(Image), nil
+	}
 	res, err := e.api.ImageInspect(ctx, id.String())
 	if errdefs.IsNotFound(err) {
 		return Image{}, jobspec.KindImageGone.Errorf("the engine does not have the image %s", id)
@@ -114,6 +128,7 @@ func (e *Executor) image(ctx context.Context, id jobspec.ImageID) (Image, error)
 		img.Env = res.Config.Env
 		img.Volumes = slices.Sorted(maps.Keys(res.Config.Volumes))
 	}
+	e.known.Store(id, img)
 	return img, nil
 }
 
@@ -121,13 +136,15 @@ func (e *Executor) image(ctx context.Context, id jobspec.ImageID) (Image, error)
 func (e *Executor) Start(ctx context.Context, id executor.ID) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	c, err := e.inspect(ctx, string(id))
-	if err != nil {
-		return fmt.Errorf("start container %s: %w", id, goneError(err))
-	}
-	// The engine would run an ended container's program once more.
-	if c.State == nil || c.State.Status != container.StateCreated {
-		return nil
+	if _, fresh := e.fresh.LoadAndDelete(id); !fresh {
+		c, err := e.inspect(ctx, string(id))
+		if err != nil {
+			return fmt.Errorf("start container %s: %w", id, goneError(err))
+		}
+		// The engine would run an ended container's program once more.
+		if c.State == nil || c.State.Status != container.StateCreated {
+			return nil
+		}
 	}
 	if _, err := e.api.ContainerStart(ctx, string(id), client.ContainerStartOptions{}); err != nil {
 		return fmt.Errorf("start container %s: %w", id, startError(err))
@@ -151,6 +168,7 @@ func (e *Executor) Stop(ctx context.Context, id executor.ID, grace time.Duration
 // Remove kills and removes a container with its anonymous volumes. It goes on
 // trying for a while when the engine is busy with it.
 func (e *Executor) Remove(ctx context.Context, id executor.ID) error {
+	e.fresh.Delete(id)
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	opts := client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}

@@ -69,6 +69,13 @@ func (e *Executor) followLogs(ctx context.Context, id executor.ID, c *logCopy) e
 
 // restOfLogs copies what is left of an ended program's output.
 func (e *Executor) restOfLogs(ctx context.Context, id executor.ID, c *logCopy) error {
+	if c.entries == 0 { // the common case of a short program
+		err := e.copyLogs(ctx, id, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true}, c)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return goneError(err)
+	}
 	err := e.copyLogs(ctx, id, client.ContainerLogsOptions{ShowStdout: true, Since: c.stdout.since()}, c)
 	if err == nil {
 		err = e.copyLogs(ctx, id, client.ContainerLogsOptions{ShowStderr: true, Since: c.stderr.since()}, c)
