@@ -38,7 +38,7 @@ func (s *Store) Pull(ctx context.Context, ref string, progress images.Progress) 
 	if err != nil {
 		return images.Image{}, err
 	}
-	img, err := s.Resolve(ctx, ref)
+	img, err := s.resolve(ctx, ref)
 	if !errors.Is(err, jobspec.KindImageRef.Error()) || t.named == nil {
 		return img, err
 	}

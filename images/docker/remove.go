@@ -29,7 +29,7 @@ func (s *Store) Remove(ctx context.Context, ref string) (images.Image, error) {
 	if err != nil {
 		return images.Image{}, err
 	}
-	img, err := s.Resolve(ctx, ref)
+	img, err := s.resolve(ctx, ref)
 	if err != nil {
 		return img, err
 	}
@@ -55,6 +55,7 @@ func (s *Store) Remove(ctx context.Context, ref string) (images.Image, error) {
 			Hint: "remove it by those, or by its id " + img.ID.String(),
 		}.Error()
 	}
+	defer s.seen.Clear()
 	for _, name := range names {
 		_, err := s.cli.ImageRemove(ctx, name, client.ImageRemoveOptions{PruneChildren: true})
 		switch {

@@ -19,6 +19,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -54,7 +55,18 @@ type Store struct {
 	cfg     Config
 	arch    string        // of the engine, in Go's words
 	pulling keylock.Locks // by reference
+	seen    sync.Map      // stock name -> sighting
 }
+
+// sighting is the image that a stock name was found to mean.
+type sighting struct {
+	img images.Image
+	at  time.Time
+}
+
+// sightFor is how long a stock image counts as there once it was seen. What
+// its name means does not change meanwhile: the tag is the digest of a recipe.
+const sightFor = 10 * time.Second
 
 // Open connects to the engine and checks that its images are known by their
 // config digests.
@@ -131,12 +143,22 @@ func (s *Store) Close() error { return s.cli.Close() }
 // "registry.example/a/b:1", "a@sha256:...") or a whole id ("sha256:" and 64
 // digits). A stock name means the image of this program's own recipe only.
 // With a digest the tag in front of it is ignored. A CID finds what was loaded
-// under its [images.CIDTag].
+// under its [images.CIDTag]. A stock image that was there in the last ten
+// seconds is not asked for again; a job finds out when it makes its container.
 func (s *Store) Resolve(ctx context.Context, ref string) (images.Image, error) {
+	if v, ok := s.seen.Load(ref); ok && time.Since(v.(sighting).at) < sightFor {
+		return v.(sighting).img, nil
+	}
+	return s.resolve(ctx, ref)
+}
+
+// resolve is Resolve that asks the engine.
+func (s *Store) resolve(ctx context.Context, ref string) (images.Image, error) {
 	t, err := parse(ref)
 	if err != nil {
 		return images.Image{}, err
 	}
+	s.seen.Delete(ref)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	got, err := s.cli.ImageInspect(ctx, t.lookup)
@@ -158,7 +180,11 @@ func (s *Store) Resolve(ctx context.Context, ref string) (images.Image, error) {
 		// The engine also answers when the digest is some other image's id.
 		return images.Image{}, t.absent()
 	}
-	return images.Image{ID: jobspec.ImageID(got.ID), Ref: t.shown, Arch: got.Architecture, Size: got.Size}, nil
+	img := images.Image{ID: jobspec.ImageID(got.ID), Ref: t.shown, Arch: got.Architecture, Size: got.Size}
+	if t.stock != "" {
+		s.seen.Store(ref, sighting{img, time.Now()})
+	}
+	return img, nil
 }
 
 // List returns the stock images that are there, by name in byte order, then
@@ -166,7 +192,7 @@ func (s *Store) Resolve(ctx context.Context, ref string) (images.Image, error) {
 func (s *Store) List(ctx context.Context) ([]images.Image, error) {
 	var all []images.Image
 	for _, r := range images.Stock() {
-		img, err := s.Resolve(ctx, r.Name)
+		img, err := s.resolve(ctx, r.Name)
 		if errors.Is(err, jobspec.KindImageRef.Error()) {
 			continue
 		}
@@ -177,7 +203,7 @@ func (s *Store) List(ctx context.Context) ([]images.Image, error) {
 	}
 	cids, err := s.cids(ctx)
 	for _, c := range cids {
-		img, err := s.Resolve(ctx, c)
+		img, err := s.resolve(ctx, c)
 		if errors.Is(err, jobspec.KindImageRef.Error()) {
 			continue // removed meanwhile, or no CID
 		}
