@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	stock "github.com/ipdc/ipdc/images"
+	"github.com/ipdc/ipdc/wire"
 )
 
 // A program finds localhost by name, and python's pip runs from its wheel, on
@@ -49,6 +51,11 @@ func TestImageByCID(t *testing.T) {
 	id := inspect(t, tag, "{{.Id}}")
 	if list := n.ok("image", "list", "-q"); !strings.Contains(list, cid) {
 		t.Errorf("image list after the push: %s", list)
+	}
+	var list []wire.Image
+	n.decode(&list, "image", "list", "-o", "json")
+	if !slices.ContainsFunc(list, func(i wire.Image) bool { return i.ID.String() == id && strings.Contains(i.Ref, cid) && i.Size > 0 }) {
+		t.Errorf("image list -o json after the push: %+v", list)
 	}
 	docker(t, "tag", tag, "ipdc-e2e/again:2")
 	if again := n.ok("image", "push", "ipdc-e2e/again:2"); again != cid {

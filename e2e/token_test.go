@@ -49,7 +49,10 @@ func TestTokens(t *testing.T) {
 		}
 	}
 
-	n.ok("token", "revoke", "ci")
+	var revoked wire.Token
+	if n.decode(&revoked, "token", "revoke", "ci", "-o", "json"); revoked.Name != "ci" {
+		t.Errorf("token revoke -o json = %+v", revoked)
+	}
 	r := n.fails(5, append(ci, "job", "list")...)
 	if !strings.Contains(r.stderr, "not valid") {
 		t.Errorf("a revoked token is told %q", r.stderr)

@@ -44,10 +44,7 @@ func (a *app) configShowCmd() *cobra.Command {
 			}
 			rows[0] = append(rows[0], "UNIT", "REASON FOR THE DEFAULT")
 			for _, k := range a.set.table() {
-				s := settingView{k.key, k.show(), a.set.origins[k.key], k.def, k.unit, k.usage, k.why}
-				if s.Default == "" {
-					s.Default = "(" + k.empty + ")"
-				}
+				s := a.view(k)
 				row := []string{s.Name, s.Value}
 				if withOrigin {
 					row = append(row, s.Origin)
@@ -70,10 +67,20 @@ func (a *app) configGetCmd() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			_, err = fmt.Fprintln(a.out, visible(k.value()))
-			return err
+			return a.print(a.view(k), k.value(), func(w io.Writer) error {
+				_, err := fmt.Fprintln(w, visible(k.value()))
+				return err
+			})
 		},
 	}
+}
+
+func (a *app) view(k knob) settingView {
+	s := settingView{k.key, k.show(), a.set.origins[k.key], k.def, k.unit, k.usage, k.why}
+	if s.Default == "" {
+		s.Default = "(" + k.empty + ")"
+	}
+	return s
 }
 
 func (a *app) configSetCmd() *cobra.Command {
@@ -112,6 +119,9 @@ func (a *app) configUnsetCmd() *cobra.Command {
 			k, err := a.set.knob(args[0])
 			if err != nil {
 				return usageError{err}
+			}
+			if err := k.take(nil); err != nil {
+				return err
 			}
 			return a.changeConfig(k, nil)
 		},
@@ -157,7 +167,11 @@ func (a *app) changeConfig(k knob, value any) error {
 			a.say("note: %s is set here and wins over the file", name)
 		}
 	}
-	return nil
+	a.set.origins[k.key] = "default"
+	if value != nil {
+		a.set.origins[k.key] = "file " + file
+	}
+	return a.print(a.view(k), k.key, nothing)
 }
 
 // setKey changes one key of a YAML mapping.

@@ -12,6 +12,8 @@ import (
 	"github.com/ipdc/ipdc/images"
 	imagesdocker "github.com/ipdc/ipdc/images/docker"
 	"github.com/ipdc/ipdc/images/stock"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
 )
 
 func (a *app) imageCmd() *cobra.Command {
@@ -89,11 +91,10 @@ func (a *app) buildImage(ctx context.Context, st *imagesdocker.Store, name, cach
 	return a.printImage(img)
 }
 
-func (a *app) printImage(img images.Image) error {
-	return a.print(img, string(img.ID), func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s %s %s\n", img.Ref, img.ID, size(img.Size))
-		return err
-	})
+func (a *app) printImage(img images.Image) error { return a.printLocal(wireImage(img)) }
+
+func wireImage(img images.Image) wire.Image {
+	return wire.Image{ID: img.ID, Ref: img.Ref, Arch: img.Arch, Size: jobspec.Bytes(img.Size)}
 }
 
 func (a *app) imageListCmd() *cobra.Command {
@@ -115,7 +116,11 @@ func (a *app) imageListCmd() *cobra.Command {
 				}
 				return nil
 			}
-			return a.print(list, "", func(w io.Writer) error {
+			answer := []wire.Image{}
+			for _, img := range list {
+				answer = append(answer, wireImage(img))
+			}
+			return a.print(answer, "", func(w io.Writer) error {
 				rows := [][]string{{"IMAGE", "ID", "ARCH", "SIZE"}}
 				for _, img := range list {
 					rows = append(rows, []string{img.Ref, string(img.ID), img.Arch, size(img.Size)})

@@ -147,7 +147,10 @@ func (a *app) nodeStopCmd() *cobra.Command {
 				if err := c.StopNode(cmd.Context()); err != nil {
 					return err
 				}
-				return a.awaitEnd(cmd.Context(), n)
+				if err := a.awaitEnd(cmd.Context(), n); err != nil {
+					return err
+				}
+				return a.print(n, n.ID, nothing)
 			})
 		},
 	}

@@ -63,6 +63,9 @@ func (a *app) print(v any, name string, text func(io.Writer) error) error {
 	return text(a.out)
 }
 
+// nothing is the text of what people need not be told.
+func nothing(io.Writer) error { return nil }
+
 // table writes rows of cells in columns. Cells are made visible first, so that
 // a name cannot fake a row.
 func table(w io.Writer, rows [][]string) error {

@@ -81,7 +81,12 @@ func (a *app) tokenRevokeCmd() *cobra.Command {
 		Use: "revoke NAME", Short: "Revoke a token at once; its jobs stay", Args: usageArgs(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeToken,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withClient(func(c *client.Client) error { return c.RevokeToken(cmd.Context(), args[0]) })
+			return a.withClient(func(c *client.Client) error {
+				if err := c.RevokeToken(cmd.Context(), args[0]); err != nil {
+					return err
+				}
+				return a.print(map[string]string{"name": args[0]}, args[0], nothing)
+			})
 		},
 	}
 }
