@@ -15,7 +15,7 @@ func (s Spec) Fits(free, total Resources) *Failure {
 	if lacks := ask.over(total, "the node has"); lacks != "" {
 		return &Failure{
 			Kind: KindPolicy, Where: "resources", Detail: lacks,
-			Hint: "lower resources in the spec, or submit to a larger node",
+			Hint: "ask for less, or submit to a larger node",
 		}
 	}
 	if lacks := ask.over(free, "free now"); lacks != "" {

@@ -85,7 +85,7 @@ func (a *app) exit(err error) int {
 		a.say("ipdc: %v\nhint: start one with: ipdc node start -d", err)
 		return exitNoNode
 	}
-	f, known := failureOf(err)
+	f, known := a.failureOf(err)
 	if !known {
 		if strings.HasPrefix(err.Error(), "unknown command") {
 			a.say("ipdc: %v", err)
@@ -101,9 +101,9 @@ func (a *app) exit(err error) int {
 	return exitError
 }
 
-// failureOf returns the failure in err, and whether it has one. What was said
-// around it stands before its detail.
-func failureOf(err error) (f jobspec.Failure, known bool) {
+// failureOf returns the failure in err, in the words of the command line, and
+// whether it has one. What was said around it stands before its detail.
+func (a *app) failureOf(err error) (f jobspec.Failure, known bool) {
 	var refusal *client.Error
 	var fe *jobspec.FailureError
 	var ps *jobspec.Problems
@@ -113,13 +113,14 @@ func failureOf(err error) (f jobspec.Failure, known bool) {
 		f, inner = refusal.Failure(), refusal.Error()
 		var list []string
 		for _, d := range refusal.Problem.Errors {
-			list = append(list, (jobspec.Problem{Path: d.Path, Detail: d.Detail, Hint: d.Hint}).String())
+			list = append(list, (jobspec.Problem{Path: a.where(d.Path), Detail: d.Detail, Hint: d.Hint}).String())
 		}
 		listProblems(&f, list)
 	case errors.As(err, &ps):
 		f, inner = ps.Failure(), ps.Error()
 		var list []string
 		for _, p := range ps.List {
+			p.Path = a.where(p.Path)
 			list = append(list, p.String())
 		}
 		listProblems(&f, list)
@@ -130,6 +131,7 @@ func failureOf(err error) (f jobspec.Failure, known bool) {
 	default:
 		return f, false
 	}
+	f.Where = a.where(f.Where)
 	if around, _, found := strings.Cut(err.Error(), inner); found {
 		f.Detail = around + f.Detail
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,6 +44,9 @@ func (a *app) withJob(cmd *cobra.Command, do func(ctx context.Context, c *client
 		cmd.Args = usageArgs(cobra.ExactArgs(1))
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if slices.Contains(args, "") {
+			return usagef("an empty argument names no job\nusage: %s", cmd.UseLine())
+		}
 		return a.withClient(func(c *client.Client) error { return do(cmd.Context(), c, args[0], args[1:]) })
 	}
 	return cmd

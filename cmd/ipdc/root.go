@@ -26,6 +26,8 @@ type app struct {
 	quiet    bool
 	reload   func() error // sets set from the flags as they are now
 	tenant   string       // whose jobs; "" = the caller's
+
+	cmd *cobra.Command // that is run, for its flags; nil before
 }
 
 // run executes one command line and returns the exit code.
@@ -68,7 +70,8 @@ func (a *app) root() *cobra.Command {
 		a.set, err = load.load()
 		return err
 	}
-	cmd.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
+	cmd.PersistentPreRunE = func(run *cobra.Command, _ []string) (err error) {
+		a.cmd = run
 		if a.quiet && a.format == "" {
 			a.format = formatName
 		}

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
@@ -110,5 +109,5 @@ func queryFlag(r *http.Request, name string) (bool, error) {
 }
 
 func badQuery(name, want string) error {
-	return refuseSpec("query."+name, fmt.Sprintf("the query parameter is not %s", want))
+	return refuseSpec("query."+name, "is not "+want)
 }
