@@ -1,6 +1,7 @@
 package jobspec
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
@@ -58,6 +59,28 @@ func (c CID) MarshalCBOR() ([]byte, error) {
 	}
 	const link = 42
 	return dagCBOR.Marshal(cbor.Tag{Number: link, Content: append([]byte{0}, c.c.Bytes()...)})
+}
+
+// UnmarshalCBOR reads what MarshalCBOR writes.
+func (c *CID) UnmarshalCBOR(b []byte) error {
+	var tag cbor.RawTag
+	var bin []byte
+	if len(b) == 1 && b[0] == 0xf6 { // null
+		*c = CID{}
+		return nil
+	}
+	if err := cbor.Unmarshal(b, &tag); err != nil || tag.Number != 42 {
+		return errors.New("a link in dag-cbor is tag 42 over bytes")
+	}
+	if err := cbor.Unmarshal(tag.Content, &bin); err != nil || len(bin) < 2 || bin[0] != 0 {
+		return errors.New("a link in dag-cbor is a zero byte and a CID")
+	}
+	id, err := cid.Cast(bin[1:])
+	if err != nil {
+		return fmt.Errorf("link: %w", err)
+	}
+	*c = WrapCID(id)
+	return nil
 }
 
 // CID returns the spec CID: that of s as dag-cbor with defaults filled in.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fxamacker/cbor/v2"
 	"pgregory.net/rapid"
 	"sigs.k8s.io/yaml"
 
@@ -158,6 +159,28 @@ func TestUnitCBOR(t *testing.T) {
 		got, err := jobspec.EncodeCBOR(v)
 		if err != nil || fmt.Sprintf("%x", got) != want {
 			t.Errorf("EncodeCBOR(%v) = %x, %v, want %s", v, got, err, want)
+		}
+	}
+}
+
+func TestCIDReadsItsCBOR(t *testing.T) {
+	want, err := jobspec.ParseCID("bafkqaaa")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type links struct{ A, None jobspec.CID }
+	b, err := jobspec.EncodeCBOR(links{A: want})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got links
+	if err := cbor.Unmarshal(b, &got); err != nil || got.A != want || got.None.Defined() {
+		t.Errorf("%x reads as %v, %v, want %v and nothing", b, got, err, want)
+	}
+	for _, wrong := range []string{"\x01", "\x40", "\xd8\x2a\x40", "\xd8\x2a\x41\x00", "\xd8\x2a\x43\x01\x55\x00", "\xd8\x2b\x45\x00\x01\x55\x00\x00", "\xd8\x2a\x43\x00\x01\x55"} {
+		var c jobspec.CID
+		if err := cbor.Unmarshal([]byte(wrong), &c); err == nil {
+			t.Errorf("%x reads as %v, want an error", wrong, c)
 		}
 	}
 }

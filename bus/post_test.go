@@ -1,0 +1,228 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/ipdc/ipdc/bus"
+	"github.com/ipdc/ipdc/bus/memory"
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const home bus.DomainID = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+// roster takes the certificate "member ID" of everybody who is not revoked.
+type roster struct {
+	mu      sync.Mutex
+	revoked map[identity.ID]bool
+}
+
+func (r *roster) Check(id identity.ID, cert []byte, _ time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if string(cert) != "member "+string(id) || r.revoked[id] {
+		return errors.New("no member")
+	}
+	return nil
+}
+
+func (r *roster) revoke(id identity.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.revoked == nil {
+		r.revoked = map[identity.ID]bool{}
+	}
+	r.revoked[id] = true
+}
+
+func newKey(t testing.TB) identity.Key {
+	t.Helper()
+	key, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func newPost(t testing.TB, m bus.Messenger, key identity.Key, change ...func(*bus.Config)) *bus.Post {
+	t.Helper()
+	cfg := bus.Config{Domain: home, Key: key, Roster: &roster{}, Certificate: func() []byte { return []byte("member " + key.ID()) }}
+	for _, c := range change {
+		c(&cfg)
+	}
+	p, err := bus.NewPost(m, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+type question struct {
+	N int         `json:"n"`
+	C jobspec.CID `json:"c"`
+}
+
+type answer struct {
+	Twice int `json:"twice"`
+}
+
+// joined is a post that runs until the test ends.
+func joined(t *testing.T, nw *memory.Network, set func(p *bus.Post), change ...func(*bus.Config)) (*bus.Post, identity.ID) {
+	t.Helper()
+	key := newKey(t)
+	m, err := nw.Join(key.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPost(t, m, key, change...)
+	if set != nil {
+		set(p)
+	}
+	var running sync.WaitGroup
+	running.Go(func() { _ = p.Run(context.WithoutCancel(t.Context())) })
+	t.Cleanup(func() {
+		_ = m.Close()
+		running.Wait()
+	})
+	return p, key.ID()
+}
+
+func doubles(p *bus.Post) {
+	bus.Answer(p, "double", func(_ context.Context, _ bus.Letter, q question) (answer, error) {
+		if q.N < 0 {
+			return answer{}, jobspec.KindLimit.Errorf("%d is below 0", q.N)
+		}
+		return answer{2 * q.N}, nil
+	})
+}
+
+func TestRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// Half of all messages are lost, in both directions.
+		nw := memory.New(memory.Config{Faults: memory.Noise(7, 0.5, 0.5, time.Second)})
+		_, worker := joined(t, nw, doubles)
+		owner, _ := joined(t, nw, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		var all sync.WaitGroup
+		for n := range 20 {
+			all.Go(func() {
+				got, err := bus.Request[answer](ctx, owner, worker, "double", question{N: n})
+				if err != nil || got.Twice != 2*n {
+					t.Errorf("Request(%d) = %v, %v", n, got, err)
+				}
+			})
+		}
+		all.Wait()
+		if _, err := bus.Request[answer](ctx, owner, worker, "double", question{N: -1}); !errors.Is(err, jobspec.KindLimit.Error()) {
+			t.Errorf("Request(-1) = %v, want E_LIMIT", err)
+		}
+		short, end := context.WithTimeout(t.Context(), time.Minute)
+		defer end()
+		if _, err := bus.Request[answer](short, owner, newKey(t).ID(), "double", question{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Request of nobody = %v, want the end of its context", err)
+		}
+		if _, err := bus.Request[answer](ctx, owner, worker, "double", make([]byte, bus.MaxBody)); !errors.Is(err, bus.ErrSize) {
+			t.Errorf("Request with too much = %v, want ErrSize", err)
+		}
+	})
+}
+
+func TestAnnounce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nw := memory.New(memory.Config{Faults: func(memory.Message) []time.Duration { return []time.Duration{0, 0, time.Second} }})
+		link, err := jobspec.ParseCID("bafkqaaa")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		var got []question
+		var from bus.Letter
+		hear := func(p *bus.Post) {
+			bus.Handle(p, "news", func(_ context.Context, l bus.Letter, q question) {
+				mu.Lock()
+				defer mu.Unlock()
+				got, from = append(got, q), l
+			})
+		}
+		b, _ := joined(t, nw, hear)
+		a, self := joined(t, nw, hear)
+		if err := a.Announce(t.Context(), bus.TopicNodes, "news", question{N: 1, C: link}, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(got) != 1 || got[0] != (question{1, link}) || from.From != self || from.Topic != bus.TopicNodes {
+			t.Errorf("three copies of one announcement are handled as %v from %+v", got, from)
+		}
+		if n := b.Dropped()["replay"]; n != 2 {
+			t.Errorf("%d replays counted, want 2", n)
+		}
+		if err := a.Announce(t.Context(), "other", "news", question{}, 0); !errors.Is(err, bus.ErrTopic) {
+			t.Errorf("Announce on no topic = %v", err)
+		}
+		if err := a.Announce(t.Context(), bus.TopicNodes, "No Type", question{}, 0); err == nil {
+			t.Error("Announce of no type succeeds")
+		}
+	})
+}
+
+// A slow handler costs messages, and holds up neither the medium nor others.
+func TestBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nw := memory.New(memory.Config{})
+		release := make(chan struct{})
+		b, id := joined(t, nw, func(p *bus.Post) {
+			bus.Handle(p, "slow", func(context.Context, bus.Letter, question) { <-release })
+		}, func(c *bus.Config) { c.Workers = 2 })
+		a, _ := joined(t, nw, nil)
+		for range 5 {
+			if err := a.Send(t.Context(), id, "slow", question{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if n := b.Dropped()["busy"]; n != 3 {
+			t.Errorf("%d dropped as busy, want 3", n)
+		}
+		close(release)
+	})
+}
+
+func TestGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nw := memory.New(memory.Config{})
+		gone := make(chan identity.ID, 1)
+		joined(t, nw, nil, func(c *bus.Config) { c.Gone = func(_ context.Context, id identity.ID) { gone <- id } })
+		key := newKey(t)
+		m, err := nw.Join(key.ID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Kill()
+		if id := <-gone; id != key.ID() {
+			t.Errorf("gone is %s, want %s", id, key.ID())
+		}
+	})
+}
+
+func TestNewPostRefuses(t *testing.T) {
+	for name, cfg := range map[string]bus.Config{
+		"no roster":     {Domain: home, Certificate: func() []byte { return nil }},
+		"wrong domain":  {Domain: "lab/#", Roster: &roster{}, Certificate: func() []byte { return nil }},
+		"no credential": {Domain: home, Roster: &roster{}},
+	} {
+		if _, err := bus.NewPost(nil, cfg); err == nil {
+			t.Errorf("NewPost with %s succeeds", name)
+		}
+	}
+}
