@@ -41,7 +41,7 @@ test: go ## all tests, with the real engine, the race detector and stock images
 	-@scripts/kubo.sh >/dev/null
 	-@scripts/runsc.sh
 	-@scripts/schemathesis.sh install
-	@export IPDC_TEST_REQUIRE=docker,images,kubo,runsc,schemathesis,wasm,index; code=0; \
+	@export IPDC_TEST_REQUIRE=docker,images,kubo,runsc,schemathesis,wasm,index,netns; code=0; \
 	$(GO) test -race -p 2 -timeout 15m $(EXEC) $$($(GO) list ./... | grep -v '/e2e$$') || code=$$?; \
 	$(GO) test -race -timeout 15m $(EXEC) ./e2e || code=$$?; \
 	exit $$code

@@ -81,6 +81,10 @@ func (k Key) Sign(purpose string, msg []byte) []byte {
 	return ed25519.Sign(k.priv, bound(purpose, msg))
 }
 
+// PrivateKey returns the key itself, for transports that sign handshakes of
+// their own. What is meant for one purpose is signed by Sign.
+func (k Key) PrivateKey() ed25519.PrivateKey { return bytes.Clone(k.priv) }
+
 // ErrSignature says that a signature does not hold.
 var ErrSignature = errors.New("signature does not hold")
 

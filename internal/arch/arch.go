@@ -91,7 +91,7 @@ var homes = []struct {
 	{"github.com/tetratelabs/wazero", []string{"executor/wasm"}},
 	{"github.com/danielgtaylor/huma", []string{"sidecar/api"}},
 	{"modernc.org/sqlite", []string{"store", "ipfs/embedded", "ipfs/kubo"}},
-	{"github.com/libp2p/", []string{"internal/p2phost", "ipfs/embedded", "bus/p2p"}},
+	{"github.com/libp2p/", []string{"internal/p2phost", "ipfs/swap", "bus/p2p"}},
 	{"github.com/spf13/", []string{"cmd/ipdc"}},
 	{"github.com/prometheus/", []string{"sidecar", "sidecar/*", "cmd/ipdc"}},
 	{"github.com/vbauerster/mpb", []string{"cmd/ipdc"}},

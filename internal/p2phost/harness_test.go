@@ -1,0 +1,226 @@
+package p2phost_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/p2phost"
+	"github.com/ipdc/ipdc/internal/testenv"
+)
+
+const domain = "abcdefghijklmnopqrstuvwxyz"
+
+// club is a domain for tests: members show a signature of its admin.
+type club struct {
+	psk   [32]byte
+	admin identity.Key
+
+	mu      sync.Mutex
+	revoked map[identity.ID]bool
+}
+
+func newClub(t testing.TB) *club {
+	c := &club{admin: newKey(t), revoked: map[identity.ID]bool{}}
+	rand.Read(c.psk[:])
+	return c
+}
+
+func newKey(t testing.TB) identity.Key {
+	t.Helper()
+	key, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func (c *club) revoke(id identity.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.revoked[id] = true
+}
+
+// member is the guard of one node of a club.
+type member struct {
+	admin   identity.ID
+	hello   []byte
+	revoked func(identity.ID) bool
+}
+
+func (c *club) guard(id identity.ID) *member {
+	return &member{c.admin.ID(), c.admin.Sign(memberPurpose, []byte(id)), c.isRevoked}
+}
+
+const memberPurpose = "test/member"
+
+func (c *club) isRevoked(id identity.ID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.revoked[id]
+}
+
+func (m *member) Hello(context.Context) []byte { return m.hello }
+
+func (m *member) Check(id identity.ID, hello []byte) error {
+	if m.revoked(id) {
+		return errors.New("revoked")
+	}
+	return identity.Verify(m.admin, memberPurpose, []byte(id), hello)
+}
+
+// config is that of a new member on loopback.
+func (c *club) config(t testing.TB) p2phost.Config {
+	key := newKey(t)
+	return p2phost.Config{
+		Domain: domain, Key: key, PSK: c.psk, Guard: c.guard(key.ID()), Listen: []string{"/ip4/127.0.0.1/tcp/0"},
+		Every: 500 * time.Millisecond, Logger: logger(t),
+	}
+}
+
+// logger shows a host's log when its test fails.
+func logger(t testing.TB) *slog.Logger {
+	var log testenv.Log
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	return slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func open(t testing.TB, cfg p2phost.Config) *p2phost.Host {
+	t.Helper()
+	h, err := p2phost.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return h
+}
+
+// echo answers on the protocol "echo", and counts the bytes that came.
+func echo(h *p2phost.Host) *atomic.Int64 {
+	var got atomic.Int64
+	h.Libp2p().SetStreamHandler(h.Protocol("echo"), func(s network.Stream) {
+		defer s.Close()
+		n, _ := io.Copy(s, s)
+		got.Add(n)
+	})
+	return &got
+}
+
+// say sends text to an echo and returns what comes back.
+func say(ctx context.Context, from *p2phost.Host, to identity.ID, text []byte) ([]byte, error) {
+	p, err := peer.Decode(string(to))
+	if err != nil {
+		return nil, err
+	}
+	s, err := from.Libp2p().NewStream(ctx, p, from.Protocol("echo"))
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	s.SetDeadline(time.Now().Add(10 * time.Second))
+	sent := make(chan error, 1)
+	go func() {
+		_, err := s.Write(text)
+		sent <- errors.Join(err, s.CloseWrite())
+	}()
+	back, err := io.ReadAll(s)
+	return back, errors.Join(err, <-sent)
+}
+
+// wire is a proxy before a host's port that counts the bytes of each direction.
+type wire struct {
+	addr     string // multiaddr
+	conns    atomic.Int64
+	to, from atomic.Int64
+}
+
+func newWire(t testing.TB, h *p2phost.Host) *wire {
+	t.Helper()
+	target := tcpAddr(t, h.Listen()[0])
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{addr: multiaddr(l)}
+	var running sync.WaitGroup
+	t.Cleanup(func() { l.Close(); running.Wait() })
+	running.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			w.conns.Add(1)
+			running.Go(func() { w.carry(c, target) })
+		}
+	})
+	return w
+}
+
+func (w *wire) carry(c net.Conn, target string) {
+	defer c.Close()
+	d, err := net.Dial("tcp", target)
+	if err != nil {
+		return
+	}
+	defer d.Close()
+	var both sync.WaitGroup
+	both.Go(func() { copyCounted(d, c, &w.to); d.(*net.TCPConn).CloseWrite() })
+	both.Go(func() { copyCounted(c, d, &w.from); c.(*net.TCPConn).CloseWrite() })
+	both.Wait()
+}
+
+func copyCounted(dst io.Writer, src io.Reader, n *atomic.Int64) {
+	b := make([]byte, 32<<10)
+	for {
+		got, err := src.Read(b)
+		n.Add(int64(got))
+		if _, werr := dst.Write(b[:got]); err != nil || werr != nil {
+			return
+		}
+	}
+}
+
+// eventually waits until ok holds, at most half a minute.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	end := time.Now().Add(30 * time.Second)
+	for !ok() {
+		if time.Now().After(end) {
+			t.Fatalf("not in 30 s: %s", what)
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func connected(h *p2phost.Host, to identity.ID) bool {
+	for _, p := range h.Peers() {
+		if p.ID == to {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,369 @@
+// Package p2phost is the one libp2p host of a node: TCP inside a private
+// network (pre-shared key), Noise, yamux, and nothing else. Whoever connects
+// shows a membership certificate before the first byte of any protocol.
+//
+//	h, err := p2phost.Open(ctx, p2phost.Config{Domain: id, Key: key, PSK: psk, Guard: membership})
+//	err = h.Connect(ctx, member, []string{"/ip4/203.0.113.7/tcp/4101"})
+//	h.Libp2p().SetStreamHandler(h.Protocol("report/1"), handle)
+//	err = h.Close()
+//
+// Invariants: without the pre-shared key nothing but noise comes over the wire;
+// without a certificate that Guard accepts there is no multiplexer, so no
+// stream, no address and no list of protocols either; nobody is dialled but
+// whom the caller names, whose certificate was seen, and, where that is
+// allowed, who calls on the LAN; no public relay, bootstrap peer or DHT is
+// known here.
+package p2phost
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/pnet"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	relayv2 "github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// Config is what a Host is made of. Domain, Key, PSK and Guard are required.
+type Config struct {
+	Domain string       // id of the domain, a-z and 2-7; part of every protocol's name
+	Key    identity.Key // who this node is
+	PSK    [32]byte     // the domain's pre-shared key; zero is refused
+	// Guard shows our certificate and checks theirs. Only a Door has none.
+	Guard Guard
+	// Door makes a host for strangers that have a PSK of its own, to be let in
+	// by a protocol above. It learns, relays and remembers nobody.
+	Door bool
+	// Listen are multiaddrs such as /ip4/0.0.0.0/tcp/4101; port 0 means any
+	// free one, to be kept by the caller, see Host.Listen. Default: a free
+	// port of all addresses. An empty, non-nil list means none.
+	Listen []string
+	// Announce replaces the addresses that others are told, where they reach
+	// this node by others than its own: /dns4/node.example.org/tcp/4101. A
+	// node that has them needs no relay. Default: what it listens on.
+	Announce []string
+	LAN      bool          // find members on the local network by mDNS
+	Book     []byte        // members known from an earlier run, see Host.Book
+	Every    time.Duration // between two exchanges of addresses; default 1 minute
+	Limits   Limits
+	Logger   *slog.Logger // default: no log
+}
+
+// Host is a running libp2p host. Its methods may be called concurrently.
+type Host struct {
+	cfg    Config
+	log    *slog.Logger
+	inner  host.Host
+	book   *book
+	relays *relays
+	relay  *relayv2.Relay // nil for a Door
+	lan    interface{ Close() error }
+
+	cancel    context.CancelFunc
+	running   sync.WaitGroup
+	kick      chan struct{} // wakes the loop that keeps members connected
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open starts a host. It fails with E_PNET when it would not be private, and
+// when a port that Config.Listen names is taken.
+func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
+	cfg.Every = cmp.Or(cfg.Every, time.Minute)
+	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	pnet.ForcePrivateNetwork = true
+	h := &Host{cfg: cfg, log: cfg.Logger, kick: make(chan struct{}, 1)}
+	h.book = newBook(h)
+	h.relays = newRelays(h)
+	if h.inner, err = h.libp2p(); err != nil {
+		return nil, fmt.Errorf("open libp2p host: %w", err)
+	}
+	if err := h.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open libp2p host: %w", err), h.Close())
+	}
+	return h, nil
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Domain == "" || len(c.Domain) > 52 || strings.Trim(c.Domain, "abcdefghijklmnopqrstuvwxyz234567") != "":
+		return fmt.Errorf("%.60q is not a domain's id: 1 to 52 characters a-z and 2-7", c.Domain)
+	case c.PSK == [32]byte{}:
+		return jobspec.Failure{Kind: KindPNet, Detail: "no pre-shared key: this node would talk to anybody",
+			Hint: "restore the domain's secret from a backup, or join the domain again"}.Error()
+	case c.Door == (c.Guard != nil):
+		return errors.New("a host has a guard, or is a door")
+	}
+	for _, text := range append(append([]string{}, c.Listen...), c.Announce...) {
+		if err := checkTCP(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// KindPNet is the kind of failure of a network that is not private.
+const KindPNet = jobspec.Kind("E_PNET")
+
+// checkTCP accepts an address of plain TCP, the only transport that knows
+// pre-shared keys.
+func checkTCP(text string) error {
+	a, err := ma.NewMultiaddr(text)
+	if err != nil {
+		return fmt.Errorf("address %q: %w", text, err)
+	}
+	if p := a.Protocols(); len(p) != 2 || p[1].Code != ma.P_TCP {
+		return jobspec.Failure{Kind: KindPNet, Detail: fmt.Sprintf("address %s is not plain TCP, and no other transport has a pre-shared key", a),
+			Hint: "name an address such as /ip4/0.0.0.0/tcp/4101"}.Error()
+	}
+	return nil
+}
+
+var listenAnywhere = []string{"/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/0"}
+
+func (h *Host) libp2p() (host.Host, error) {
+	key, err := crypto.UnmarshalEd25519PrivateKey(h.cfg.Key.PrivateKey())
+	if err != nil {
+		return nil, err
+	}
+	manager, err := h.cfg.Limits.manager()
+	if err != nil {
+		return nil, err
+	}
+	conns, err := h.cfg.Limits.connections()
+	if err != nil {
+		return nil, errors.Join(err, manager.Close())
+	}
+	listen := h.cfg.Listen
+	if listen == nil {
+		listen = listenAnywhere
+	}
+	opts := []libp2p.Option{
+		libp2p.Identity(key), libp2p.PrivateNetwork(pnet.PSK(h.cfg.PSK[:])),
+		libp2p.Transport(tcp.NewTCPTransport), libp2p.Muxer(yamux.ID, muxer()), libp2p.Security(h.securityID(), h.security),
+		libp2p.ListenAddrStrings(listen...), libp2p.AddrsFactory(h.announced),
+		libp2p.ConnectionGater(&gate{h}), libp2p.ResourceManager(manager), libp2p.ConnectionManager(conns),
+		libp2p.UserAgent("ipdc"), libp2p.ProtocolVersion("ipdc/" + h.cfg.Domain),
+		libp2p.DisableMetrics(), libp2p.WithDialTimeout(dialTimeout),
+	}
+	if h.cfg.Door {
+		opts = append(opts, libp2p.DisableRelay())
+	}
+	return libp2p.New(opts...)
+}
+
+// start begins what goes on until Close.
+func (h *Host) start(ctx context.Context) error {
+	if err := h.listening(); err != nil {
+		return err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	h.cancel = cancel
+	if h.cfg.Door {
+		return nil
+	}
+	events, err := h.subscribe()
+	if err != nil {
+		return err
+	}
+	h.running.Go(func() { h.follow(run, events) })
+	if h.relay, err = h.serveRelay(); err != nil {
+		return err
+	}
+	h.Libp2p().SetStreamHandler(h.Protocol(exchangeProtocol), h.answerExchange)
+	h.book.load(h.cfg.Book)
+	h.running.Go(func() { h.keepConnected(run) })
+	h.running.Go(func() { h.keepExchanging(run) })
+	h.running.Go(func() { h.relays.keep(run) })
+	if h.cfg.LAN {
+		return h.listenLAN()
+	}
+	return nil
+}
+
+// listening fails when a port that was asked for is not ours. libp2p itself is
+// content with one of several.
+func (h *Host) listening() error {
+	have := h.inner.Network().ListenAddresses()
+	for _, text := range h.cfg.Listen {
+		port, err := ma.StringCast(text).ValueForProtocol(ma.P_TCP)
+		if err != nil || port == "0" {
+			continue
+		}
+		if !anyPort(have, port) {
+			return fmt.Errorf("listen on %s: the port is taken or the address is not this machine's", text)
+		}
+	}
+	return nil
+}
+
+func anyPort(addrs []ma.Multiaddr, port string) bool {
+	for _, a := range addrs {
+		if p, err := a.ValueForProtocol(ma.P_TCP); err == nil && p == port {
+			return true
+		}
+	}
+	return false
+}
+
+// Close ends all connections and waits for what is under way. Closing twice is
+// safe.
+func (h *Host) Close() error {
+	h.closeOnce.Do(func() {
+		if h.cancel != nil {
+			h.cancel()
+		}
+		if h.lan != nil {
+			h.closeErr = h.lan.Close()
+		}
+		if h.relay != nil {
+			h.closeErr = errors.Join(h.closeErr, h.relay.Close())
+		}
+		h.closeErr = errors.Join(h.closeErr, h.inner.Close())
+		h.running.Wait()
+	})
+	return h.closeErr
+}
+
+// ID returns who this node is.
+func (h *Host) ID() identity.ID { return h.cfg.Key.ID() }
+
+// Protocol returns the name of a protocol of this domain.
+func (h *Host) Protocol(name string) protocol.ID {
+	return protocol.ID("/ipdc/" + h.cfg.Domain + "/" + name)
+}
+
+// Listen returns the addresses that this host listens on, with the ports that
+// it got: what Config.Listen should be the next time.
+func (h *Host) Listen() []string {
+	var list []string
+	for _, a := range h.inner.Network().ListenAddresses() {
+		if checkTCP(a.String()) == nil {
+			list = append(list, a.String())
+		}
+	}
+	return list
+}
+
+// Addrs returns the addresses by which others reach this host now.
+func (h *Host) Addrs() []string { return texts(h.inner.Addrs()) }
+
+func texts(addrs []ma.Multiaddr) []string {
+	list := make([]string, len(addrs))
+	for i, a := range addrs {
+		list[i] = a.String()
+	}
+	return list
+}
+
+// dialTimeout bounds one try to connect, handshakes included.
+const dialTimeout = 15 * time.Second
+
+// Connect connects to a peer whose addresses the caller got from a person or
+// an invitation. The peer may be a member that no one here has met.
+func (h *Host) Connect(ctx context.Context, id identity.ID, addrs []string) error {
+	p, err := peer.Decode(string(id))
+	if err != nil {
+		return fmt.Errorf("peer id %q: %w", id, err)
+	}
+	info := peer.AddrInfo{ID: p}
+	allowed := []peer.ID{p}
+	for _, text := range addrs {
+		a, err := ma.NewMultiaddr(text)
+		if err != nil {
+			return fmt.Errorf("address of %s: %w", id, err)
+		}
+		info.Addrs = append(info.Addrs, a)
+		allowed = append(allowed, relayOf(a)...)
+	}
+	defer h.book.allow(allowed...)()
+	if err := h.inner.Connect(ctx, info); err != nil {
+		return fmt.Errorf("connect to %s: %w", id, err)
+	}
+	return nil
+}
+
+// relayOf returns the relay that an address leads through.
+func relayOf(a ma.Multiaddr) []peer.ID {
+	before, after := ma.SplitFunc(a, func(c ma.Component) bool { return c.Protocol().Code == ma.P_CIRCUIT })
+	if after == nil {
+		return nil
+	}
+	info, err := peer.AddrInfoFromP2pAddr(before)
+	if err != nil {
+		return nil
+	}
+	return []peer.ID{info.ID}
+}
+
+// Peer is a connected member.
+type Peer struct {
+	ID      identity.ID
+	Addrs   []string      // of its connections
+	Latency time.Duration // of the last ping; 0: not measured yet
+	Relayed bool          // by way of another member only
+	Since   time.Time     // of the oldest connection
+}
+
+// Peers returns the members that are connected now.
+func (h *Host) Peers() []Peer {
+	var list []Peer
+	for _, p := range h.inner.Network().Peers() {
+		conns := h.inner.Network().ConnsToPeer(p)
+		if len(conns) == 0 {
+			continue
+		}
+		one := Peer{ID: name(p), Latency: h.inner.Peerstore().LatencyEWMA(p), Relayed: true, Since: time.Now()}
+		for _, c := range conns {
+			one.Addrs = append(one.Addrs, c.RemoteMultiaddr().String())
+			one.Relayed = one.Relayed && relayed(c)
+			if t := c.Stat().Opened; t.Before(one.Since) {
+				one.Since = t
+			}
+		}
+		list = append(list, one)
+	}
+	return list
+}
+
+func name(p peer.ID) identity.ID { return identity.ID(p.String()) }
+
+func relayed(c network.Conn) bool {
+	_, err := c.RemoteMultiaddr().ValueForProtocol(ma.P_CIRCUIT)
+	return err == nil
+}
+
+// announced is what others are told of our addresses.
+func (h *Host) announced(own []ma.Multiaddr) []ma.Multiaddr {
+	if len(h.cfg.Announce) == 0 {
+		return append(own, h.relays.addrs()...)
+	}
+	list := make([]ma.Multiaddr, len(h.cfg.Announce))
+	for i, text := range h.cfg.Announce {
+		list[i] = ma.StringCast(text)
+	}
+	return list
+}
