@@ -33,20 +33,23 @@ type Getter interface {
 	Get(ctx context.Context, c jobspec.CID) ([]byte, error)
 }
 
-// Streamer is a Getter that reads whole DAGs for less than a block's memory each.
+// Streamer is a Getter that reads whole DAGs for less than a call and a
+// block's memory each.
 type Streamer interface {
-	// Stream returns a Getter for one goroutine. Unlike other Getters' bytes,
-	// those of a raw block are good only until its next Get.
-	Stream() Getter
+	// Stream returns a Getter for one goroutine that reads the DAG below root
+	// in one pass, best depth first in the order of links, and done to end it.
+	// It gives other blocks too, and fails where Get does. Unlike other
+	// Getters' bytes, those of a raw block are good only until its next Get.
+	Stream(ctx context.Context, root jobspec.CID) (g Getter, done func())
 }
 
 // Stream returns what to read a DAG with in one pass: that of a [Streamer],
 // else g itself.
-func Stream(g Getter) Getter {
+func Stream(ctx context.Context, g Getter, root jobspec.CID) (_ Getter, done func()) {
 	if s, ok := g.(Streamer); ok {
-		return s.Stream()
+		return s.Stream(ctx, root)
 	}
-	return g
+	return g, func() {}
 }
 
 // Session is a writer that reads its own writes. It is used by one goroutine.

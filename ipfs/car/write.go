@@ -42,7 +42,9 @@ type exporter struct {
 
 func (e *exporter) to(ctx context.Context, w io.Writer, g ipfs.Getter, root jobspec.CID) error {
 	e.w = bufio.NewWriterSize(w, 64<<10)
-	err := e.walk(ctx, ipfs.Stream(g), root)
+	g, done := ipfs.Stream(ctx, g, root)
+	defer done()
+	err := e.walk(ctx, g, root)
 	if err == nil {
 		err = e.w.Flush()
 	}

@@ -29,7 +29,9 @@ type stream struct {
 }
 
 // Stream implements ipfs.Streamer.
-func (n *Node) Stream() ipfs.Getter { return &stream{n: n} }
+func (n *Node) Stream(context.Context, jobspec.CID) (ipfs.Getter, func()) {
+	return &stream{n: n}, func() {}
+}
 
 // Get implements ipfs.Getter.
 func (s *stream) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {

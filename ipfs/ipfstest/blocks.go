@@ -142,7 +142,8 @@ func testStream(t *testing.T, s Subject) {
 	long, short := leaf("%s", make([]byte, 1000)), leaf("short")
 	root := branch(long, short, leaf(""))
 	add(t, s.Node, "p", root, long, short, leaf(""))
-	stream := ipfs.Stream(s.Node)
+	stream, done := ipfs.Stream(t.Context(), s.Node, root.cid)
+	defer done()
 	for _, b := range []block{short, long, root, leaf(""), short, leaf("absent"), long} {
 		want, wantErr := s.Node.Get(t.Context(), b.cid)
 		got, err := stream.Get(t.Context(), b.cid)

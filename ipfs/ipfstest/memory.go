@@ -70,7 +70,9 @@ func (m *Memory) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
 
 // Stream implements ipfs.Streamer. Each Get spoils the raw block before it, so
 // that whoever keeps one too long is found out.
-func (m *Memory) Stream() ipfs.Getter { return &spoiler{m: m} }
+func (m *Memory) Stream(context.Context, jobspec.CID) (ipfs.Getter, func()) {
+	return &spoiler{m: m}, func() {}
+}
 
 type spoiler struct {
 	m    *Memory

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,7 +18,6 @@ import (
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/car"
 	"github.com/ipdc/ipdc/ipfs/internal/cidset"
-	"github.com/ipdc/ipdc/ipfs/internal/dag"
 	"github.com/ipdc/ipdc/ipfs/internal/walk"
 	"github.com/ipdc/ipdc/jobspec"
 )
@@ -60,13 +58,10 @@ func (s *session) reach(ctx context.Context, root jobspec.CID) (list []jobspec.C
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(localCalls)
 	note := func(c jobspec.CID, size int) {
-		if _, ok := dag.Identity(c); ok {
-			return
-		}
-		if s.held.Has(c) {
+		if s.held.Has(c) { // identity CIDs are not
 			list = append(list, c)
 		}
-		count.add(int64(size))
+		count.add(c, int64(size))
 	}
 	err = walk.DAG(gctx, local{s}, []jobspec.CID{root}, cidset.New(), walk.Visit{
 		Branch: func(c jobspec.CID, data []byte) error { note(c, len(data)); return nil },
@@ -92,23 +87,10 @@ func (n *Node) countStored(ctx context.Context, c jobspec.CID, count *counter) e
 	if errors.Is(err, errMissing) {
 		return n.missing(c)
 	}
-	if _, ok := dag.Identity(c); err == nil && !ok {
-		count.add(size)
+	if err == nil {
+		count.add(c, size)
 	}
 	return err
-}
-
-// counter counts blocks from several goroutines.
-type counter struct {
-	mu   sync.Mutex
-	stat ipfs.Stat
-}
-
-func (c *counter) add(size int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stat.Blocks++
-	c.stat.Bytes += size
 }
 
 // dagImport sends the blocks of list as a CAR with root, and pins root when pin

@@ -4,19 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/internal/dag"
+	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
-	"golang.org/x/sync/errgroup"
-
-	"github.com/ipdc/ipdc/ipfs"
-	"github.com/ipdc/ipdc/ipfs/internal/cidset"
-	"github.com/ipdc/ipdc/ipfs/internal/dag"
-	"github.com/ipdc/ipdc/ipfs/internal/walk"
-	"github.com/ipdc/ipdc/jobspec"
 )
 
 // doubtTime is how long Kubo may go on with an import that nobody waits for.
@@ -197,98 +192,6 @@ func (n *Node) recover(ctx context.Context) error {
 	return nil
 }
 
-// Pin implements ipfs.Node.
-func (n *Node) Pin(ctx context.Context, name string, root jobspec.CID) error {
-	done, err := n.keepPinned(ctx, name, root)
-	if err == nil && !done {
-		var st ipfs.Stat
-		if st, err = n.fetchAll(ctx, root); err == nil {
-			err = n.keep(ctx, name, root, st, nil, nil)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("pin %q: %w", name, err)
-	}
-	return nil
-}
-
-// fetchAll has Kubo get what it misses of a DAG, and counts the blocks.
-func (n *Node) fetchAll(ctx context.Context, root jobspec.CID) (ipfs.Stat, error) {
-	var count counter
-	from := &bounded{Node: n}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(fetchCalls)
-	err := walk.DAG(gctx, from, []jobspec.CID{root}, cidset.New(), walk.Visit{
-		Branch: func(c jobspec.CID, data []byte) error {
-			if _, ok := dag.Identity(c); !ok {
-				count.add(int64(len(data)))
-			}
-			return nil
-		},
-		Leaf: func(c jobspec.CID) error {
-			g.Go(func() error {
-				err := n.countStored(gctx, c, &count)
-				if !errors.Is(err, jobspec.KindFetchTimeout.Error()) {
-					return err
-				}
-				data, err := from.fetch(gctx, c)
-				if err == nil {
-					count.add(int64(len(data)))
-				}
-				return err
-			})
-			return nil
-		},
-	})
-	// The first error of a leaf ends gctx, and with it the walk.
-	if gerr := g.Wait(); gerr != nil {
-		err = gerr
-	}
-	if err != nil {
-		return ipfs.Stat{}, fmt.Errorf("DAG %s is not whole: %w", root, err)
-	}
-	return count.stat, nil
-}
-
-// bounded is the Getter of one Pin. It has Kubo fetch Config.MaxBytes at most,
-// and as much more as is on its way when they are reached.
-type bounded struct {
-	*Node
-	fetched atomic.Int64 // bytes
-}
-
-// Get implements ipfs.Getter.
-func (b *bounded) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
-	data, err := b.getLocal(ctx, c)
-	if errors.Is(err, errMissing) {
-		return b.fetch(ctx, c)
-	}
-	return data, err
-}
-
-// fetch gets a block that Kubo does not have.
-func (b *bounded) fetch(ctx context.Context, c jobspec.CID) ([]byte, error) {
-	if b.fetched.Load() > b.max {
-		return nil, b.tooLarge()
-	}
-	if err := b.room(ctx, 0); err != nil {
-		return nil, err
-	}
-	data, err := b.getRemote(ctx, c)
-	if err == nil && b.fetched.Add(int64(len(data))) > b.max {
-		err = b.tooLarge()
-	}
-	return data, err
-}
-
-func (n *Node) tooLarge() error {
-	return jobspec.Failure{
-		Kind:   jobspec.KindLimitBytes,
-		Detail: fmt.Sprintf("%s has over %s of it to fetch, which is as much as this node has fetched for one DAG", n, jobspec.Bytes(n.max)),
-		Hint:   "take a part of it (CID/path), or raise the node's limit: ipdc node start --input-bytes N",
-	}.Error()
-}
-
 // Unpin implements ipfs.Node. A pin that cannot be taken off now, as Kubo does
 // not answer, is taken off later.
 func (n *Node) Unpin(ctx context.Context, name string) error {
@@ -320,36 +223,3 @@ func (n *Node) GC(ctx context.Context) (ipfs.Stat, error) {
 // Stat implements ipfs.Node. It counts what our pins hold, blocks of two roots
 // twice; counting a repository of the user's would keep its disk busy.
 func (n *Node) Stat(ctx context.Context) (ipfs.Stat, error) { return n.pins.stat(ctx) }
-
-// Verify implements ipfs.Node.
-func (n *Node) Verify(ctx context.Context, root jobspec.CID) (ipfs.Stat, error) {
-	var count counter
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(localCalls)
-	note := func(c jobspec.CID, data []byte) {
-		if _, ok := dag.Identity(c); !ok {
-			count.add(int64(len(data)))
-		}
-	}
-	err := walk.DAG(gctx, stored{n}, []jobspec.CID{root}, cidset.New(), walk.Visit{
-		Branch: func(c jobspec.CID, data []byte) error { note(c, data); return nil },
-		Leaf: func(c jobspec.CID) error {
-			g.Go(func() error {
-				data, err := stored{n}.Get(gctx, c)
-				if err == nil {
-					note(c, data)
-				}
-				return err
-			})
-			return nil
-		},
-	})
-	// The first error of a leaf ends gctx, and with it the walk.
-	if gerr := g.Wait(); gerr != nil {
-		err = gerr
-	}
-	if err != nil {
-		return ipfs.Stat{}, fmt.Errorf("verify %s: %w", root, err)
-	}
-	return count.stat, nil
-}

@@ -80,8 +80,8 @@ type Node struct {
 	version string
 	pins    *pinTable
 
-	local, remote *semaphore.Weighted
-	turn          *semaphore.Weighted // imports and changes of pins, one at a time
+	local, remote, streams *semaphore.Weighted // calls under way
+	turn                   *semaphore.Weighted // imports and changes of pins, one at a time
 
 	// doubt holds since when it is open whether Kubo will pin a root: nobody
 	// waited for the answer of its import. Whoever has the turn may use it.
@@ -91,14 +91,18 @@ type Node struct {
 	closeErr  error
 }
 
-var _ ipfs.Node = (*Node)(nil)
+var (
+	_ ipfs.Node     = (*Node)(nil)
+	_ ipfs.Streamer = (*Node)(nil)
+)
 
 // Open reaches the Kubo, refuses one that is too old, and takes off the pins
 // that an earlier process left without a name.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		dir: cfg.Dir, owner: cfg.Owner, fetch: cfg.Fetch, log: cfg.Logger, rpc: newRPC(cfg.Addr),
-		local: semaphore.NewWeighted(localCalls), remote: semaphore.NewWeighted(fetchCalls), turn: semaphore.NewWeighted(1),
+		local: semaphore.NewWeighted(localCalls), remote: semaphore.NewWeighted(fetchCalls),
+		streams: semaphore.NewWeighted(streamCalls), turn: semaphore.NewWeighted(1),
 		doubt: map[jobspec.CID]time.Time{}, max: cfg.MaxBytes, room: cfg.Room,
 	}
 	if n.max == 0 {

@@ -165,7 +165,20 @@ func (r *rpc) call(ctx context.Context, name string, q url.Values, limit int64) 
 	}
 }
 
-func (r *rpc) post(ctx context.Context, name string, q url.Values, contentType string, body io.Reader, limit int64) ([]byte, error) {
+// stream posts a request without a body and returns the answer as it comes,
+// for as long as ctx allows.
+func (r *rpc) stream(ctx context.Context, name string, q url.Values) (io.ReadCloser, error) {
+	resp, err := r.do(ctx, name, q, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, errors.Join(&answerError{name, resp.Status, resp.StatusCode}, resp.Body.Close())
+	}
+	return resp.Body, nil
+}
+
+func (r *rpc) do(ctx context.Context, name string, q url.Values, contentType string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.addr.url()+"/api/v0/"+name+"?"+q.Encode(), body)
 	if err != nil {
 		return nil, fmt.Errorf("call %s of Kubo: %w", name, err)
@@ -176,6 +189,14 @@ func (r *rpc) post(ctx context.Context, name string, q url.Values, contentType s
 	resp, err := r.client.Do(req)
 	if err != nil {
 		return nil, r.unreachable(ctx, name, err)
+	}
+	return resp, nil
+}
+
+func (r *rpc) post(ctx context.Context, name string, q url.Values, contentType string, body io.Reader, limit int64) ([]byte, error) {
+	resp, err := r.do(ctx, name, q, contentType, body)
+	if err != nil {
+		return nil, err
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))

@@ -16,6 +16,9 @@ func Copy(ctx context.Context, g ipfs.Getter, c jobspec.CID, w io.Writer, b ipfs
 	m := newMeter(g, b)
 	ctx, cancel := m.limit(ctx)
 	defer cancel()
+	var done func()
+	m.g, done = ipfs.Stream(ctx, g, c)
+	defer done()
 	n, err := m.first(ctx, c)
 	if err != nil {
 		return 0, fmt.Errorf("read file %s: %w", c, err)

@@ -27,7 +27,7 @@ func newMeter(g ipfs.Getter, b ipfs.Budget) *meter {
 	b.Levels = cmp.Or(b.Levels, 64)
 	b.DAGDepth = cmp.Or(b.DAGDepth, 32)
 	b.Blocks = cmp.Or(b.Blocks, 16*b.Entries+b.Bytes>>16)
-	m := &meter{g: ipfs.Stream(g), budget: b}
+	m := &meter{g: g, budget: b}
 	if b.Time > 0 {
 		m.deadline = time.Now().Add(b.Time)
 	}

@@ -38,6 +38,9 @@ func Read(ctx context.Context, g ipfs.Getter, root jobspec.CID, b ipfs.Budget, v
 	w := &walker{meter: newMeter(g, b), visit: visit}
 	ctx, cancel := w.limit(ctx)
 	defer cancel()
+	var done func()
+	w.g, done = ipfs.Stream(ctx, g, root)
+	defer done()
 	n, err := w.first(ctx, root)
 	if err == nil {
 		err = w.enter("", Link{CID: root}, n, 1)

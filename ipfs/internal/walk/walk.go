@@ -11,6 +11,7 @@ package walk
 
 import (
 	"context"
+	"slices"
 
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/cidset"
@@ -26,7 +27,7 @@ type Visit struct {
 }
 
 // DAG visits every block that the roots reach and that is not in seen, once,
-// and adds it to seen. It needs no depth limit: it does not recurse, and a DAG
+// depth first in the order of links, and adds it to seen. It needs no depth limit: it does not recurse, and a DAG
 // that is stored is as deep as its blocks at most.
 func DAG(ctx context.Context, g ipfs.Getter, roots []jobspec.CID, seen *cidset.Set, v Visit) error {
 	stack := roots
@@ -49,7 +50,7 @@ func DAG(ctx context.Context, g ipfs.Getter, roots []jobspec.CID, seen *cidset.S
 		if err != nil {
 			return err
 		}
-		for _, l := range links {
+		for _, l := range slices.Backward(links) {
 			if !seen.Has(l) {
 				stack = append(stack, l)
 			}
