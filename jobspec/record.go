@@ -78,6 +78,5 @@ type EventType string
 const (
 	EventState    EventType = "state"    // the job's state changed; Detail is the new state
 	EventProgress EventType = "progress" // items done
-	EventAttempt  EventType = "attempt"  // an attempt started or ended
 	EventWait     EventType = "wait"     // the job waits; Detail says for what, with numbers
 )

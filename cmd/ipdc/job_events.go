@@ -55,11 +55,8 @@ func (a *app) printEvent(e jobspec.Event) error {
 }
 
 func eventText(e jobspec.Event) string {
-	switch e.Type {
-	case jobspec.EventProgress:
+	if e.Type == jobspec.EventProgress {
 		return fmt.Sprintf("%d of %d files done", e.Done, e.Total)
-	case jobspec.EventAttempt:
-		return fmt.Sprintf("task %d: %s", e.Task, e.Detail)
 	}
 	return e.Detail
 }
