@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/ipdc/ipdc/jobspec"
 )
 
 var (
@@ -42,7 +44,7 @@ func (t Task) Validate() error {
 		name       string
 		value, min int64
 	}{
-		{"cpu", int64(t.CPU), 10}, {"memory", int64(t.Memory), 8 << 20}, {"pids", t.Pids, 8},
+		{"cpu", int64(t.CPU), 10}, {"memory", int64(t.Memory), int64(jobspec.MinMemory)}, {"pids", t.Pids, 8},
 		{"open files", t.NoFile, 16}, {"tmp", int64(t.Tmp), 4096}, {"shm", int64(t.Shm), 4096},
 		{"log size", int64(t.LogSize), 64 << 10},
 	} {
