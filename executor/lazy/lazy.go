@@ -11,7 +11,6 @@ package lazy
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/ipdc/ipdc/executor"
@@ -31,9 +30,9 @@ type Config struct {
 
 // Executor connects to its engine when it is first needed.
 type Executor struct {
-	cfg Config
+	cfg  Config
+	turn chan struct{} // held by who uses what follows; a lock that a caller need not wait for
 
-	mu     sync.Mutex
 	ex     executor.Executor // nil until the engine answered
 	parent string
 	err    error // of the last attempt
@@ -47,13 +46,18 @@ func New(cfg Config) *Executor {
 	if cfg.Again <= 0 {
 		cfg.Again = 2 * time.Second
 	}
-	return &Executor{cfg: cfg}
+	return &Executor{cfg: cfg, turn: make(chan struct{}, 1)}
 }
 
-// engine returns the engine's executor, or why there is none.
+// engine returns the engine's executor, or why there is none. One caller at a
+// time connects; the others wait for it as long as their contexts last.
 func (e *Executor) engine(ctx context.Context) (executor.Executor, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	select {
+	case e.turn <- struct{}{}:
+		defer func() { <-e.turn }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	if e.ex != nil {
 		return e.ex, nil
 	}
@@ -155,8 +159,8 @@ func (e *Executor) List(ctx context.Context, prefix string) ([]executor.Containe
 
 // Close closes the connection, if there is one.
 func (e *Executor) Close() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.turn <- struct{}{}
+	defer func() { <-e.turn }()
 	if e.ex == nil {
 		return nil
 	}

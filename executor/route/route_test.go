@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,6 +104,32 @@ func TestEngineThatComesLate(t *testing.T) {
 	down = nil
 	if err := late.Ready(t.Context()); err != nil {
 		t.Errorf("Ready when the engine answers = %v", err)
+	}
+}
+
+// While an engine takes its time to answer, who cannot wait need not.
+func TestSlowEngineHoldsNobody(t *testing.T) {
+	a := dummy.NewState(image)
+	defer a.Close()
+	asked, answer := make(chan struct{}), make(chan struct{})
+	late := lazy.New(lazy.Config{Name: "dummy", Open: func(context.Context) (executor.Executor, string, error) {
+		close(asked) // twice would panic: there is one connection
+		<-answer
+		return dummy.New(a), "", nil
+	}})
+	var first error
+	var wg sync.WaitGroup
+	wg.Go(func() { first = late.Ready(t.Context()) })
+	<-asked
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := late.Ready(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Ready of a caller who cannot wait = %v, want its deadline", err)
+	}
+	close(answer)
+	wg.Wait()
+	if err := late.Ready(t.Context()); err != nil || first != nil {
+		t.Errorf("Ready = %v, then %v", first, err)
 	}
 }
 
