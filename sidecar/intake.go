@@ -266,6 +266,9 @@ func (s *Sidecar) Node(ctx context.Context) (wire.Node, error) {
 	n.Executors = s.executors(ctx)
 	st, err := s.cfg.IPFS.Stat(ctx)
 	n.Blocks, n.BlockSize = st.Blocks, jobspec.Bytes(st.Bytes)
+	if err == nil {
+		n.Storage, err = s.cfg.Storage(ctx)
+	}
 	return n, err
 }
 

@@ -54,33 +54,35 @@ import (
 // Config is what a sidecar is made of. All fields without a default are
 // required.
 type Config struct {
-	Dir          string                      // state: logs/ and run/ are made below it
-	Guest        string                      // path of the ipdc-guest binary, mounted into every container
-	Key          identity.Key                // signs receipts; its id names the node
-	Store        *store.Store                // closed by the caller after Run
-	IPFS         ipfs.Node                   // closed by the caller after Run
-	Fetches      bool                        // IPFS asks others for what it does not have, which takes time
-	Images       images.Store                //
-	Executor     executor.Executor           //
-	Volumes      *volume.Pool                // bounded /outputs directories
-	Inputs       *inputcache.Cache           // staged inputs, read-only
-	CARs         *inputcache.Cache           // inputs staged as CARs, each a directory with the file inputcache.CAR
-	Index        pip.Index                   // where Python packages come from; default PyPI
-	Budget       ipfs.Budget                 // of one input; zero fields have ipfs's defaults
-	Admit        func(context.Context) error // refuses a new job when there is no room for it; default none
-	Capacity     wire.Capacity               // of all tasks together; every field is positive
-	Network      proxy.Config                // bounds of what jobs may be granted; Logger is set by the sidecar
-	CA           string                      // certificate authorities that containers with a network are shown; "" = none
-	CgroupParent string                      // ceiling of all containers; "" = the engine's default
-	Node         wire.Node                   // what status shows and only cmd knows: version, paths, addresses
-	Logger       *slog.Logger                // default slog.Default
-	Limits       Limits                      // of containers and tenants
-	SweepEvery   time.Duration               // default 30 s
-	Patience     time.Duration               // how long a job is prepared again while the engine does not answer; default 90 s
-	StopGrace    time.Duration               // from SIGTERM to SIGKILL; default 5 s
-	Now          func() time.Time            // default time.Now
-	Shutdown     context.CancelFunc          // called by the API's stop; default none
-	Registry     prometheus.Registerer       // takes the metrics; default none
+	Dir          string                                      // state: logs/ and run/ are made below it
+	Guest        string                                      // path of the ipdc-guest binary, mounted into every container
+	Key          identity.Key                                // signs receipts; its id names the node
+	Store        *store.Store                                // closed by the caller after Run
+	IPFS         ipfs.Node                                   // closed by the caller after Run
+	Fetches      bool                                        // IPFS asks others for what it does not have, which takes time
+	Images       images.Store                                //
+	Executor     executor.Executor                           //
+	Volumes      *volume.Pool                                // bounded /outputs directories
+	Inputs       *inputcache.Cache                           // staged inputs, read-only
+	CARs         *inputcache.Cache                           // inputs staged as CARs, each a directory with the file inputcache.CAR
+	Index        pip.Index                                   // where Python packages come from; default PyPI
+	Budget       ipfs.Budget                                 // of one input; zero fields have ipfs's defaults
+	Admit        func(context.Context) error                 // refuses a new job when there is no room for it; default none
+	Check        func(context.Context) error                 // only looks, while data comes in; default none
+	Storage      func(context.Context) (wire.Storage, error) // what status shows of the disk; default nothing
+	Capacity     wire.Capacity                               // of all tasks together; every field is positive
+	Network      proxy.Config                                // bounds of what jobs may be granted; Logger is set by the sidecar
+	CA           string                                      // certificate authorities that containers with a network are shown; "" = none
+	CgroupParent string                                      // ceiling of all containers; "" = the engine's default
+	Node         wire.Node                                   // what status shows and only cmd knows: version, paths, addresses
+	Logger       *slog.Logger                                // default slog.Default
+	Limits       Limits                                      // of containers and tenants
+	SweepEvery   time.Duration                               // default 30 s
+	Patience     time.Duration                               // how long a job is prepared again while the engine does not answer; default 90 s
+	StopGrace    time.Duration                               // from SIGTERM to SIGKILL; default 5 s
+	Now          func() time.Time                            // default time.Now
+	Shutdown     context.CancelFunc                          // called by the API's stop; default none
+	Registry     prometheus.Registerer                       // takes the metrics; default none
 }
 
 // Sidecar is a running node. Its exported methods are safe for concurrent use.
@@ -137,6 +139,12 @@ func New(cfg Config) (*Sidecar, error) {
 	}
 	if cfg.Admit == nil {
 		cfg.Admit = func(context.Context) error { return nil }
+	}
+	if cfg.Check == nil {
+		cfg.Check = func(context.Context) error { return nil }
+	}
+	if cfg.Storage == nil {
+		cfg.Storage = func(context.Context) (wire.Storage, error) { return wire.Storage{}, nil }
 	}
 	if cfg.Patience == 0 {
 		cfg.Patience = 90 * time.Second

@@ -43,7 +43,16 @@ type Node struct {
 	IPFS      string        `json:"ipfs"`      // where blocks are kept: "embedded" or "Kubo 0.43.0 at 127.0.0.1:5001"
 	Blocks    int64         `json:"blocks"`    // there; in a Kubo those that this node's pins hold
 	BlockSize jobspec.Bytes `json:"block_bytes"`
+	Storage   Storage       `json:"storage"`
 	Outputs   string        `json:"outputs"` // how /outputs is bounded: "ext4" or "watchdog"
+}
+
+// Storage is the disk below a node's state, and the marks at which nothing new
+// is taken.
+type Storage struct {
+	Free    jobspec.Bytes `json:"free_bytes"`
+	MinFree jobspec.Bytes `json:"min_free_bytes"`            // nothing new when less is free
+	Max     jobspec.Bytes `json:"max_block_bytes,omitempty"` // nor when blocks take more; 0 = no such mark
 }
 
 // Capacity is what tasks may use on a node, all together.

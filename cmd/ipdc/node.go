@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -210,7 +211,8 @@ func nodeTable(w io.Writer, n wire.Node) error {
 		{"Disk:", fmt.Sprintf("%s free of %s, outputs bounded by %s", size(int64(n.Free.Disk)), size(int64(n.Capacity.Disk)), n.Outputs)},
 		{"Jobs:", fmt.Sprintf("%d not ended", n.Jobs)},
 		{"IPFS:", n.IPFS},
-		{"Blocks:", fmt.Sprintf("%d, %s", n.Blocks, size(int64(n.BlockSize)))},
+		{"Blocks:", fmt.Sprintf("%d, %s", n.Blocks, size(int64(n.BlockSize))) + most(n.Storage.Max)},
+		{"Storage:", fmt.Sprintf("%s free, nothing new is taken below %s (min-free)", size(int64(n.Storage.Free)), size(int64(n.Storage.MinFree)))},
 	}
 	for _, e := range n.Executors {
 		state := e.Version
@@ -220,6 +222,13 @@ func nodeTable(w io.Writer, n wire.Node) error {
 		rows = append(rows, []string{"Executor:", e.Name + " " + state})
 	}
 	return table(w, rows)
+}
+
+func most(max jobspec.Bytes) string {
+	if max == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" of at most %s (storage-max)", size(int64(max)))
 }
 
 func (a *app) nodeGCCmd() *cobra.Command {

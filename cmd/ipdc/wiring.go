@@ -175,7 +175,8 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	return sidecar.New(sidecar.Config{
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
 		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
-		Network: n.network(), CA: n.authorities(), Fetches: n.set.IPFS != "" || len(n.set.Gateways) > 0, Budget: n.set.inputBudget(), Admit: func(ctx context.Context) error { return n.room.Admit(ctx, 0) },
+		Network: n.network(), CA: n.authorities(), Fetches: n.set.IPFS != "" || len(n.set.Gateways) > 0, Budget: n.set.inputBudget(),
+		Admit: func(ctx context.Context) error { return n.room.Admit(ctx, 0) }, Check: func(ctx context.Context) error { return n.room.Check(ctx, 0) }, Storage: n.room.Storage,
 		Limits: n.set.limits(), SweepEvery: n.set.SweepEvery.Std(), StopGrace: n.set.StopGrace.Std(), Patience: n.set.EngineWait.Std(),
 		Node: wire.Node{
 			Version: version, PID: os.Getpid(), Started: time.Now().UTC(),

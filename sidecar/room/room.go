@@ -22,6 +22,7 @@ import (
 
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
 )
 
 // Config says what is watched. Dir is required.
@@ -130,6 +131,12 @@ func (k *Keeper) look(ctx context.Context) (l levels, err error) {
 		l.used = jobspec.Bytes(st.Bytes)
 	}
 	return l, nil
+}
+
+// Storage says how much is free, and the marks.
+func (k *Keeper) Storage(ctx context.Context) (wire.Storage, error) {
+	l, err := k.look(ctx)
+	return wire.Storage{Free: l.free, MinFree: l.minFree, Max: k.cfg.MaxBlocks}, err
 }
 
 // pressed says whether a limit is nearly reached.
