@@ -16,6 +16,7 @@ import (
 	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/sidecar/room"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -44,17 +45,10 @@ func (d *driver) bringMissing(ctx context.Context, ref string) error {
 		}
 	}
 	defer d.tellPull("")
-	for tries := 1; ; tries++ {
-		err := d.pullImage(ctx, ref)
-		if tries == pullTries || ctx.Err() != nil || !errors.Is(err, jobspec.KindPullStall.Error()) {
-			return at("run.image", err)
-		}
-		d.log.Warn("pull image", "job", d.id, "image", ref, "try", tries, "err", err)
-		pause(ctx, tries)
-	}
+	return at("run.image", d.pullImage(ctx, ref))
 }
 
-// pullTries is how often a registry that stalls is asked for a job.
+// pullTries is how often a registry that stalls is asked.
 const pullTries = 3
 
 // pullImage fetches an image and tells the job's followers how far it is.
@@ -78,12 +72,20 @@ func (d *driver) tellPull(why string) {
 	d.waiting = why
 }
 
-// fetchImage makes an image local from where its reference says.
+// fetchImage makes an image local from where its reference says. A registry that
+// stalls is asked again.
 func (s *Sidecar) fetchImage(ctx context.Context, ref string, progress images.Progress) (images.Image, error) {
 	if c, err := jobspec.ParseCID(ref); err == nil {
 		return s.loadImage(ctx, c)
 	}
-	return s.cfg.Images.Pull(ctx, ref, progress)
+	for tries := 1; ; tries++ {
+		img, err := s.cfg.Images.Pull(ctx, ref, progress)
+		if tries == pullTries || ctx.Err() != nil || !errors.Is(err, jobspec.KindPullStall.Error()) {
+			return img, err
+		}
+		s.log.Warn("pull image", "image", ref, "try", tries, "err", err)
+		pause(ctx, tries)
+	}
 }
 
 var errNotRead = errors.New("the rest of the archive is not read")
@@ -169,7 +171,7 @@ func (s *Sidecar) packImage(ctx context.Context, w ipfs.Session, id jobspec.Imag
 		pw.CloseWithError(err)
 		return err
 	})
-	c, n, packErr := pack.File(ctx, w, pr)
+	c, n, packErr := pack.File(ctx, w, room.Reader(pr, func() error { return s.cfg.Check(ctx) }))
 	pr.CloseWithError(errNotRead)
 	if err := g.Wait(); err != nil && !errors.Is(err, errNotRead) {
 		return c, n, err

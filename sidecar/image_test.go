@@ -163,6 +163,11 @@ func TestPullIsTriedAgain(t *testing.T) {
 	if j := b.final(b.submit(far)); j.State != jobspec.JobFailed || j.Failure.Kind != jobspec.KindPullStall || imgs.pulls != 3 {
 		t.Errorf("job = %s %+v after %d pulls, want E_PULL_STALL after 3", j.State, j.Failure, imgs.pulls)
 	}
+	imgs.stalls, imgs.pulls = 2, 0
+	img, err := b.PullImage(t.Context(), "registry.example/far:3", func(int64, int64) {})
+	if err != nil || img.Ref != "registry.example/far:3" || imgs.pulls != 3 {
+		t.Errorf("PullImage = %+v, %v after %d pulls, want success after 3", img, err, imgs.pulls)
+	}
 }
 
 // An image that goes between plan and start is brought back once. (M19)

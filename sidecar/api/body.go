@@ -61,28 +61,6 @@ type noBound struct{}
 func (noBound) Admit(context.Context, int64) error { return nil }
 func (noBound) Check(context.Context, int64) error { return nil }
 
-// roomEvery is how many bytes of an upload come between two looks at the disk.
-const roomEvery = 16 << 20
-
-// roomyBody is an upload that ends when there is no more room for it.
-type roomyBody struct {
-	io.Reader
-	room  func() error
-	since int
-}
-
-func (b *roomyBody) Read(p []byte) (int, error) {
-	if b.since >= roomEvery {
-		if err := b.room(); err != nil {
-			return 0, err
-		}
-		b.since = 0
-	}
-	n, err := b.Reader.Read(p)
-	b.since += n
-	return n, err
-}
-
 // timeBody does the same for a body that huma reads.
 func (a *API) timeBody(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)

@@ -101,7 +101,7 @@ func (a *API) pullImage(w *stream, r *http.Request) error {
 	}
 	told := int64(-pullStep)
 	img, err := a.cfg.Service.PullImage(ctx, ref, func(done, total int64) {
-		if done-told >= pullStep {
+		if done-told >= pullStep || done < told { // less after a new beginning
 			told = done
 			_ = line(wire.PullProgress{Done: done, Total: total}) // who left is seen by ctx
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/car"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/room"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -115,7 +116,7 @@ func (a *API) receive(w *stream, r *http.Request, store func(context.Context, io
 	var res any
 	err := a.cfg.Room.Admit(r.Context(), max(r.ContentLength, 0))
 	if err == nil {
-		res, err = store(r.Context(), &roomyBody{Reader: body, room: func() error { return a.cfg.Room.Check(r.Context(), 0) }})
+		res, err = store(r.Context(), room.Reader(body, func() error { return a.cfg.Room.Check(r.Context(), 0) }))
 	}
 	if err != nil {
 		a.refuseUpload(w, r, body.cause(err))

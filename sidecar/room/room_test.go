@@ -3,6 +3,7 @@ package room_test
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/room"
+	"github.com/ipdc/ipdc/wire"
 )
 
 // machine is a disk with a block store and a cache on it, of which some is
@@ -58,6 +60,38 @@ func wantRefusal(t *testing.T, err error, words ...string) {
 		}
 	}
 }
+
+// Status shows what the refusals are made of.
+func TestStorage(t *testing.T) {
+	m := &machine{size: 100 * jobspec.GiB, free: 7 * jobspec.GiB, blocks: jobspec.GiB}
+	k := m.keeper(func(c *room.Config) { c.MaxBlocks = 3 * jobspec.GiB })
+	want := wire.Storage{Free: 7 * jobspec.GiB, MinFree: 5 * jobspec.GiB, Max: 3 * jobspec.GiB}
+	if got, err := k.Storage(t.Context()); err != nil || got != want {
+		t.Errorf("Storage() = %+v, %v, want %+v", got, err, want)
+	}
+}
+
+// A stream is let through for 16 MiB at a time.
+func TestReader(t *testing.T) {
+	full := jobspec.KindLimit.Errorf("the disk is full")
+	for looks, want := range map[int]int64{0: 16 << 20, 1: 32 << 20, 9: 40 << 20} {
+		left := looks
+		r := room.Reader(io.LimitReader(zeros{}, 40<<20), func() error {
+			if left--; left < 0 {
+				return full
+			}
+			return nil
+		})
+		n, err := io.Copy(io.Discard, r)
+		if (err == nil) != (looks == 9) || n < want || n > want+1<<20 {
+			t.Errorf("with %d looks %d bytes came, %v, want about %d", looks, n, err, want)
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestDisk(t *testing.T) {
 	m := &machine{size: 100 * jobspec.GiB, free: 3 * jobspec.GiB}
