@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	keptBytes   = 64 << 20 // of nodes that Get can still give
+	keptBytes   = 16 << 20 // of nodes that Get can still give
 	knownBlocks = 1 << 18  // CIDs that are not written again; about 20 MB at most
 	joinedBytes = 16 << 10 // a smaller block is written in one call with its head
 )
@@ -24,8 +24,8 @@ var _ ipfs.Session = (*Writer)(nil)
 // CARv1 without roots, for a reader with Options.RootLast. Nothing is buffered,
 // so that there is nothing to close. It is used by one goroutine.
 //
-// Get gives back the nodes with links that were put last, up to 64 MiB of
-// them, which is what building a directory may ask for.
+// Get gives back the nodes with links that were put last, up to 16 MiB of
+// them: a directory of what was packed is made from its nodes' sizes.
 type Writer struct {
 	w     io.Writer
 	head  []byte // before the next block: the header at first

@@ -2,15 +2,14 @@ package tree
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"math/bits"
 	"strconv"
 
 	"github.com/ipfs/boxo/ipld/unixfs/hamt"
 	"github.com/ipfs/boxo/ipld/unixfs/pb"
-	"github.com/multiformats/go-multihash"
 
+	"github.com/ipdc/ipdc/ipfs/internal/dag"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -119,13 +118,7 @@ func (s *shard) slot(p position, name string) (int, bool) {
 	return int(hashName(name) >> shift & uint64(s.fanout-1)), true
 }
 
-func hashName(name string) uint64 {
-	h, err := multihash.Sum([]byte(name), multihash.MURMUR3X64_64, -1)
-	if err != nil {
-		panic("murmur3 is not compiled in: " + err.Error())
-	}
-	return binary.BigEndian.Uint64(h[len(h)-8:])
-}
+func hashName(name string) uint64 { return dag.HashName([]byte(name)) }
 
 // lookup goes straight down to the shard that name belongs to. It returns false
 // when the directory has no such entry.

@@ -1,14 +1,12 @@
 package dag
 
 import (
-	"cmp"
+	"bytes"
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/ipld/unixfs"
-	"github.com/ipfs/boxo/ipld/unixfs/hamt"
 	ipld "github.com/ipfs/go-ipld-format"
 
 	"github.com/ipdc/ipdc/ipfs"
@@ -25,35 +23,36 @@ type Link struct {
 }
 
 // Directory collects the entries of one UnixFS directory. boxo's own directory
-// looks every name up in a list as it is added; this one sorts once, so that
-// 100,000 entries cost no more than their encoding.
+// looks every name up in a list as it is added, and its HAMT holds a tree of
+// all shards in memory; this one sorts once and writes shards from the bottom
+// up, so that an entry costs little more than its name and CID.
 type Directory struct {
-	s     ipfs.Session
-	links []*ipld.Link
+	s       ipfs.Session
+	entries entries
 }
 
 // NewDirectory returns an empty directory that is written to s.
 func NewDirectory(s ipfs.Session) *Directory { return &Directory{s: s} }
 
 // Add adds an entry. The name has passed tree.CheckName.
-func (d *Directory) Add(name string, l Link) {
-	d.links = append(d.links, &ipld.Link{Name: name, Size: l.Size, Cid: l.CID.Cid()})
-}
+func (d *Directory) Add(name string, l Link) { d.entries.add(name, l) }
 
 // Len returns the number of entries.
-func (d *Directory) Len() int { return len(d.links) }
+func (d *Directory) Len() int { return len(d.entries.list) }
 
 // Write stores the directory's blocks and returns the link to its root: a
 // plain node up to the profile's block size, a HAMT above it. Two entries of
 // one name are an error of kind E_DUP_NAME.
 func (d *Directory) Write(ctx context.Context) (Link, error) {
-	slices.SortFunc(d.links, func(a, b *ipld.Link) int { return cmp.Compare(a.Name, b.Name) })
-	for i := 1; i < len(d.links); i++ {
-		if d.links[i].Name == d.links[i-1].Name {
-			return Link{}, jobspec.KindDupName.Errorf("directory has two entries named %q", d.links[i].Name)
+	d.entries.sortByName()
+	list := d.entries.list
+	for i := 1; i < len(list); i++ {
+		if name := d.entries.name(list[i]); bytes.Equal(name, d.entries.name(list[i-1])) {
+			return Link{}, jobspec.KindDupName.Errorf("directory has two entries named %q", name)
 		}
 	}
-	if d.atLeast() > Profile().HAMTShardingSize {
+	// A million entries need not be encoded to see that they are too many.
+	if d.entries.bytes > Profile().HAMTShardingSize {
 		return d.writeHAMT(ctx)
 	}
 	nd, err := d.plain()
@@ -66,45 +65,17 @@ func (d *Directory) Write(ctx context.Context) (Link, error) {
 	return put(ctx, d.s, nd)
 }
 
-// atLeast is a size that the plain block is above: a million entries need not
-// be encoded to see that they are too many.
-func (d *Directory) atLeast() (n int) {
-	for _, l := range d.links {
-		n += len(l.Name) + l.Cid.ByteLen()
-	}
-	return n
-}
-
 func (d *Directory) plain() (*merkledag.ProtoNode, error) {
 	nd := unixfs.EmptyDirNode()
 	if err := nd.SetCidBuilder(CidBuilder()); err != nil {
 		return nil, fmt.Errorf("build directory: %w", err)
 	}
-	for _, l := range d.links {
-		if err := nd.AddRawLink(l.Name, l); err != nil {
-			return nil, fmt.Errorf("build directory: entry %q: %w", l.Name, err)
+	for _, e := range d.entries.list {
+		if err := d.entries.addTo(nd, "", e); err != nil {
+			return nil, err
 		}
 	}
 	return nd, nil
-}
-
-func (d *Directory) writeHAMT(ctx context.Context) (Link, error) {
-	shard, err := hamt.NewShard(Service(d.s), Profile().HAMTShardWidth)
-	if err != nil {
-		return Link{}, fmt.Errorf("build HAMT: %w", err)
-	}
-	shard.SetCidBuilder(CidBuilder())
-	for _, l := range d.links {
-		if err := shard.SetLink(ctx, l.Name, l); err != nil {
-			// Only names made to collide in all 64 bits of murmur3 get here.
-			return Link{}, jobspec.KindHAMT.Errorf("build HAMT: entry %q: %v", l.Name, err)
-		}
-	}
-	nd, err := shard.Node() // stores every shard
-	if err != nil {
-		return Link{}, fmt.Errorf("write HAMT: %w", err)
-	}
-	return linkTo(nd)
 }
 
 func put(ctx context.Context, s ipfs.Session, nd ipld.Node) (Link, error) {

@@ -63,7 +63,7 @@ func TestDirectoryIsBoxos(t *testing.T) {
 	link := dag.Link{CID: jobspec.WrapCID(leaf.Cid()), Size: 4}
 	hamts := 0
 	// One entry takes 2+38+12+2 bytes; 256 KiB are reached at 4,854.6 entries.
-	for _, n := range []int{0, 1, 2, 4853, 4854, 4855, 4856, 9000} {
+	for _, n := range []int{0, 1, 2, 4853, 4854, 4855, 4856, 9000, 20_000} {
 		names := make([]string, n)
 		for i := range names {
 			names[i] = fmt.Sprintf("f%09d", i)
@@ -88,8 +88,8 @@ func TestDirectoryIsBoxos(t *testing.T) {
 			hamts++
 		}
 	}
-	if hamts == 0 || hamts == 8 {
-		t.Errorf("%d of 8 directories are HAMTs: the threshold was not crossed", hamts)
+	if hamts == 0 || hamts == 9 {
+		t.Errorf("%d of 9 directories are HAMTs: the threshold was not crossed", hamts)
 	}
 }
 
