@@ -112,17 +112,19 @@ const pemType = "IPDC ED25519 SEED"
 // not exist. The new file is durable before LoadOrCreate returns. A file that
 // others may read, or that holds no key, is refused and left as it is.
 func LoadOrCreate(file string) (Key, error) {
-	key, err := load(file)
+	key, err := Load(file)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
 	if err := create(file); err != nil && !errors.Is(err, fs.ErrExist) {
 		return Key{}, fmt.Errorf("create identity: %w", err)
 	}
-	return load(file) // of whoever was first
+	return Load(file) // of whoever was first
 }
 
-func load(file string) (Key, error) {
+// Load reads the key in file. It wraps fs.ErrNotExist when there is none, and
+// refuses a file that others may read or that holds no key.
+func Load(file string) (Key, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return Key{}, fmt.Errorf("read identity: %w", err)

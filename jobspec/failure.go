@@ -37,6 +37,7 @@ const (
 	KindOutputType   Kind = "E_OUTPUT_TYPE"   // an output that is no file, directory or inner link
 	KindNoOutput     Kind = "E_NO_OUTPUT"     // an expected output is missing
 	KindSignature    Kind = "E_SIGNATURE"     // a signature does not hold
+	KindPNet         Kind = "E_PNET"          // no member of the private network, or not let in
 	KindLimit        Kind = "E_LIMIT"         // another limit of the node
 	KindQuota        Kind = "E_QUOTA"         // /outputs is full
 	KindNotFound     Kind = "E_NOT_FOUND"     // no such job, path or object

@@ -30,6 +30,7 @@ var todo = map[jobspec.Kind]string{
 	jobspec.KindPolicy:       "ask for less, use a larger node, or ask who runs this one to change its settings (`ipdc config show`)",
 	jobspec.KindNotFound:     "`ipdc job list`, `ipdc ls CID`: look what is there",
 	jobspec.KindConflict:     "do first what the hint says, such as stopping the job or typing more of its id",
+	jobspec.KindPNet:         "do what the hint says: ask for an invitation (`ipdc domain invite`), or restore the domain's files",
 	jobspec.KindLimit:        "come again later, or after `Retry-After` seconds; or raise the limit that is named",
 	jobspec.KindLimitBytes:   "split the data, or raise the limit that is named",
 	jobspec.KindLimitEntries: "split the directory, or raise the limit that is named",

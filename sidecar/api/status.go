@@ -12,6 +12,7 @@ import (
 var statuses = map[jobspec.Kind]int{
 	jobspec.KindSpec:   http.StatusBadRequest,
 	jobspec.KindPolicy: http.StatusForbidden,
+	jobspec.KindPNet:   http.StatusForbidden,
 
 	jobspec.KindNotFound:     http.StatusNotFound,
 	jobspec.KindFetchTimeout: http.StatusNotFound, // nobody has the data; the node is well
