@@ -63,6 +63,7 @@ var table = []rule{
 
 	// 2: the daemon knows contracts, never an adapter; the client knows bodies.
 	{packages: []string{"sidecar", "sidecar/*"}, may: slices.Concat(contracts, tools, []string{"sidecar/*"}, layer0, internal)},
+	{packages: []string{"domain"}, may: slices.Concat(contracts, layer0, internal)},
 	{packages: []string{"client"}, may: layer0},
 
 	// 3: workloads are users of the API.

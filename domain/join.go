@@ -1,0 +1,144 @@
+package domain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/ipdc/ipdc/identity"
+)
+
+// Join asks for entry by an invitation, on a stream to its issuer, and puts
+// node into the domain. peer is who is at the other end, as the transport has
+// authenticated it. Join closes s. After any failure the same invitation may be
+// tried again by the same node, also when it was spent already.
+func Join(ctx context.Context, f Files, node identity.ID, t Token, peer identity.ID, s io.ReadWriteCloser, now time.Time) (Membership, error) {
+	stop := closeAfter(ctx, s)
+	defer stop()
+	if peer != t.Issuer {
+		return Membership{}, refuse("ask for a new invitation", "%s answers where %s has invited from", peer, t.Issuer)
+	}
+	if err := f.MayJoin(t); err != nil {
+		return Membership{}, err // before the code is spent
+	}
+	g, err := ask(ctx, s, peer, request{V: enrolVersion, Domain: t.Domain(), Code: t.code})
+	if err != nil {
+		return Membership{}, err
+	}
+	m, err := g.membership(membershipRecord{Name: string(t.Name), Admin: t.Admin, Node: node, Door: t.door[:]}, now)
+	if err != nil {
+		return m, refuse("do not trust this invitation", "%s lets in, but its answer does not hold: %v", peer, err)
+	}
+	return f.join(m)
+}
+
+// Refresh asks a member for the newest secret and, when it is time, a new
+// certificate. It reports whether anything is new. Refresh closes s.
+func Refresh(ctx context.Context, f Files, peer identity.ID, s io.ReadWriteCloser, now time.Time) (m Membership, changed bool, err error) {
+	stop := closeAfter(ctx, s)
+	defer stop()
+	if m, err = f.Load(); err != nil {
+		return m, false, err
+	}
+	g, err := ask(ctx, s, peer, request{V: enrolVersion, Domain: m.ID(), Certificate: m.rawChain})
+	if err != nil {
+		return m, false, err
+	}
+	theirs, err := g.membership(m.record(), now)
+	if err != nil {
+		return m, false, refuse("ask another member", "the answer of %s does not hold: %v", peer, err)
+	}
+	m, err = f.update(func(m *Membership) error {
+		changed = m.take(theirs)
+		return nil
+	})
+	return m, changed && err == nil, err
+}
+
+// ask sends a request and returns what was granted.
+func ask(ctx context.Context, s io.ReadWriter, peer identity.ID, req request) (grant, error) {
+	var ans answer
+	err := writeMessage(s, req)
+	if err == nil {
+		err = readMessage(s, maxAnswer, &ans)
+	}
+	switch {
+	case err != nil:
+		return grant{}, fmt.Errorf("ask %s: %w", peer, errors.Join(context.Cause(ctx), err))
+	case ans.V != enrolVersion:
+		return grant{}, refuse("use the same version of ipdc on both machines", "version %d is spoken there, %d here", ans.V, enrolVersion)
+	case ans.Refusal != nil:
+		return grant{}, ans.Refusal.error(peer)
+	case ans.Grant == nil:
+		return grant{}, refuse("", "%s answers nothing", peer)
+	}
+	return *ans.Grant, nil
+}
+
+// membership is what g makes of base, once all of it is checked.
+func (g grant) membership(base membershipRecord, now time.Time) (Membership, error) {
+	base.V = membershipVersion
+	base.Certificate, base.Secret, base.List, base.Addrs = g.Certificate, g.Secret, g.List, g.Addrs
+	m, err := base.membership()
+	if err != nil {
+		return m, err
+	}
+	roster, err := m.Roster()
+	if err != nil {
+		return m, err
+	}
+	return m, roster.Check(m.Node, m.rawChain, now)
+}
+
+// take takes over what is newer in theirs, and reports whether anything was.
+func (m *Membership) take(theirs Membership) (changed bool) {
+	if newer(theirs.List, m.List, theirs.rawList, m.rawList) {
+		m.secret, m.List, m.rawList = theirs.secret, theirs.List, theirs.rawList
+		changed = true
+	}
+	if theirs.Certificate.NotAfter.After(m.Certificate.NotAfter) {
+		m.Certificate, m.rawChain = theirs.Certificate, theirs.rawChain
+		changed = true
+	}
+	m.Addrs = joined(theirs.Addrs, m.Addrs, maxMembers)
+	return changed
+}
+
+// MayJoin reports why the node may not go where the invitation leads: it is in
+// another domain, which it has to leave first.
+func (f Files) MayJoin(t Token) error {
+	m, err := f.Load()
+	if errors.Is(err, ErrNone) || err == nil && m.ID() == t.Domain() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.mayGo(false)
+}
+
+// join puts the node into the domain that let it in. When it is there already
+// only what is newer is taken.
+func (f Files) join(m Membership) (Membership, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return m, err
+	}
+	defer unlock()
+	if old, err := f.Load(); err == nil && old.ID() == m.ID() {
+		old.take(m)
+		m = old
+	}
+	tmp, err := f.newDir()
+	if err != nil {
+		return m, err
+	}
+	defer os.RemoveAll(tmp)
+	if err := f.enter(m, tmp); err != nil {
+		return m, err
+	}
+	return f.Load()
+}
