@@ -94,6 +94,9 @@ type SplitBy string
 const (
 	SplitAuto SplitBy = "auto" // per item: batches of items; per task: one task
 	SplitNone SplitBy = "none" // one task
+
+	SplitSize  SplitBy = "size"  // a task for some of the files
+	SplitLines SplitBy = "lines" // likewise, and large files are cut behind line ends
 )
 
 // Merge says how the outputs of all tasks become one directory.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/dag/dagtest"
@@ -44,6 +46,53 @@ func TestUnion(t *testing.T) {
 	}
 	if got, err := merge.Union(context.Background(), b.Memory, nil); err != nil || got != b.Dir().CID {
 		t.Errorf("Union() = %s, %v, want the empty directory", got, err)
+	}
+}
+
+func TestConcat(t *testing.T) {
+	b := dagtest.New(t)
+	one := build(t, b, "a/x=1\n", "log=one\n", "same=s", "left=l")
+	two := build(t, b, "a/x=2\n", "log=two\n", "same=s", "right=r")
+	empty := build(t, b, "log=")
+	text := func(root jobspec.CID) map[string]string {
+		t.Helper()
+		files := map[string]string{}
+		err := tree.Read(t.Context(), b.Memory, root, ipfs.Budget{}, func(e tree.Entry, c *tree.Content) error {
+			if e.Kind != tree.File {
+				return nil
+			}
+			var s strings.Builder
+			_, err := c.Copy(t.Context(), &s)
+			files[e.Path] = s.String()
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+	for _, tt := range []struct {
+		roots []jobspec.CID
+		want  map[string]string
+	}{
+		{nil, map[string]string{}},
+		{[]jobspec.CID{one}, text(one)},
+		{[]jobspec.CID{one, empty, two}, map[string]string{"a/x": "1\n2\n", "log": "one\ntwo\n", "same": "ss", "left": "l", "right": "r"}},
+		{[]jobspec.CID{two, one}, map[string]string{"a/x": "2\n1\n", "log": "two\none\n", "same": "ss", "left": "l", "right": "r"}},
+		{[]jobspec.CID{empty, empty}, map[string]string{"log": ""}},
+	} {
+		got, err := merge.Concat(t.Context(), b.Memory, tt.roots)
+		if err != nil {
+			t.Errorf("Concat(%v) = %v", tt.roots, err)
+			continue
+		}
+		if diff := cmp.Diff(tt.want, text(got)); diff != "" {
+			t.Errorf("Concat(%v) (-want +got):\n%s", tt.roots, diff)
+		}
+	}
+	clash := build(t, b, "log/inside=x")
+	if _, err := merge.Concat(t.Context(), b.Memory, []jobspec.CID{one, clash}); !errors.Is(err, jobspec.KindDupName.Error()) {
+		t.Errorf("Concat of a file and a directory = %v, want E_DUP_NAME", err)
 	}
 }
 

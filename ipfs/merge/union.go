@@ -52,6 +52,12 @@ type union struct {
 	s      ipfs.Session
 	listed []string
 	count  int
+
+	// same joins the files of one name; nil where they clash.
+	same func(ctx context.Context, path string, files []tree.Link) (dag.Link, error)
+	// ordered keeps links of one name in the order of their roots, also those
+	// of one CID.
+	ordered bool
 }
 
 // dirs joins directories that stand at the same path.
@@ -82,8 +88,8 @@ func (u *union) dirs(ctx context.Context, path string, dirs []jobspec.CID, level
 	return out.Write(ctx)
 }
 
-// links returns the links of all directories, sorted by name, those of one
-// name by CID and without repetitions.
+// links returns the links of all directories, sorted by name; those of one
+// name by CID and without repetitions, or in the order of the directories.
 func (u *union) links(ctx context.Context, dirs []jobspec.CID) ([]tree.Link, error) {
 	var all []tree.Link
 	for _, d := range dirs {
@@ -92,6 +98,10 @@ func (u *union) links(ctx context.Context, dirs []jobspec.CID) ([]tree.Link, err
 			return nil, err
 		}
 		all = append(all, links...)
+	}
+	if u.ordered {
+		slices.SortStableFunc(all, func(a, b tree.Link) int { return strings.Compare(a.Name, b.Name) })
+		return all, nil
 	}
 	slices.SortFunc(all, func(a, b tree.Link) int {
 		return cmp.Or(
@@ -108,18 +118,28 @@ func (u *union) entry(ctx context.Context, path string, links []tree.Link, level
 		return dag.Link{CID: links[0].CID, Size: links[0].Tsize}, nil
 	}
 	var dirs []jobspec.CID
-	for _, l := range links {
+	var first tree.Kind
+	for i, l := range links {
 		kind, err := u.kind(ctx, l.CID)
 		if err != nil {
 			return dag.Link{}, fmt.Errorf("%.256q: %w", path, err)
 		}
-		if kind != tree.Dir {
+		if i == 0 {
+			first = kind
+		}
+		if kind != first || kind == tree.File && u.same == nil || kind == tree.Symlink && l.CID != links[0].CID {
 			u.clash(path)
 			return dag.Link{}, nil
 		}
 		dirs = append(dirs, l.CID)
 	}
-	return u.dirs(ctx, path, dirs, level+1)
+	switch first {
+	case tree.Dir:
+		return u.dirs(ctx, path, dirs, level+1)
+	case tree.File:
+		return u.same(ctx, path, links)
+	}
+	return dag.Link{CID: links[0].CID, Size: links[0].Tsize}, nil
 }
 
 // kind reads the first block of a node, unless its CID says what it is.

@@ -37,7 +37,7 @@ func importFile(ctx context.Context, s ipfs.Session, r io.Reader, size int64, re
 	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return dag.Link{}, int64(n), err
 	}
-	c, err := leafCID(first[:n])
+	c, err := dag.LeafCID(first[:n])
 	if err != nil {
 		return dag.Link{}, 0, err
 	}
@@ -103,7 +103,7 @@ func (s *splitter) readAhead(ctx context.Context, data []byte) error {
 		c := &chunk{data: data, hashed: make(chan struct{})}
 		s.workers.Go(func() error {
 			defer close(c.hashed)
-			c.cid, c.err = leafCID(c.data)
+			c.cid, c.err = dag.LeafCID(c.data)
 			return nil
 		})
 		select {
@@ -159,14 +159,6 @@ func (b prehashed) Sum(data []byte) (cid.Cid, error) {
 		return c.cid.Cid(), nil
 	}
 	return b.Builder.Sum(data)
-}
-
-func leafCID(data []byte) (jobspec.CID, error) {
-	c, err := dag.CidBuilder().WithCodec(cid.Raw).Sum(data)
-	if err != nil {
-		return jobspec.CID{}, fmt.Errorf("hash %d bytes: %w", len(data), err)
-	}
-	return jobspec.WrapCID(c), nil
 }
 
 // boundService gives boxo's importer, which passes no context on, the one of

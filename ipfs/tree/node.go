@@ -44,6 +44,8 @@ type node struct {
 	sizes []uint64 // of a file: content bytes below each link
 	size  int64    // of a file: len(data) plus all sizes
 	shard *shard   // set when a directory is a HAMT shard
+
+	stored uint64 // bytes of the block itself
 }
 
 // decode checks everything about a block that can be known from it alone. The
@@ -51,7 +53,7 @@ type node struct {
 func decode(c jobspec.CID, block []byte) (node, error) {
 	switch codec := c.Cid().Prefix().Codec; codec {
 	case cid.Raw:
-		return node{kind: File, data: block, size: int64(len(block))}, nil
+		return node{kind: File, data: block, size: int64(len(block)), stored: uint64(len(block))}, nil
 	case cid.DagProtobuf:
 		return decodePB(c, block)
 	default:
@@ -76,7 +78,7 @@ func decodePB(c jobspec.CID, block []byte) (node, error) {
 	if err != nil {
 		return node{}, jobspec.KindUnixFS.Errorf("block %s: %v", c, err)
 	}
-	n := node{data: fs.GetData(), links: pbLinks(pbn), sizes: fs.GetBlocksizes()}
+	n := node{data: fs.GetData(), links: pbLinks(pbn), sizes: fs.GetBlocksizes(), stored: uint64(len(block))}
 	switch fs.GetType() {
 	case pb.Data_File, pb.Data_Raw:
 		return asFile(c, n, fs)

@@ -1,0 +1,99 @@
+package split
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/ipdc/ipdc/ipfs/tree"
+)
+
+// multiples returns where a file of that size is cut at the latest: size,
+// 2*size and so on.
+func multiples(size, of int64) (offsets []int64) {
+	for at := size; at < of; at += size {
+		offsets = append(offsets, at)
+	}
+	return offsets
+}
+
+// lines cuts a file behind the first line end at or behind each offset. Lines
+// longer than the distance of two offsets make fewer pieces; spilled says that
+// the last border came to the file's end. At most the whole file is read,
+// once; as a rule two leaves for each offset.
+func (c *cutter) lines(ctx context.Context, f file, offsets []int64) (pieces []piece, spilled bool, err error) {
+	from := int64(0)
+	for _, at := range offsets {
+		if at <= from {
+			continue
+		}
+		to, err := c.lineEnd(ctx, f, at-1)
+		if err != nil {
+			return nil, false, err
+		}
+		if to >= f.size {
+			spilled = true
+			break
+		}
+		pieces = append(pieces, piece{f, from, to})
+		from = to
+	}
+	return append(pieces, piece{f, from, f.size}), spilled, nil
+}
+
+// lineEnd returns the offset behind the first newline at or behind from, the
+// file's size when there is none.
+func (c *cutter) lineEnd(ctx context.Context, f file, from int64) (int64, error) {
+	end := f.size
+	_, err := tree.Leaves(ctx, c.s, f.cid, c.o.Budget, from, f.size, func(l tree.Leaf) error {
+		data, err := l.Data(ctx)
+		if err != nil {
+			return err
+		}
+		skip := max(from-l.Offset, 0)
+		if i := bytes.IndexByte(data[skip:], '\n'); i >= 0 {
+			end = l.Offset + skip + int64(i) + 1
+			return tree.SkipAll
+		}
+		return nil
+	})
+	return end, err
+}
+
+// linesInto deals all bytes into at most n groups, in order, with borders at
+// line ends.
+func (c *cutter) linesInto(ctx context.Context, files []file) ([][]piece, error) {
+	total := sum(files, func(f file) int64 { return f.size })
+	if total == 0 {
+		return filesInto(files, c.o.Into), nil
+	}
+	n := int64(c.o.Into)
+	var groups [][]piece
+	var begin int64 // of the file among all bytes
+	next := int64(1)
+	border := true // one lies between the last piece and the next
+	for _, f := range files {
+		var inside []int64
+		for ; next < n && scale(total, next, n) < begin+f.size; next++ {
+			at := scale(total, next, n) - begin
+			border = border || at <= 0
+			if at > 0 {
+				inside = append(inside, at)
+			}
+		}
+		pieces, spilled, err := c.lines(ctx, f, inside)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range pieces {
+			if border {
+				groups = append(groups, nil)
+			}
+			i := len(groups) - 1
+			groups[i] = append(groups[i], p)
+			border = true
+		}
+		border = spilled
+		begin += f.size
+	}
+	return groups, nil
+}

@@ -1,0 +1,165 @@
+package split
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/internal/dag"
+	"github.com/ipdc/ipdc/ipfs/merge"
+	"github.com/ipdc/ipdc/ipfs/tree"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// DefaultSize is the size of a shard that is aimed at, in bytes: some seconds
+// of work for most programs, and 64 leaves.
+const DefaultSize = 64 << 20
+
+// Options say where the borders are.
+type Options struct {
+	// By is jobspec.SplitSize, for shards of whole files, or
+	// jobspec.SplitLines, which cuts large files behind line ends too.
+	By jobspec.SplitBy
+	// Size is what a shard aims at, in bytes; default DefaultSize. A shard of
+	// small files has a quarter to twice of it, and at most 10,000 files.
+	Size int64
+	// Into asks for that many shards of about the same size instead; there
+	// are fewer where the files, or the lines, are too few. 0 = as Size says.
+	Into int
+	// Budget bounds the reading of the dataset; it has at most 10,000,000
+	// entries and 2^62 bytes by default, as limits of inputs hold per task.
+	Budget ipfs.Budget
+}
+
+// Shard is a part of a dataset.
+type Shard struct {
+	CID   jobspec.CID // a directory
+	Bytes int64       // of file content
+	Files int         // files, or pieces of them
+}
+
+// Split returns the shards of the directory root. Their new nodes are written
+// to s; the dataset's blocks must be readable through it, the leaves only
+// where a border is looked for. A dataset without files has no shards.
+func Split(ctx context.Context, s ipfs.Session, root jobspec.CID, o Options) ([]Shard, error) {
+	o.Size = cmp.Or(o.Size, DefaultSize)
+	o.Budget.Entries = cmp.Or(o.Budget.Entries, 10_000_000)
+	o.Budget.Bytes = cmp.Or(o.Budget.Bytes, 1<<62)
+	files, err := list(ctx, s, root, o.Budget)
+	if err != nil {
+		return nil, err
+	}
+	c := &cutter{s: s, o: o}
+	groups, err := c.groups(ctx, files)
+	if err != nil {
+		return nil, fmt.Errorf("split %s: %w", root, err)
+	}
+	shards := make([]Shard, 0, len(groups))
+	for _, g := range groups {
+		shard, err := c.write(ctx, g)
+		if err != nil {
+			return nil, fmt.Errorf("split %s: shard %d: %w", root, len(shards), err)
+		}
+		shards = append(shards, shard)
+	}
+	return shards, nil
+}
+
+// file is a leaf of the dataset.
+type file struct {
+	path string
+	cid  jobspec.CID
+	size int64
+}
+
+// list returns all files in byte order of their paths.
+func list(ctx context.Context, g ipfs.Getter, root jobspec.CID, b ipfs.Budget) ([]file, error) {
+	var files []file
+	err := tree.Walk(ctx, g, root, b, func(e tree.Entry) error {
+		if e.Kind == tree.File {
+			files = append(files, file{path: e.Path, cid: e.CID, size: e.Size})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 1 && files[0].path == "" {
+		return nil, jobspec.KindUnixFS.Errorf("%s is a file, want a directory", root)
+	}
+	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.path, b.path) })
+	return files, nil
+}
+
+// piece is the bytes [from, to) of a file.
+type piece struct {
+	file
+	from, to int64
+}
+
+func whole(f file) piece { return piece{file: f, to: f.size} }
+
+// cutter splits one dataset.
+type cutter struct {
+	s ipfs.Session
+	o Options
+}
+
+func (c *cutter) groups(ctx context.Context, files []file) ([][]piece, error) {
+	switch {
+	case c.o.Into > 0 && c.o.By == jobspec.SplitLines:
+		return c.linesInto(ctx, files)
+	case c.o.Into > 0:
+		return filesInto(files, c.o.Into), nil
+	}
+	return c.bySize(ctx, files)
+}
+
+// write stores the directory of one shard.
+func (c *cutter) write(ctx context.Context, pieces []piece) (Shard, error) {
+	out := Shard{Files: len(pieces)}
+	files := make([]merge.File, len(pieces))
+	for i, p := range pieces {
+		out.Bytes += p.to - p.from
+		files[i] = merge.File{Path: p.path, CID: p.cid, Size: p.size}
+		if p.from == 0 && p.to == p.size {
+			continue
+		}
+		l, err := c.slice(ctx, p)
+		if err != nil {
+			return out, err
+		}
+		files[i].CID, files[i].Size = l.CID, p.to-p.from
+	}
+	var err error
+	out.CID, err = merge.Files(ctx, c.s, files)
+	return out, err
+}
+
+// slice stores the nodes of a piece: whole leaves are linked, those at its
+// borders are cut.
+func (c *cutter) slice(ctx context.Context, p piece) (dag.Link, error) {
+	f := dag.NewFile(c.s)
+	_, err := tree.Leaves(ctx, c.s, p.cid, c.o.Budget, p.from, p.to, func(l tree.Leaf) error {
+		if l.CID.Defined() && l.Offset >= p.from && l.Offset+l.Size <= p.to {
+			f.Add(dag.Link{CID: l.CID, Size: l.Tsize}, l.Size)
+			return nil
+		}
+		data, err := l.Data(ctx)
+		if err != nil {
+			return err
+		}
+		data = data[max(p.from-l.Offset, 0):min(p.to-l.Offset, l.Size)]
+		part, err := dag.Leaf(ctx, c.s, data)
+		f.Add(part, int64(len(data)))
+		return err
+	})
+	if err != nil {
+		return dag.Link{}, err
+	}
+	l, _, err := f.Write(ctx)
+	return l, err
+}
