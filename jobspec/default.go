@@ -10,6 +10,7 @@ const (
 	DefaultRunTimeout   = Duration(15 * minute)
 	DefaultTotalTimeout = Duration(2 * 60 * minute)
 	DefaultAttempts     = 3
+	DefaultShard        = 64 * MiB      // some seconds of work for most programs
 	MountPoint          = "/inputs"     // Input.At of files
 	MountPointCAR       = "/inputs.car" // Input.At of a CAR
 
@@ -35,6 +36,12 @@ func (s Spec) WithDefaults() Spec {
 		}
 	}
 	fill(&s.Split.By, SplitAuto)
+	if s.Split.Shards() && s.Split.Into == 0 {
+		fill(&s.Split.Size, DefaultShard)
+	}
+	if s.Split.By == SplitLines {
+		fill(&s.Merge, MergeConcat)
+	}
 	fill(&s.Merge, MergeUnion)
 	fill(&s.Resources.CPU, DefaultCPU)
 	fill(&s.Resources.Memory, DefaultMemory)

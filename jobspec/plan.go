@@ -17,7 +17,7 @@ type Plan struct {
 // Task is what one container does. A task of items sees the whole input but
 // may read its own items only: another batch would give it other neighbours.
 type Task struct {
-	Index int    `json:"index"`           // position in Plan.Tasks
+	Index int    `json:"index"`           // position among all tasks of the job, those that are remembered included
 	Key   CID    `json:"key"`             // same key, same output
 	Shard CID    `json:"shard,omitzero"`  // shown at /inputs, or as /inputs.car; undefined = an empty directory
 	Items []Item `json:"items,omitempty"` // per: item only
@@ -32,16 +32,24 @@ type Item struct {
 	Key  CID    `json:"key"`
 }
 
+// Shard is a part of an input, a directory of its own.
+type Shard struct {
+	CID   CID    `json:"cid"`
+	Bytes int64  `json:"bytes"`           // of file content
+	Items []Item `json:"items,omitempty"` // its files in byte order of path, keys not set; only for per: item
+}
+
 // Facts are what the preparer found out for a spec; with the spec they
 // determine the plan.
 type Facts struct {
 	SpecCID CID     `json:"spec_cid"`
 	Image   ImageID `json:"image"`
 	Arch    string  `json:"arch"`
-	Input   CID     `json:"input,omitzero"`  // directory root; undefined for a job without inputs
-	Bytes   int64   `json:"bytes"`           // of all files below Input
-	Items   []Item  `json:"items,omitempty"` // every file below Input in byte order of path, keys not set; only for per: item
-	Slots   int     `json:"slots"`           // tasks of this spec that the node can run at once, at least 1
+	Input   CID     `json:"input,omitzero"`   // directory root; undefined for a job without inputs
+	Bytes   int64   `json:"bytes"`            // of all files below Input
+	Items   []Item  `json:"items,omitempty"`  // every file below Input in byte order of path, keys not set; only for per: item without shards
+	Shards  []Shard `json:"shards,omitempty"` // of Input, in order; only where the spec asks for shards
+	Slots   int     `json:"slots"`            // tasks of this spec that the node can run at once, at least 1
 
 	Dependencies CID      `json:"dependencies,omitzero"` // of a spec with requirements
 	Packages     []string `json:"packages,omitempty"`

@@ -22,7 +22,8 @@ const (
 // items are dealt into batches: as many as there are slots, more when a batch
 // would be over 256 MiB or 1000 items; the largest items first, each to the
 // batch with the fewest bytes. A per: item job over an empty input has no
-// tasks. Slots shape batches only; item keys do not depend on them.
+// tasks. Slots shape batches only; item keys do not depend on them. Where the
+// spec asks for shards, each of them is a task, with all of its items.
 //
 // The error says what is wrong with f.
 func NewPlan(s Spec, f Facts) (Plan, error) {
@@ -40,26 +41,43 @@ func NewPlan(s Spec, f Facts) (Plan, error) {
 		p.As = as
 	}
 	record := newKeyRecord(s, f)
-	batches := [][]Item{nil}
-	if s.Run.Per == PerItem {
-		items, err := record.withKeys(f.Items)
-		if err != nil {
-			return Plan{}, err
-		}
-		batches = deal(items, batchCount(s, f))
+	shards, err := f.shards(s, record)
+	if err != nil {
+		return Plan{}, err
 	}
-	for i, batch := range batches {
-		t := Task{Index: i, Shard: f.Input, Items: batch, Bytes: f.Bytes}
-		if s.Run.Per == PerItem {
-			t.Bytes = sizeOf(batch)
-		}
-		var err error
+	for i, sh := range shards {
+		t := Task{Index: i, Shard: sh.CID, Items: sh.Items, Bytes: sh.Bytes}
 		if t.Key, err = record.taskKey(as, t.Shard, t.Items, s.Run.KeepGoing); err != nil {
 			return Plan{}, err
 		}
 		p.Tasks = append(p.Tasks, t)
 	}
 	return p, nil
+}
+
+// shards returns what each task gets, with the keys of its items: the shards
+// of the facts, or the whole input with a batch of its items.
+func (f Facts) shards(s Spec, record keyRecord) (out []Shard, err error) {
+	switch {
+	case s.Split.Shards():
+		out = slices.Clone(f.Shards)
+		for i := range out {
+			if out[i].Items, err = record.withKeys(out[i].Items); err != nil {
+				return nil, err
+			}
+		}
+	case s.Run.Per == PerItem:
+		items, err := record.withKeys(f.Items)
+		if err != nil {
+			return nil, err
+		}
+		for _, batch := range deal(items, batchCount(s, f)) {
+			out = append(out, Shard{CID: f.Input, Items: batch, Bytes: sizeOf(batch)})
+		}
+	default:
+		out = []Shard{{CID: f.Input, Bytes: f.Bytes}}
+	}
+	return out, nil
 }
 
 // check holds what NewPlan relies on.
@@ -74,10 +92,25 @@ func (f Facts) check(s Spec) error {
 	case s.Run.Per == PerItem && !f.Input.Defined():
 		return KindInternal.Errorf("a per: item job has no input")
 	}
+	if err := checkItems(f.Items); err != nil {
+		return err
+	}
+	for i, sh := range f.Shards {
+		if !sh.CID.Defined() || s.Run.Per == PerItem && len(sh.Items) == 0 {
+			return KindInternal.Errorf("shard %d lacks a CID or its items", i)
+		}
+		if err := checkItems(sh.Items); err != nil {
+			return fmt.Errorf("shard %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func checkItems(items []Item) error {
 	var total int64
-	for i, it := range f.Items {
-		if i > 0 && f.Items[i-1].Path >= it.Path {
-			return KindDupName.Errorf("item %q is not after %q", clip(it.Path), clip(f.Items[i-1].Path))
+	for i, it := range items {
+		if i > 0 && items[i-1].Path >= it.Path {
+			return KindDupName.Errorf("item %q is not after %q", clip(it.Path), clip(items[i-1].Path))
 		}
 		if it.Path == "" || !it.CID.Defined() || it.Size < 0 {
 			return KindInternal.Errorf("item %d lacks a path, a CID or a size", i)
@@ -88,6 +121,15 @@ func (f Facts) check(s Spec) error {
 		total += it.Size
 	}
 	return nil
+}
+
+// CountItems returns how many items the job has.
+func (f Facts) CountItems() int {
+	n := len(f.Items)
+	for _, sh := range f.Shards {
+		n += len(sh.Items)
+	}
+	return n
 }
 
 func batchCount(s Spec, f Facts) int {

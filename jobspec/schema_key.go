@@ -21,12 +21,7 @@ var later = map[string]string{
 	"place":            "the job runs on the node that accepts it",
 	"expose":           "pass what the program needs in run.env",
 	"resources.gpu":    "leave it out",
-	"split.into":       "leave it out",
-	"split.size":       "leave it out",
-	"split.by=size":    "use auto",
-	"split.by=lines":   "use auto",
-	"merge=concat":     "use union or shards",
-	"merge=none":       "use union or shards",
+	"merge=none":       "use union, shards or concat",
 	"isolation=strict": "use standard",
 }
 

@@ -13,7 +13,7 @@ type Spec struct {
 	Run       Run               `json:"run"`                // the program
 	Inputs    []Input           `json:"inputs,omitempty"`   // at most one in this version; none runs the program once
 	Split     Split             `json:"split,omitzero"`     // how inputs become tasks
-	Merge     Merge             `json:"merge,omitzero"`     // how outputs become one; default union
+	Merge     Merge             `json:"merge,omitzero"`     // how outputs become one; default union, concat for by: lines
 	Resources Resources         `json:"resources,omitzero"` // of one task
 	Timeouts  Timeouts          `json:"timeouts,omitzero"`  //
 	Retry     Retry             `json:"retry,omitzero"`     //
@@ -85,7 +85,16 @@ const (
 // Split says how inputs become tasks.
 type Split struct {
 	By SplitBy `json:"by,omitempty"` // default auto
+	// Into asks for so many shards of about the same size, with by: size or
+	// lines; there are fewer where files or lines are too few. 0 = as Size says.
+	Into int `json:"into,omitempty"`
+	// Size is what each shard aims at, with by: size or lines; default 64MiB
+	// unless Into is given.
+	Size Bytes `json:"size,omitempty"`
 }
+
+// Shards says whether s asks for shards, which are directories of their own.
+func (s Split) Shards() bool { return s.By == SplitSize || s.By == SplitLines }
 
 // SplitBy is a way of splitting.
 type SplitBy string
@@ -95,7 +104,7 @@ const (
 	SplitAuto SplitBy = "auto" // per item: batches of items; per task: one task
 	SplitNone SplitBy = "none" // one task
 
-	SplitSize  SplitBy = "size"  // a task for some of the files
+	SplitSize  SplitBy = "size"  // a task for each shard of whole files
 	SplitLines SplitBy = "lines" // likewise, and large files are cut behind line ends
 )
 
@@ -106,6 +115,7 @@ type Merge string
 const (
 	MergeUnion  Merge = "union"  // one tree; the same name with another CID is a clash
 	MergeShards Merge = "shards" // one folder per task, named by its index
+	MergeConcat Merge = "concat" // one tree; files of one name are put behind each other, in the order of tasks
 )
 
 // Resources are what one task may use; they are hard limits.

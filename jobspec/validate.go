@@ -21,6 +21,8 @@ const (
 	MinTimeout   = Duration(time.Second)
 	MaxTimeout   = Duration(30 * day)
 	MaxKeep      = Duration(3650 * day)
+	MinShard     = 64 * KiB // below it there is more to be told of shards than in them
+	MaxInto      = 100_000
 	MaxAttempts  = 10
 	MaxArguments = 128 << 10 // bytes of a command, or of an environment, with terminators
 )
@@ -42,8 +44,8 @@ func (s Spec) Validate() error {
 	validateLabels(&l, s.Labels)
 	s.Run.validate(&l)
 	s.validateInputs(&l)
-	oneOf(&l, "split.by", s.Split.By, SplitAuto, SplitNone)
-	oneOf(&l, "merge", s.Merge, MergeUnion, MergeShards)
+	s.validateSplit(&l)
+	oneOf(&l, "merge", s.Merge, MergeUnion, MergeShards, MergeConcat)
 	s.Resources.validate(&l)
 	s.Timeouts.validate(&l)
 	s.Retry.validate(&l)
@@ -104,6 +106,34 @@ func (s Spec) validateInputs(l *problemList) {
 		if in.As == AsCAR && s.Run.Per == PerItem {
 			l.add(path+".as", "is car, which has no files: use run.per: task")
 		}
+	}
+}
+
+func (s Spec) validateSplit(l *problemList) {
+	sp := s.Split
+	oneOf(l, "split.by", sp.By, SplitAuto, SplitNone, SplitSize, SplitLines)
+	if !sp.Shards() {
+		if sp.Into != 0 {
+			l.add("split.into", "needs by: size or lines")
+		}
+		if sp.Size != 0 {
+			l.add("split.size", "needs by: size or lines")
+		}
+		return
+	}
+	switch {
+	case sp.Into != 0 && sp.Size != 0:
+		l.add("split", "has into and size: one of them says how many shards there are")
+	case sp.Into < 0 || sp.Into > MaxInto:
+		l.add("split.into", "is %d, want 1 to %d", sp.Into, MaxInto)
+	case sp.Into == 0:
+		inRange(l, "split.size", sp.Size, MinShard, MaxDisk)
+	}
+	switch {
+	case len(s.Inputs) == 0:
+		l.add("split.by", "is %s, and there is no input to split", sp.By)
+	case s.Inputs[0].As == AsCAR:
+		l.add("split.by", "is %s, and a CAR is not split: use inputs[0].as: files", sp.By)
 	}
 }
 

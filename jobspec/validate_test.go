@@ -46,12 +46,15 @@ func TestParseRefusesWhatIsForLater(t *testing.T) {
 	for path, text := range map[string]string{
 		"publish": minimal + "publish: [s3://b/p]\n", "notify": minimal + "notify: []\n", "stages": minimal + "stages: []\n",
 		"verify": minimal + "verify: {replicas: 3}\n", "place": minimal + "place: {prefer: local}\n", "expose": minimal + "expose: [job]\n",
-		"resources.gpu": minimal + "resources: {gpu: 1}\n", "split.into": minimal + "split: {into: 8}\n", "split.size": minimal + "split: {size: 64MiB}\n",
-		"split.by": minimal + "split: {by: lines}\n", "merge": minimal + "merge: concat\n", "isolation": minimal + "isolation: strict\n",
+		"resources.gpu": minimal + "resources: {gpu: 1}\n",
+		"merge":         minimal + "merge: none\n", "isolation": minimal + "isolation: strict\n",
 	} {
 		checkRefusals(t, []refused{{path, text, jobspec.KindSpec, []string{path + ": ", "not supported by this version"}}})
 	}
 }
+
+// splitInput is an input that can be split.
+const splitInput = "inputs: [{cid: " + someCID + "}]\n"
 
 func TestParseRefusesValues(t *testing.T) {
 	env := func(pair string) string { return strings.Replace(minimal, "{", "{env: {"+pair+"}, ", 1) }
@@ -104,6 +107,14 @@ func TestParseRefusesValues(t *testing.T) {
 		{"retry twice", minimal + "retry: {on: [lost, lost]}", jobspec.KindSpec, []string{"retry.on[1]", "twice"}},
 		{"run over total", minimal + "timeouts: {run: 3h}", jobspec.KindSpec, []string{"timeouts.run", "3h", "2h"}},
 		{"cache", minimal + "cache: 'no'", jobspec.KindSpec, []string{"cache", "use, refresh, off"}},
+		{"into alone", minimal + "split: {into: 8}", jobspec.KindSpec, []string{"split.into", "by: size or lines"}},
+		{"size alone", minimal + "split: {by: none, size: 64MiB}", jobspec.KindSpec, []string{"split.size", "by: size or lines"}},
+		{"split of nothing", minimal + "split: {by: lines}", jobspec.KindSpec, []string{"split.by", "no input"}},
+		{"into and size", minimal + splitInput + "split: {by: lines, into: 8, size: 64MiB}", jobspec.KindSpec, []string{"split", "into and size"}},
+		{"into nothing", minimal + splitInput + "split: {by: lines, into: 0}", jobspec.KindSpec, []string{"split.into", "1"}},
+		{"into too many", minimal + splitInput + "split: {by: size, into: 100001}", jobspec.KindSpec, []string{"split.into", "100000"}},
+		{"tiny shards", minimal + splitInput + "split: {by: size, size: 1kB}", jobspec.KindSpec, []string{"split.size", "64KiB"}},
+		{"split of a CAR", minimal + "inputs: [{cid: " + someCID + ", as: car}]\nsplit: {by: size}", jobspec.KindSpec, []string{"split.by", "CAR"}},
 		{"S07 little memory", minimal + "resources: {memory: 5MiB}", jobspec.KindSpec, []string{"resources.memory", "5MiB", "6MiB"}},
 		{"S07 little cpu", minimal + "resources: {cpu: 0.009}", jobspec.KindSpec, []string{"resources.cpu", "0.01"}},
 		{"S07 little disk", minimal + "resources: {disk: 1000}", jobspec.KindSpec, []string{"resources.disk", "1MiB"}},
@@ -146,7 +157,7 @@ run: {image: Python, image: b, command: [], env: {PATH: /x, A: 1}, per: item}
 inputs: [{cid: /ipns/x, ass: files}]
 resources: {cpu: -1, memory: 1MiB, gpu: 1}
 timeouts: {run: 3h}
-merge: concat
+merge: none
 `))
 	var problems *jobspec.Problems
 	if !errors.As(err, &problems) {

@@ -51,7 +51,7 @@ func (d *driver) forgetPins() {
 
 func (d *driver) plan(ctx context.Context, job jobspec.Job, f jobspec.Facts) (wire.Plan, error) {
 	p := wire.Plan{
-		SpecCID: job.SpecCID, Image: f.Image, Arch: f.Arch, Input: f.Input, Bytes: f.Bytes, Items: len(f.Items),
+		SpecCID: job.SpecCID, Image: f.Image, Arch: f.Arch, Input: f.Input, Bytes: f.Bytes, Items: f.CountItems(),
 		Packages: f.Packages, AtOnce: f.Slots, Each: job.Spec.Resources, Tasks: []wire.PlanTask{},
 	}
 	unknown := job.Spec.Run.Requirements.Defined() && !f.Dependencies.Defined()
@@ -135,7 +135,10 @@ func (d *driver) reasons(spec jobspec.Spec, p wire.Plan, known int, unknown bool
 		say("nothing is left to run: no container would be started")
 		return text
 	}
-	if p.Items > 0 {
+	switch {
+	case spec.Split.Shards():
+		say("the input has %d shards, each a task with a directory of its own", len(p.Tasks))
+	case p.Items > 0:
 		say("files are dealt into as many tasks as the node runs at once, more when one would have over 256 MiB or 1000 files")
 	}
 	say("the node runs %d such tasks at once, each with up to %s CPU, %s of memory and %s of disk", p.AtOnce, p.Each.CPU, p.Each.Memory, p.Each.Disk)

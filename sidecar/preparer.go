@@ -47,8 +47,9 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 	if err != nil {
 		return job, causeOr(ctx, fmt.Errorf("look up remembered results: %w", err))
 	}
+	items := facts.CountItems()
 	keep := func(tx *store.Tx, j *jobspec.Job) error {
-		j.ItemsTotal, j.ItemsDone, j.Remembered = len(facts.Items), min(left.kept, len(facts.Items)), left.kept
+		j.ItemsTotal, j.ItemsDone, j.Remembered = items, min(left.kept, items), left.kept
 		return tx.PutPlan(j.ID, left.plan)
 	}
 	if left.result.Defined() {
@@ -124,6 +125,9 @@ func (d *driver) facts(ctx context.Context, job jobspec.Job, img images.Image, t
 	}
 	if f.Input, err = d.input(ctx, job.Spec.Inputs[0], "input"); err != nil {
 		return f, at("inputs[0].cid", err)
+	}
+	if job.Spec.Split.Shards() {
+		return f, at("split", d.split(ctx, job.Spec, &f))
 	}
 	return f, at("inputs[0].cid", d.measure(ctx, job.Spec, &f))
 }

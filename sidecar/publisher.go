@@ -3,6 +3,9 @@ package sidecar
 import (
 	"context"
 	"fmt"
+	"path"
+	"slices"
+	"strconv"
 
 	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/ipfs"
@@ -66,28 +69,42 @@ func (d *driver) succeed(ctx context.Context, job jobspec.Job, result jobspec.CI
 	return done, nil
 }
 
-// outputs returns the outputs of the attempts that want selects, in task
-// order, behind what was remembered from earlier jobs.
+// outputs returns the outputs of the attempts that want selects and those
+// remembered from earlier jobs, in task order, behind what was remembered of
+// single items.
 func (d *driver) outputs(ctx context.Context, job jobspec.Job, want func(jobspec.Attempt) bool) ([]jobspec.CID, error) {
-	var roots []jobspec.CID
+	type part struct {
+		task int // -1: of no task of its own
+		root jobspec.CID
+	}
+	var parts []part
 	if job.Remembered > 0 {
 		pins, err := d.cfg.IPFS.Pins(ctx, pinName(d.id, "remembered"))
 		if err != nil {
 			return nil, fmt.Errorf("look up remembered outputs: %w", err)
 		}
 		for _, p := range pins {
-			roots = append(roots, p.Root)
+			task, err := strconv.Atoi(path.Base(p.Name))
+			if err != nil {
+				task = -1
+			}
+			parts = append(parts, part{task, p.Root})
 		}
 	}
 	err := d.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		attempts, err := tx.Attempts(d.id)
 		for _, a := range attempts {
 			if a.Output.Defined() && want(a) {
-				roots = append(roots, a.Output)
+				parts = append(parts, part{a.ID.Task, a.Output})
 			}
 		}
 		return err
 	})
+	slices.SortStableFunc(parts, func(a, b part) int { return a.task - b.task })
+	roots := make([]jobspec.CID, len(parts))
+	for i, p := range parts {
+		roots[i] = p.root
+	}
 	return roots, err
 }
 
@@ -97,8 +114,11 @@ func (d *driver) merge(ctx context.Context, pin string, how jobspec.Merge, roots
 		return roots[0], d.cfg.IPFS.Pin(ctx, pin, roots[0])
 	}
 	return d.cfg.IPFS.Add(ctx, pin, func(w ipfs.Session) (jobspec.CID, error) {
-		if how == jobspec.MergeShards {
+		switch how {
+		case jobspec.MergeShards:
 			return merge.Shards(ctx, w, roots)
+		case jobspec.MergeConcat:
+			return merge.Concat(ctx, w, roots)
 		}
 		return merge.Union(ctx, w, roots)
 	})

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -40,16 +41,15 @@ func (d *driver) takeOut(ctx context.Context, job jobspec.Job, f jobspec.Facts, 
 	if job.Spec.Cache != jobspec.CacheUse {
 		return left, nil
 	}
-	// A run of this step that was killed may have pinned something else.
-	if err := d.cfg.IPFS.Unpin(ctx, pinName(d.id, "remembered")); err != nil {
+	if err := d.forgetRemembered(ctx); err != nil {
 		return left, err
 	}
 	known, err := d.recall(ctx, plan)
 	if err != nil || len(known) == 0 {
 		return left, err
 	}
-	if job.Spec.Run.Per == jobspec.PerTask {
-		return d.rememberTask(ctx, job, left, known)
+	if byTask(job.Spec) {
+		return d.rememberTasks(ctx, job, left, known)
 	}
 	var files []merge.File
 	keys := itemKeys(plan)
@@ -71,16 +71,42 @@ func (d *driver) takeOut(ctx context.Context, job jobspec.Job, f jobspec.Facts, 
 	})
 }
 
-// rememberTask drops the one task of a plan whose output is known.
-func (d *driver) rememberTask(ctx context.Context, job jobspec.Job, left rest, known map[jobspec.CID]store.Remembered) (rest, error) {
-	r, ok := known[left.plan.Tasks[0].Key]
-	if len(left.plan.Tasks) != 1 || !ok {
-		return left, nil
+// byTask says whether results are remembered for tasks as a whole. A piece of
+// a file shares its path with others, so outputs of shards are told apart by
+// the task only.
+func byTask(s jobspec.Spec) bool { return s.Run.Per == jobspec.PerTask || s.Split.Shards() }
+
+// forgetRemembered unpins what a run of this step that was killed may have
+// pinned.
+func (d *driver) forgetRemembered(ctx context.Context) error {
+	pins, err := d.cfg.IPFS.Pins(ctx, pinName(d.id, "remembered"))
+	for _, p := range pins {
+		err = errors.Join(err, d.cfg.IPFS.Unpin(ctx, p.Name))
 	}
-	left.plan.Tasks, left.kept = nil, 1
-	return left.pinned(job, func(pin string) (jobspec.CID, error) {
-		return r.Outputs[0].CID, d.cfg.IPFS.Pin(ctx, pin, r.Outputs[0].CID)
-	})
+	return err
+}
+
+// rememberTasks drops the tasks of a plan whose outputs are known, and counts
+// them, or the items that they have.
+func (d *driver) rememberTasks(ctx context.Context, job jobspec.Job, left rest, known map[jobspec.CID]store.Remembered) (rest, error) {
+	tasks := left.plan.Tasks
+	left.plan.Tasks = nil
+	for _, t := range tasks {
+		r, ok := known[t.Key]
+		if !ok {
+			left.plan.Tasks = append(left.plan.Tasks, t)
+			continue
+		}
+		left.kept += max(1, len(t.Items))
+		root := r.Outputs[0].CID
+		if len(tasks) == 1 {
+			return left.pinned(job, func(pin string) (jobspec.CID, error) { return root, d.cfg.IPFS.Pin(ctx, pin, root) })
+		}
+		if err := d.cfg.IPFS.Pin(ctx, pinName(d.id, fmt.Sprintf("remembered/%d", t.Index)), root); err != nil {
+			return left, err
+		}
+	}
+	return left, nil
 }
 
 // pinned lets pin hold what is remembered: as the job's result when that is all
@@ -98,9 +124,7 @@ func (left rest) pinned(job jobspec.Job, pin func(name string) (jobspec.CID, err
 func (d *driver) recall(ctx context.Context, plan jobspec.Plan) (known map[jobspec.CID]store.Remembered, err error) {
 	var keys []jobspec.CID
 	for _, t := range plan.Tasks {
-		if len(t.Items) == 0 {
-			keys = append(keys, t.Key)
-		}
+		keys = append(keys, t.Key)
 		for _, it := range t.Items {
 			keys = append(keys, it.Key)
 		}
@@ -118,7 +142,7 @@ func (r *runner) memories(ctx context.Context, out outcome) (map[jobspec.CID]sto
 	if r.job.Spec.Cache == jobspec.CacheOff || r.att.Failure != nil {
 		return nil, nil // outputs of a failed try may be cut
 	}
-	if r.job.Spec.Run.Per == jobspec.PerTask {
+	if byTask(r.job.Spec) {
 		whole := []store.Output{{CID: r.att.Output}}
 		return map[jobspec.CID]store.Remembered{r.task.Key: {Job: r.id, Outputs: whole, Created: r.now()}}, nil
 	}

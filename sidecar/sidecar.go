@@ -5,6 +5,7 @@
 //	intake     what the API calls: submit, show, stop, remove
 //	fetcher    brings what is not stored here, before a job is prepared
 //	preparer   accepted  -> queued: names become identities, the plan is made
+//	splitter   an input becomes shards, where the spec asks for them
 //	installer  requirements become a directory of packages, by a job of their own
 //	placer     queued    -> running: leases in order of submission, by resources
 //	runner     an attempt's way from its lease to its signed receipt

@@ -26,7 +26,8 @@ type submitFlags struct {
 	timeout, total       string
 	env, labels, network []string
 	cache, merge, keep   string
-	attempts             int
+	attempts, into       int
+	split, splitSize     string
 	requirements, wheels string
 	allowBuild           bool
 	as                   string
@@ -105,7 +106,10 @@ func (f *submitFlags) addProgram(fs *pflag.FlagSet) {
 	fs.StringVar(&f.timeout, "timeout", "", "time of one task's run (default 15m)")
 	fs.StringVar(&f.total, "total-timeout", "", "time of the whole job, waiting included (default 2h)")
 	fs.StringVar(&f.cache, "cache", "", "remembered results: use, refresh or off (default use)")
-	fs.StringVar(&f.merge, "merge", "", "outputs of several tasks: union or shards (default union)")
+	fs.StringVar(&f.split, "split", "", "a task per part of the input: size (whole files) or lines (large files are cut too)")
+	fs.IntVar(&f.into, "into", 0, "with --split: so many parts of about the same size")
+	fs.StringVar(&f.splitSize, "split-size", "", "with --split: the size that each part aims at (default 64MiB)")
+	fs.StringVar(&f.merge, "merge", "", "outputs of several tasks: union, shards or concat (default union; concat with --split lines)")
 	fs.StringVar(&f.keep, "keep", "", "remove the job and its result so long after its end, such as 30d (default: keep it)")
 	fs.IntVar(&f.attempts, "attempts", 0, "tries of a task that is lost (default 3)")
 	fs.StringVarP(&f.requirements, "requirements", "r", "", "requirements.txt: Python packages that are installed once, before the program runs")

@@ -141,6 +141,10 @@ func (r *request) apply(f *submitFlags) error {
 	setString(&s.Name, f.name)
 	setString(&s.Cache, jobspec.Cache(f.cache))
 	setString(&s.Merge, jobspec.Merge(f.merge))
+	setString(&s.Split.By, jobspec.SplitBy(f.split))
+	if f.into != 0 {
+		s.Split.Into = f.into
+	}
 	if f.attempts != 0 {
 		s.Retry.Attempts = f.attempts
 	}
@@ -164,6 +168,7 @@ func (r *request) apply(f *submitFlags) error {
 		setting("timeout", f.timeout, &s.Timeouts.Run),
 		setting("total-timeout", f.total, &s.Timeouts.Total),
 		setting("keep", f.keep, &s.Keep),
+		setting("split-size", f.splitSize, &s.Split.Size),
 	)
 }
 

@@ -36,7 +36,7 @@ type rule struct {
 var (
 	layer0    = []string{"identity", "jobspec", "wire", "wire/guest"}
 	contracts = []string{"ipfs", "bus", "store", "images", "executor"}
-	tools     = []string{"ipfs/tree", "ipfs/stage", "ipfs/pack", "ipfs/merge", "ipfs/car"}
+	tools     = []string{"ipfs/tree", "ipfs/stage", "ipfs/pack", "ipfs/merge", "ipfs/split", "ipfs/car"}
 	internal  = []string{"internal/*"}
 	all       = []string{"*"}
 )

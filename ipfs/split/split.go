@@ -36,9 +36,9 @@ type Options struct {
 
 // Shard is a part of a dataset.
 type Shard struct {
-	CID   jobspec.CID // a directory
-	Bytes int64       // of file content
-	Files int         // files, or pieces of them
+	CID   jobspec.CID  // a directory
+	Bytes int64        // of file content
+	Files []merge.File // files, or pieces of them, in byte order of their paths
 }
 
 // Split returns the shards of the directory root. Their new nodes are written
@@ -120,11 +120,10 @@ func (c *cutter) groups(ctx context.Context, files []file) ([][]piece, error) {
 
 // write stores the directory of one shard.
 func (c *cutter) write(ctx context.Context, pieces []piece) (Shard, error) {
-	out := Shard{Files: len(pieces)}
-	files := make([]merge.File, len(pieces))
+	out := Shard{Files: make([]merge.File, len(pieces))}
 	for i, p := range pieces {
 		out.Bytes += p.to - p.from
-		files[i] = merge.File{Path: p.path, CID: p.cid, Size: p.size}
+		out.Files[i] = merge.File{Path: p.path, CID: p.cid, Size: p.size}
 		if p.from == 0 && p.to == p.size {
 			continue
 		}
@@ -132,10 +131,10 @@ func (c *cutter) write(ctx context.Context, pieces []piece) (Shard, error) {
 		if err != nil {
 			return out, err
 		}
-		files[i].CID, files[i].Size = l.CID, p.to-p.from
+		out.Files[i].CID, out.Files[i].Size = l.CID, p.to-p.from
 	}
 	var err error
-	out.CID, err = merge.Files(ctx, c.s, files)
+	out.CID, err = merge.Files(ctx, c.s, out.Files)
 	return out, err
 }
 

@@ -87,8 +87,8 @@ func joined(t fataler, s ipfs.Getter, shards []split.Shard) map[string]string {
 			all[path] += text
 			size += int64(len(text))
 		}
-		if size != sh.Bytes || len(part) != sh.Files || sh.Files == 0 {
-			t.Fatalf("shard %+v holds %d files of %d bytes", sh, len(part), size)
+		if size != sh.Bytes || len(part) != len(sh.Files) || len(part) == 0 {
+			t.Fatalf("shard %s of %d bytes and %d files holds %d files of %d bytes", sh.CID, sh.Bytes, len(sh.Files), len(part), size)
 		}
 	}
 	return all
@@ -221,8 +221,8 @@ func TestShardsAreBounded(t *testing.T) {
 	}
 	s := ipfstest.NewMemory()
 	for _, sh := range do(t, s, dataset(t, s, tiny), split.Options{By: jobspec.SplitSize, Size: 1 << 40}) {
-		if sh.Files > 10_000 {
-			t.Errorf("a shard has %d files, want at most 10,000", sh.Files)
+		if len(sh.Files) > 10_000 {
+			t.Errorf("a shard has %d files, want at most 10,000", len(sh.Files))
 		}
 	}
 	if got := do(t, s, dataset(t, s, nil), split.Options{By: jobspec.SplitLines}); len(got) != 0 {

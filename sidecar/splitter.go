@@ -1,0 +1,46 @@
+package sidecar
+
+import (
+	"context"
+
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/merge"
+	"github.com/ipdc/ipdc/ipfs/split"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// split makes the shards that the spec asks for, and pins them for the job.
+// The node's limits of inputs hold for each of them when it is staged, not for
+// the dataset.
+func (d *driver) split(ctx context.Context, spec jobspec.Spec, f *jobspec.Facts) error {
+	o := split.Options{
+		By: spec.Split.By, Size: int64(spec.Split.Size), Into: spec.Split.Into,
+		Budget: ipfs.Budget{Levels: d.cfg.Budget.Levels, DAGDepth: d.cfg.Budget.DAGDepth, Time: d.cfg.Budget.Time},
+	}
+	_, err := d.cfg.IPFS.Add(ctx, pinName(d.id, "shards"), func(w ipfs.Session) (jobspec.CID, error) {
+		shards, err := split.Split(ctx, w, f.Input, o)
+		if err != nil {
+			return jobspec.CID{}, err
+		}
+		f.Shards, f.Bytes = make([]jobspec.Shard, len(shards)), 0
+		roots := make([]jobspec.CID, len(shards))
+		for i, s := range shards {
+			f.Shards[i] = jobspec.Shard{CID: s.CID, Bytes: s.Bytes}
+			if spec.Run.Per == jobspec.PerItem {
+				f.Shards[i].Items = shardItems(s)
+			}
+			f.Bytes += s.Bytes
+			roots[i] = s.CID
+		}
+		return merge.Shards(ctx, w, roots)
+	})
+	return err
+}
+
+func shardItems(s split.Shard) []jobspec.Item {
+	items := make([]jobspec.Item, len(s.Files))
+	for i, f := range s.Files {
+		items[i] = jobspec.Item{Path: f.Path, CID: f.CID, Size: f.Size}
+	}
+	return items
+}
