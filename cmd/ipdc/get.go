@@ -56,18 +56,23 @@ type got struct {
 }
 
 func (a *app) get(ctx context.Context, c *client.Client, path, dest string, force bool) error {
-	list, err := c.List(ctx, path)
-	if err != nil {
-		return err
-	}
 	if dest == "-" {
+		list, err := c.List(ctx, path)
+		if err != nil {
+			return err
+		}
 		return a.cat(ctx, c, list.CID, list.Dir)
 	}
-	stat, err := a.download(ctx, c, list.CID, dest, force)
+	// A listing would read each entry, of which there may be a million.
+	root, err := c.Resolve(ctx, path)
 	if err != nil {
 		return err
 	}
-	res := got{CID: list.CID, Path: dest, Bytes: stat.Bytes, Files: stat.Files}
+	stat, err := a.download(ctx, c, root, dest, force)
+	if err != nil {
+		return err
+	}
+	res := got{CID: root, Path: dest, Bytes: stat.Bytes, Files: stat.Files}
 	return a.print(res, dest, func(io.Writer) error {
 		a.say("saved %s (%s, %s)", visible(dest), size(res.Bytes), count(res.Files, "file"))
 		return nil
