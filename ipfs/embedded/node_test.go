@@ -1,6 +1,10 @@
 package embedded_test
 
 import (
+	"bytes"
+	"errors"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,6 +15,8 @@ import (
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/embedded"
 	"github.com/ipdc/ipdc/ipfs/ipfstest"
+	"github.com/ipdc/ipdc/ipfs/pack"
+	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -74,5 +80,62 @@ func flip(t *testing.T, path string) {
 	data[len(data)/2] ^= 1
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestWalkReadsNoRawBlock lists files by the sizes of their blocks, and reads
+// one only where that is not known.
+func TestWalkReadsNoRawBlock(t *testing.T) {
+	dir := t.TempDir()
+	n := open(t, dir)
+	defer closeNode(t, n)
+	src := t.TempDir()
+	for name, size := range map[string]int{"empty": 0, "small": 5, "whole": 1 << 20, "two": 1<<20 + 1} {
+		if err := os.WriteFile(filepath.Join(src, name), bytes.Repeat([]byte(name[:1]), size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := n.Add(t.Context(), "p", func(s ipfs.Session) (jobspec.CID, error) {
+		res, err := pack.Tree(t.Context(), s, src, pack.Options{})
+		return res.CID, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func() (map[string]int64, error) {
+		got := map[string]int64{}
+		return got, tree.Walk(t.Context(), n, root, ipfs.Budget{}, func(e tree.Entry) error {
+			if e.Kind == tree.File {
+				got[e.Name] = e.Size
+			}
+			return nil
+		})
+	}
+	small := tree.Entry{}
+	check := func(when string) {
+		want := map[string]int64{"empty": 0, "small": 5, "whole": 1 << 20, "two": 1<<20 + 1}
+		if got, err := list(); err != nil || !maps.Equal(got, want) {
+			t.Errorf("Walk %s = %v, %v, want %v", when, got, err, want)
+		}
+	}
+	check("of a whole DAG")
+	if err := tree.Walk(t.Context(), n, root, ipfs.Budget{}, func(e tree.Entry) error {
+		if e.Name == "small" {
+			small = e
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, blockFile(dir, small.CID))
+	check("after a bit was flipped")
+	if _, err := tree.Copy(t.Context(), n, small.CID, io.Discard, ipfs.Budget{}); !errors.Is(err, jobspec.KindBlockHash.Error()) {
+		t.Errorf("Copy of a damaged file = %v, want E_BLOCK_HASH", err) // control: it is damaged
+	}
+	if err := os.Remove(blockFile(dir, small.CID)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := list(); !errors.Is(err, jobspec.KindFetchTimeout.Error()) {
+		t.Errorf("Walk without a block = %v, want E_FETCH_TIMEOUT", err)
 	}
 }

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/ipfs/go-cid"
 	"github.com/ipfs/go-ds-flatfs"
+	"golang.org/x/sys/unix"
 
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/dag"
@@ -47,27 +46,71 @@ func (s *stream) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
 	return s.n.Get(ctx, c) // it knows what to do with what is not stored
 }
 
-func (s *stream) read(path string) ([]byte, error) {
-	f, err := os.Open(path)
+// Size returns the size of a stored raw block; the error says that Get would
+// have to be asked. The bytes are not looked at.
+func (s *stream) Size(ctx context.Context, c jobspec.CID) (int64, error) {
+	if err := errors.Join(ctx.Err(), dag.CheckCID(c)); err != nil {
+		return 0, err
+	}
+	var st unix.Stat_t
+	err := retry(func() error { return unix.Stat(s.n.file(c), &st) })
+	if err == nil && st.Size > dag.MaxBlock {
+		err = unix.EFBIG
+	}
+	return st.Size, err
+}
+
+// read reads a file into buf. It makes no os.File, which costs as much again
+// as reading a small block.
+func (s *stream) read(path string) (data []byte, err error) {
+	fd, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
 		return nil, err
 	}
-	if info.Size() > dag.MaxBlock {
-		return nil, jobspec.KindBlockHash.Errorf("the file has %d bytes, at most %d are allowed", info.Size(), dag.MaxBlock)
+	if st.Size > dag.MaxBlock {
+		return nil, jobspec.KindBlockHash.Errorf("the file has %d bytes, at most %d are allowed", st.Size, dag.MaxBlock)
 	}
-	if int64(cap(s.buf)) < info.Size() {
-		s.buf = make([]byte, info.Size())
+	if int64(cap(s.buf)) < st.Size {
+		s.buf = make([]byte, st.Size)
 	}
-	s.buf = s.buf[:info.Size()]
-	if _, err = io.ReadFull(f, s.buf); errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		err = jobspec.KindBlockHash.Errorf("the file has less than the %d bytes it had", info.Size())
+	data = s.buf[:st.Size]
+	for rest := data; len(rest) > 0; {
+		var n int
+		err := retry(func() (err error) {
+			n, err = unix.Read(fd, rest)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			return nil, jobspec.KindBlockHash.Errorf("the file has lost the end of its %d bytes", st.Size)
+		}
+		rest = rest[n:]
 	}
-	return s.buf, err
+	return data, nil
+}
+
+func openFile(path string) (fd int, err error) {
+	err = retry(func() error {
+		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		return err
+	})
+	return fd, err
+}
+
+// retry repeats a system call that a signal interrupted.
+func retry(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 // file is where flatfs keeps a block.

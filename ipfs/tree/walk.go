@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
 )
@@ -28,19 +30,31 @@ type Entry struct {
 // directory, hashes for a HAMT). It reads one block per entry: files are not
 // read further. An error of visit ends the walk and comes back wrapped.
 func Walk(ctx context.Context, g ipfs.Getter, root jobspec.CID, b ipfs.Budget, visit func(Entry) error) error {
-	return Read(ctx, g, root, b, func(e Entry, _ *Content) error { return visit(e) })
+	w := &walker{meter: newMeter(g, b), visit: func(e Entry, _ *Content) error { return visit(e) }, list: true}
+	return w.walk(ctx, root)
 }
 
 // Read is Walk that gives each file's content as well (nil for others). When
 // visit copies every content, all blocks of the DAG are read in depth-first
 // order. The budget's bytes are spent when a file is visited.
 func Read(ctx context.Context, g ipfs.Getter, root jobspec.CID, b ipfs.Budget, visit func(Entry, *Content) error) error {
-	w := &walker{meter: newMeter(g, b), visit: visit}
+	return (&walker{meter: newMeter(g, b), visit: visit}).walk(ctx, root)
+}
+
+// sizer is a Getter that knows the size of a stored block without reading it.
+type sizer interface {
+	Size(ctx context.Context, c jobspec.CID) (int64, error)
+}
+
+func (w *walker) walk(ctx context.Context, root jobspec.CID) error {
 	ctx, cancel := w.limit(ctx)
 	defer cancel()
 	var done func()
-	w.g, done = ipfs.Stream(ctx, g, root)
+	w.g, done = ipfs.Stream(ctx, w.g, root)
 	defer done()
+	if w.list {
+		w.sizes, _ = w.g.(sizer)
+	}
 	n, err := w.first(ctx, root)
 	if err == nil {
 		err = w.enter("", Link{CID: root}, n, 1)
@@ -59,6 +73,8 @@ func Read(ctx context.Context, g ipfs.Getter, root jobspec.CID, b ipfs.Budget, v
 type walker struct {
 	*meter
 	visit func(Entry, *Content) error
+	list  bool  // no content will be read
+	sizes sizer // of a list; nil when g knows none
 	stack []dirFrame
 }
 
@@ -82,11 +98,21 @@ func (w *walker) step(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	n, err := w.node(ctx, l.CID)
+	n, err := w.entry(ctx, l.CID)
 	if err != nil {
 		return at(join(f.path, l.Name), err)
 	}
 	return w.enter(join(f.path, l.Name), l, n, f.level+1)
+}
+
+// entry returns the first block of an entry, or just the size of a raw one.
+func (w *walker) entry(ctx context.Context, c jobspec.CID) (node, error) {
+	if w.sizes != nil && c.Cid().Type() == cid.Raw {
+		if size, err := w.sizes.Size(ctx, c); err == nil {
+			return node{kind: File, size: size}, nil
+		}
+	}
+	return w.node(ctx, c)
 }
 
 // next returns the link of the next entry of the directory on top. It returns
