@@ -105,11 +105,11 @@ func checkTree(t *testing.T, dir string, get func(dest string)) {
 	}
 }
 
-// onKubo restarts a node with its blocks in a Kubo.
-func (n *node) onKubo(k *testenv.KuboDaemon) {
+// onKubo restarts a node with its blocks in the Kubo whose RPC is at api.
+func (n *node) onKubo(api string) {
 	n.t.Helper()
 	n.stop()
-	n.args = append(slices.Clone(n.args), "--ipfs", strings.Replace(k.API, "http://127.0.0.1:", "/ip4/127.0.0.1/tcp/", 1))
+	n.args = append(slices.Clone(n.args), "--ipfs", strings.Replace(api, "http://127.0.0.1:", "/ip4/127.0.0.1/tcp/", 1))
 	n.start()
 }
 
@@ -150,7 +150,7 @@ func TestKuboKeepsTheBlocks(t *testing.T) {
 		t.Errorf("status does not name the node inside:\n%s", got)
 	}
 
-	n.onKubo(k)
+	n.onKubo(k.API)
 	if got := n.ok("node", "status"); !strings.Contains(got, "Kubo 0.43.0 at 127.0.0.1:") {
 		t.Errorf("status does not name the Kubo:\n%s", got)
 	}
