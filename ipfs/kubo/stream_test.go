@@ -215,19 +215,3 @@ func TestWrongExportIsNotBelieved(t *testing.T) {
 		}
 	}
 }
-
-// blocksOf gives what m has.
-func blocksOf(m *ipfstest.Memory) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		c, err := jobspec.ParseCID(r.URL.Query().Get("arg"))
-		if err == nil {
-			var data []byte
-			if data, err = m.Get(r.Context(), c); err == nil {
-				_, err = w.Write(data)
-			}
-		}
-		if err != nil {
-			says(500, absent)(w, r)
-		}
-	}
-}
