@@ -91,7 +91,7 @@ var homes = []struct {
 	{"github.com/docker/", nil}, // its client lives on as github.com/moby/moby/client
 	{"github.com/tetratelabs/wazero", []string{"executor/wasm"}},
 	{"github.com/danielgtaylor/huma", []string{"sidecar/api"}},
-	{"modernc.org/sqlite", []string{"store", "ipfs/embedded", "ipfs/kubo"}},
+	{"modernc.org/sqlite", []string{"store", "ipfs/internal/pindb"}},
 	{"github.com/libp2p/", []string{"internal/p2phost", "ipfs/swap", "bus/p2p"}},
 	{"github.com/spf13/", []string{"cmd/ipdc"}},
 	{"github.com/prometheus/", []string{"sidecar", "sidecar/*", "cmd/ipdc"}},

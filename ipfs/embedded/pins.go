@@ -5,20 +5,17 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
-
 	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/internal/pindb"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// pinTable holds the pins. synchronous=FULL makes each of its statements
-// durable when it returns, which synchronous=NORMAL would not in WAL mode.
+// pinTable holds the pins.
 type pinTable struct {
-	db                *sql.DB
-	set, delete, list *sql.Stmt
+	db          *sql.DB
+	set, delete *sql.Stmt
 }
 
 const pinSchema = `CREATE TABLE IF NOT EXISTS pins (
@@ -28,15 +25,10 @@ const pinSchema = `CREATE TABLE IF NOT EXISTS pins (
 ) STRICT, WITHOUT ROWID`
 
 func openPins(ctx context.Context, path string) (*pinTable, error) {
-	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: url.Values{
-		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)"},
-	}.Encode()}
-	db, err := sql.Open("sqlite", u.String())
+	db, err := pindb.Open(ctx, path, pinSchema)
 	if err != nil {
-		return nil, fmt.Errorf("open pins: %w", err)
+		return nil, err
 	}
-	// One connection: SQLite has one writer, and reads here are short.
-	db.SetMaxOpenConns(1)
 	t := &pinTable{db: db}
 	if err := t.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("open pins: %w", errors.Join(err, db.Close()))
@@ -45,16 +37,10 @@ func openPins(ctx context.Context, path string) (*pinTable, error) {
 }
 
 func (t *pinTable) prepare(ctx context.Context) error {
-	if _, err := t.db.ExecContext(ctx, pinSchema); err != nil {
-		return err
-	}
 	for stmt, text := range map[**sql.Stmt]string{
 		&t.set: `INSERT INTO pins (name, root, created) VALUES (?, ?, ?)
 			ON CONFLICT (name) DO UPDATE SET root = excluded.root, created = excluded.created`,
 		&t.delete: `DELETE FROM pins WHERE name = ?`,
-		// U+10FFFF sorts after every other character.
-		&t.list: `SELECT name, root, created FROM pins
-			WHERE name >= ?1 AND name < ?1 || char(1114111) ORDER BY name`,
 	} {
 		var err error
 		if *stmt, err = t.db.PrepareContext(ctx, text); err != nil {
@@ -92,27 +78,5 @@ func (n *Node) Unpin(ctx context.Context, name string) error {
 
 // Pins implements ipfs.Node.
 func (n *Node) Pins(ctx context.Context, prefix string) ([]ipfs.Pin, error) {
-	rows, err := n.pins.list.QueryContext(ctx, prefix)
-	if err != nil {
-		return nil, fmt.Errorf("list pins: %w", err)
-	}
-	defer rows.Close()
-	var pins []ipfs.Pin
-	for rows.Next() {
-		var p ipfs.Pin
-		var root string
-		var created int64
-		if err := rows.Scan(&p.Name, &root, &created); err != nil {
-			return nil, fmt.Errorf("list pins: %w", err)
-		}
-		if p.Root, err = jobspec.ParseCID(root); err != nil {
-			return nil, fmt.Errorf("list pins: pin %q: %w", p.Name, err)
-		}
-		p.Created = time.Unix(0, created).UTC()
-		pins = append(pins, p)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list pins: %w", err)
-	}
-	return pins, nil
+	return pindb.List(ctx, n.pins.db, "pins", prefix)
 }

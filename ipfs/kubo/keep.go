@@ -9,6 +9,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/dag"
+	"github.com/ipdc/ipdc/ipfs/internal/pindb"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
@@ -211,7 +212,7 @@ func (n *Node) tidy(ctx context.Context) error {
 
 // Pins implements ipfs.Node.
 func (n *Node) Pins(ctx context.Context, prefix string) ([]ipfs.Pin, error) {
-	return n.pins.list(ctx, prefix)
+	return pindb.List(ctx, n.pins.db, "names", prefix)
 }
 
 // GC implements ipfs.Node. It takes off pins that were left, and removes no

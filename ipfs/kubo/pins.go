@@ -5,17 +5,14 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
-
 	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/internal/pindb"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
 // pinTable holds our names, and the roots whose labels may be pinned in Kubo.
-// synchronous=FULL makes each statement durable when it returns.
 type pinTable struct{ db *sql.DB }
 
 // A root without a name is one whose pin is to be taken off: it was being
@@ -35,16 +32,9 @@ CREATE TABLE IF NOT EXISTS names (
 CREATE INDEX IF NOT EXISTS names_root ON names (root);`
 
 func openPins(ctx context.Context, path string) (*pinTable, error) {
-	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: url.Values{
-		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"},
-	}.Encode()}
-	db, err := sql.Open("sqlite", u.String())
+	db, err := pindb.Open(ctx, path, pinSchema)
 	if err != nil {
-		return nil, fmt.Errorf("open pins: %w", err)
-	}
-	db.SetMaxOpenConns(1) // SQLite has one writer, and reads here are short
-	if _, err := db.ExecContext(ctx, pinSchema); err != nil {
-		return nil, fmt.Errorf("open pins: %w", errors.Join(err, db.Close()))
+		return nil, err
 	}
 	return &pinTable{db}, nil
 }
@@ -149,33 +139,6 @@ func (t *pinTable) lost(ctx context.Context, root jobspec.CID) error {
 		return fmt.Errorf("note lost pin of %s: %w", root, err)
 	}
 	return nil
-}
-
-func (t *pinTable) list(ctx context.Context, prefix string) (pins []ipfs.Pin, err error) {
-	// U+10FFFF sorts after every other character.
-	rows, err := t.db.QueryContext(ctx, `SELECT name, root, created FROM names
-		WHERE name >= ?1 AND name < ?1 || char(1114111) ORDER BY name`, prefix)
-	if err != nil {
-		return nil, fmt.Errorf("list pins: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var p ipfs.Pin
-		var root string
-		var created int64
-		if err := rows.Scan(&p.Name, &root, &created); err != nil {
-			return nil, fmt.Errorf("list pins: %w", err)
-		}
-		if p.Root, err = jobspec.ParseCID(root); err != nil {
-			return nil, fmt.Errorf("list pins: pin %q: %w", p.Name, err)
-		}
-		p.Created = time.Unix(0, created).UTC()
-		pins = append(pins, p)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list pins: %w", err)
-	}
-	return pins, nil
 }
 
 func (t *pinTable) stat(ctx context.Context) (st ipfs.Stat, err error) {
