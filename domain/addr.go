@@ -65,6 +65,18 @@ func checkHost(kind, host string) error {
 	return fmt.Errorf("/%s is not spoken", kind)
 }
 
+// At returns the address with its owner's id.
+func (a Addr) At(id identity.ID) Addr {
+	host, _, _ := strings.Cut(string(a), "/p2p/")
+	return Addr(host + "/p2p/" + string(id))
+}
+
+// Split returns the address without its owner's id, and that id, or "".
+func (a Addr) Split() (Addr, identity.ID) {
+	host, id, _ := strings.Cut(string(a), "/p2p/")
+	return Addr(host), identity.ID(id)
+}
+
 // parseAddrs reads at most limit addresses.
 func parseAddrs(list []string, limit int) ([]Addr, error) {
 	if len(list) > limit {

@@ -20,8 +20,10 @@ type DoorConfig struct {
 	// Members returns where members can be reached, this node among them; what
 	// fits is handed on. nil: nowhere.
 	Members func() []Addr
-	Now     func() time.Time // nil: time.Now
-	Logger  *slog.Logger     // nil: nothing is logged
+	// Doors returns where this node's door is, each with /p2p/ID. nil: nowhere.
+	Doors  func() []Addr
+	Now    func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: nothing is logged
 }
 
 // Door answers those who ask to be let into the domain or for its newest
@@ -35,6 +37,9 @@ type Door struct {
 func NewDoor(c DoorConfig) *Door {
 	if c.Members == nil {
 		c.Members = func() []Addr { return nil }
+	}
+	if c.Doors == nil {
+		c.Doors = func() []Addr { return nil }
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -138,7 +143,7 @@ func (d *Door) renew(m Membership, peer identity.ID, cert []byte) (*grant, error
 func (d *Door) of(m Membership, cert []byte) *grant {
 	return &grant{
 		Certificate: cert, Secret: slices.Clone(m.secret[:]), List: m.rawList,
-		Addrs: texts(joined(d.Members(), m.Addrs, maxMembers)),
+		Addrs: texts(joined(d.Members(), m.Addrs, maxMembers)), Doors: texts(joined(d.Doors(), m.Doors, maxDoors)),
 	}
 }
 

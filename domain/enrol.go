@@ -51,6 +51,7 @@ type grant struct {
 	Secret      []byte   `cbor:"secret"`
 	List        []byte   `cbor:"list"`
 	Addrs       []string `cbor:"addrs"`
+	Doors       []string `cbor:"doors"`
 }
 
 type refusal struct {

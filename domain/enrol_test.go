@@ -37,6 +37,7 @@ func door(a node, at time.Time) *domain.Door {
 	return domain.NewDoor(domain.DoorConfig{
 		Files: a.Files, Key: a.key, Now: func() time.Time { return at },
 		Members: func() []domain.Addr { return []domain.Addr{"/ip4/192.0.2.1/tcp/4002"} },
+		Doors:   func() []domain.Addr { return []domain.Addr{someAddrs[0].At(a.key.ID())} },
 	})
 }
 
@@ -103,8 +104,8 @@ func TestJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bm.PSK() != am.PSK() || bm.ID() != am.ID() || bm.IsAdmin || bm.CanInvite() || len(bm.Addrs) != 1 {
-		t.Errorf("Join = %v, addresses %v", bm, bm.Addrs)
+	if bm.PSK() != am.PSK() || bm.ID() != am.ID() || bm.IsAdmin || bm.CanInvite() || len(bm.Addrs) != 1 || len(bm.Doors) != 1 {
+		t.Errorf("Join = %v, addresses %v, doors %v", bm, bm.Addrs, bm.Doors)
 	}
 	for _, m := range []domain.Membership{am, bm} {
 		roster, err := m.Roster()

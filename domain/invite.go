@@ -123,7 +123,7 @@ func (o InviteOptions) check(m Membership) (InviteOptions, error) {
 		return o, refuse("start the node, which opens a door for newcomers: ipdc node start -d", "this node listens nowhere that an invitation could name")
 	}
 	var err error
-	o.Addrs, err = parseAddrs(texts(o.Addrs), maxTokenAddr)
+	o.Addrs, err = parseAddrs(texts(o.Addrs), MaxTokenAddrs)
 	return o, err
 }
 

@@ -81,7 +81,7 @@ func ask(ctx context.Context, s io.ReadWriter, peer identity.ID, req request) (g
 // membership is what g makes of base, once all of it is checked.
 func (g grant) membership(base membershipRecord, now time.Time) (Membership, error) {
 	base.V = membershipVersion
-	base.Certificate, base.Secret, base.List, base.Addrs = g.Certificate, g.Secret, g.List, g.Addrs
+	base.Certificate, base.Secret, base.List, base.Addrs, base.Doors = g.Certificate, g.Secret, g.List, g.Addrs, g.Doors
 	m, err := base.membership()
 	if err != nil {
 		return m, err
@@ -103,7 +103,7 @@ func (m *Membership) take(theirs Membership) (changed bool) {
 		m.Certificate, m.rawChain = theirs.Certificate, theirs.rawChain
 		changed = true
 	}
-	m.Addrs = joined(theirs.Addrs, m.Addrs, maxMembers)
+	m.Addrs, m.Doors = joined(theirs.Addrs, m.Addrs, maxMembers), joined(theirs.Doors, m.Doors, maxDoors)
 	return changed
 }
 

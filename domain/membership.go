@@ -11,8 +11,11 @@ import (
 	"github.com/ipdc/ipdc/identity"
 )
 
-// maxMembers bounds the addresses of other members that are kept.
-const maxMembers = 64
+// maxMembers and maxDoors bound the addresses that are kept.
+const (
+	maxMembers = 64
+	maxDoors   = 16
+)
 
 // Membership is what a node knows of the domain that it is in. All of it lies
 // in one file, so that secret, list and certificate always fit together.
@@ -23,6 +26,7 @@ type Membership struct {
 	List        List        // generation and who was revoked
 	Certificate Certificate // this node's own
 	Addrs       []Addr      // where other members were last known to be
+	Doors       []Addr      // where doors were last known to be, each with /p2p/ID
 	IsAdmin     bool        // the domain's admin key lies here
 
 	secret, door      Secret
@@ -67,6 +71,7 @@ type membershipRecord struct {
 	List        []byte      `cbor:"list"`
 	Certificate []byte      `cbor:"certificate"`
 	Addrs       []string    `cbor:"addrs"`
+	Doors       []string    `cbor:"doors"`
 }
 
 const (
@@ -77,7 +82,7 @@ const (
 func (m Membership) record() membershipRecord {
 	return membershipRecord{
 		V: membershipVersion, Name: string(m.Name), Admin: m.Admin, Node: m.Node, Secret: m.secret[:], Door: m.door[:],
-		List: m.rawList, Certificate: m.rawChain, Addrs: texts(m.Addrs),
+		List: m.rawList, Certificate: m.rawChain, Addrs: texts(m.Addrs), Doors: texts(m.Doors),
 	}
 }
 
@@ -107,7 +112,10 @@ func (r membershipRecord) membership() (m Membership, err error) {
 	if m.Certificate = ch[0]; m.Certificate.Subject != m.Node {
 		return m, fmt.Errorf("certificate of %s, node is %s", m.Certificate.Subject, m.Node)
 	}
-	m.Addrs, err = parseAddrs(r.Addrs, maxMembers)
+	if m.Addrs, err = parseAddrs(r.Addrs, maxMembers); err != nil {
+		return m, err
+	}
+	m.Doors, err = parseAddrs(r.Doors, maxDoors)
 	return m, err
 }
 
@@ -122,7 +130,7 @@ func secretOf(b []byte, l List) (Secret, error) {
 
 // found makes a domain of one member, whose admin key is given.
 func found(name Name, admin identity.Key, node identity.ID, now time.Time) (Membership, error) {
-	r := membershipRecord{V: membershipVersion, Name: string(name), Admin: admin.ID(), Node: node, Addrs: []string{}}
+	r := membershipRecord{V: membershipVersion, Name: string(name), Admin: admin.ID(), Node: node, Addrs: []string{}, Doors: []string{}}
 	id := NewID(name, admin.ID())
 	secret, door := NewSecret(), NewSecret()
 	list, err := List{Domain: id}.next(secret, now)

@@ -68,6 +68,9 @@ func TestAddr(t *testing.T) {
 			t.Errorf("ParseAddr(%q) = %q, %v", good, got, err)
 		}
 	}
+	if a, by := domain.Addr("/ip4/192.0.2.1/tcp/1").At(id).Split(); a != "/ip4/192.0.2.1/tcp/1" || by != id {
+		t.Errorf("At and Split = %q, %q", a, by)
+	}
 	// Z06: what the 2018 program gave to a shell, and what a libp2p host would
 	// dial if it were asked to.
 	for _, bad := range []string{

@@ -10,12 +10,14 @@ import (
 	"github.com/ipdc/ipdc/identity"
 )
 
+// MaxTokenAddrs is how many addresses an invitation can name.
+const MaxTokenAddrs = 8
+
 const (
 	tokenPrefix  = "ipdc-join-"
 	tokenPurpose = "ipdc/invite/v1"
 	tokenVersion = 1
 	maxTokenText = 4096 // characters; with three addresses it has some 500
-	maxTokenAddr = 8
 	codeBytes    = 16
 )
 
@@ -111,7 +113,7 @@ func (r tokenRecord) token() (t Token, err error) {
 	if _, err = identity.ParseID(string(r.Admin)); err != nil {
 		return t, err
 	}
-	if t.Addrs, err = parseAddrs(r.Addrs, maxTokenAddr); err != nil {
+	if t.Addrs, err = parseAddrs(r.Addrs, MaxTokenAddrs); err != nil {
 		return t, err
 	}
 	var ok bool

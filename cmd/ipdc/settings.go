@@ -40,6 +40,7 @@ type settings struct {
 	MinFree, StorageMax   jobspec.Bytes
 	GCPeriod              jobspec.Duration
 	GCWatermark           int
+	DoorListen            string
 	LogLevel              slog.Level
 	LogFormat             logFormat
 	LogFile               string
@@ -102,6 +103,8 @@ func (s *settings) table() []knob {
 		{"storage-max", &s.StorageMax, "", "no limit but min-free", "bytes", start, "size of the block store above which nothing new is taken", "a node of its own may use its disk; on a shared one, give it a part"},
 		{"gc-watermark", &s.GCWatermark, "90", "", "percent", inFile, "how near to min-free or storage-max garbage is collected", "Kubo's own; late enough to keep what was fetched, early enough to refuse nobody"},
 		{"gc-period", &s.GCPeriod, "1h", "", "time", inFile, "how often garbage is collected in any case", "Kubo's own; what is pinned or in use always stays"},
+
+		{"door-listen", &s.DoorListen, "", "a free port of all addresses, kept", "multiaddr or off", start, "where newcomers with an invitation ask, such as /ip4/0.0.0.0/tcp/4102; off: nowhere", "without an invitation's key nothing but noise comes over this port"},
 
 		{"log-level", &s.LogLevel, "info", "", "debug, info, warn or error", start, "least level that is logged", "info tells each change of a job's state, debug each request too"},
 		{"log-format", &s.LogFormat, "text", "", "text or json", start, "form of a log line", "people read it more often than programs"},

@@ -107,6 +107,9 @@ func (n *node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.onClose(n.store.Close)
+	if err := n.openDoor(ctx); err != nil {
+		return err
+	}
 	if err := n.openIPFS(ctx); err != nil {
 		return err
 	}
