@@ -29,31 +29,70 @@ const (
 // mountImage makes a sparse file of a file system in which size bytes fit, and
 // mounts it at dir. It has no journal: after a power loss the volume is not
 // used again.
-func mountImage(ctx context.Context, image, dir string, size jobspec.Bytes, inodes int64) error {
+func mountImage(ctx context.Context, molds *mold, image, dir string, size jobspec.Bytes, inodes int64) error {
 	inodes += spareInodes
 	// The kernel keeps up to 2 % of the blocks back for its own metadata.
 	total := size + size/48 + jobspec.Bytes(inodes*inodeSize) + fixedBytes
-	f, err := os.OpenFile(image, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
+	if err := molds.image(ctx, image, shape{int64(total), inodes}); err != nil {
 		return err
 	}
-	if err := errors.Join(f.Truncate(int64(total)), f.Close()); err != nil {
-		return err
-	}
-	err = run(ctx, "mkfs.ext4", "-q", "-F", "-b", strconv.Itoa(blockSize), "-I", strconv.Itoa(inodeSize),
-		"-N", strconv.FormatInt(inodes, 10), "-m", "0", "-O", "^has_journal,^resize_inode",
-		"-E", "lazy_itable_init=1,nodiscard,root_owner=0:0", image)
-	if err != nil {
-		return err
-	}
-	// noinit_itable: no kernel thread writes to tables nobody reads.
-	if err := run(ctx, "mount", "-t", "ext4", "-o", "loop,nosuid,nodev,noatime,noinit_itable", image, dir); err != nil {
-		return err
+	if err := mountLoop(image, dir); err != nil {
+		// Where loop devices are made by others, mount knows the ways.
+		if err := run(ctx, "mount", "-t", "ext4", "-o", "loop,nosuid,nodev,noatime,"+mountData, image, dir); err != nil {
+			return err
+		}
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return err
 	}
 	return os.Remove(dir + "/lost+found")
+}
+
+// makeFS makes the file system in the sparse file image.
+func makeFS(ctx context.Context, image string, s shape) error {
+	return run(ctx, "mkfs.ext4", "-q", "-F", "-b", strconv.Itoa(blockSize), "-I", strconv.Itoa(inodeSize),
+		"-N", strconv.FormatInt(s.inodes, 10), "-m", "0", "-O", "^has_journal,^resize_inode",
+		"-E", "lazy_itable_init=1,nodiscard,root_owner=0:0", image)
+}
+
+// mountData keeps kernel threads from writing to tables nobody reads.
+const mountData = "noinit_itable"
+
+// mountLoop mounts an image by a loop device that goes with its last user.
+// Source: loop(4).
+func mountLoop(image, dir string) error {
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	f, err := os.OpenFile(image, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	conf := &unix.LoopConfig{Fd: uint32(f.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
+	copy(conf.Info.File_name[:len(conf.Info.File_name)-1], image)
+	for range 64 {
+		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			return fmt.Errorf("find a loop device: %w", err)
+		}
+		device := "/dev/loop" + strconv.Itoa(n)
+		loop, err := os.OpenFile(device, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		err = unix.IoctlLoopConfigure(int(loop.Fd()), conf)
+		if err == nil {
+			err = unix.Mount(device, dir, "ext4", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, mountData)
+		} else if err == unix.EBUSY { // somebody was faster
+			loop.Close()
+			continue
+		}
+		return errors.Join(err, loop.Close())
+	}
+	return errors.New("all loop devices are taken before they are used")
 }
 
 func run(ctx context.Context, name string, args ...string) error {

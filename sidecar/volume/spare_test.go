@@ -1,7 +1,9 @@
 package volume_test
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -99,5 +101,39 @@ func TestSpares(t *testing.T) {
 	must(t, pool.Remove(t.Context(), second))
 	must(t, pool.Close())
 	must(t, pool.Close())
+	wantNothingLeft(t, dir)
+}
+
+// The second volume of the same bounds is made without mkfs. It is as empty and
+// as large as the first one was.
+func TestSecondVolumeIsMolded(t *testing.T) {
+	pool, dir := open(t, volume.MethodExt4)
+	mount, err := exec.LookPath("mount")
+	must(t, err)
+	const first, second, other = "01kb0000000000000000000000-0-1", "01kb0000000000000000000000-0-2", "01kb0000000000000000000000-0-3"
+	vol, err := pool.Create(t.Context(), first, 4*jobspec.MiB, 50, 1000)
+	must(t, err)
+	want, wantErr := fill(vol.Outputs, 8<<20)
+
+	bin := t.TempDir()
+	must(t, os.Symlink(mount, filepath.Join(bin, "mount")))
+	t.Setenv("PATH", bin)
+	if _, err := pool.Create(t.Context(), other, 5*jobspec.MiB, 50, 1000); err == nil {
+		t.Error("a volume of other bounds was made without mkfs, want an error")
+	}
+	vol, err = pool.Create(t.Context(), second, 4*jobspec.MiB, 50, 1000)
+	must(t, err)
+	entries, err := os.ReadDir(vol.Outputs)
+	must(t, err)
+	if len(entries) > 0 {
+		t.Errorf("the second volume holds %v, want nothing", entries)
+	}
+	got, gotErr := fill(vol.Outputs, 8<<20)
+	if got != want || !errors.Is(gotErr, syscall.ENOSPC) || !errors.Is(wantErr, syscall.ENOSPC) {
+		t.Errorf("the second volume took %d bytes, %v; the first %d, %v", got, gotErr, want, wantErr)
+	}
+	for _, name := range []string{first, second} {
+		must(t, pool.Remove(t.Context(), name))
+	}
 	wantNothingLeft(t, dir)
 }

@@ -54,6 +54,7 @@ type Pool struct {
 	poll   time.Duration
 	log    *slog.Logger
 	spares spares
+	molds  mold
 }
 
 // Volume names the directories of a volume. Both belong to the volume's user
@@ -218,7 +219,7 @@ func (p *Pool) form(ctx context.Context, name string, r record) error {
 		return err
 	}
 	if r.Method == MethodExt4 {
-		if err := mountImage(ctx, p.image(name), p.root(name), r.Size, r.Inodes); err != nil {
+		if err := mountImage(ctx, &p.molds, p.image(name), p.root(name), r.Size, r.Inodes); err != nil {
 			return err
 		}
 	}
