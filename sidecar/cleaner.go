@@ -64,6 +64,12 @@ func (r *runner) freeResources() {
 	}
 }
 
+// Bounds of cleaning in the background.
+const (
+	cleaners = 2  // attempts at a time, so that it does not keep others from starting
+	backlog  = 32 // attempts that wait for that; of more, each is cleaned at once
+)
+
 // cleanLater moves a recorded attempt to cleaned in the background, unless that
 // is under way.
 func (s *Sidecar) cleanLater(a jobspec.Attempt) {
@@ -73,9 +79,16 @@ func (s *Sidecar) cleanLater(a jobspec.Attempt) {
 		return
 	}
 	s.cleaning[a.ID] = true
-	ctx := context.WithoutCancel(s.base) // cleaning is short, and outlives a stop
+	base := s.base
+	ctx := context.WithoutCancel(base) // cleaning is short, and outlives a stop
+	crowded := len(s.cleaning) > backlog
 	s.work.Go(func() {
 		defer s.cleaned(a.ID)
+		turn := &turn{of: s.cleaners}
+		if !crowded {
+			_ = turn.take(base) // a node that stops goes on at once
+			defer turn.leave()
+		}
 		failpoint.Hit(string(jobspec.AttemptCleaned) + ".before-effect")
 		if err := s.discard(ctx, a); err != nil {
 			s.log.Warn("clean attempt", "attempt", a.ID, "err", err)

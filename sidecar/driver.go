@@ -189,13 +189,10 @@ func (s *Sidecar) record(tx *store.Tx, job jobspec.Job, events ...jobspec.Event)
 	if err := tx.PutJob(job); err != nil {
 		return err
 	}
-	for _, e := range events {
-		e.Job, e.Time = job.ID, s.now()
-		if _, err := tx.AppendEvent(e); err != nil {
-			return err
-		}
+	for i := range events {
+		events[i].Time = s.now()
 	}
-	return nil
+	return tx.AppendEvents(job.ID, events)
 }
 
 // note adds an event without changing the job.

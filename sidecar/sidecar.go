@@ -114,6 +114,7 @@ type Sidecar struct {
 	// running, until their runners take them over.
 	reserved map[jobspec.AttemptID]jobspec.Resources
 	cleaning map[jobspec.AttemptID]bool
+	cleaners chan struct{} // one element per attempt that is being cleaned in its turn
 	kept     kept
 }
 
@@ -165,6 +166,7 @@ func New(cfg Config) (*Sidecar, error) {
 		drivers:   map[jobspec.JobID]*driver{},
 		reserved:  map[jobspec.AttemptID]jobspec.Resources{},
 		cleaning:  map[jobspec.AttemptID]bool{},
+		cleaners:  make(chan struct{}, cleaners),
 		metrics:   newMetrics(cfg.Registry),
 		began:     time.Now(),
 	}

@@ -105,47 +105,26 @@ func (s *Sidecar) sweepJobs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	states := map[jobspec.JobID]jobspec.JobState{}
-	state := func(tx *store.Tx, id jobspec.JobID) (jobspec.JobState, error) {
-		if st, ok := states[id]; ok {
-			return st, nil
-		}
-		j, err := tx.Job(id)
-		if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) {
-			return "", err
-		}
-		states[id] = j.State // "" when there is no row
-		return j.State, nil
-	}
-	var unpin []string
-	var drop []string
+	var states map[jobspec.JobID]jobspec.JobState // without a row: ""
 	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
-		for _, p := range pins {
-			id, what, _ := strings.Cut(strings.TrimPrefix(p.Name, "job/"), "/")
-			st, err := state(tx, jobspec.JobID(id))
-			if err != nil {
-				return err
-			}
-			if st == "" || st.Final() && what != "result" && what != "partial" && !strings.HasPrefix(what, "attempt/") {
-				unpin = append(unpin, p.Name)
-			}
-		}
-		for _, id := range logs {
-			st, err := state(tx, jobspec.JobID(id))
-			if err != nil {
-				return err
-			}
-			if st == "" {
-				drop = append(drop, id)
-			}
-		}
-		return nil
+		states, err = tx.States()
+		return err
 	})
-	for _, name := range unpin {
-		err = errors.Join(err, s.cfg.IPFS.Unpin(ctx, name))
+	if err != nil {
+		return err
 	}
-	for _, id := range drop {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(s.cfg.Dir, "logs", id)))
+	for _, p := range pins {
+		id, what, _ := strings.Cut(strings.TrimPrefix(p.Name, "job/"), "/")
+		st := states[jobspec.JobID(id)]
+		if st != "" && (!st.Final() || what == "result" || what == "partial" || strings.HasPrefix(what, "attempt/")) {
+			continue
+		}
+		err = errors.Join(err, s.cfg.IPFS.Unpin(ctx, p.Name))
+	}
+	for _, id := range logs {
+		if states[jobspec.JobID(id)] == "" {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(s.cfg.Dir, "logs", id)))
+		}
 	}
 	return err
 }

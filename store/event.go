@@ -11,18 +11,31 @@ import (
 // AppendEvent stores e as the next event of e.Job, which must be there, and
 // returns it with its Seq. The first has Seq 1.
 func (tx *Tx) AppendEvent(e jobspec.Event) (jobspec.Event, error) {
-	err := tx.get([]any{&e.Seq}, "", "SELECT coalesce(max(seq), 0) + 1 FROM events WHERE job = ?", string(e.Job))
+	events := []jobspec.Event{e}
+	err := tx.AppendEvents(e.Job, events)
+	return events[0], err
+}
+
+// AppendEvents stores the next events of a job, which must be there, and sets
+// their Job and Seq.
+func (tx *Tx) AppendEvents(job jobspec.JobID, events []jobspec.Event) error {
+	var last int64
+	err := tx.get([]any{&last}, "", "SELECT coalesce(max(seq), 0) FROM events WHERE job = ?", string(job))
+	for i := range events {
+		if err != nil {
+			break
+		}
+		last++
+		events[i].Job, events[i].Seq = job, last
+		var record string
+		if record, err = encode(events[i]); err == nil {
+			err = tx.put(eventTable, string(job), last, record)
+		}
+	}
 	if err != nil {
-		return e, fmt.Errorf("append event of job %s: %w", e.Job, err)
+		return fmt.Errorf("append event of job %s: %w", job, err)
 	}
-	record, err := encode(e)
-	if err == nil {
-		err = tx.put(eventTable, string(e.Job), e.Seq, record)
-	}
-	if err != nil {
-		return e, fmt.Errorf("append event of job %s: %w", e.Job, err)
-	}
-	return e, nil
+	return nil
 }
 
 // Events returns the events of a job with Seq > after in order, at most limit

@@ -46,6 +46,20 @@ func (tx *Tx) Job(id jobspec.JobID) (j jobspec.Job, err error) {
 	return j, json.Unmarshal(record, &j)
 }
 
+// States returns the state of every job.
+func (tx *Tx) States() (map[jobspec.JobID]jobspec.JobState, error) {
+	states := map[jobspec.JobID]jobspec.JobState{}
+	var id, state string
+	err := tx.each([]any{&id, &state}, func() error {
+		states[jobspec.JobID(id)] = jobspec.JobState(state)
+		return nil
+	}, "SELECT id, state FROM jobs")
+	if err != nil {
+		return nil, fmt.Errorf("list states of jobs: %w", err)
+	}
+	return states, nil
+}
+
 // FindJob resolves what a user typed to one job of the tenant: a whole id, a
 // unique prefix of one (at least 3 characters, either case), the exact name of
 // a job (the newest of that name), or [Last]. The error is of kind E_NOT_FOUND,
