@@ -1,0 +1,41 @@
+package p2phost_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"testing"
+
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/p2phost"
+)
+
+// Answer and Ask are a conversation at a door: each side knows the other by its
+// key, and nobody without the door's gets an answer.
+func TestAnswerAtDoor(t *testing.T) {
+	at := p2phost.Config{Domain: domain, Key: newKey(t), PSK: [32]byte{1}, Door: true, Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Logger: logger(t)}
+	door := open(t, at)
+	var asked atomic.Int64
+	door.Answer(t.Context(), "greet/1", func(_ context.Context, from identity.ID, s io.ReadWriteCloser) error {
+		asked.Add(1)
+		_, err := io.WriteString(s, "hello "+string(from))
+		return errors.Join(err, s.Close())
+	})
+	at.Key, at.Listen = newKey(t), []string{}
+	newcomer := open(t, at)
+	s, err := newcomer.Ask(t.Context(), door.ID(), door.Listen(), "greet/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(s); err != nil || string(got) != "hello "+string(at.Key.ID()) {
+		t.Errorf("the newcomer is told %q, %v", got, err)
+	}
+	if _, err := newcomer.Ask(t.Context(), newKey(t).ID(), door.Listen(), "greet/1"); err == nil {
+		t.Error("somebody else answers under another peer's address")
+	}
+	at.Key, at.PSK = newKey(t), [32]byte{2}
+	if _, err := open(t, at).Ask(t.Context(), door.ID(), door.Listen(), "greet/1"); err == nil || asked.Load() != 1 {
+		t.Errorf("without the door's key Ask = %v, %d were answered, want an error and 1", err, asked.Load())
+	}
+}
