@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -39,6 +40,10 @@ type engines struct {
 // engines opens what runs containers. Docker may be missing, now or for good:
 // then WASI modules run, and what needs an image is refused with the reason.
 func (n *node) engines(ctx context.Context, capacity wire.Capacity) (engines, error) {
+	given, err := groupPath(n.set.CgroupParent)
+	if err != nil {
+		return engines{}, err
+	}
 	prefix := sidecar.ObjectPrefix(n.key.ID())
 	name := strings.ToLower(strings.TrimSuffix(prefix, "-"))
 	var made []*docker.Executor // at most one
@@ -47,11 +52,14 @@ func (n *node) engines(ctx context.Context, capacity wire.Capacity) (engines, er
 		if err != nil {
 			return nil, "", err
 		}
+		made = append(made, ex)
+		if n.set.CgroupParent != "" {
+			return ex, n.set.CgroupParent, nil
+		}
 		parent, err := ex.EnsureCeiling(ctx, name, capacity.CPU, capacity.Memory)
 		if err != nil {
 			n.log.Warn("jobs have no common ceiling", "err", err)
 		}
-		made = append(made, ex)
 		return ex, parent, nil
 	}})
 	self, err := os.Executable()
@@ -71,6 +79,10 @@ func (n *node) engines(ctx context.Context, capacity wire.Capacity) (engines, er
 	e := engines{executor: all, images: store}
 	if err := dock.Ready(ctx); err != nil {
 		n.log.Warn("no container engine: only WASI modules can be run", "err", err)
+	}
+	if given != "" {
+		e.parent = given
+		return e, nil
 	}
 	remove := hostCeiling().Remove
 	if len(made) > 0 {
@@ -110,6 +122,27 @@ func (n *node) imageStore(dock *lazy.Executor) (images.Store, error) {
 		checked = err == nil
 		return err
 	}}, nil
+}
+
+// groupPath checks the setting cgroup-parent and returns where that group lies:
+// a dash in a slice's name is a level, a-b.slice lies in a.slice.
+func groupPath(parent string) (string, error) {
+	name, slice := strings.CutSuffix(parent, ".slice")
+	switch {
+	case parent == "":
+		return "", nil
+	case filepath.IsAbs(parent) && filepath.Clean(parent) == parent && parent != "/" && !slice:
+		return parent, nil
+	case !slice || strings.ContainsAny(name, "/ \x00") || slices.Contains(strings.Split(name, "-"), ""):
+		return "", usagef("cgroup-parent %q: want a path such as /jobs, or where the engine uses systemd a slice such as jobs.slice", parent)
+	}
+	at := ""
+	for i, c := range name + "-" {
+		if c == '-' {
+			at += "/" + name[:i] + ".slice"
+		}
+	}
+	return at, nil
 }
 
 // hostCeiling is the ceiling of a machine without an engine.
