@@ -56,7 +56,7 @@ func (d *driver) fetchDAG(ctx context.Context, what string, root jobspec.CID) er
 		defer d.tellPull("")
 		d.note(ctx, jobspec.Event{Job: d.id, Type: jobspec.EventWait, Detail: why})
 	}
-	return d.cfg.IPFS.Pin(ctx, pinName(d.id, what), root)
+	return d.inTime(ctx, func(ctx context.Context) error { return d.cfg.IPFS.Pin(ctx, pinName(d.id, what), root) })
 }
 
 // refusal returns err when it is one that trying again does not mend.

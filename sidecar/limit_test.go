@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
@@ -40,6 +41,23 @@ func TestNoRoom(t *testing.T) {
 	}
 	if list, err := b.Jobs(t.Context(), "t", api.JobFilter{}); err != nil || len(list) != 1 {
 		t.Errorf("%d jobs, %v, want the first one only", len(list), err)
+	}
+}
+
+// An input that is read for too long ends its job, as files and as a CAR.
+func TestInputTime(t *testing.T) {
+	b := newBench(t)
+	b.budget = ipfs.Budget{Time: time.Nanosecond}
+	b.restart()
+	asFiles := over(b.input("a"))
+	asCAR := asFiles
+	asCAR.Inputs = []jobspec.Input{{CID: asFiles.Inputs[0].CID, As: jobspec.AsCAR}}
+	asCAR.Run.Per = jobspec.PerTask
+	for _, s := range []jobspec.Spec{asFiles, asCAR} {
+		j := b.final(b.submit(s))
+		if j.Failure == nil || j.Failure.Kind != jobspec.KindFetchTimeout || !strings.Contains(j.Failure.Hint, "input-time") || !strings.Contains(j.Failure.Detail, "1ns") {
+			t.Errorf("job over %s within 1 ns = %s %+v, want E_FETCH_TIMEOUT and input-time", s.Inputs[0].As, j.State, j.Failure)
+		}
 	}
 }
 

@@ -209,9 +209,11 @@ func (d *driver) input(ctx context.Context, in jobspec.Input, what string) (jobs
 // measure fills in the input's size and, for per-item jobs, its files.
 func (d *driver) measure(ctx context.Context, spec jobspec.Spec, f *jobspec.Facts) error {
 	if spec.Inputs[0].As == jobspec.AsCAR {
-		st, err := d.cfg.IPFS.Verify(ctx, f.Input)
-		f.Bytes = st.Bytes
-		return err
+		return d.inTime(ctx, func(ctx context.Context) error {
+			st, err := d.cfg.IPFS.Verify(ctx, f.Input)
+			f.Bytes = st.Bytes
+			return err
+		})
 	}
 	err := tree.Walk(ctx, d.cfg.IPFS, f.Input, d.cfg.Budget, func(e tree.Entry) error {
 		if e.Kind != tree.File {

@@ -208,7 +208,7 @@ func (r *runner) acquire(ctx context.Context, cache *inputcache.Cache, c jobspec
 	if err == nil {
 		r.release = append(r.release, release)
 	}
-	return e, err
+	return e, inputLimit(err)
 }
 
 // mount makes the outputs volume, writes what the guest reads and opens the way

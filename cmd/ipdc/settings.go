@@ -52,6 +52,7 @@ type settings struct {
 	APIRate                              float64
 	APIUpload                            jobspec.Bytes
 	APIBodyStall, APIEventStall          jobspec.Duration
+	APIUploadTime                        jobspec.Duration
 	APIStreamStall, APITimeout, APIGrace jobspec.Duration
 
 	TaskCPU                          jobspec.CPU
@@ -132,6 +133,7 @@ func (s *settings) table() []knob {
 		{"api-max-conns", &s.APIMaxConns, "256", "", "connections", inFile, "connections to the port at once; more are closed, the socket has no bound", "four times what a busy dashboard and a dozen clients hold open"},
 		{"api-rate", &s.APIRate, "100", "", "requests a second", inFile, "requests that one token may make on average over the port, twice as many at once", "a client that polls each 10 ms is a mistake; one job takes some milliseconds of disk"},
 		{"api-upload", &s.APIUpload, "10GiB", "", "bytes", inFile, "size of one CAR that is uploaded", "the size of an input that one task may have"},
+		{"api-upload-time", &s.APIUploadTime, "6h", "", "duration", inFile, "time for all of such a CAR", "10 GiB at half a megabyte a second; longer ones hold disk that nobody may ever use"},
 		{"api-timeout", &s.APITimeout, "2m", "", "duration", inFile, "time for a request that is no stream", "the longest such answer, a list of 500 jobs, takes under a second"},
 		{"api-body-stall", &s.APIBodyStall, "1m", "", "duration", inFile, "time after which a request body that brings nothing is cut", "a client that packs files pauses for seconds; a dead one holds a connection"},
 		{"api-event-stall", &s.APIEventStall, "30s", "", "duration", inFile, "time after which a reader of events that takes nothing is cut", "it loses nothing, as it resumes with Last-Event-ID"},

@@ -288,6 +288,24 @@ func TestDirStopsWithContext(t *testing.T) {
 	}
 }
 
+func TestCARBudget(t *testing.T) {
+	b := dagtest.New(t)
+	root := sample(b).CID
+	for _, c := range []struct {
+		budget ipfs.Budget
+		want   jobspec.Kind
+	}{
+		{ipfs.Budget{Time: time.Hour}, ""},
+		{ipfs.Budget{Bytes: 18}, jobspec.KindLimitBytes},
+		{ipfs.Budget{Time: time.Nanosecond}, jobspec.KindFetchTimeout},
+	} {
+		_, err := stage.CAR(t.Context(), b, root, filepath.Join(t.TempDir(), "in", "x.car"), c.budget)
+		if c.want == "" && err != nil || c.want != "" && !errors.Is(err, c.want.Error()) {
+			t.Errorf("CAR within %+v = %v, want %q", c.budget, err, c.want)
+		}
+	}
+}
+
 func TestDirBudget(t *testing.T) {
 	b := dagtest.New(t)
 	parent := tempDir(t)

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -20,7 +21,7 @@ import (
 const TenantLocal = "local"
 
 // maxSpec bounds the body of a submit in bytes.
-const maxSpec = 256 << 10
+const maxSpec = jobspec.MaxSpecSize
 
 // Config is what an API is made of. Fields without a default are required.
 type Config struct {
@@ -44,6 +45,7 @@ type Config struct {
 	EventStall  time.Duration // an event reader that takes nothing for so long is cut; it can resume; default 30 s
 	StreamStall time.Duration // the same for logs and DAGs, which may be read by a pager; default 15 min
 	BodyStall   time.Duration // a request body that brings nothing for so long is cut; default 1 min
+	UploadTime  time.Duration // for all of an uploaded CAR; default 6 h
 	Grace       time.Duration // for requests that are under way when Serve ends; default 5 s
 	Timeout     time.Duration // for a request that is no stream; default 2 min
 	Rate        float64       // requests a second that one token may make on average, twice as many at once; default 100
@@ -68,6 +70,7 @@ func (c Config) withDefaults() Config {
 	c.EventStall = cmp.Or(c.EventStall, 30*time.Second)
 	c.StreamStall = cmp.Or(c.StreamStall, 15*time.Minute)
 	c.BodyStall = cmp.Or(c.BodyStall, time.Minute)
+	c.UploadTime = cmp.Or(c.UploadTime, 6*time.Hour)
 	c.Grace = cmp.Or(c.Grace, 5*time.Second)
 	c.Rate = cmp.Or(c.Rate, 100)
 	c.Timeout = cmp.Or(c.Timeout, 2*time.Minute)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -21,7 +22,9 @@ type timedBody struct {
 	io.ReadCloser
 	rc    *http.ResponseController
 	stall time.Duration
-	err   error // what cut it
+	whole time.Duration // for all of it; 0 = no bound
+	until time.Time     // when that is over
+	err   error         // what cut it
 }
 
 func newTimedBody(r *http.Request, rc *http.ResponseController, stall time.Duration) *timedBody {
@@ -29,7 +32,11 @@ func newTimedBody(r *http.Request, rc *http.ResponseController, stall time.Durat
 }
 
 func (b *timedBody) Read(p []byte) (int, error) {
-	_ = b.rc.SetReadDeadline(time.Now().Add(b.stall)) // a recorder in a test has none
+	deadline := time.Now().Add(b.stall)
+	if b.whole > 0 && b.until.Before(deadline) {
+		deadline = b.until
+	}
+	_ = b.rc.SetReadDeadline(deadline) // a recorder in a test has none
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
 		b.err = err
@@ -42,6 +49,11 @@ func (b *timedBody) cause(err error) error {
 	switch {
 	case b.err == nil:
 		return err
+	case errors.Is(b.err, os.ErrDeadlineExceeded) && b.whole > 0 && !time.Now().Before(b.until):
+		return jobspec.Failure{
+			Kind: jobspec.KindLimit, Detail: fmt.Sprintf("the upload took over %s, and what had come of it is dropped", b.whole),
+			Hint: "send it in parts, or raise the node's setting api-upload-time",
+		}.Error()
 	case errors.Is(b.err, os.ErrDeadlineExceeded):
 		return refuse(http.StatusRequestTimeout, jobspec.KindFetchTimeout, "", "nothing came for %s", b.stall)
 	}

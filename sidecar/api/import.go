@@ -113,6 +113,7 @@ func (a *API) receive(w *stream, r *http.Request, store func(context.Context, io
 	}
 	_ = w.rc.EnableFullDuplex() // the documented way to answer before the body is read
 	body := newTimedBody(r, w.rc, a.cfg.BodyStall)
+	body.whole, body.until = a.cfg.UploadTime, time.Now().Add(a.cfg.UploadTime)
 	var res any
 	err := a.cfg.Room.Admit(r.Context(), max(r.ContentLength, 0))
 	if err == nil {

@@ -161,6 +161,30 @@ func TestH21StalledUpload(t *testing.T) {
 	}
 }
 
+// One that never stalls, and never ends.
+func TestUploadTime(t *testing.T) {
+	e, f := start(t, func(c *api.Config) { c.UploadTime = 50 * time.Millisecond }), newFixture(t)
+	pr, pw := io.Pipe()
+	goTest(t, func() {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for _, b := range f.car[:len(f.car)-1] {
+			if _, err := pw.Write([]byte{b}); err != nil {
+				return
+			}
+			<-tick.C
+		}
+	})
+	_, err := e.client().Upload(t.Context(), pr, false)
+	if !isKind(err, jobspec.KindLimit) || !strings.Contains(err.Error(), "50ms") || !strings.Contains(jobspec.AsFailure(err).Hint+fmt.Sprint(err), "api-upload-time") {
+		t.Errorf("Upload that takes for ever = %v, want E_LIMIT and the setting", err)
+	}
+	pr.Close()
+	if got := e.pins(); len(got) != 0 {
+		t.Errorf("pins are left: %q", got)
+	}
+}
+
 func TestH21CrashBetweenPins(t *testing.T) {
 	e, f := start(t), newFixture(t)
 	if _, err := e.client().Upload(t.Context(), bytes.NewReader(f.car), false); err != nil {
