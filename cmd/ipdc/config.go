@@ -17,7 +17,7 @@ import (
 type settingView struct {
 	Name    string `json:"name"`
 	Value   string `json:"value"`
-	Origin  string `json:"origin"` // default, "flag --x", "env X" or "file PATH"
+	Origin  string `json:"origin"` // default, "flag --x", "env X", "file PATH", or see originFixed
 	Default string `json:"default"`
 	Unit    string `json:"unit"`
 	Means   string `json:"means"`
@@ -34,7 +34,9 @@ func (a *app) configShowCmd() *cobra.Command {
 		Use: "show", Short: "Show every setting with the reason for its default",
 		Long: "Show prints every setting: flags win over IPDC_* variables, those over config.yaml\n" +
 			"in the state directory, that over ipdc/config.yaml in the user's configuration\n" +
-			"directory, and that over the default. A node reads its settings when it starts.",
+			"directory, and that over the default. A node reads its settings when it starts.\n" +
+			"The last rows are no settings: bounds that are the same everywhere, and what a job\n" +
+			"has that does not say.",
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			var list []settingView
@@ -44,12 +46,18 @@ func (a *app) configShowCmd() *cobra.Command {
 			}
 			rows[0] = append(rows[0], "UNIT", "REASON FOR THE DEFAULT")
 			for _, k := range a.set.table() {
-				s := a.view(k)
-				row := []string{s.Name, s.Value}
+				list = append(list, a.view(k))
+			}
+			list = append(list, fixed()...)
+			for _, s := range list {
+				row, def := []string{s.Name, s.Value}, s.Default
 				if withOrigin {
 					row = append(row, s.Origin)
 				}
-				rows, list = append(rows, append(row, s.Unit, s.Default+": "+s.Reason)), append(list, s)
+				if s.Origin == originFixed || s.Origin == originSpec {
+					def = s.Origin
+				}
+				rows = append(rows, append(row, s.Unit, def+": "+s.Reason))
 			}
 			return a.print(list, "", func(w io.Writer) error { return table(w, rows) })
 		},

@@ -99,4 +99,9 @@ func documentSettings(w io.Writer) {
 		}
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", name, tilde(cmp.Or(k.def, k.empty)), k.unit, k.usage, k.why)
 	}
+	fmt.Fprint(w, "\nNo settings, but shown with them: bounds that are the same on every node, and what a job has that does not say.\n\n"+
+		"| name | value | from | unit | what it is | reason |\n|---|---|---|---|---|---|\n")
+	for _, f := range fixed() {
+		fmt.Fprintf(w, "| `%s` | %s | %s | %s | %s | %s |\n", f.Name, f.Value, f.Origin, f.Unit, f.Means, f.Reason)
+	}
 }

@@ -156,6 +156,14 @@ func (s *settings) knob(key string) (knob, error) {
 	if i := slices.IndexFunc(list, func(k knob) bool { return k.key == key }); i >= 0 {
 		return list[i], nil
 	}
+	for _, f := range fixed() {
+		switch {
+		case f.Name == key && f.Origin == originFixed:
+			return knob{}, fmt.Errorf("%s is no setting, it is %s on every node: %s", key, f.Value, f.Reason)
+		case f.Name == key:
+			return knob{}, fmt.Errorf("%s is no setting, each job says it, or has %s", key, f.Value)
+		}
+	}
 	near := &cobra.Command{SuggestionsMinimumDistance: 3}
 	for _, k := range list {
 		near.AddCommand(&cobra.Command{Use: k.key, Run: func(*cobra.Command, []string) {}})

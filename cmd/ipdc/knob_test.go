@@ -31,6 +31,14 @@ func TestSettingsTable(t *testing.T) {
 			t.Errorf("%s: default %q is shown as %q", k.key, k.def, got)
 		}
 	}
+	for _, f := range fixed() {
+		if keys[f.Name] || f.Value == "" || f.Value == "0" || f.Unit == "" || f.Means == "" || f.Reason == "" {
+			t.Errorf("%s is a setting too, or lacks something: %+v", f.Name, f)
+		}
+		if _, err := s.knob(f.Name); err == nil || !strings.Contains(err.Error(), f.Value) {
+			t.Errorf("knob(%s) = %v, want a refusal with %s", f.Name, err, f.Value)
+		}
+	}
 	fields := 0
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[settings]()) {
 		if f.IsExported() {

@@ -25,14 +25,15 @@ import (
 	carv2 "github.com/ipld/go-car/v2"
 	"github.com/multiformats/go-varint"
 
+	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/dag"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
 const (
-	maxHeader = 1 << 20 // bytes of a CARv1 header
-	maxCID    = 256     // bytes of a CID; the longest trusted one has less
-	linkTag   = 42      // dag-cbor's tag of a link
+	maxHeader = ipfs.MaxCARHeader // of CARv1
+	maxCID    = 256               // bytes of a CID; the longest trusted one has less
+	linkTag   = 42                // dag-cbor's tag of a link
 )
 
 // header is the CARv1 header, and the pragma of CARv2, which looks like one.

@@ -9,12 +9,13 @@ import (
 	"github.com/ipfs/boxo/ipld/unixfs/hamt"
 	"github.com/ipfs/boxo/ipld/unixfs/pb"
 
+	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/dag"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
 // maxFanout is the widest HAMT that is read.
-const maxFanout = 1024
+const maxFanout = ipfs.MaxFanout
 
 // shard is what makes a directory block a part of a HAMT. Slot i of a shard at
 // depth d holds the names whose hash continues with i; see

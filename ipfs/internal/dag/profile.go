@@ -3,13 +3,15 @@ package dag
 import (
 	"github.com/ipfs/boxo/ipld/unixfs/io"
 	"github.com/ipfs/go-cid"
+
+	"github.com/ipdc/ipdc/ipfs"
 )
 
 // MaxBlock is the largest block that is stored or read, in bytes.
-const MaxBlock = 2 << 20
+const MaxBlock = ipfs.MaxBlock
 
 // MaxIdentity is the longest identity CID's digest, in bytes.
-const MaxIdentity = 128
+const MaxIdentity = ipfs.MaxIdentity
 
 // Profile returns the import profile of every CID made here: unixfs-v1-2025 of
 // IPIP-499 (CIDv1, sha2-256, raw leaves, 1 MiB chunks, 1024 links per file
