@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -26,7 +27,25 @@ type retry struct{ first, longest, giveUp time.Duration }
 // where it ended. Events gives up when that has not worked for 30 s (see
 // [WithRetry]); a first connection that cannot be made fails at once.
 func (c *Client) Events(ctx context.Context, ref string, after int64, follow bool, yield func(jobspec.Event) error) error {
-	s := &eventStream{c: c, ref: ref, after: after, follow: follow, yield: yield}
+	s := &eventStream{c: c, ref: ref, what: "events", query: url.Values{}, after: strconv.FormatInt(after, 10), follow: follow}
+	s.take = func(m message) error {
+		var ev jobspec.Event
+		if err := json.Unmarshal(m.data, &ev); err != nil {
+			return fmt.Errorf("read event: %w", err)
+		}
+		if ev.Seq <= after {
+			return nil
+		}
+		after = ev.Seq
+		s.ref, s.after = ev.Job.String(), strconv.FormatInt(after, 10) // by id from here on: @last may name another job later
+		return yield(ev)
+	}
+	return s.read(ctx)
+}
+
+// read makes connections until one of them was read to its end.
+func (s *eventStream) read(ctx context.Context) error {
+	c := s.c
 	pause := c.retry.first
 	for {
 		s.alive = time.Time{}
@@ -52,15 +71,17 @@ func (c *Client) Events(ctx context.Context, ref string, after int64, follow boo
 // errCut means that a stream ended before its end and may be resumed.
 var errCut = errors.New("event stream was cut")
 
-// eventStream is the state of one Events across connections.
+// eventStream is the state of one stream of a job's events across connections.
 type eventStream struct {
 	c         *Client
 	ref       string
-	after     int64
-	follow    bool
-	yield     func(jobspec.Event) error
-	alive     time.Time // last line on this connection
-	lastAlive time.Time // last line on an earlier one, or the first connection; zero before it
+	what      string              // the last element of its path
+	query     url.Values          //
+	after     string              // id of the last message that was taken; "" = none
+	follow    bool                //
+	take      func(message) error // gets each message but the last, and sets after
+	alive     time.Time           // last line on this connection
+	lastAlive time.Time           // last line on an earlier one, or the first connection; zero before it
 }
 
 // run makes one connection and reads it to its end.
@@ -100,15 +121,18 @@ func (s *eventStream) run(ctx context.Context) error {
 
 func (s *eventStream) request() request {
 	r := request{
-		method: http.MethodGet, path: []string{"v1", "jobs", s.ref, "events"},
-		query:  url.Values{"after": {strconv.FormatInt(s.after, 10)}},
+		method: http.MethodGet, path: []string{"v1", "jobs", s.ref, s.what},
+		query:  maps.Clone(s.query),
 		header: http.Header{"Accept": {wire.TypeEvents}},
 	}
 	if s.follow {
 		r.query.Set("follow", "true")
 	}
-	if !s.lastAlive.IsZero() {
-		r.header.Set("Last-Event-ID", strconv.FormatInt(s.after, 10))
+	if s.after != "" {
+		r.query.Set("after", s.after)
+	}
+	if s.after != "" && !s.lastAlive.IsZero() {
+		r.header.Set("Last-Event-ID", s.after)
 	}
 	return r
 }
@@ -138,15 +162,7 @@ func (s *eventStream) handle(m message) (end bool, err error) {
 		}
 		return true, e
 	}
-	var ev jobspec.Event
-	if err := json.Unmarshal(m.data, &ev); err != nil {
-		return true, fmt.Errorf("read event: %w", err)
-	}
-	if ev.Seq <= s.after {
-		return false, nil
-	}
-	s.ref, s.after = ev.Job.String(), ev.Seq // by id from here on: @last may name another job later
-	return false, s.yield(ev)
+	return false, s.take(m)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

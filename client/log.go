@@ -2,15 +2,16 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
-	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -23,69 +24,53 @@ func WithTaskPrefix() LogOption { return func(w *logWriter) { w.prefix = true } 
 
 // Logs copies a job's log to stdout and stderr, either of which may be nil.
 // With follow it goes on until the job is final or ctx ends. A stream that was
-// cut is an error, so that half a log is never taken for the whole.
+// cut is resumed as [Client.Events] does; when that does not work it is an
+// error, so that half a log is never taken for the whole.
 func (c *Client) Logs(ctx context.Context, ref string, follow bool, stdout, stderr io.Writer, opts ...LogOption) error {
-	w := &logWriter{out: map[jobspec.LogStream]io.Writer{jobspec.LogStdout: stdout, jobspec.LogStderr: stderr}}
+	w := &logWriter{out: map[string]io.Writer{wire.LogStdout: stdout, wire.LogStderr: stderr}, lines: map[lineKey][]byte{}}
 	for _, o := range opts {
 		o(w)
 	}
-	r := request{
-		method: http.MethodGet, path: []string{"v1", "jobs", ref, "logs"},
-		query:  url.Values{"format": {"frames"}},
-		header: http.Header{"Accept": {wire.TypeFrames}},
-	}
-	if follow {
-		r.query.Set("follow", "true")
-	}
-	resp, err := c.send(ctx, r)
+	err := c.LogLines(ctx, ref, follow, w.write)
+	return errors.Join(err, w.flush())
+}
+
+// LogLines is Logs for who wants to know which task said what. An error of
+// yield ends it and is returned.
+func (c *Client) LogLines(ctx context.Context, ref string, follow bool, yield func(wire.LogLine) error) error {
+	j, err := c.Job(ctx, ref) // by id from here on: @last may name another job later
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	err = w.copy(resp.Body)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	s := &eventStream{c: c, ref: j.ID.String(), what: "logs", query: url.Values{"format": {"events"}}, follow: follow}
+	s.take = func(m message) error {
+		var l wire.LogLine
+		if err := json.Unmarshal(m.data, &l); err != nil {
+			return fmt.Errorf("read log: %w", err)
+		}
+		s.after = m.id
+		return yield(l)
 	}
-	return err
+	return s.read(ctx)
 }
 
-// logWriter writes frames to where their streams go.
+// logWriter writes pieces of a log to where their streams go.
 type logWriter struct {
-	out    map[jobspec.LogStream]io.Writer
+	out    map[string]io.Writer // by stream
 	prefix bool
 	lines  map[lineKey][]byte // begun lines, with prefix only
 }
 
 type lineKey struct {
-	task   uint32
-	stream jobspec.LogStream
+	task   int
+	stream string
 }
 
-func (w *logWriter) copy(r io.Reader) error {
-	w.lines = map[lineKey][]byte{}
-	buf := make([]byte, jobspec.MaxLogChunk)
-	for {
-		h, err := jobspec.ReadLogHeader(r)
-		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return w.flush()
-		}
-		if err == nil {
-			_, err = io.ReadFull(r, buf[:h.Len])
-		}
-		if err != nil {
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return errors.Join(w.flush(), fmt.Errorf("read log: %w", err))
-		}
-		if err := w.write(h, buf[:h.Len]); err != nil {
-			return fmt.Errorf("write log: %w", err)
-		}
-	}
-}
+// maxLine is where a line with a prefix is cut, in bytes.
+const maxLine = 64 << 10
 
-func (w *logWriter) write(h jobspec.LogHeader, b []byte) error {
-	out := w.out[h.Stream]
+func (w *logWriter) write(l wire.LogLine) error {
+	out, b := w.out[l.Stream], append([]byte(l.Text), l.Bytes...)
 	if out == nil {
 		return nil
 	}
@@ -93,12 +78,12 @@ func (w *logWriter) write(h jobspec.LogHeader, b []byte) error {
 		_, err := out.Write(b)
 		return err
 	}
-	k := lineKey{h.Task, h.Stream}
+	k := lineKey{l.Task, l.Stream}
 	for len(b) > 0 {
 		line, rest, whole := bytes.Cut(b, []byte("\n"))
 		w.lines[k] = append(w.lines[k], line...)
 		b = rest
-		if !whole && len(w.lines[k]) < jobspec.MaxLogChunk {
+		if !whole && len(w.lines[k]) < maxLine {
 			return nil
 		}
 		if err := w.line(k); err != nil {
@@ -125,7 +110,7 @@ func (w *logWriter) flush() error {
 		}
 	}
 	slices.SortFunc(keys, func(a, b lineKey) int {
-		return (int(a.task)-int(b.task))*4 + int(a.stream) - int(b.stream)
+		return cmp.Or(a.task-b.task, -strings.Compare(a.stream, b.stream)) // stdout first
 	})
 	for _, k := range keys {
 		if err := w.line(k); err != nil {

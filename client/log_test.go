@@ -1,66 +1,101 @@
 package client_test
 
 import (
-	"errors"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/ipdc/ipdc/client"
-	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
 )
 
-func frame(stream jobspec.LogStream, task uint32, text string) string {
-	return string(jobspec.LogHeader{Stream: stream, Task: task, Len: uint32(len(text))}.Append(nil)) + text
+// piece is an event of a log.
+func piece(id string, l wire.LogLine) string {
+	b, _ := json.Marshal(l) // of strings and numbers, never fails
+	return fmt.Sprintf("id: %s\nevent: log\ndata: %s\n\n", id, b)
 }
 
-// logs returns what Logs writes for a stream and how it ends.
-func logs(t *testing.T, stream string, opts ...client.LogOption) (out, errs string, err error) {
+func out(task int, text string) string {
+	return piece("0.1.1", wire.LogLine{Task: task, Stream: wire.LogStdout, Text: text})
+}
+
+const logEnd = "event: end\ndata: {}\n\n"
+
+// logs returns what Logs writes of the streams of as many connections, and how
+// it ends. The last stream comes again and again.
+func logs(t *testing.T, streams []string, opts ...client.LogOption) (out, errs string, s *script, err error) {
 	t.Helper()
+	s = &script{steps: []func(http.ResponseWriter, *http.Request){
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"id":"01jd"}`) },
+	}}
+	for _, text := range streams {
+		s.steps = append(s.steps, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
+	}
 	var o, e strings.Builder
-	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, stream) })
-	err = c.Logs(t.Context(), "x", false, &o, &e, opts...)
-	return o.String(), e.String(), err
+	c := serve(t, s.ServeHTTP, client.WithRetry(time.Millisecond, time.Millisecond, 100*time.Millisecond))
+	err = c.Logs(t.Context(), "@last", false, &o, &e, opts...)
+	return o.String(), e.String(), s, err
 }
 
 func TestLogsDemultiplex(t *testing.T) {
-	stream := frame(1, 0, "a1\na") + frame(2, 0, "e\n") + frame(1, 7, "b1") + frame(1, 0, "2\n") + frame(1, 7, "\nb2")
-	out, errs, err := logs(t, stream)
-	if err != nil || out != "a1\nab12\n\nb2" || errs != "e\n" {
-		t.Errorf("Logs = %q, %q, %v", out, errs, err)
+	stream := out(0, "a1\na") + piece("0.1.2", wire.LogLine{Stream: wire.LogStderr, Text: "e\n"}) + out(7, "b1") + out(0, "2\n") +
+		piece("7.1.2", wire.LogLine{Task: 7, Stream: wire.LogStdout, Bytes: []byte("\nb\xff")}) + logEnd
+	got, errs, _, err := logs(t, []string{stream})
+	if err != nil || got != "a1\nab12\n\nb\xff" || errs != "e\n" {
+		t.Errorf("Logs = %q, %q, %v", got, errs, err)
 	}
-	out, errs, err = logs(t, stream, client.WithTaskPrefix())
-	want := "task 0 | a1\ntask 0 | a2\ntask 7 | b1\ntask 7 | b2\n"
-	if err != nil || out != want || errs != "task 0 | e\n" {
-		t.Errorf("Logs with prefix = %q, %q, %v, want %q", out, errs, err, want)
+	got, errs, _, err = logs(t, []string{stream}, client.WithTaskPrefix())
+	want := "task 0 | a1\ntask 0 | a2\ntask 7 | b1\ntask 7 | b\xff\n"
+	if err != nil || got != want || errs != "task 0 | e\n" {
+		t.Errorf("Logs with prefix = %q, %q, %v, want %q", got, errs, err, want)
 	}
 	long := strings.Repeat("x", 50<<10)
-	out, _, err = logs(t, frame(1, 1, long)+frame(1, 1, long)+frame(1, 1, "\n"), client.WithTaskPrefix())
-	if lines := strings.Count(out, "task 1 | "); err != nil || lines != 2 || strings.Count(out, "x") != 100<<10 {
-		t.Errorf("a line of 100 KiB came as %d lines of %d bytes, %v", lines, len(out), err)
+	got, _, _, err = logs(t, []string{out(1, long) + out(1, long) + out(1, "\n") + logEnd}, client.WithTaskPrefix())
+	if lines := strings.Count(got, "task 1 | "); err != nil || lines != 2 || strings.Count(got, "x") != 100<<10 {
+		t.Errorf("a line of 100 KiB came as %d lines of %d bytes, %v", lines, len(got), err)
 	}
-	if out, _, err = logs(t, ""); out != "" || err != nil {
-		t.Errorf("Logs of nothing = %q, %v", out, err)
+	if got, _, _, err = logs(t, []string{logEnd}); got != "" || err != nil {
+		t.Errorf("Logs of nothing = %q, %v", got, err)
 	}
 }
 
+// A log that is cut, in the middle of a piece too, goes on where it was.
+func TestLogsResume(t *testing.T) {
+	one, two := piece("0.1.4", wire.LogLine{Stream: "stdout", Text: "one\n"}), piece("0.1.8", wire.LogLine{Stream: "stdout", Text: "two\n"})
+	got, _, s, err := logs(t, []string{one + two[:20], two, logEnd})
+	if err != nil || got != "one\ntwo\n" {
+		t.Errorf("Logs = %q, %v", got, err)
+	}
+	want := []string{
+		"/v1/jobs/@last", "/v1/jobs/01jd/logs?format=events",
+		"/v1/jobs/01jd/logs?after=0.1.4&format=events 0.1.4", "/v1/jobs/01jd/logs?after=0.1.8&format=events 0.1.8",
+	}
+	if diff := cmp.Diff(want, s.connections()); diff != "" {
+		t.Errorf("connections (-want +got):\n%s", diff)
+	}
+}
+
+// Half a log is never taken for the whole.
 func TestLogsCutOrDamaged(t *testing.T) {
-	whole := frame(1, 0, "whole\n")
+	whole := out(0, "whole\n")
 	for name, stream := range map[string]string{
-		"cut in a header":    whole + frame(1, 0, "x")[:5],
-		"cut after a header": whole + frame(1, 0, "x")[:9],
-		"cut in a chunk":     whole + frame(1, 0, "half")[:11],
-		"unknown stream":     whole + frame(3, 0, "x"),
-		"huge length":        whole + "\x01\x00\x00\x00\x00\xff\xff\xff\xff",
+		"cut for good": whole,
+		"no JSON":      whole + "id: 0.1.9\nevent: log\ndata: {\n\n",
+		"refused":      whole + "event: error\ndata: {\"kind\":\"E_NOT_FOUND\",\"detail\":\"gone\",\"status\":404}\n\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, _, err := logs(t, stream)
-			if err == nil || out != "whole\n" {
-				t.Errorf("Logs = %q, %v, want the whole chunk and an error", out, err)
+			rest := ""
+			if name != "cut for good" {
+				rest = stream
 			}
-			if strings.HasPrefix(name, "cut") && !errors.Is(err, io.ErrUnexpectedEOF) {
-				t.Errorf("Logs = %v, want io.ErrUnexpectedEOF", err)
+			if got, _, _, err := logs(t, []string{stream, rest}); err == nil || got != "whole\n" {
+				t.Errorf("Logs = %q, %v, want the whole piece and an error", got, err)
 			}
 		})
 	}

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// LogHeader precedes each chunk of a job's log, in files and on the wire:
+// LogHeader precedes each chunk of a job's log in its files:
 // stream (1 byte: 1 stdout, 2 stderr), task index (4 bytes), length of the
 // chunk (4 bytes), big-endian.
 type LogHeader struct {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -235,18 +234,10 @@ func lastErrors(text string) string {
 
 // logText returns the last part of what a job's program wrote.
 func (s *Sidecar) logText(ctx context.Context, job jobspec.Job) (string, error) {
-	var frames, text bytes.Buffer
-	if err := s.Logs(ctx, job.Tenant, job.ID.String(), false, &frames); err != nil {
-		return "", err
-	}
-	for {
-		h, err := jobspec.ReadLogHeader(&frames)
-		if errors.Is(err, io.EOF) {
-			return text.String(), nil
-		}
-		if err != nil {
-			return "", err
-		}
-		text.Write(frames.Next(int(h.Len)))
-	}
+	var text strings.Builder
+	err := s.LogEvents(ctx, job.Tenant, job.ID.String(), api.LogPlace{}, false, func(p api.LogPiece) error {
+		text.Write(p.Data)
+		return nil
+	})
+	return text.String(), err
 }

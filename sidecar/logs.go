@@ -2,7 +2,6 @@ package sidecar
 
 import (
 	"context"
-	"io"
 	"os"
 	"slices"
 
@@ -10,40 +9,6 @@ import (
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/sidecar/joblog"
 )
-
-// Logs writes the logs of a job's attempts, in the order of tasks and tries.
-// With follow it stays with each of them, and waits for further ones, until
-// the job is final.
-func (s *Sidecar) Logs(ctx context.Context, tenant, ref string, follow bool, w io.Writer) error {
-	j, err := s.Job(ctx, tenant, ref)
-	if err != nil {
-		return err
-	}
-	shown := map[jobspec.AttemptID]bool{}
-	for {
-		wake := s.hub.next(j.ID)
-		if j, err = s.Job(ctx, tenant, j.ID.String()); err != nil {
-			return err
-		}
-		for _, a := range j.Attempts {
-			if shown[a.ID] || !s.logReady(a, follow) {
-				continue
-			}
-			shown[a.ID] = true
-			if err := joblog.Copy(ctx, w, follow, s.logFile(a.ID)); err != nil {
-				return err
-			}
-		}
-		if !follow || j.State.Final() {
-			return nil
-		}
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
 
 // LogEvents yields the logs of a job's attempts in the order in which they were
 // begun. That order only ever grows, so that a place in it can be come back to.

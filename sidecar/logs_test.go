@@ -54,3 +54,17 @@ func TestLogEventsResume(t *testing.T) {
 		t.Errorf("a place that is none = %v, want E_NOT_FOUND", err)
 	}
 }
+
+// log is all that a job's programs wrote.
+func (b *bench) log(id string, follow bool) string {
+	b.t.Helper()
+	var text strings.Builder
+	err := b.LogEvents(b.t.Context(), "t", id, api.LogPlace{}, follow, func(p api.LogPiece) error {
+		text.Write(p.Data)
+		return nil
+	})
+	if err != nil {
+		b.t.Errorf("log of %s: %v", id, err)
+	}
+	return text.String()
+}

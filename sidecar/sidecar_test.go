@@ -35,9 +35,8 @@ func TestJobToResult(t *testing.T) {
 	if err := jobspec.VerifyReceipt(*j.Attempts[0].Receipt); err != nil {
 		t.Errorf("receipt: %v", err)
 	}
-	var log strings.Builder
-	if err := b.Logs(t.Context(), "t", id, true, &log); err != nil || !strings.Contains(log.String(), "hello") {
-		t.Errorf("log = %q, %v", log.String(), err)
+	if log := b.log(id, true); log != "hello" && log != "hello\n" {
+		t.Errorf("log = %q", log)
 	}
 	b.nothingLeft(id)
 }
@@ -123,9 +122,8 @@ func TestRestartReattaches(t *testing.T) {
 	if j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 || b.state.Count("create") != 1 {
 		t.Errorf("job = %s, %d attempts, %d containers made; want one", j.State, len(j.Attempts), b.state.Count("create"))
 	}
-	var log strings.Builder
-	if err := b.Logs(t.Context(), "t", id, false, &log); err != nil || strings.Count(log.String(), "once") != 1 {
-		t.Errorf("log = %q, %v", log.String(), err)
+	if log := b.log(id, false); strings.Count(log, "once") != 1 {
+		t.Errorf("log = %q", log)
 	}
 	b.nothingLeft(id)
 }

@@ -143,6 +143,5 @@ const (
 	TypeCAR    = "application/vnd.ipld.car"
 	TypeTar    = "application/x-tar"
 	TypeRaw    = "application/octet-stream"
-	TypeFrames = "application/vnd.ipdc.log" // jobspec.LogHeader, then bytes, and so on
 	TypeEvents = "text/event-stream"
 )

@@ -153,6 +153,9 @@ func (a *app) jobLogsCmd() *cobra.Command {
 	cmd.Flags().BoolVar(&raw, "raw", false, "print control characters as they are, also on a terminal")
 	cmd.Flags().BoolVar(&prefix, "prefix", false, "begin each line with its task")
 	return a.withJob(cmd, func(ctx context.Context, c *client.Client, ref string, _ []string) error {
+		if a.format == formatJSON || a.format == formatYAML {
+			return c.LogLines(ctx, ref, follow, func(l wire.LogLine) error { return a.printLine(l) })
+		}
 		var opts []client.LogOption
 		if prefix {
 			opts = append(opts, client.WithTaskPrefix())

@@ -32,24 +32,28 @@ func (a *app) jobEventsCmd() *cobra.Command {
 }
 
 func (a *app) printEvent(e jobspec.Event) error {
-	var b []byte
-	var err error
 	switch a.format {
-	case formatJSON:
-		if b, err = json.Marshal(e); err == nil {
-			b = append(b, '\n')
-		}
-	case formatYAML:
-		if b, err = yaml.Marshal(e); err == nil {
-			b = append([]byte("---\n"), b...)
-		}
+	case formatJSON, formatYAML:
+		return a.printLine(e)
 	case formatName:
-		b = fmt.Appendf(nil, "%d\n", e.Seq)
-	default:
-		b = fmt.Appendf(nil, "%-4d %s  %-8s  %s\n", e.Seq, e.Time.UTC().Format(time.RFC3339), e.Type, visible(eventText(e)))
+		_, err := fmt.Fprintln(a.out, e.Seq)
+		return err
 	}
+	_, err := fmt.Fprintf(a.out, "%-4d %s  %-8s  %s\n", e.Seq, e.Time.UTC().Format(time.RFC3339), e.Type, visible(eventText(e)))
+	return err
+}
+
+// printLine prints one value of a stream: JSON on a line, or a document of
+// YAML.
+func (a *app) printLine(v any) error {
+	if a.format == formatJSON {
+		enc := json.NewEncoder(a.out)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(v)
+	}
+	b, err := yaml.Marshal(v)
 	if err == nil {
-		_, err = a.out.Write(b)
+		_, err = fmt.Fprintf(a.out, "---\n%s", b)
 	}
 	return err
 }

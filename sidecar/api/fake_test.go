@@ -185,7 +185,7 @@ func (s *service) Events(ctx context.Context, tenant, ref string, after int64, f
 	}
 }
 
-func (s *service) Logs(ctx context.Context, tenant, ref string, follow bool, w io.Writer) error {
+func (s *service) frames(ctx context.Context, tenant, ref string, follow bool, w io.Writer) error {
 	sent := 0
 	for {
 		s.mu.Lock()
@@ -214,7 +214,7 @@ func (s *service) Logs(ctx context.Context, tenant, ref string, follow bool, w i
 // LogEvents gives each frame as a piece; places are counted over all frames.
 func (s *service) LogEvents(ctx context.Context, tenant, ref string, after api.LogPlace, follow bool, yield func(api.LogPiece) error) error {
 	pos := int64(0)
-	return s.Logs(ctx, tenant, ref, follow, writerFunc(func(b []byte) (int, error) {
+	return s.frames(ctx, tenant, ref, follow, writerFunc(func(b []byte) (int, error) {
 		r := bytes.NewReader(b)
 		for r.Len() > 0 {
 			h, err := jobspec.ReadLogHeader(r)
@@ -228,7 +228,7 @@ func (s *service) LogEvents(ctx context.Context, tenant, ref string, after api.L
 			if pos += int64(h.Len); pos <= after.Offset {
 				continue
 			}
-			if err := yield(api.LogPiece{End: api.LogPlace{Try: 1, Offset: pos}, Stream: h.Stream, Data: data}); err != nil {
+			if err := yield(api.LogPiece{End: api.LogPlace{Task: int(h.Task), Try: 1, Offset: pos}, Stream: h.Stream, Data: data}); err != nil {
 				return 0, err
 			}
 		}

@@ -65,9 +65,9 @@ func (a *API) logEvents(w *stream, r *http.Request, follow bool) (err error) {
 	}
 	return a.stream(w, r, func(ctx context.Context, send func(message) error) error {
 		return a.cfg.Service.LogEvents(ctx, tenantOf(ctx), job.ID.String(), after, follow, func(p LogPiece) error {
-			line := wire.LogLine{Task: p.End.Task, Stream: "stdout"}
+			line := wire.LogLine{Task: p.End.Task, Stream: wire.LogStdout}
 			if p.Stream == jobspec.LogStderr {
-				line.Stream = "stderr"
+				line.Stream = wire.LogStderr
 			}
 			if utf8.Valid(p.Data) {
 				line.Text = string(p.Data)

@@ -26,7 +26,7 @@ func (a *API) registerStreams(doc *huma.OpenAPI) {
 		OperationID: "logs", Method: http.MethodGet, Path: "/v1/jobs/{ref}/logs", Summary: "Stream a job's log",
 		Parameters: []*huma.Param{
 			refParam(), queryParam(tenantParam, tenantDoc, huma.TypeString), queryParam("follow", "Go on until the job is final", huma.TypeBoolean),
-			queryParam("format", "frames, text, or events, which resume by Last-Event-ID", huma.TypeString, "frames", "text", "events"),
+			queryParam("format", "text, or events, which tell tasks and streams apart and resume by Last-Event-ID", huma.TypeString, "text", "events"),
 			queryParam("after", "With format=events: begin after the event of this id", huma.TypeString),
 		},
 		Responses: logsDoc(),
@@ -72,7 +72,7 @@ func eventsDoc() map[string]*huma.Response {
 }
 
 func logsDoc() map[string]*huma.Response {
-	d := streamDoc(wire.TypeFrames, "text/plain")
+	d := streamDoc("text/plain")
 	d["200"].Content[wire.TypeEvents] = eventsDoc()["200"].Content[wire.TypeEvents]
 	return d
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"io"
 
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
@@ -36,10 +35,6 @@ type Service interface {
 	// the last one. It stops early when yield returns an error, and returns it.
 	// yield waits for a slow reader: it is called without a lock held.
 	Events(ctx context.Context, tenant, ref string, after int64, follow bool, yield func(jobspec.Event) error) error
-	// Logs writes the job's log as frames: [jobspec.LogHeader] then bytes.
-	// With follow it goes on until the job is final or ctx ends. w waits for a
-	// slow reader: it is written to without a lock held.
-	Logs(ctx context.Context, tenant, ref string, follow bool, w io.Writer) error
 	// LogEvents yields the job's log behind a place, in an order that stays
 	// the same. follow and yield are as for Events.
 	LogEvents(ctx context.Context, tenant, ref string, after LogPlace, follow bool, yield func(LogPiece) error) error

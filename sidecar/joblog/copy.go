@@ -13,31 +13,10 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// Copy writes the logs at paths to w, one after the other, as frames. A log
-// that does not exist is empty. With follow it stays with each log until it is
-// closed, so that paths in task order give the order that a reader sees later
-// too; a log that nobody in this process writes ends at its end. Copy returns
-// the context's cause when ctx ends.
-func Copy(ctx context.Context, w io.Writer, follow bool, paths ...string) error {
-	for _, path := range paths {
-		path, err := filepath.Abs(path)
-		var frame []byte
-		if err == nil {
-			err = read(ctx, path, 0, follow, func(_ int64, h jobspec.LogHeader, data []byte) error {
-				frame = append(h.Append(frame[:0]), data...)
-				_, err := w.Write(frame)
-				return err
-			})
-		}
-		if err != nil {
-			return fmt.Errorf("copy log: %w", err)
-		}
-	}
-	return nil
-}
-
 // Read calls yield for each piece of the log at path behind the first from
-// bytes of its output, as Copy writes them. end is how many bytes of output
+// bytes of its output. A log that does not exist is empty. With follow it stays
+// until the log is closed; one that nobody in this process writes ends at its
+// end. Read returns the context's cause when ctx ends. end is how many bytes of output
 // there are up to the piece's end: from for a reader that was cut after it.
 // data is valid during the call.
 func Read(ctx context.Context, path string, from int64, follow bool, yield func(end int64, h jobspec.LogHeader, data []byte) error) error {

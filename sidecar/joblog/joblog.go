@@ -4,7 +4,7 @@
 //	log, err := joblog.Create(path, task, 10<<20) // an executor.LogSink
 //	err = executor.Logs(ctx, id, log)
 //	kept, dropped, err := log.Close()
-//	err = joblog.Copy(ctx, w, true, path) // frames: jobspec.LogHeader, then bytes
+//	err = joblog.Read(ctx, path, 0, true, yield)
 //
 // The first half of the bound is kept from the beginning of the output, in the
 // file path. The rest goes to segments, path.OFFSET, of which the oldest is

@@ -70,10 +70,24 @@ func parse(t testing.TB, b []byte) (chunks []chunk) {
 	}
 }
 
+// frames writes what Read yields of the logs at paths, one after the other.
+func frames(ctx context.Context, w io.Writer, follow bool, paths ...string) error {
+	for _, path := range paths {
+		err := joblog.Read(ctx, path, 0, follow, func(_ int64, h jobspec.LogHeader, data []byte) error {
+			_, err := w.Write(append(h.Append(nil), data...))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func read(t testing.TB, paths ...string) []chunk {
 	t.Helper()
 	var b bytes.Buffer
-	must(t, joblog.Copy(context.Background(), &b, false, paths...))
+	must(t, frames(context.Background(), &b, false, paths...))
 	return parse(t, b.Bytes())
 }
 
@@ -189,7 +203,7 @@ func TestFollow(t *testing.T) {
 	}
 	pr, pw := io.Pipe()
 	var wg sync.WaitGroup
-	wg.Go(func() { pw.CloseWithError(joblog.Copy(t.Context(), pw, true, paths...)) })
+	wg.Go(func() { pw.CloseWithError(frames(t.Context(), pw, true, paths...)) })
 	want := make([]string, len(logs))
 	for task, w := range logs {
 		for i := range 300 {
@@ -219,7 +233,7 @@ func TestFollowSeesEachWrite(t *testing.T) {
 	pr, pw := io.Pipe()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- joblog.Copy(ctx, pw, true, path) }()
+	go func() { done <- frames(ctx, pw, true, path) }()
 	for i := range 50 {
 		text := fmt.Sprintf("line %d\n", i)
 		_, err := io.WriteString(w.Stderr(), text)
@@ -245,7 +259,7 @@ func TestSlowFollower(t *testing.T) {
 	w := create(t, path, 0, joblog.MinLimit)
 	pr, pw := io.Pipe()
 	var wg sync.WaitGroup
-	wg.Go(func() { pw.CloseWithError(joblog.Copy(t.Context(), pw, true, path)) })
+	wg.Go(func() { pw.CloseWithError(frames(t.Context(), pw, true, path)) })
 	var sent int
 	for i := range lines {
 		n, err := fmt.Fprintln(w.Stdout(), i)
