@@ -9,8 +9,11 @@ import (
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/record"
+	ma "github.com/multiformats/go-multiaddr"
 )
 
 // maxBook bounds the members that are remembered, maxRecord the signed
@@ -233,12 +236,30 @@ func (b *book) due(now time.Time, connected func(peer.ID) bool) []peer.AddrInfo 
 		}
 		m.pause = min(max(2*m.pause, firstPause), lastPause)
 		m.next = now.Add(m.pause/2 + rand.N(m.pause))
-		_, rec, err := record.ConsumeEnvelope(m.record, peer.PeerRecordEnvelopeDomain)
-		if r, ok := rec.(*peer.PeerRecord); err == nil && ok {
-			list = append(list, peer.AddrInfo{ID: p, Addrs: r.Addrs})
-		}
+		list = append(list, peer.AddrInfo{ID: p, Addrs: m.addrs()})
 	}
 	return list
+}
+
+// addrs returns the addresses that a member signed. The lock is held.
+func (m *member) addrs() []ma.Multiaddr {
+	_, rec, err := record.ConsumeEnvelope(m.record, peer.PeerRecordEnvelopeDomain)
+	if r, ok := rec.(*peer.PeerRecord); err == nil && ok {
+		return r.Addrs
+	}
+	return nil
+}
+
+// tellAddrs gives libp2p the addresses of a member that is not connected.
+func (b *book) tellAddrs(p peer.ID) {
+	if b.host.inner.Network().Connectedness(p) != network.NotConnected {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if m := b.members[p]; m != nil && m.record != nil {
+		b.host.inner.Peerstore().AddAddrs(p, m.addrs(), peerstore.TempAddrTTL)
+	}
 }
 
 // Between two tries to reach a member.

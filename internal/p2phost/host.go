@@ -112,7 +112,7 @@ func (c Config) check() error {
 	case c.Domain == "" || len(c.Domain) > 52 || strings.Trim(c.Domain, "abcdefghijklmnopqrstuvwxyz234567") != "":
 		return fmt.Errorf("%.60q is not a domain's id: 1 to 52 characters a-z and 2-7", c.Domain)
 	case c.PSK == [32]byte{}:
-		return jobspec.Failure{Kind: KindPNet, Detail: "no pre-shared key: this node would talk to anybody",
+		return jobspec.Failure{Kind: jobspec.KindPNet, Detail: "no pre-shared key: this node would talk to anybody",
 			Hint: "restore the domain's secret from a backup, or join the domain again"}.Error()
 	case c.Door == (c.Guard != nil):
 		return errors.New("a host has a guard, or is a door")
@@ -125,9 +125,6 @@ func (c Config) check() error {
 	return nil
 }
 
-// KindPNet is the kind of failure of a network that is not private.
-const KindPNet = jobspec.Kind("E_PNET")
-
 // checkTCP accepts an address of plain TCP, the only transport that knows
 // pre-shared keys.
 func checkTCP(text string) error {
@@ -136,7 +133,7 @@ func checkTCP(text string) error {
 		return fmt.Errorf("address %q: %w", text, err)
 	}
 	if p := a.Protocols(); len(p) != 2 || p[1].Code != ma.P_TCP {
-		return jobspec.Failure{Kind: KindPNet, Detail: fmt.Sprintf("address %s is not plain TCP, and no other transport has a pre-shared key", a),
+		return jobspec.Failure{Kind: jobspec.KindPNet, Detail: fmt.Sprintf("address %s is not plain TCP, and no other transport has a pre-shared key", a),
 			Hint: "name an address such as /ip4/0.0.0.0/tcp/4101"}.Error()
 	}
 	return nil

@@ -56,6 +56,7 @@ func TestTwoHostsTalk(t *testing.T) {
 		t.Fatalf("echo of %d bytes: %d bytes, %v", len(text), len(back), err)
 	}
 	eventually(t, "the echo has counted", func() bool { return got.Load() == int64(len(text)) })
+	eventually(t, "the latency is known", func() bool { return len(a.Peers()) == 1 && a.Peers()[0].Latency > 0 })
 	p := a.Peers()
 	if len(p) != 1 || p[0].ID != b.ID() || p[0].Relayed || len(p[0].Addrs) != 1 || time.Since(p[0].Since) > time.Hour {
 		t.Errorf("Peers() = %+v", p)

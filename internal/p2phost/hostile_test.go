@@ -21,6 +21,7 @@ import (
 
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/internal/p2phost"
+	"github.com/ipdc/ipdc/jobspec"
 )
 
 // secret is what no stranger may get, nor a part of it.
@@ -108,7 +109,7 @@ func TestP02NeverWithoutKey(t *testing.T) {
 	if err == nil {
 		h.Close()
 	}
-	if !errors.Is(err, p2phost.KindPNet.Error()) {
+	if !errors.Is(err, jobspec.KindPNet.Error()) {
 		t.Errorf("Open() without a key: %v, want E_PNET", err)
 	}
 	bare, err := libp2p.New(libp2p.NoListenAddrs)
@@ -144,7 +145,7 @@ func TestP06OnlyTCP(t *testing.T) {
 		if err == nil {
 			h.Close()
 		}
-		if !errors.Is(err, p2phost.KindPNet.Error()) {
+		if !errors.Is(err, jobspec.KindPNet.Error()) {
 			t.Errorf("Open() that listens on %s: %v, want E_PNET", addr, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -139,6 +140,9 @@ func (h *Host) exchange(ctx context.Context, p peer.ID) {
 		err = h.learn(s)
 	}
 	h.end(s, err)
+	if err == nil {
+		<-ping.Ping(ctx, h.Libp2p(), p) // notes the latency
+	}
 }
 
 func (h *Host) answerExchange(s network.Stream) {

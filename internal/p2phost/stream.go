@@ -19,8 +19,10 @@ type guarded struct {
 	h *Host
 }
 
-// NewStream implements host.Host.
+// NewStream implements host.Host. A member that is away is dialled by the
+// addresses that it signed last.
 func (g guarded) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID) (network.Stream, error) {
+	g.h.book.tellAddrs(p)
 	s, err := g.Host.NewStream(ctx, p, ids...)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,162 @@
+package p2p_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	"go.uber.org/goleak"
+
+	"github.com/ipdc/ipdc/bus"
+	"github.com/ipdc/ipdc/bus/bustest"
+	"github.com/ipdc/ipdc/bus/p2p"
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/p2phost"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// Started by packages of others when they are loaded.
+		goleak.IgnoreAnyFunction("github.com/ipfs/go-log/v2/writer.(*MirrorWriter).logRoutine"),
+	)
+}
+
+// anyone takes whoever has the key.
+type anyone struct{}
+
+func (anyone) Hello(context.Context) []byte        { return []byte("member") }
+func (anyone) Check(_ identity.ID, _ []byte) error { return nil }
+
+// node is a bus with the host below it.
+type node struct {
+	*p2p.Bus
+	host *p2phost.Host
+}
+
+func (n node) Close() error {
+	err := n.Bus.Close()
+	n.host.Close()
+	return err
+}
+
+// town is a network of nodes that all know the others.
+type town struct {
+	mu    sync.Mutex
+	hosts map[identity.ID]*p2phost.Host
+}
+
+// open adds a host that is connected to all others.
+func (w *town) open(t *testing.T, key identity.Key) *p2phost.Host {
+	t.Helper()
+	h, err := p2phost.Open(t.Context(), p2phost.Config{
+		Domain: "bustest", Key: key, PSK: [32]byte{1}, Guard: anyone{}, Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Every: time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, other := range w.hosts {
+		if id == key.ID() {
+			continue
+		}
+		if err := h.Connect(t.Context(), id, other.Listen()); err != nil {
+			t.Logf("connect: %v", err) // it has left
+		}
+	}
+	w.hosts[key.ID()] = h
+	return h
+}
+
+func (w *town) join(t *testing.T, key identity.Key) node {
+	t.Helper()
+	h := w.open(t, key)
+	b, err := p2p.Open(p2p.Config{Host: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return node{b, h}
+}
+
+func TestConformance(t *testing.T) {
+	bustest.Run(t, func(t *testing.T) bustest.Subject {
+		w := &town{hosts: map[identity.ID]*p2phost.Host{}}
+		return bustest.Subject{
+			Join:  func(t *testing.T, key identity.Key) bus.Messenger { return w.join(t, key) },
+			Kill:  func(t *testing.T, m bus.Messenger) { m.(node).host.Close() },
+			Keeps: true, Tells: true,
+		}
+	})
+}
+
+func (w *town) host(t *testing.T) *p2phost.Host {
+	t.Helper()
+	key, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.open(t, key)
+}
+
+// A member that subscribes to topics of its own making makes nobody remember
+// them (CVE-2026-46679).
+func TestP13OnlyOurTopics(t *testing.T) {
+	w := &town{hosts: map[identity.ID]*p2phost.Host{}}
+	host := w.host(t)
+	victim, err := p2p.Open(p2p.Config{Host: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer victim.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	other, err := p2p.Wild(ctx, w.host(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := w.host(t)
+	bad, err := p2p.Wild(ctx, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, last := string(h.Protocol("topic/nodes")), string(h.Protocol("topic/offers"))
+	subscribe(t, bad, first)
+	eventually(t, "our topic is seen", func() bool { return victim.Listed(first) == 1 })
+	for i := range 100 {
+		subscribe(t, bad, fmt.Sprintf("evil/%d", i))
+	}
+	subscribe(t, bad, last)
+	eventually(t, "what was subscribed last is seen", func() bool { return victim.Listed(last) == 1 })
+	eventually(t, "the control: who has no bounds remembers", func() bool { return len(other.ListPeers("evil/99")) == 1 })
+	for i := range 100 {
+		if topic := fmt.Sprintf("evil/%d", i); victim.Listed(topic) != 0 {
+			t.Errorf("the victim remembers %s", topic)
+		}
+	}
+}
+
+func subscribe(t *testing.T, ps *pubsub.PubSub, name string) {
+	t.Helper()
+	topic, err := ps.Join(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := topic.Subscribe(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	end := time.Now().Add(30 * time.Second)
+	for !ok() {
+		if time.Now().After(end) {
+			t.Fatalf("not in 30 s: %s", what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
