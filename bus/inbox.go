@@ -27,11 +27,12 @@ func NewInbox(size int) *Inbox {
 // Put never waits: it reports false, and counts, when the queue is full or the
 // inbox is closed.
 func (i *Inbox) Put(d Delivery) bool {
-	select {
-	case <-i.done:
-	case i.queue <- d:
-		return true
-	default:
+	if !i.Closed() {
+		select {
+		case i.queue <- d:
+			return true
+		default:
+		}
 	}
 	i.dropped.Add(1)
 	return false

@@ -1,0 +1,25 @@
+package mqtt
+
+import (
+	"net"
+	"time"
+)
+
+// Cut breaks the connection without a goodbye, and returns when c knows.
+func (c *Client) Cut() {
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
+	if s == nil {
+		return
+	}
+	_ = s.conn.Close()
+	for now := s; now == s; time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		now = c.session
+		c.mu.Unlock()
+	}
+}
+
+// Gauge returns conn with the check of lengths.
+func Gauge(conn net.Conn, limit int) net.Conn { return &gauge{Conn: conn, max: limit} }
