@@ -40,8 +40,9 @@ test: go ## all tests, with the real engine, the race detector and stock images
 	@$(MAKE) --no-print-directory images
 	-@scripts/kubo.sh >/dev/null
 	-@scripts/runsc.sh
+	-@scripts/mosquitto.sh >/dev/null
 	-@scripts/schemathesis.sh install
-	@export IPDC_TEST_REQUIRE=docker,images,kubo,runsc,schemathesis,wasm,index,netns; code=0; \
+	@export IPDC_TEST_REQUIRE=docker,images,kubo,mosquitto,runsc,schemathesis,wasm,index,netns; code=0; \
 	$(GO) test -race -p 2 -timeout 15m $(EXEC) $$($(GO) list ./... | grep -v '/e2e$$') || code=$$?; \
 	$(GO) test -race -timeout 15m $(EXEC) ./e2e || code=$$?; \
 	exit $$code

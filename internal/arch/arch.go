@@ -54,6 +54,7 @@ var table = []rule{
 
 	// 1: contracts, their suites, the tools over ipfs, and adapters.
 	{packages: contracts, may: slices.Concat(layer0, internal)},
+	{packages: []string{"bus/mqtt", "bus/mqtt/*"}, may: slices.Concat([]string{"bus", "bus/mqtt/internal/*"}, layer0, internal)},
 	{packages: []string{"bus/*"}, may: slices.Concat([]string{"bus"}, layer0, internal)},
 	{packages: []string{"executor/*"}, may: slices.Concat([]string{"executor"}, layer0, internal)},
 	{packages: []string{"images/*"}, may: slices.Concat([]string{"images"}, layer0, internal)},
@@ -93,6 +94,8 @@ var homes = []struct {
 	{"github.com/danielgtaylor/huma", []string{"sidecar/api"}},
 	{"modernc.org/sqlite", []string{"store", "ipfs/internal/pindb"}},
 	{"github.com/libp2p/", []string{"internal/p2phost", "ipfs/swap", "bus/p2p"}},
+	{"github.com/eclipse/paho", []string{"bus/mqtt"}},
+	{"github.com/mochi-mqtt/", []string{"bus/mqtt/broker"}},
 	{"github.com/spf13/", []string{"cmd/ipdc"}},
 	{"github.com/prometheus/", []string{"sidecar", "sidecar/*", "cmd/ipdc"}},
 	{"github.com/vbauerster/mpb", []string{"cmd/ipdc"}},
