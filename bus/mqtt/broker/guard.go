@@ -30,24 +30,10 @@ func (g *guard) Provides(b byte) bool {
 	return slices.Contains([]byte{mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnACLCheck, mochi.OnPublish}, b)
 }
 
-// OnConnect refuses what no client of ours sends, before its password is read.
+// OnConnect refuses other protocols, before anything else is read.
 func (g *guard) OnConnect(cl *mochi.Client, pk packets.Packet) error {
-	why := ""
-	switch {
-	case pk.ProtocolVersion != 4:
-		why = "only MQTT 3.1.1 is spoken"
-	case string(pk.Connect.Username) != cl.ID:
-		why = "client id and user name differ"
-	case pk.Connect.WillFlag && (pk.Connect.WillTopic != g.topics.Gone(identity.ID(cl.ID)) || pk.Connect.WillRetain || len(pk.Connect.WillPayload) > 16):
-		why = "a will that is not the one of a member"
-	}
-	if _, err := identity.ParseID(cl.ID); err != nil && why == "" {
-		why = "the client id is no peer id"
-	}
-	if why != "" {
-		g.refused.Add(1)
-		g.cfg.Logger.Debug("connection refused", "remote", cl.Net.Remote, "err", why)
-		return errors.New(why)
+	if pk.ProtocolVersion != 4 {
+		return g.refuse(cl, errors.New("only MQTT 3.1.1 is spoken"))
 	}
 	if cl.State.Keepalive == 0 || cl.State.Keepalive > maxKeepalive {
 		cl.State.Keepalive = maxKeepalive
@@ -55,14 +41,32 @@ func (g *guard) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 	return nil
 }
 
-// OnConnectAuthenticate lets members in.
+// OnConnectAuthenticate lets members in, and answers the others that they are
+// not.
 func (g *guard) OnConnectAuthenticate(cl *mochi.Client, pk packets.Packet) bool {
-	err := layout.CheckPass(g.cfg.Domain, g.cfg.Roster, identity.ID(cl.ID), pk.Connect.Password, g.cfg.Now())
-	if err != nil {
-		g.refused.Add(1)
-		g.cfg.Logger.Debug("connection refused", "node", identity.ID(cl.ID).Short(), "remote", cl.Net.Remote, "err", err)
+	if err := g.check(cl.ID, pk.Connect); err != nil {
+		return g.refuse(cl, err) == nil
 	}
-	return err == nil
+	return true
+}
+
+func (g *guard) refuse(cl *mochi.Client, err error) error {
+	g.refused.Add(1)
+	g.cfg.Logger.Debug("connection refused", "node", identity.ID(cl.ID).Short(), "remote", cl.Net.Remote, "err", err)
+	return err
+}
+
+func (g *guard) check(client string, c packets.ConnectParams) error {
+	id, err := identity.ParseID(client)
+	switch {
+	case err != nil:
+		return err
+	case string(c.Username) != client:
+		return errors.New("client id and user name differ")
+	case c.WillFlag && (c.WillTopic != g.topics.Gone(id) || c.WillRetain || len(c.WillPayload) > 16):
+		return errors.New("a will that is not the one of a member")
+	}
+	return layout.CheckPass(g.cfg.Domain, g.cfg.Roster, id, c.Password, g.cfg.Now())
 }
 
 // OnACLCheck holds a client to its own name and inbox.
