@@ -13,7 +13,7 @@ func (c *Client) Cut() {
 	if s == nil {
 		return
 	}
-	_ = s.conn.Close()
+	_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // paho takes a Close for its own
 	for now := s; now == s; time.Sleep(time.Millisecond) {
 		c.mu.Lock()
 		now = c.session
