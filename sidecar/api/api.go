@@ -129,6 +129,11 @@ func (a *API) Handler(tenantFromSocket bool) http.Handler {
 // that their problems have our kinds; huma documents them.
 func register[I, O any](a *API, h huma.API, op huma.Operation, f func(context.Context, *I) (*O, error)) {
 	op.SkipValidateParams, op.SkipValidateBody = true, true
+	if op.RequestBody != nil { // huma documents a body that we read by ourselves as bytes
+		const media = "application/json"
+		body := op.RequestBody.Content[media]
+		defer func() { op.RequestBody.Content[media] = body }()
+	}
 	huma.Register(h, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := f(ctx, in)
 		return out, a.fail(ctx, err)

@@ -43,7 +43,7 @@ func (a *API) registerDAG(doc *huma.OpenAPI) {
 	a.registerStream(doc, huma.Operation{
 		OperationID: "download", Method: http.MethodGet, Path: "/v1/dag/{cid}", Summary: "Stream a DAG",
 		Parameters: []*huma.Param{
-			{Name: "cid", In: "path", Required: true, Example: exampleCID, Schema: &huma.Schema{Type: huma.TypeString}},
+			{Name: "cid", In: "path", Required: true, Description: "Root of the DAG", Example: exampleCID, Schema: &huma.Schema{Type: huma.TypeString}},
 			queryParam("format", "A CAR, the bytes of one file, or a tree of files", huma.TypeString, "car", "raw", "tar"),
 			queryParam("dups", "In a CAR, each block as often as it is linked to (y, the default) or once (n)", huma.TypeString, "y", "n"),
 		},

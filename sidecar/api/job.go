@@ -40,7 +40,7 @@ type (
 	}
 	refInput struct {
 		Tenant string `query:"tenant" doc:"Whose jobs, for the node's own user only; default the caller's"`
-		Ref    string `path:"ref" doc:"Job id, a unique prefix of one, a job's name, or @last"`
+		Ref    string `path:"ref" example:"@last" doc:"Job id, a unique prefix of one, a job's name, or @last"`
 	}
 )
 

@@ -20,12 +20,12 @@ type jsonInput struct {
 	RawBody []byte `contentType:"application/json"`
 }
 
-// takesJSON completes an operation with a body of type T, whose answer takes as
-// long as it takes.
-func takesJSON[T any](a *API, h huma.API, op huma.Operation) huma.Operation {
-	t := reflect.TypeFor[T]()
+// takesJSON completes an operation with a body like the example, whose answer
+// takes as long as it takes.
+func takesJSON(a *API, h huma.API, example any, op huma.Operation) huma.Operation {
+	t := reflect.TypeOf(example)
 	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-		"application/json": {Schema: h.OpenAPI().Components.Schemas.Schema(t, true, t.Name())},
+		"application/json": {Schema: h.OpenAPI().Components.Schemas.Schema(t, true, t.Name()), Example: example},
 	}}
 	op.MaxBodyBytes, op.BodyReadTimeout = maxSpec+1, -1
 	op.Middlewares = huma.Middlewares{a.timeBody, noDeadline}
@@ -39,6 +39,15 @@ func decode[T any](in *jsonInput) (v T, err error) {
 	}
 	if !bytes.HasPrefix(bytes.TrimSpace(in.RawBody), []byte("{")) {
 		return v, refuseSpec("body", "the body is not a JSON object") // null would be a wish for everything
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(in.RawBody, &fields); err != nil {
+		return v, refuseSpec("body", err.Error())
+	}
+	for name, value := range fields {
+		if string(value) == "null" {
+			return v, refuseSpec(name, "null is no value; leave it out")
+		}
 	}
 	dec := json.NewDecoder(bytes.NewReader(in.RawBody))
 	dec.DisallowUnknownFields()

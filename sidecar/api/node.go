@@ -70,7 +70,7 @@ func (a *API) registerHealth(doc *huma.OpenAPI) {
 		return writeText(w, "ok\n")
 	})
 	a.registerStream(doc, huma.Operation{
-		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Summary: "Can the node take jobs", Responses: textDoc(), Security: noToken,
+		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Summary: "Can the node take jobs", Description: "503 when it cannot.", Responses: textDoc(), Security: noToken,
 	}, func(w *stream, r *http.Request) error {
 		if _, err := a.cfg.Service.Node(r.Context()); err != nil {
 			a.log.Warn("not ready", "err", err)

@@ -46,6 +46,19 @@ func TestOpenAPISpecSchema(t *testing.T) {
 	}
 }
 
+// The document says what is in a body of JSON, not that it is bytes.
+func TestOpenAPIBodies(t *testing.T) {
+	var doc openAPI
+	if err := json.Unmarshal(start(t).ask("GET", "/openapi.json", "", bearer(alice)).body, &doc); err != nil {
+		t.Fatal(err)
+	}
+	for p, want := range map[string]string{"/v1/jobs": "Spec", "/v1/jobs/plan": "Spec", "/v1/jobs/prune": "PruneWish", "/v1/pins": "PinWish", "/v1/tokens": "TokenRequest"} {
+		if got := doc.Paths[p]["post"].RequestBody.Content["application/json"].Schema.Ref; got != "#/components/schemas/"+want {
+			t.Errorf("body of POST %s is %q, want %s", p, got, want)
+		}
+	}
+}
+
 // A body of null is no wish: for prune it would be one for everything.
 func TestNullBody(t *testing.T) {
 	e := start(t)
@@ -55,6 +68,11 @@ func TestNullBody(t *testing.T) {
 		for _, body := range []string{"null", "", "[]", `"x"`} {
 			e.askSocket("POST", path, body, asJSON).want(t, 400, "E_SPEC")
 		}
+	}
+	for path, body := range map[string]string{
+		"/v1/jobs/prune": `{"labels":null}`, "/v1/pins": `{"path":null}`, "/v1/tokens": `{"name":null}`,
+	} {
+		e.askSocket("POST", path, body, asJSON).want(t, 400, "E_SPEC")
 	}
 	e.askSocket("GET", "/v1/jobs/j", "").want(t, 200, "") // it is still there
 }

@@ -40,7 +40,7 @@ type (
 		All string `query:"all" doc:"Also what jobs keep pinned"`
 	}
 	unpinInput struct {
-		CID string `path:"cid"`
+		CID string `path:"cid" example:"bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354" doc:"What is pinned"`
 	}
 )
 
@@ -48,7 +48,7 @@ func (a *API) registerPins(h huma.API) {
 	register(a, h, huma.Operation{
 		OperationID: "pins", Method: http.MethodGet, Path: "/v1/pins", Summary: "List pins",
 	}, a.pins)
-	register(a, h, takesJSON[wire.PinWish](a, h, huma.Operation{
+	register(a, h, takesJSON(a, h, wire.PinWish{Path: exampleCID + "/photos"}, huma.Operation{
 		OperationID: "pin", Method: http.MethodPost, Path: "/v1/pins", Summary: "Keep the DAG below a path",
 	}), a.pin)
 	register(a, h, huma.Operation{

@@ -16,8 +16,11 @@ type planInput struct {
 	RawBody []byte `contentType:"application/yaml"`
 }
 
+// exampleSpec is the least that a spec needs.
+var exampleSpec = jobspec.Spec{Version: jobspec.Version, Run: jobspec.Run{Image: "shell", Command: []string{"echo", "hello"}}}
+
 func (a *API) registerPlan(h huma.API) {
-	register(a, h, takesJSON[jobspec.Spec](a, h, huma.Operation{
+	register(a, h, takesJSON(a, h, exampleSpec, huma.Operation{
 		OperationID: "plan-job", Method: http.MethodPost, Path: "/v1/jobs/plan",
 		Summary: "Say what a submit would do, and do nothing", Description: "The body is the spec, as of a submit.",
 	}), func(ctx context.Context, in *planInput) (*answer[wire.Plan], error) {

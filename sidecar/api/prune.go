@@ -20,9 +20,10 @@ type PruneFilter struct {
 }
 
 func (a *API) registerPrune(h huma.API) {
-	register(a, h, takesJSON[wire.PruneWish](a, h, huma.Operation{
+	register(a, h, takesJSON(a, h, wire.PruneWish{States: []jobspec.JobState{jobspec.JobFailed}, DryRun: true}, huma.Operation{
 		OperationID: "prune-jobs", Method: http.MethodPost, Path: "/v1/jobs/prune", Summary: "Remove jobs that have ended",
-		Parameters: []*huma.Param{queryParam(tenantParam, tenantDoc, huma.TypeString)},
+		Description: "`older_than` counts from a job's end; of `labels` all must be equal; without a state all jobs that have ended.",
+		Parameters:  []*huma.Param{queryParam(tenantParam, tenantDoc, huma.TypeString)},
 	}), a.prune)
 }
 

@@ -4,10 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
-	"regexp"
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/ipdc/ipdc/jobspec"
@@ -43,24 +40,6 @@ func kinds(t *testing.T) []jobspec.Kind {
 	return out
 }
 
-func docsAPI(t *testing.T) string {
-	t.Helper()
-	b, err := os.ReadFile("../../docs/api.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
-
-// documentedEndpoints returns "METHOD /path" of each row of the table.
-func documentedEndpoints(t *testing.T) map[string]bool {
-	out := map[string]bool{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Z]+ /[^`?]*)").FindAllStringSubmatch(docsAPI(t), -1) {
-		out[m[1]] = true
-	}
-	return out
-}
-
 func TestEveryKindHasAStatus(t *testing.T) {
 	statuses := api.Statuses()
 	for _, k := range kinds(t) {
@@ -78,25 +57,5 @@ func TestEveryKindHasAStatus(t *testing.T) {
 	}
 	if got := api.Status("E_NEW"); got != 500 {
 		t.Errorf("Status of an unknown kind = %d, want 500", got)
-	}
-}
-
-func TestDocumentedStatuses(t *testing.T) {
-	doc := docsAPI(t)
-	row := regexp.MustCompile(`(?m)^\| (\d{3}) \| (.*) \|$`)
-	got := map[jobspec.Kind]int{}
-	for _, m := range row.FindAllStringSubmatch(doc, -1) {
-		status, err := strconv.Atoi(m[1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		for k := range strings.FieldsSeq(m[2]) {
-			got[jobspec.Kind(strings.Trim(k, "`"))] = status
-		}
-	}
-	for _, k := range kinds(t) {
-		if got[k] != api.Status(k) {
-			t.Errorf("docs/api.md has status %d for %s, the table %d", got[k], k, api.Status(k))
-		}
 	}
 }

@@ -54,7 +54,7 @@ func (a *API) registerTokens(h huma.API) {
 		list, err := a.cfg.Tokens.List(ctx)
 		return &answer[wire.TokenList]{wire.TokenList{Tokens: append([]wire.Token{}, list...)}}, err
 	})
-	register(a, h, takesJSON[wire.TokenRequest](a, h, huma.Operation{
+	register(a, h, takesJSON(a, h, wire.TokenRequest{Name: "ci"}, huma.Operation{
 		OperationID: "create-token", Method: http.MethodPost, Path: "/v1/tokens", DefaultStatus: http.StatusCreated,
 		Summary: "Make an API token. The answer tells its secret, once. Only the node's own user may",
 	}), a.createToken)
