@@ -1,14 +1,18 @@
 package e2e
 
 import (
+	"fmt"
 	"image"
 	_ "image/jpeg"
 	_ "image/png"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/ipdc/ipdc/jobspec"
 )
 
 // pictures fetches a real picture set and returns its folder.
@@ -56,6 +60,32 @@ func TestPictures(t *testing.T) {
 			checkPictures(t, n, n.ok("job", "submit", "-f", small, "-c", cid), set.count)
 		})
 	}
+}
+
+// One picture of 1 GB needs more than the default memory; the refusal names how
+// much to give, and with that the same command works.
+func TestHugePicture(t *testing.T) {
+	n := newNode(t)
+	dir := t.TempDir()
+	const side = 18_300 // 1,004,670,000 bytes of pixels, all black, so that they take one block
+	path := write(t, dir, "huge.ppm", fmt.Sprintf("P6\n%d %d\n255\n", side, side))
+	info, err := os.Stat(path)
+	if err == nil {
+		err = os.Truncate(path, info.Size()+3*side*side)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cid := n.ok("add", "-q", dir)
+	r := n.fails(6, "job", "submit", "-f", "../examples/process.py", "-c", cid)
+	if f := n.job("@last").Failure; f == nil || f.Kind != jobspec.KindOOM || !strings.Contains(f.Detail, "512MiB") {
+		t.Fatalf("failure = %+v, want oom at 512MiB", f)
+	}
+	hint := regexp.MustCompile(`--memory (\S+)`).FindStringSubmatch(r.stderr)
+	if hint == nil {
+		t.Fatalf("stderr = %s, want --memory and a number", r.stderr)
+	}
+	checkPictures(t, n, n.ok("job", "submit", "-f", "../examples/process.py", "-c", cid, "--memory", hint[1]), 1)
 }
 
 // checkPictures downloads a result and opens every picture in it.

@@ -16,6 +16,9 @@ SIDE = 1024  # pixels, of the longer side
 LIMIT = 200_000  # bytes
 QUALITIES = (80, 65, 50, 35, 20)
 
+# What a picture may need is what the job may have: see --memory.
+Image.MAX_IMAGE_PIXELS = None
+
 
 def downscale(file):
     image = Image.open(file)

@@ -146,7 +146,7 @@ func (d *driver) install(ctx context.Context, job jobspec.Job, spec jobspec.Spec
 		return err
 	})
 	if err == nil && child.State != jobspec.JobSucceeded {
-		err = d.installFailure(ctx, child.Job)
+		err = d.installFailure(ctx, job, child.Job)
 	}
 	return child.Result, err
 }
@@ -197,7 +197,7 @@ func (s *Sidecar) awaitJob(ctx context.Context, id jobspec.JobID) error {
 }
 
 // installFailure says in pip's own words why an installation ended badly.
-func (d *driver) installFailure(ctx context.Context, child jobspec.Job) error {
+func (d *driver) installFailure(ctx context.Context, job, child jobspec.Job) error {
 	f := jobspec.Failure{Kind: jobspec.KindInternal, Detail: "the installation was given up"}
 	if child.Failure != nil {
 		f = *child.Failure
@@ -209,7 +209,7 @@ func (d *driver) installFailure(ctx context.Context, child jobspec.Job) error {
 		}
 	}
 	f.Hint = "see all that pip said: ipdc job logs " + child.ID.String()
-	if strings.Contains(f.Detail, "No matching distribution") && !child.Spec.Run.AllowBuild {
+	if strings.Contains(f.Detail, "No matching distribution") && !job.Spec.Run.AllowBuild && len(child.Spec.Network) > 0 {
 		f.Hint += "; packages without a wheel need --allow-build"
 	}
 	return f.Error()

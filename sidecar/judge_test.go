@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/ipdc/ipdc/executor"
@@ -22,6 +23,7 @@ func TestJudge(t *testing.T) {
 		out  outcome
 		full bool
 		want jobspec.Kind // "" = success
+		hint string       // has this in it
 	}{
 		{name: "success", exit: executor.Exit{}},
 		{name: "success although the report says otherwise", exit: executor.Exit{}, out: lies},
@@ -32,7 +34,8 @@ func TestJudge(t *testing.T) {
 		{name: "a program's own 137", exit: executor.Exit{Code: 137}, out: outcome{end: &guest.Line{ExitCode: 137}}, want: jobspec.KindExit},
 		{name: "signal", exit: executor.Exit{Code: 139}, out: outcome{end: &guest.Line{ExitCode: 139, Signal: 11}}, want: jobspec.KindSignal},
 		{name: "guest killed", exit: executor.Exit{Code: 137}, want: jobspec.KindSignal},
-		{name: "oom", exit: executor.Exit{Code: 137, OOM: true}, want: jobspec.KindOOM},
+		{name: "oom", exit: executor.Exit{Code: 137, OOM: true}, want: jobspec.KindOOM, hint: "--memory 1GiB "},
+		{name: "oom over a large file", exit: executor.Exit{Code: 137, OOM: true}, out: outcome{largest: 1e9}, want: jobspec.KindOOM, hint: "--memory 2GiB "},
 		{name: "full", exit: executor.Exit{Code: 1}, full: true, want: jobspec.KindQuota},
 		{name: "start", exit: executor.Exit{Code: 127}, out: outcome{start: start}, want: jobspec.KindImageRun},
 		{name: "stopped beats all", exit: executor.Exit{Code: 137, OOM: true}, why: &stopped, out: lies, full: true, want: jobspec.KindStopped},
@@ -45,6 +48,8 @@ func TestJudge(t *testing.T) {
 				t.Errorf("judge = success, want %s", c.want)
 			case got != nil && got.Kind != c.want:
 				t.Errorf("judge = %+v, want %q", *got, c.want)
+			case got != nil && !strings.Contains(got.Hint, c.hint):
+				t.Errorf("hint = %q, want %q in it", got.Hint, c.hint)
 			case got != nil && (got.Hint == "" && c.why == nil || got.ExitCode != c.exit.Code):
 				t.Errorf("judge = %+v, want a hint and exit code %d", *got, c.exit.Code)
 			}

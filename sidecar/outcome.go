@@ -26,6 +26,7 @@ type outcome struct {
 	failed []jobspec.ItemError  // at most maxItemErrors
 	nfail  int
 
+	largest  int64 // bytes of the task's largest item
 	memories map[jobspec.CID]store.Remembered
 }
 
@@ -46,11 +47,12 @@ type report struct {
 }
 
 func newReport(dir string, task jobspec.Task) *report {
-	items := make(map[string]*itemDone, len(task.Items))
+	items, largest := make(map[string]*itemDone, len(task.Items)), int64(0)
 	for _, it := range task.Items {
 		items[it.Path] = nil
+		largest = max(largest, it.Size)
 	}
-	return &report{file: filepath.Join(dir, guest.Report), out: outcome{items: items}}
+	return &report{file: filepath.Join(dir, guest.Report), out: outcome{items: items, largest: largest}}
 }
 
 // read takes in the lines that have come since the last call.
@@ -131,7 +133,7 @@ func judge(exit executor.Exit, why *jobspec.Failure, out outcome, full bool, res
 	case exit.OOM:
 		f.Kind = jobspec.KindOOM
 		f.Detail = fmt.Sprintf("killed because it needed more memory than its limit of %s", res.Memory)
-		f.Hint = fmt.Sprintf("raise it, for example with --memory %s (resources.memory)", 2*res.Memory)
+		f.Hint = fmt.Sprintf("raise it, for example with --memory %s (resources.memory)", moreMemory(res.Memory, out.largest))
 	case full || out.quota:
 		f.Kind = jobspec.KindQuota
 		f.Detail = fmt.Sprintf("/outputs is full: its limits are %s and %d files", res.Disk, files)
@@ -215,4 +217,15 @@ func (r *runner) sign(ctx context.Context) (err error) {
 		r.outcome.memories, err = r.memories(ctx, r.outcome)
 	}
 	return err
+}
+
+// moreMemory returns what to try when had was too little for a program whose
+// largest file has so many bytes: at least twice as much, and room for that
+// file beside what was there; a power of two, which is easy to type.
+func moreMemory(had jobspec.Bytes, largest int64) jobspec.Bytes {
+	need, try := max(2*had, had+jobspec.Bytes(largest)), jobspec.MiB
+	for try < need {
+		try *= 2
+	}
+	return try
 }
