@@ -53,15 +53,14 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 	for _, tt := range messengerTests {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, open(t)) })
 	}
-	for _, tt := range streamTests {
-		t.Run("stream/"+tt.name, func(t *testing.T) {
-			s := open(t)
-			if probe := join(t, s); !probe.streams() {
-				t.Skip("this medium has no streams of its own")
-			}
-			tt.run(t, s)
-		})
-	}
+	t.Run("stream", func(t *testing.T) {
+		if probe := join(t, open(t)); !probe.streams() {
+			t.Skip("this medium has no streams of its own")
+		}
+		for _, tt := range streamTests {
+			t.Run(tt.name, func(t *testing.T) { tt.run(t, open(t)) })
+		}
+	})
 }
 
 // patience bounds each wait of the suite; only what fails needs all of it.
