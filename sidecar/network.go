@@ -88,12 +88,13 @@ func (r *runner) followNetwork() {
 	ctx, cancel := context.WithCancel(r.keep())
 	done := make(chan struct{})
 	p, id := r.net.Proxy, r.att.ID
+	kept := proxy.Usage{In: r.att.NetIn, Out: r.att.NetOut} // in the record; more may have moved since
 	r.net.unfollow = func() { cancel(); <-done }
 	r.work.Go(func() {
 		defer close(done)
 		tick := time.NewTicker(progressEvery)
 		defer tick.Stop()
-		for kept := p.Usage(); ; {
+		for {
 			select {
 			case <-ctx.Done():
 				return
