@@ -27,16 +27,19 @@ type timedBody struct {
 	err   error         // what cut it
 }
 
+var errTooLong = errors.New("took too long")
+
 func newTimedBody(r *http.Request, rc *http.ResponseController, stall time.Duration) *timedBody {
 	return &timedBody{ReadCloser: r.Body, rc: rc, stall: stall}
 }
 
 func (b *timedBody) Read(p []byte) (int, error) {
-	deadline := time.Now().Add(b.stall)
-	if b.whole > 0 && b.until.Before(deadline) {
-		deadline = b.until
+	now := time.Now()
+	if b.whole > 0 && !now.Before(b.until) { // no deadline of the connection's: what it cuts cannot be read on
+		b.err = errTooLong
+		return 0, b.err
 	}
-	_ = b.rc.SetReadDeadline(deadline) // a recorder in a test has none
+	_ = b.rc.SetReadDeadline(now.Add(b.stall)) // a recorder in a test has none
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
 		b.err = err
@@ -49,7 +52,7 @@ func (b *timedBody) cause(err error) error {
 	switch {
 	case b.err == nil:
 		return err
-	case errors.Is(b.err, os.ErrDeadlineExceeded) && b.whole > 0 && !time.Now().Before(b.until):
+	case errors.Is(b.err, errTooLong):
 		return jobspec.Failure{
 			Kind: jobspec.KindLimit, Detail: fmt.Sprintf("the upload took over %s, and what had come of it is dropped", b.whole),
 			Hint: "send it in parts, or raise the node's setting api-upload-time",
