@@ -2,6 +2,7 @@ package p2phost
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -42,31 +43,40 @@ const (
 	wantRelays   = 2                // that a node is reachable by at a time
 	maxRelayAddr = 4                // addresses of one relay that are told
 	reserveEvery = 30 * time.Second // between two looks
+	shunnedFor   = 5 * time.Minute  // after a refusal, so that others are asked
 )
 
 // relays keeps reservations at members that this node could reach itself, as
 // nobody knows whether others can reach this node: a NAT tells nothing. Only
 // a node with Config.Announce does without.
 type relays struct {
-	host *Host
-	mu   sync.Mutex
-	held map[peer.ID]*reservation
-	kick chan struct{}
+	host    *Host
+	mu      sync.Mutex
+	held    map[peer.ID]*reservation
+	shunned map[peer.ID]time.Time // until when, because it refused
+	kick    chan struct{}
 }
 
 type reservation struct {
-	renew time.Time
-	addrs []ma.Multiaddr // by which others reach us
+	renew, end time.Time
+	addrs      []ma.Multiaddr // by which others reach us
 }
 
 func newRelays(h *Host) *relays {
-	return &relays{host: h, held: map[peer.ID]*reservation{}, kick: make(chan struct{}, 1)}
+	return &relays{host: h, held: map[peer.ID]*reservation{}, shunned: map[peer.ID]time.Time{}, kick: make(chan struct{}, 1)}
+}
+
+// tidy drops what is over. The lock is held.
+func (r *relays) tidy(now time.Time) {
+	maps.DeleteFunc(r.held, func(_ peer.ID, one *reservation) bool { return now.After(one.end) })
+	maps.DeleteFunc(r.shunned, func(_ peer.ID, until time.Time) bool { return now.After(until) })
 }
 
 // addrs returns the addresses of this node by way of its relays.
 func (r *relays) addrs() []ma.Multiaddr {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.tidy(time.Now())
 	var list []ma.Multiaddr
 	for _, one := range r.held {
 		list = append(list, one.addrs...)
@@ -77,6 +87,7 @@ func (r *relays) addrs() []ma.Multiaddr {
 func (r *relays) lost(p peer.ID) {
 	r.mu.Lock()
 	delete(r.held, p)
+	delete(r.shunned, p)
 	r.mu.Unlock()
 	r.wake()
 }
@@ -115,11 +126,14 @@ func (r *relays) fill(ctx context.Context) {
 		cancel()
 		if err != nil {
 			r.host.log.Debug("relay refuses", "peer", p, "err", err)
+			r.mu.Lock()
+			r.shunned[p] = time.Now().Add(shunnedFor)
+			r.mu.Unlock()
 			continue
 		}
 		r.mu.Lock()
 		_, renewed := r.held[p]
-		r.held[p] = &reservation{renew: time.Now().Add(time.Until(got.Expiration) / 2), addrs: r.by(c)}
+		r.held[p] = &reservation{renew: time.Now().Add(time.Until(got.Expiration) / 2), end: got.Expiration, addrs: r.by(c)}
 		r.mu.Unlock()
 		if !renewed {
 			r.host.log.Info("reachable by a relay", "relay", p)
@@ -132,13 +146,16 @@ func (r *relays) fill(ctx context.Context) {
 func (r *relays) candidates() (list []network.Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	want, now := wantRelays-len(r.held), time.Now()
+	now := time.Now()
+	r.tidy(now)
+	want := wantRelays - len(r.held)
 	for _, p := range r.host.inner.Network().Peers() {
-		held := r.held[p]
-		if held != nil && now.Before(held.renew) || held == nil && want <= 0 {
+		held, shunned := r.held[p], r.shunned[p]
+		if now.Before(shunned) || held != nil && now.Before(held.renew) || held == nil && want <= 0 {
 			continue
 		}
-		i := slices.IndexFunc(r.host.inner.Network().ConnsToPeer(p), relaying)
+		conns := r.host.inner.Network().ConnsToPeer(p) // once: it changes at any time
+		i := slices.IndexFunc(conns, relaying)
 		known, err := r.host.inner.Peerstore().SupportsProtocols(p, proto.ProtoIDv2Hop)
 		if i < 0 || err != nil || len(known) == 0 {
 			continue
@@ -146,7 +163,7 @@ func (r *relays) candidates() (list []network.Conn) {
 		if held == nil {
 			want--
 		}
-		list = append(list, r.host.inner.Network().ConnsToPeer(p)[i])
+		list = append(list, conns[i])
 	}
 	return list
 }

@@ -1,0 +1,42 @@
+package p2phost
+
+import (
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// Bounds of strangers.
+const (
+	TransientConns   = transientConns
+	TransientInbound = transientInbound
+)
+
+// Manager is what counts the connections of a host.
+func Manager(l Limits) (network.ResourceManager, error) { return l.withDefaults().manager() }
+
+// AcceptWithin sets how long a handshake may take, for hosts that are opened
+// during the test.
+func AcceptWithin(t *testing.T, d time.Duration) {
+	old := acceptTimeout
+	acceptTimeout = d
+	t.Cleanup(func() { acceptTimeout = old })
+}
+
+// NoLoopback takes loopback for a network like any other.
+func NoLoopback(t *testing.T) {
+	old := isLoopback
+	isLoopback = func(ma.Multiaddr) bool { return false }
+	t.Cleanup(func() { isLoopback = old })
+}
+
+// EndReservations makes the time of all reservations be over.
+func (h *Host) EndReservations() {
+	h.relays.mu.Lock()
+	defer h.relays.mu.Unlock()
+	for _, one := range h.relays.held {
+		one.renew, one.end = time.Time{}, time.Time{}
+	}
+}
