@@ -94,6 +94,7 @@ var homes = []struct {
 	{"github.com/danielgtaylor/huma", []string{"sidecar/api"}},
 	{"modernc.org/sqlite", []string{"store", "ipfs/internal/pindb"}},
 	{"github.com/libp2p/", []string{"internal/p2phost", "ipfs/swap", "bus/p2p"}},
+	{"go.uber.org/fx", []string{"internal/p2phost"}},
 	{"github.com/eclipse/paho", []string{"bus/mqtt"}},
 	{"github.com/mochi-mqtt/", []string{"bus/mqtt/broker"}},
 	{"github.com/spf13/", []string{"cmd/ipdc"}},

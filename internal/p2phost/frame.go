@@ -1,6 +1,7 @@
 package p2phost
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -19,8 +20,9 @@ func WriteFrame(w io.Writer, b []byte) error {
 }
 
 // ReadFrame reads what WriteFrame wrote. A frame over limit, or over MaxFrame,
-// is refused before anything is kept for it. The caller sets a deadline on r:
-// who sends half a frame and no more is waited for until then.
+// is refused before anything is kept for it; memory grows with what has come.
+// The caller sets a deadline on r: who sends half a frame and no more is waited
+// for until then.
 func ReadFrame(r io.Reader, limit int) ([]byte, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -30,11 +32,11 @@ func ReadFrame(r io.Reader, limit int) ([]byte, error) {
 	if n > int64(min(limit, MaxFrame)) {
 		return nil, fmt.Errorf("a frame of %d bytes; at most %d are allowed", n, min(limit, MaxFrame))
 	}
-	b := make([]byte, n)
-	if _, err := io.ReadFull(r, b); err != nil {
+	var b bytes.Buffer
+	if _, err := io.CopyN(&b, r, n); err != nil {
 		return nil, fmt.Errorf("frame of %d bytes: %w", n, noEOF(err))
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 // noEOF tells a frame that was cut from the end between two frames.

@@ -33,9 +33,11 @@ import (
 	"github.com/libp2p/go-libp2p/core/pnet"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
 	relayv2 "github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	ma "github.com/multiformats/go-multiaddr"
+	"go.uber.org/fx"
 
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
@@ -73,6 +75,7 @@ type Host struct {
 	inner  host.Host
 	book   *book
 	relays *relays
+	turns  *turns
 	relay  *relayv2.Relay // nil for a Door
 	lan    interface{ Close() error }
 
@@ -95,7 +98,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 		return nil, err
 	}
 	pnet.ForcePrivateNetwork = true
-	h := &Host{cfg: cfg, log: cfg.Logger, kick: make(chan struct{}, 1)}
+	h := &Host{cfg: cfg, log: cfg.Logger, turns: newTurns(), kick: make(chan struct{}, 1)}
 	h.book = newBook(h)
 	h.relays = newRelays(h)
 	if h.inner, err = h.libp2p(); err != nil {
@@ -165,6 +168,7 @@ func (h *Host) libp2p() (host.Host, error) {
 		libp2p.ConnectionGater(&gate{h}), libp2p.ResourceManager(manager), libp2p.ConnectionManager(conns),
 		libp2p.UserAgent("ipdc"), libp2p.ProtocolVersion("ipdc/" + h.cfg.Domain),
 		libp2p.DisableMetrics(), libp2p.WithDialTimeout(dialTimeout),
+		libp2p.WithFxOption(fx.Supply([]upgrader.Option{upgrader.WithAcceptTimeout(acceptTimeout)})),
 	}
 	if h.cfg.Door {
 		opts = append(opts, libp2p.DisableRelay())

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -261,6 +262,26 @@ func TestP10Frames(t *testing.T) {
 		if allocs > 20 {
 			t.Errorf("ReadFrame(%s) allocates %v times", name, allocs)
 		}
+	}
+}
+
+// A length alone costs no memory: it grows with what comes.
+func TestP10FramesGrow(t *testing.T) {
+	cost := func(in string) uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range 100 {
+			p2phost.ReadFrame(strings.NewReader(in), p2phost.MaxFrame)
+		}
+		runtime.ReadMemStats(&after)
+		return (after.TotalAlloc - before.TotalAlloc) / 100
+	}
+	head := "\x00\x04\x00\x00" // 256 KiB
+	if n := cost(head + "abc"); n > 16<<10 {
+		t.Errorf("a length and 3 bytes cost %d bytes", n)
+	}
+	if n := cost(head + strings.Repeat("x", p2phost.MaxFrame)); n < p2phost.MaxFrame {
+		t.Errorf("a whole frame costs %d bytes", n) // the control
 	}
 }
 

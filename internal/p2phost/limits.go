@@ -12,6 +12,7 @@ import (
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	yamuxer "github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	"github.com/libp2p/go-libp2p/x/rate"
 	"github.com/libp2p/go-yamux/v5"
 )
 
@@ -32,12 +33,25 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// transientConns is how many connections may be in their handshakes.
-const transientConns = 48
+// A stranger without the key can hold a connection for as long as a handshake
+// may take. So there are bounds that leave room for others: of those that come
+// in, fewer than may shake hands in all, so that this host can always call
+// itself; and of each address, fewer than may come in.
+const (
+	transientConns   = 48
+	transientInbound = 32
+	// addressBurst and addressRate bound the new connections of one address,
+	// at once and per second: at most 16 of its handshakes are under way.
+	addressBurst = 12
+	addressRate  = 0.5
+	// connsPerAddress is how many open connections one address may have:
+	// members behind one NAT share theirs. Loopback has no bound but the total.
+	connsPerAddress = 64
+)
 
-// connsPerAddress is how many connections one address may have: members
-// behind one NAT share theirs. Loopback has no bound but the total.
-const connsPerAddress = 64
+// acceptTimeout is how long a handshake of somebody who connects may take. It
+// is a variable for tests.
+var acceptTimeout = 8 * time.Second
 
 // connsPerPeer leaves room for both sides dialling at once, over a relay and
 // directly.
@@ -53,7 +67,7 @@ func (l Limits) manager() (network.ResourceManager, error) {
 			Streams: streams, StreamsInbound: streams, StreamsOutbound: streams,
 		},
 		Transient: rcmgr.ResourceLimits{
-			Conns: transientConns, ConnsInbound: transientConns, ConnsOutbound: transientConns, FD: transientConns,
+			Conns: transientConns, ConnsInbound: transientInbound, ConnsOutbound: transientConns, FD: transientConns,
 			Memory: rcmgr.LimitVal64(l.Memory / 4),
 		},
 		PeerDefault: rcmgr.ResourceLimits{
@@ -63,13 +77,27 @@ func (l Limits) manager() (network.ResourceManager, error) {
 	}
 	concrete := partial.Build(scaling.Scale(l.Memory, l.Conns))
 	one := connsPerAddress
-	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(concrete), rcmgr.WithMetricsDisabled(),
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(concrete), rcmgr.WithMetricsDisabled(), rcmgr.WithConnRateLimiters(addressLimiter()),
 		rcmgr.WithNetworkPrefixLimit(
-			[]rcmgr.NetworkPrefixLimit{{Network: netip.MustParsePrefix("127.0.0.0/8"), ConnCount: math.MaxInt}},
-			[]rcmgr.NetworkPrefixLimit{{Network: netip.MustParsePrefix("::1/128"), ConnCount: math.MaxInt}}),
+			[]rcmgr.NetworkPrefixLimit{{Network: loopback4, ConnCount: math.MaxInt}},
+			[]rcmgr.NetworkPrefixLimit{{Network: loopback6, ConnCount: math.MaxInt}}),
 		rcmgr.WithLimitPerSubnet(
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: one}},
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: one}, {PrefixLength: 48, ConnCount: 2 * one}}))
+}
+
+var loopback4, loopback6 = netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")
+
+func addressLimiter() *rate.Limiter {
+	one := rate.Limit{RPS: addressRate, Burst: addressBurst}
+	return &rate.Limiter{
+		NetworkPrefixLimits: []rate.PrefixLimit{{Prefix: loopback4}, {Prefix: loopback6}},
+		SubnetRateLimiter: rate.SubnetLimiter{
+			IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: one}},
+			IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 56, Limit: one}, {PrefixLength: 48, Limit: one}},
+			GracePeriod:      time.Minute,
+		},
+	}
 }
 
 // connections closes the least used ones above half of what is possible.

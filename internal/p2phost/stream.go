@@ -36,15 +36,17 @@ func (g guarded) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID) (
 
 // SetStreamHandler implements host.Host.
 func (g guarded) SetStreamHandler(id protocol.ID, handle network.StreamHandler) {
-	g.Host.SetStreamHandler(id, g.only(handle))
+	g.Host.SetStreamHandler(id, g.only(id, handle))
 }
 
 // SetStreamHandlerMatch implements host.Host.
 func (g guarded) SetStreamHandlerMatch(id protocol.ID, match func(protocol.ID) bool, handle network.StreamHandler) {
-	g.Host.SetStreamHandlerMatch(id, match, g.only(handle))
+	g.Host.SetStreamHandlerMatch(id, match, g.only(id, handle))
 }
 
-func (g guarded) only(handle network.StreamHandler) network.StreamHandler {
+// only lets members in, and each of them as often as turns allows.
+func (g guarded) only(id protocol.ID, handle network.StreamHandler) network.StreamHandler {
+	handle = g.h.turns.in(string(g.h.Protocol("")), id, handle)
 	return func(s network.Stream) {
 		if err := g.h.admits(s.Conn().RemotePeer()); err != nil {
 			g.h.log.Info("stream refused", "peer", s.Conn().RemotePeer(), "err", err)
