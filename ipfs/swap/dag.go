@@ -37,7 +37,9 @@ func (s *Swap) DAG(ctx context.Context, roots []jobspec.CID, put func(jobspec.CI
 		return err
 	}
 	defer release()
-	g, gctx := errgroup.WithContext(ctx)
+	sctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the session, however this ends
+	g, gctx := errgroup.WithContext(sctx)
 	g.SetLimit(abreast)
 	f := &fetch{Swap: s, from: s.bitswap.NewSession(gctx), put: put, seen: cidset.New()}
 	f.changed.L = &f.mu

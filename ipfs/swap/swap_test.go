@@ -13,6 +13,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
+	"go.uber.org/goleak"
 
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/internal/p2phost"
@@ -307,4 +308,22 @@ func TestOverKubo(t *testing.T) {
 	if after := daemon.Run("config", "show"); after != before {
 		t.Error("the configuration of the Kubo has changed")
 	}
+}
+
+// A fetch that is refused before it begins leaves nothing behind.
+func TestRefusedDAGLeavesNothing(t *testing.T) {
+	m := newMember(t, swap.Config{})
+	sum, err := multihash.Sum([]byte("x"), multihash.MD5, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := jobspec.WrapCID(cid.NewCidV1(cid.Raw, sum))
+	put := func(jobspec.CID, []byte) error { return nil }
+	before := goleak.IgnoreCurrent()
+	for range 3 {
+		if err := m.swap.DAG(t.Context(), []jobspec.CID{bad}, put); !errors.Is(err, jobspec.KindCIDHash.Error()) {
+			t.Fatalf("DAG of an untrusted hash = %v, want E_CID_HASH", err)
+		}
+	}
+	goleak.VerifyNone(t, before)
 }
