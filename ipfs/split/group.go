@@ -20,6 +20,11 @@ const (
 
 // bySize groups small files and lets large ones be alone, cut by lines or not.
 func (c *cutter) bySize(ctx context.Context, files []file) ([][]piece, error) {
+	if c.o.By == jobspec.SplitLines {
+		if err := c.o.boundLines(files); err != nil {
+			return nil, err
+		}
+	}
 	var g grouping
 	for _, f := range files {
 		if f.size < c.o.Size {
@@ -117,7 +122,8 @@ func sum(files []file, weigh func(file) int64) (total int64) {
 	return total
 }
 
-// scale returns a*b/c for a < c, without overflow.
+// scale returns a*b/c without overflow, for a < c or b < c: then it is below
+// the other of the two.
 func scale(a, b, c int64) int64 {
 	hi, lo := bits.Mul64(uint64(a), uint64(b))
 	q, _ := bits.Div64(hi, lo, uint64(c))

@@ -3,26 +3,28 @@ package split
 import (
 	"bytes"
 	"context"
+	"iter"
+	"slices"
 
 	"github.com/ipdc/ipdc/ipfs/tree"
 )
 
-// multiples returns where a file of that size is cut at the latest: size,
+// multiples yields where a file of that size is cut at the latest: size,
 // 2*size and so on.
-func multiples(size, of int64) (offsets []int64) {
-	for at := size; at < of; at += size {
-		offsets = append(offsets, at)
+func multiples(size, of int64) iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		for at := size; at < of && yield(at); at += size {
+		}
 	}
-	return offsets
 }
 
 // lines cuts a file behind the first line end at or behind each offset. Lines
 // longer than the distance of two offsets make fewer pieces; spilled says that
 // the last border came to the file's end. At most the whole file is read,
 // once; as a rule two leaves for each offset.
-func (c *cutter) lines(ctx context.Context, f file, offsets []int64) (pieces []piece, spilled bool, err error) {
+func (c *cutter) lines(ctx context.Context, f file, offsets iter.Seq[int64]) (pieces []piece, spilled bool, err error) {
 	from := int64(0)
-	for _, at := range offsets {
+	for at := range offsets {
 		if at <= from {
 			continue
 		}
@@ -41,10 +43,14 @@ func (c *cutter) lines(ctx context.Context, f file, offsets []int64) (pieces []p
 }
 
 // lineEnd returns the offset behind the first newline at or behind from, the
-// file's size when there is none.
+// file's size when there is none. The file declares how much there is to
+// search, so that there is a bound on it.
 func (c *cutter) lineEnd(ctx context.Context, f file, from int64) (int64, error) {
-	end := f.size
-	_, err := tree.Leaves(ctx, c.s, f.cid, c.o.Budget, from, f.size, func(l tree.Leaf) error {
+	end, to := int64(-1), f.size
+	if f.size-from > maxLine {
+		to = from + maxLine
+	}
+	_, err := tree.Leaves(ctx, c.s, f.cid, c.o.Budget, from, to, func(l tree.Leaf) error {
 		data, err := l.Data(ctx)
 		if err != nil {
 			return err
@@ -56,7 +62,15 @@ func (c *cutter) lineEnd(ctx context.Context, f file, from int64) (int64, error)
 		}
 		return nil
 	})
-	return end, err
+	switch {
+	case err != nil:
+		return 0, cutHint(err)
+	case end >= 0:
+		return end, nil
+	case to < f.size:
+		return 0, noLine(f, from)
+	}
+	return f.size, nil
 }
 
 // linesInto deals all bytes into at most n groups, in order, with borders at
@@ -80,7 +94,7 @@ func (c *cutter) linesInto(ctx context.Context, files []file) ([][]piece, error)
 				inside = append(inside, at)
 			}
 		}
-		pieces, spilled, err := c.lines(ctx, f, inside)
+		pieces, spilled, err := c.lines(ctx, f, slices.Values(inside))
 		if err != nil {
 			return nil, err
 		}

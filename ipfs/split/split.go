@@ -29,7 +29,7 @@ type Options struct {
 	// Into asks for that many shards of about the same size instead; there
 	// are fewer where the files, or the lines, are too few. 0 = as Size says.
 	Into int
-	// Budget bounds the reading of the dataset; it has at most 10,000,000
+	// Budget bounds the reading of the dataset; it has at most 1,000,000
 	// entries and 2^62 bytes by default, as limits of inputs hold per task.
 	Budget ipfs.Budget
 }
@@ -43,17 +43,24 @@ type Shard struct {
 
 // Split returns the shards of the directory root. Their new nodes are written
 // to s; the dataset's blocks must be readable through it, the leaves only
-// where a border is looked for. A dataset without files has no shards.
+// where a border is looked for. A dataset without files has no shards. The
+// error is of kind E_LIMIT, before anything is read or written for them, when
+// there would be over 100,000.
 func Split(ctx context.Context, s ipfs.Session, root jobspec.CID, o Options) ([]Shard, error) {
 	o.Size = cmp.Or(o.Size, DefaultSize)
-	o.Budget.Entries = cmp.Or(o.Budget.Entries, 10_000_000)
+	o.Budget.Entries = cmp.Or(o.Budget.Entries, 1_000_000)
 	o.Budget.Bytes = cmp.Or(o.Budget.Bytes, 1<<62)
+	o.Budget.Blocks = cmp.Or(o.Budget.Blocks, 16*o.Budget.Entries)
 	files, err := list(ctx, s, root, o.Budget)
 	if err != nil {
 		return nil, err
 	}
-	c := &cutter{s: s, o: o}
+	c := &cutter{s: s, o: o, left: allLeaves}
+	c.o.Budget.Blocks = pieceLeaves
 	groups, err := c.groups(ctx, files)
+	if err == nil {
+		err = o.bound(int64(len(groups)))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("split %s: %w", root, err)
 	}
@@ -104,8 +111,9 @@ func whole(f file) piece { return piece{file: f, to: f.size} }
 
 // cutter splits one dataset.
 type cutter struct {
-	s ipfs.Session
-	o Options
+	s    ipfs.Session
+	o    Options // Budget: of one piece
+	left int     // leaves that pieces may still have
 }
 
 func (c *cutter) groups(ctx context.Context, files []file) ([][]piece, error) {
@@ -143,6 +151,11 @@ func (c *cutter) write(ctx context.Context, pieces []piece) (Shard, error) {
 func (c *cutter) slice(ctx context.Context, p piece) (dag.Link, error) {
 	f := dag.NewFile(c.s)
 	_, err := tree.Leaves(ctx, c.s, p.cid, c.o.Budget, p.from, p.to, func(l tree.Leaf) error {
+		if c.left--; c.left < 0 {
+			return jobspec.Failure{
+				Kind: jobspec.KindLimit, Detail: fmt.Sprintf("the files that are cut have over %d leaves", allLeaves), Hint: cutLess,
+			}.Error()
+		}
 		if l.CID.Defined() && l.Offset >= p.from && l.Offset+l.Size <= p.to {
 			f.Add(dag.Link{CID: l.CID, Size: l.Tsize}, l.Size)
 			return nil
@@ -157,7 +170,7 @@ func (c *cutter) slice(ctx context.Context, p piece) (dag.Link, error) {
 		return err
 	})
 	if err != nil {
-		return dag.Link{}, err
+		return dag.Link{}, cutHint(err)
 	}
 	l, _, err := f.Write(ctx)
 	return l, err
