@@ -7,7 +7,7 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// Limits bound each container, and what one tenant may queue. A
+// Limits bound each container, what is split, and what one tenant may queue. A
 // field that is zero has the default in its comment; the reasons stand where
 // they are settings (ipdc config show).
 type Limits struct {
@@ -17,6 +17,8 @@ type Limits struct {
 	Shm    jobspec.Bytes // /dev/shm; 16 MiB
 	Log    jobspec.Bytes // kept of one attempt's output; 10 MiB
 	Files  int64         // files that a task may write to /outputs; 10,000
+
+	Dataset int64 // files and directories of an input that is split; 1,000,000
 
 	Task jobspec.Resources // what one task may ask for; default the node's capacity
 	Run  jobspec.Duration  // likewise; no limit
@@ -30,6 +32,7 @@ func (l Limits) withDefaults() Limits {
 	l.Shm = cmp.Or(l.Shm, 16*jobspec.MiB)
 	l.Log = cmp.Or(l.Log, 10*jobspec.MiB)
 	l.Files = cmp.Or(l.Files, 10_000)
+	l.Dataset = cmp.Or(l.Dataset, 1_000_000)
 	l.Jobs = cmp.Or(l.Jobs, 10_000)
 	return l
 }

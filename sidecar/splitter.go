@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/merge"
@@ -10,13 +11,23 @@ import (
 )
 
 // split makes the shards that the spec asks for, and pins them for the job.
-// The node's limits of inputs hold for each of them when it is staged, not for
-// the dataset.
+// The node's limits of inputs hold for each of them when it is staged; the
+// dataset has one of its own.
 func (d *driver) split(ctx context.Context, spec jobspec.Spec, f *jobspec.Facts) error {
 	o := split.Options{
 		By: spec.Split.By, Size: int64(spec.Split.Size), Into: spec.Split.Into,
-		Budget: ipfs.Budget{Levels: d.cfg.Budget.Levels, DAGDepth: d.cfg.Budget.DAGDepth, Time: d.cfg.Budget.Time},
+		Budget: ipfs.Budget{Entries: d.cfg.Limits.Dataset, Levels: d.cfg.Budget.Levels, DAGDepth: d.cfg.Budget.DAGDepth},
 	}
+	err := d.inTime(ctx, func(ctx context.Context) error { return d.makeShards(ctx, spec, o, f) })
+	if errors.Is(err, jobspec.KindLimitEntries.Error()) {
+		f := jobspec.AsFailure(err)
+		f.Hint = "split a part of it (-c CID/path), pack small files together, or raise the node's bound: ipdc node start --dataset-entries N"
+		return f.Error()
+	}
+	return inputLimit(err)
+}
+
+func (d *driver) makeShards(ctx context.Context, spec jobspec.Spec, o split.Options, f *jobspec.Facts) error {
 	_, err := d.cfg.IPFS.Add(ctx, pinName(d.id, "shards"), func(w ipfs.Session) (jobspec.CID, error) {
 		shards, err := split.Split(ctx, w, f.Input, o)
 		if err != nil {

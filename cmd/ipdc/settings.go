@@ -38,6 +38,7 @@ type settings struct {
 	Index                 string
 	InputBytes            jobspec.Bytes
 	InputEntries          int
+	DatasetEntries        int
 	MinFree, StorageMax   jobspec.Bytes
 	GCPeriod              jobspec.Duration
 	GCWatermark           int
@@ -97,6 +98,7 @@ func (s *settings) table() []knob {
 		{"index", &s.Index, "", pip.DefaultIndex, "URL", start, "Python package index that -r installs from", "the public one; PIP_INDEX_URL is heeded as well, user names and passwords enter no record"},
 		{"input-bytes", &s.InputBytes, "10GiB", "", "bytes", start, "largest input of a job, and largest DAG that is fetched for one", "it is written to disk before the job starts; a mistyped CID should not fill it"},
 		{"input-entries", &s.InputEntries, "100000", "", "entries", start, "most files and directories of an input", "each takes a file on disk and 1 KB of the node's memory; a million is fine where there are so many inodes"},
+		{"dataset-entries", &s.DatasetEntries, "1000000", "", "entries", start, "most files and directories of an input that is split", "each takes 1 KB of the node's memory while it is split; input-entries holds for each part"},
 		{"input-levels", &s.InputLevels, "64", "", "levels", inFile, "directories within directories", "people stay below 20; paths stay below what programs can open"},
 		{"input-blocks", &s.InputBlocks, "32", "", "levels", inFile, "levels of blocks below one file or directory", "three levels of 1,024 links hold a TiB"},
 		{"input-time", &s.InputTime, "1h", "", "duration", inFile, "time to read one input", "ten times what 10 GiB take from a slow disk"},
@@ -227,6 +229,6 @@ func (s settings) limits() sidecar.Limits {
 		Pids: int64(s.TaskPids), NoFile: int64(s.TaskNoFile), Files: int64(s.TaskFiles),
 		Tmp: s.TaskTmp, Shm: s.TaskShm, Log: s.TaskLog,
 		Task: jobspec.Resources{CPU: s.TaskCPU, Memory: s.TaskMemory, Disk: s.TaskDisk}, Run: s.TaskRun,
-		Jobs: s.TenantJobs,
+		Jobs: s.TenantJobs, Dataset: int64(s.DatasetEntries),
 	}
 }
