@@ -46,6 +46,9 @@ func (s Spec) Validate() error {
 	s.validateInputs(&l)
 	s.validateSplit(&l)
 	oneOf(&l, "merge", s.Merge, MergeUnion, MergeShards, MergeConcat)
+	if s.Merge == MergeConcat && s.Run.Per == PerItem && !s.Split.Shards() {
+		l.add("merge", "is concat, and batches of items have no order: use split.by: size or lines, or run.per: task")
+	}
 	s.Resources.validate(&l)
 	s.Timeouts.validate(&l)
 	s.Retry.validate(&l)

@@ -115,6 +115,7 @@ func TestParseRefusesValues(t *testing.T) {
 		{"into too many", minimal + splitInput + "split: {by: size, into: 100001}", jobspec.KindSpec, []string{"split.into", "100000"}},
 		{"tiny shards", minimal + splitInput + "split: {by: size, size: 1kB}", jobspec.KindSpec, []string{"split.size", "64KiB"}},
 		{"split of a CAR", minimal + "inputs: [{cid: " + someCID + ", as: car}]\nsplit: {by: size}", jobspec.KindSpec, []string{"split.by", "CAR"}},
+		{"concat of batches", strings.Replace(minimal, "{", "{per: item, ", 1) + "inputs: [{cid: " + someCID + "}]\nmerge: concat", jobspec.KindSpec, []string{"merge", "split.by"}},
 		{"S07 little memory", minimal + "resources: {memory: 5MiB}", jobspec.KindSpec, []string{"resources.memory", "5MiB", "6MiB"}},
 		{"S07 little cpu", minimal + "resources: {cpu: 0.009}", jobspec.KindSpec, []string{"resources.cpu", "0.01"}},
 		{"S07 little disk", minimal + "resources: {disk: 1000}", jobspec.KindSpec, []string{"resources.disk", "1MiB"}},
