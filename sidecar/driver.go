@@ -278,7 +278,7 @@ func (d *driver) abandonAttempts(ctx context.Context, f jobspec.Failure) error {
 
 // unpinInputs removes the pins that a final job no longer needs: those of its
 // inputs, and those of single attempts once the job's own result or partial
-// output is pinned. What a crash leaves here, the sweeper removes.
+// output, and what is remembered of it, is pinned. What a crash leaves here, the sweeper removes.
 func (d *driver) unpinInputs(job jobspec.Job) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.keep()), 10*time.Second)
 	defer cancel()
@@ -287,7 +287,7 @@ func (d *driver) unpinInputs(job jobspec.Job) {
 		what := strings.TrimPrefix(p.Name, pinName(d.id, ""))
 		whole := job.Result.Defined() || job.Partial.Defined()
 		switch {
-		case what == "partial", what == "result" && job.Result.Defined(), strings.HasPrefix(what, "attempt/") && !whole:
+		case what == "partial", what == "outputs", what == "result" && job.Result.Defined(), strings.HasPrefix(what, "attempt/") && !whole:
 		default:
 			err = errors.Join(err, d.cfg.IPFS.Unpin(ctx, p.Name))
 		}

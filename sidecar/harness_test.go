@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -309,7 +310,7 @@ func (b *bench) leftovers(job string) (left []string) {
 		b.t.Fatal(err)
 	}
 	for _, p := range pins {
-		if !strings.HasSuffix(p.Name, "/result") && !strings.HasSuffix(p.Name, "/partial") {
+		if what := path.Base(p.Name); what != "result" && what != "partial" && what != "outputs" {
 			left = append(left, "pin "+p.Name)
 		}
 	}

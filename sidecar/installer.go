@@ -117,7 +117,7 @@ func (d *driver) installed(ctx context.Context, spec jobspec.Spec, img images.Im
 	if err != nil {
 		return root, fmt.Errorf("plan installation: %w", err)
 	}
-	known, err := d.recall(ctx, plan)
+	known, err := d.recall(ctx, spec, plan)
 	if r, ok := known[plan.Tasks[0].Key]; ok && len(r.Outputs) == 1 {
 		root = r.Outputs[0].CID
 	}

@@ -64,18 +64,18 @@ func (d *driver) plan(ctx context.Context, job jobspec.Job, f jobspec.Facts) (wi
 	}
 	var known map[jobspec.CID]store.Remembered
 	if job.Spec.Cache == jobspec.CacheUse && !unknown {
-		if known, err = d.recall(ctx, whole); err != nil {
+		if known, err = d.recall(ctx, job.Spec, whole); err != nil {
 			return p, fmt.Errorf("look up remembered results: %w", err)
 		}
 	}
-	rest := whole
+	todo := whole
 	if len(f.Items) > 0 && len(known) > 0 {
-		p.Kept, rest, err = withoutKnown(job.Spec, f, whole, known)
+		p.Kept, todo, err = withoutKnown(job.Spec, f, whole, known)
 		if err != nil {
 			return p, fmt.Errorf("plan: %w", err)
 		}
 	}
-	for _, t := range rest.Tasks {
+	for _, t := range todo.Tasks {
 		p.Tasks = append(p.Tasks, planTask(t, known[t.Key].Job, unknown))
 	}
 	p.Reasons = d.reasons(job.Spec, p, len(known), unknown)
@@ -84,7 +84,7 @@ func (d *driver) plan(ctx context.Context, job jobspec.Job, f jobspec.Facts) (wi
 
 // withoutKnown returns the remembered items of a plan, and the plan of the
 // others.
-func withoutKnown(spec jobspec.Spec, f jobspec.Facts, whole jobspec.Plan, known map[jobspec.CID]store.Remembered) (kept []wire.PlanItem, rest jobspec.Plan, err error) {
+func withoutKnown(spec jobspec.Spec, f jobspec.Facts, whole jobspec.Plan, known map[jobspec.CID]store.Remembered) (kept []wire.PlanItem, others jobspec.Plan, err error) {
 	keys := itemKeys(whole)
 	f.Items = slices.DeleteFunc(slices.Clone(f.Items), func(it jobspec.Item) bool {
 		r, ok := known[keys[it.Path]]
@@ -93,8 +93,8 @@ func withoutKnown(spec jobspec.Spec, f jobspec.Facts, whole jobspec.Plan, known 
 		}
 		return ok
 	})
-	rest, err = jobspec.NewPlan(spec, f)
-	return kept, rest, err
+	others, err = jobspec.NewPlan(spec, f)
+	return kept, others, err
 }
 
 func planTask(t jobspec.Task, by jobspec.JobID, unknown bool) wire.PlanTask {

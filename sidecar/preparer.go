@@ -53,7 +53,15 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 		return tx.PutPlan(j.ID, left.plan)
 	}
 	if left.result.Defined() {
-		return d.succeed(ctx, job, left.result, keep, jobspec.JobQueued, jobspec.JobPublishing, jobspec.JobPublished, jobspec.JobSucceeded)
+		done, err := d.succeed(ctx, job, left.result, keep, jobspec.JobQueued, jobspec.JobPublishing, jobspec.JobPublished, jobspec.JobSucceeded)
+		if !gone(err) {
+			return done, err
+		}
+		d.log.Warn("remembered results are gone; running it again", "job", d.id, "err", err)
+		if err := d.cfg.IPFS.Unpin(ctx, pinName(d.id, "result")); err != nil {
+			return job, err
+		}
+		left = rest{plan: plan}
 	}
 	return d.to(ctx, keep, jobspec.JobQueued)
 }

@@ -31,13 +31,29 @@ func (d *driver) publish(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 // result merges and pins what the job's tasks gave.
 func (d *driver) result(ctx context.Context, job jobspec.Job) (jobspec.CID, error) {
 	failpoint.Hit(string(jobspec.JobPublished) + ".before-effect")
-	roots, err := d.outputs(ctx, job, func(a jobspec.Attempt) bool { return reported(a) && a.Failure == nil })
+	roots, err := d.outputs(ctx, job, succeeded)
 	if err != nil {
 		return jobspec.CID{}, err
 	}
 	c, err := d.merge(ctx, pinName(d.id, "result"), job.Spec.Merge, roots)
+	if err == nil && len(roots) > 1 {
+		err = d.keepMemories(ctx, job, roots)
+	}
 	return c, causeOr(ctx, at("merge", err))
 }
+
+// keepMemories pins what is remembered of tasks as a whole: a union, and more
+// so a concatenation, does not hold their directories.
+func (d *driver) keepMemories(ctx context.Context, job jobspec.Job, roots []jobspec.CID) error {
+	if len(roots) == 0 || !byTask(job.Spec) || job.Spec.Cache == jobspec.CacheOff || job.Spec.Merge == jobspec.MergeShards {
+		return nil
+	}
+	_, err := d.merge(ctx, pinName(d.id, "outputs"), jobspec.MergeShards, roots)
+	return err
+}
+
+// succeeded says whether the attempt is the one that its task ended with.
+func succeeded(a jobspec.Attempt) bool { return reported(a) && a.Failure == nil }
 
 // verify reads every block of the result again before the job is said to have
 // succeeded.
@@ -69,9 +85,9 @@ func (d *driver) succeed(ctx context.Context, job jobspec.Job, result jobspec.CI
 	return done, nil
 }
 
-// outputs returns the outputs of the attempts that want selects and those
-// remembered from earlier jobs, in task order, behind what was remembered of
-// single items.
+// outputs returns the outputs of the attempts that want selects, of each task
+// the last one, and those remembered from earlier jobs, in task order, behind
+// what was remembered of single items.
 func (d *driver) outputs(ctx context.Context, job jobspec.Job, want func(jobspec.Attempt) bool) ([]jobspec.CID, error) {
 	type part struct {
 		task int // -1: of no task of its own
@@ -93,10 +109,14 @@ func (d *driver) outputs(ctx context.Context, job jobspec.Job, want func(jobspec
 	}
 	err := d.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		attempts, err := tx.Attempts(d.id)
+		last := map[int]jobspec.CID{}
 		for _, a := range attempts {
 			if a.Output.Defined() && want(a) {
-				parts = append(parts, part{a.ID.Task, a.Output})
+				last[a.ID.Task] = a.Output
 			}
+		}
+		for task, root := range last {
+			parts = append(parts, part{task, root})
 		}
 		return err
 	})
@@ -124,8 +144,9 @@ func (d *driver) merge(ctx context.Context, pin string, how jobspec.Merge, roots
 	})
 }
 
-// partial pins what the tasks of a failed job wrote, as one tree; where they
-// clash, as one folder per task. It returns no CID when there is nothing.
+// partial pins what the tasks of a failed job wrote in their last try, as one
+// tree; where they clash, as one folder per task. It returns no CID when there
+// is nothing.
 func (d *driver) partial(ctx context.Context, job jobspec.Job) (jobspec.CID, error) {
 	if job.State == jobspec.JobAccepted {
 		return jobspec.CID{}, nil
@@ -138,6 +159,12 @@ func (d *driver) partial(ctx context.Context, job jobspec.Job) (jobspec.CID, err
 	c, err := d.merge(ctx, pin, job.Spec.Merge, roots)
 	if err != nil {
 		c, err = d.merge(ctx, pin, jobspec.MergeShards, roots)
+	}
+	if err != nil {
+		return c, err
+	}
+	if roots, err = d.outputs(ctx, job, succeeded); err == nil {
+		err = d.keepMemories(ctx, job, roots)
 	}
 	return c, err
 }

@@ -23,17 +23,23 @@ type rest struct {
 }
 
 // remember takes out of a plan what earlier jobs have done already and pins
-// those outputs for this job as one tree. A remembered result lives as long as
-// the record of the job that made it, whose pins hold its blocks. When they are
-// gone all the same, as the node's blocks were lost or are kept elsewhere now,
-// all of the plan is run again.
+// those outputs for this job: of items as one tree, of tasks one by one. A
+// remembered result lives as long as the record of the job that made it, whose
+// pins hold its blocks. Where they are gone or damaged all the same, as the
+// node's blocks were lost or are kept elsewhere now, it is run again.
 func (d *driver) remember(ctx context.Context, job jobspec.Job, f jobspec.Facts, plan jobspec.Plan) (rest, error) {
 	left, err := d.takeOut(ctx, job, f, plan)
-	if errors.Is(err, jobspec.KindFetchTimeout.Error()) {
-		d.log.Warn("remembered results are gone; running it again", "err", err)
-		return rest{plan: plan}, nil
+	if !gone(err) {
+		return left, err
 	}
-	return left, err
+	d.log.Warn("remembered results are gone; running it again", "job", d.id, "err", err)
+	return rest{plan: plan}, d.forgetRemembered(ctx)
+}
+
+// gone says whether blocks of what was remembered are not there any more, or
+// are not what they were.
+func gone(err error) bool {
+	return errors.Is(err, jobspec.KindFetchTimeout.Error()) || errors.Is(err, jobspec.KindBlockHash.Error())
 }
 
 func (d *driver) takeOut(ctx context.Context, job jobspec.Job, f jobspec.Facts, plan jobspec.Plan) (rest, error) {
@@ -44,7 +50,7 @@ func (d *driver) takeOut(ctx context.Context, job jobspec.Job, f jobspec.Facts, 
 	if err := d.forgetRemembered(ctx); err != nil {
 		return left, err
 	}
-	known, err := d.recall(ctx, plan)
+	known, err := d.recall(ctx, job.Spec, plan)
 	if err != nil || len(known) == 0 {
 		return left, err
 	}
@@ -64,7 +70,7 @@ func (d *driver) takeOut(ctx context.Context, job jobspec.Job, f jobspec.Facts, 
 	if left.plan, err = jobspec.NewPlan(job.Spec, f); err != nil {
 		return left, err
 	}
-	return left.pinned(job, func(pin string) (jobspec.CID, error) {
+	return d.hold(ctx, left, job, func(pin string) (jobspec.CID, error) {
 		return d.cfg.IPFS.Add(ctx, pin, func(w ipfs.Session) (jobspec.CID, error) {
 			return merge.Files(ctx, w, files)
 		})
@@ -97,23 +103,47 @@ func (d *driver) rememberTasks(ctx context.Context, job jobspec.Job, left rest, 
 			left.plan.Tasks = append(left.plan.Tasks, t)
 			continue
 		}
-		left.kept += max(1, len(t.Items))
 		root := r.Outputs[0].CID
 		if len(tasks) == 1 {
-			return left.pinned(job, func(pin string) (jobspec.CID, error) { return root, d.cfg.IPFS.Pin(ctx, pin, root) })
+			left.kept = max(1, len(t.Items))
+			return d.hold(ctx, left, job, func(pin string) (jobspec.CID, error) { return root, d.cfg.IPFS.Pin(ctx, pin, root) })
 		}
-		if err := d.cfg.IPFS.Pin(ctx, pinName(d.id, fmt.Sprintf("remembered/%d", t.Index)), root); err != nil {
+		switch err := d.pinWhole(ctx, pinName(d.id, fmt.Sprintf("remembered/%d", t.Index)), root); {
+		case gone(err):
+			d.log.Warn("a remembered task is gone; running it again", "job", d.id, "task", t.Index, "err", err)
+			left.plan.Tasks = append(left.plan.Tasks, t)
+			continue
+		case err != nil:
 			return left, err
 		}
+		left.kept += max(1, len(t.Items))
 	}
 	return left, nil
 }
 
-// pinned lets pin hold what is remembered: as the job's result when that is all
-// of it.
-func (left rest) pinned(job jobspec.Job, pin func(name string) (jobspec.CID, error)) (rest, error) {
+// pinWhole pins what is remembered, and reads it, as the result that it is a
+// part of is only read at the job's end.
+func (d *driver) pinWhole(ctx context.Context, pin string, root jobspec.CID) error {
+	err := d.cfg.IPFS.Pin(ctx, pin, root)
+	if err == nil {
+		_, err = d.cfg.IPFS.Verify(ctx, root)
+	}
+	if gone(err) {
+		if err := d.cfg.IPFS.Unpin(ctx, pin); err != nil {
+			return fmt.Errorf("unpin what is damaged: %w", err)
+		}
+	}
+	return err
+}
+
+// hold lets pin hold what is remembered: as the job's result when that is all
+// of it, which is read as such then.
+func (d *driver) hold(ctx context.Context, left rest, job jobspec.Job, pin func(name string) (jobspec.CID, error)) (rest, error) {
 	if len(left.plan.Tasks) > 0 || job.Spec.Merge == jobspec.MergeShards {
-		_, err := pin(pinName(job.ID, "remembered"))
+		root, err := pin(pinName(job.ID, "remembered"))
+		if err == nil {
+			_, err = d.cfg.IPFS.Verify(ctx, root)
+		}
 		return left, err
 	}
 	var err error
@@ -121,10 +151,14 @@ func (left rest) pinned(job jobspec.Job, pin func(name string) (jobspec.CID, err
 	return left, err
 }
 
-func (d *driver) recall(ctx context.Context, plan jobspec.Plan) (known map[jobspec.CID]store.Remembered, err error) {
+// recall returns what is remembered of a plan: of its tasks, or of their items.
+func (d *driver) recall(ctx context.Context, spec jobspec.Spec, plan jobspec.Plan) (known map[jobspec.CID]store.Remembered, err error) {
 	var keys []jobspec.CID
 	for _, t := range plan.Tasks {
-		keys = append(keys, t.Key)
+		if byTask(spec) {
+			keys = append(keys, t.Key)
+			continue
+		}
 		for _, it := range t.Items {
 			keys = append(keys, it.Key)
 		}
