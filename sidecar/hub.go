@@ -16,7 +16,8 @@ type hub struct {
 func newHub() *hub { return &hub{wakes: map[jobspec.JobID]chan struct{}{}} }
 
 // next returns a channel that is closed by the next call of notify for job.
-// It must be taken before the store is read.
+// It must be taken before the store is read. Who finds there that nothing more
+// will happen to the job calls notify, as nobody else will.
 func (h *hub) next(job jobspec.JobID) <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()

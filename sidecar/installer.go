@@ -186,6 +186,7 @@ func (s *Sidecar) awaitJob(ctx context.Context, id jobspec.JobID) error {
 			return err
 		})
 		if err != nil || job.State.Final() {
+			s.hub.notify(id) // nobody else will
 			return err
 		}
 		select {

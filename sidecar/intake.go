@@ -244,7 +244,11 @@ func (s *Sidecar) Events(ctx context.Context, tenant, ref string, after int64, f
 		if len(page) > 0 {
 			continue
 		}
-		if !follow || job.State.Final() {
+		if !follow {
+			return nil
+		}
+		if job.State.Final() {
+			s.hub.notify(id) // nobody else will
 			return nil
 		}
 		select {

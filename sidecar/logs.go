@@ -11,14 +11,17 @@ import (
 )
 
 // LogEvents yields the logs of a job's attempts in the order in which they were
-// begun. That order only ever grows, so that a place in it can be come back to.
+// leased. That order only ever grows, so that a place in it can be come back to.
 func (s *Sidecar) LogEvents(ctx context.Context, tenant, ref string, after api.LogPlace, follow bool, yield func(api.LogPiece) error) error {
 	j, err := s.Job(ctx, tenant, ref)
 	if err != nil {
 		return err
 	}
 	for next := 0; ; {
-		wake := s.hub.next(j.ID)
+		var wake <-chan struct{}
+		if follow {
+			wake = s.hub.next(j.ID)
+		}
 		if j, err = s.Job(ctx, tenant, j.ID.String()); err != nil {
 			return err
 		}
@@ -40,7 +43,11 @@ func (s *Sidecar) LogEvents(ctx context.Context, tenant, ref string, after api.L
 				return err
 			}
 		}
-		if !follow || j.State.Final() {
+		if !follow {
+			return nil
+		}
+		if j.State.Final() {
+			s.hub.notify(j.ID) // nobody else will
 			return nil
 		}
 		select {

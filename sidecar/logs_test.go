@@ -2,11 +2,14 @@ package sidecar_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/wire"
 )
 
 // A reader that is cut after any piece, and comes back after a restart of the
@@ -52,6 +55,47 @@ func TestLogEventsResume(t *testing.T) {
 	err := b.LogEvents(t.Context(), "t", id, api.LogPlace{Task: 7, Try: 1}, false, func(api.LogPiece) error { return nil })
 	if !errors.Is(err, jobspec.KindNotFound.Error()) {
 		t.Errorf("a place that is none = %v, want E_NOT_FOUND", err)
+	}
+}
+
+// A follower finds each attempt's log once, however many are leased at the same
+// time: what is leased later comes behind what it knows.
+func TestLogEventsOfManyTasks(t *testing.T) {
+	b := newBench(t)
+	b.cap = wire.Capacity{CPU: 64_000, Memory: 64 * jobspec.GiB, Disk: 256 * jobspec.GiB}
+	b.restart()
+	var files []string
+	for i := range 24 {
+		files = append(files, fmt.Sprintf("%02d", i))
+	}
+	id := b.submit(inShards(b.input(files...), len(files), "DUMMY_STDOUT=x", "DUMMY_SLEEP=50ms"))
+	if log := b.log(id, true); strings.Count(log, "x") != len(files) {
+		t.Errorf("log of %d tasks = %q", len(files), log)
+	}
+	j := b.final(id)
+	leased := map[time.Time]jobspec.AttemptID{}
+	for _, a := range j.Attempts {
+		if other, taken := leased[a.Leased]; taken {
+			t.Errorf("attempts %s and %s have one place in the order", a.ID, other)
+		}
+		leased[a.Leased] = a.ID
+	}
+	if len(leased) == 0 {
+		t.Errorf("job = %s %+v", j.State, j.Failure)
+	}
+}
+
+// Whoever looks at what has ended leaves nothing behind.
+func TestFollowersOfFinalJobs(t *testing.T) {
+	b := newBench(t)
+	id := b.submit(spec("DUMMY_STDOUT=x"))
+	b.final(id)
+	b.restart()
+	b.log(id, false)
+	b.log(id, true)
+	b.final(id)
+	if n := b.Followed(); n != 0 {
+		t.Errorf("%d jobs are waited for, want none", n)
 	}
 }
 

@@ -139,7 +139,7 @@ func (r *runner) lease(ctx context.Context, try int) error {
 	rand.Read(token) // never fails
 	r.att = jobspec.Attempt{
 		ID: id, Token: hex.EncodeToString(token), Node: r.Sidecar.id.String(),
-		State: jobspec.AttemptLeased, Leased: r.now(),
+		State: jobspec.AttemptLeased,
 	}
 	err = r.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		job, err := tx.Job(r.id)
@@ -155,6 +155,7 @@ func (r *runner) lease(ctx context.Context, try int) error {
 				return err
 			}
 		}
+		r.att.Leased = r.done.lease(r.now())
 		return tx.PutAttempt(r.att)
 	})
 	if err != nil {
@@ -197,12 +198,14 @@ func (d *driver) setActive(by int) {
 	}
 }
 
-// tally counts the items done by the running attempts of a job.
+// tally counts the items done by the running attempts of a job, and orders its
+// leases.
 type tally struct {
 	mu    sync.Mutex
 	kept  int
 	by    map[int]int // task -> items of its current attempt
 	noted time.Time
+	lent  time.Time // the last lease
 }
 
 // newTally starts with what tasks of an earlier process have done.
@@ -210,8 +213,26 @@ func newTally(job jobspec.Job, attempts map[int][]jobspec.Attempt) *tally {
 	t := &tally{kept: job.Remembered, by: map[int]int{}}
 	for task, list := range attempts {
 		t.by[task] = list[len(list)-1].ItemsDone
+		for _, a := range list {
+			if a.Leased.After(t.lent) {
+				t.lent = a.Leased
+			}
+		}
 	}
 	return t
+}
+
+// lease returns the time of a lease that is written now: each is later than
+// those that were written before, so that whoever lists them finds new ones
+// behind those that it knows.
+func (t *tally) lease(now time.Time) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !now.After(t.lent) {
+		now = t.lent.Add(time.Millisecond)
+	}
+	t.lent = now
+	return now
 }
 
 // progressEvery bounds how often progress is written.
