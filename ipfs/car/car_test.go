@@ -124,6 +124,8 @@ func TestWriter(t *testing.T) {
 	}
 	_, err := w.Get(t.Context(), leaf)
 	wantKind(t, "Get of a leaf that was put", err, jobspec.KindFetchTimeout)
+	large := make([]byte, ipfs.MaxBlock+1)
+	wantKind(t, "Put of a large block", w.Put(t.Context(), leafOf(string(large)), large), jobspec.KindLimitBytes)
 
 	if diff := cmp.Diff(texts([]jobspec.CID{leaf, big, root}), texts(sections(t, buf.Bytes()))); diff != "" {
 		t.Errorf("blocks of the stream (-want +got):\n%s", diff)

@@ -24,6 +24,9 @@ var _ ipfs.Session = (*Writer)(nil)
 // CARv1 without roots, for a reader with Options.RootLast. Nothing is buffered,
 // so that there is nothing to close. It is used by one goroutine.
 //
+// Unlike other sessions it does not check that data hashes to its CID: whoever
+// reads the stream does, and to hash all twice would be most of its cost.
+//
 // Get gives back the nodes with links that were put last, up to 16 MiB of
 // them: a directory of what was packed is made from its nodes' sizes.
 type Writer struct {
@@ -67,6 +70,9 @@ func (w *Writer) Put(ctx context.Context, c jobspec.CID, data []byte) error {
 	}
 	if err := dag.CheckCID(c); err != nil {
 		return err
+	}
+	if len(data) > ipfs.MaxBlock {
+		return jobspec.KindLimitBytes.Errorf("block %s has %d bytes, at most %d are allowed", c, len(data), ipfs.MaxBlock)
 	}
 	if w.err != nil {
 		return w.err
