@@ -233,12 +233,19 @@ func lastErrors(text string) string {
 	return all[max(0, len(all)-1024):]
 }
 
-// logText returns the last part of what a job's program wrote.
+// logEnd is how much of a log is looked through for what went wrong: pip says
+// it at the end, behind what may be megabytes of a build.
+const logEnd = 64 << 10
+
+// logText returns the last part of what a job's program wrote, of at least
+// logEnd bytes where there are so many.
 func (s *Sidecar) logText(ctx context.Context, job jobspec.Job) (string, error) {
-	var text strings.Builder
+	var text []byte
 	err := s.LogEvents(ctx, job.Tenant, job.ID.String(), api.LogPlace{}, false, func(p api.LogPiece) error {
-		text.Write(p.Data)
+		if text = append(text, p.Data...); len(text) > 2*logEnd {
+			text = append(text[:0], text[len(text)-logEnd:]...)
+		}
 		return nil
 	})
-	return text.String(), err
+	return string(text), err
 }

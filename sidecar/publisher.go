@@ -64,8 +64,7 @@ func (d *driver) verify(job jobspec.Job) (jobspec.Job, error) {
 
 // succeed verifies a pinned result and moves the job through states to its
 // success, all in one transaction: a job that has nothing to wait for on this
-// way needs no row for each of its steps, as they are done again at no cost
-// after a crash.
+// way needs no row for each of its steps: after a crash they are done again.
 func (d *driver) succeed(ctx context.Context, job jobspec.Job, result jobspec.CID, change func(*store.Tx, *jobspec.Job) error, states ...jobspec.JobState) (jobspec.Job, error) {
 	failpoint.Hit(string(jobspec.JobSucceeded) + ".before-effect")
 	if _, err := d.cfg.IPFS.Verify(ctx, result); err != nil {

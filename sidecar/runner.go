@@ -134,8 +134,9 @@ func (r *runner) do(ctx context.Context, next jobspec.AttemptState, effect func(
 }
 
 // passing says whether a state is not written on its own, which takes a
-// transaction. The step after it does the work again at no cost where it was
-// done, and its own row says all of it.
+// transaction. The step after it says all of it in its own row. After a crash
+// in between, input and image are found where they are; outputs are packed once
+// more, which crashes are rare enough for.
 func passing(s jobspec.AttemptState) bool {
 	return s == jobspec.AttemptStaged || s == jobspec.AttemptImage || s == jobspec.AttemptPackaged
 }
