@@ -215,12 +215,20 @@ func TestShardsOfAGrownDataset(t *testing.T) {
 }
 
 func TestShardsAreBounded(t *testing.T) {
-	tiny := map[string][]byte{}
-	for i := range 25_000 {
-		tiny[fmt.Sprintf("%05d", i)] = nil
-	}
 	s := ipfstest.NewMemory()
-	for _, sh := range do(t, s, dataset(t, s, tiny), split.Options{By: jobspec.SplitSize, Size: 1 << 40}) {
+	empty, _, err := pack.File(t.Context(), s, strings.NewReader(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tiny := make([]merge.File, 12_000)
+	for i := range tiny {
+		tiny[i] = merge.File{Path: fmt.Sprintf("%05d", i), CID: empty}
+	}
+	root, err := merge.Files(t.Context(), s, tiny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sh := range do(t, s, root, split.Options{By: jobspec.SplitSize, Size: 1 << 40}) {
 		if len(sh.Files) > 10_000 {
 			t.Errorf("a shard has %d files, want at most 10,000", len(sh.Files))
 		}
