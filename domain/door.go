@@ -31,7 +31,12 @@ type DoorConfig struct {
 type Door struct {
 	DoorConfig
 	tries tries
+	work  chan struct{} // has a place for each request that is looked at
 }
+
+// atOnce bounds the requests that are looked at: each reads files and checks
+// signatures. More wait, within their time.
+const atOnce = 4
 
 // NewDoor returns a door.
 func NewDoor(c DoorConfig) *Door {
@@ -47,20 +52,22 @@ func NewDoor(c DoorConfig) *Door {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Door{DoorConfig: c, tries: tries{wrong: map[identity.ID]try{}}}
+	return &Door{DoorConfig: c, tries: tries{wrong: map[identity.ID]try{}}, work: make(chan struct{}, atOnce)}
 }
 
 // Serve answers one request on s and closes it. peer is who is at the other
 // end, as the transport has authenticated it. The error is what the peer was
 // told, or why it was told nothing.
 func (d *Door) Serve(ctx context.Context, peer identity.ID, s io.ReadWriteCloser) error {
+	ctx, cancel := context.WithTimeout(ctx, enrolTimeout)
+	defer cancel()
 	stop := closeAfter(ctx, s)
 	defer stop()
 	var req request
 	if err := readMessage(s, maxRequest, &req); err != nil {
 		return err // a stranger gets no words
 	}
-	g, err := d.grant(peer, req)
+	g, err := d.look(ctx, peer, req)
 	ans := answer{V: enrolVersion, Grant: g}
 	if err != nil {
 		d.Logger.Warn("not let in", "peer", peer, "err", err)
@@ -82,7 +89,18 @@ func closeAfter(ctx context.Context, s io.Closer) (stop func()) {
 	}
 }
 
-func (d *Door) grant(peer identity.ID, req request) (*grant, error) {
+// look answers a request when it has its turn.
+func (d *Door) look(ctx context.Context, peer identity.ID, req request) (*grant, error) {
+	select {
+	case d.work <- struct{}{}:
+		defer func() { <-d.work }()
+		return d.grant(ctx, peer, req)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (d *Door) grant(ctx context.Context, peer identity.ID, req request) (*grant, error) {
 	if err := d.tries.may(peer, d.Now()); err != nil {
 		return nil, err
 	}
@@ -96,15 +114,15 @@ func (d *Door) grant(peer identity.ID, req request) (*grant, error) {
 	case req.Domain != m.ID():
 		return nil, refuse("ask for an invitation to this node's domain", "this node is in another domain")
 	case req.Code != nil && req.Certificate == nil:
-		return d.join(peer, req.Code)
+		return d.join(ctx, peer, req.Code)
 	case req.Certificate != nil && req.Code == nil:
 		return d.renew(m, peer, req.Certificate)
 	}
 	return nil, refuse("", "a code or a certificate is asked for")
 }
 
-func (d *Door) join(peer identity.ID, code []byte) (*grant, error) {
-	m, cert, err := d.Files.use(d.Key, peer, code, d.Now())
+func (d *Door) join(ctx context.Context, peer identity.ID, code []byte) (*grant, error) {
+	m, cert, err := d.Files.use(ctx, d.Key, peer, code, d.Now())
 	if errors.Is(err, errNoCode) {
 		d.tries.count(peer, d.Now())
 	}

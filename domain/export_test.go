@@ -39,4 +39,6 @@ const (
 	MaxRequest = maxRequest
 	MaxTries   = maxTries
 	MaxRevoked = maxRevoked
+	MaxDoors   = maxDoors
+	AtOnce     = atOnce
 )

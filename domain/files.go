@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -139,13 +140,65 @@ func (f Files) Born(node identity.ID, host string, now time.Time) (Membership, e
 	}
 	defer unlock()
 	m, err := f.Load()
-	if errors.Is(err, ErrNone) {
+	switch {
+	case errors.Is(err, ErrNone):
 		return f.create(HomeName(host), node, now)
+	case err != nil:
+		return m, err
+	case m.Node != node:
+		return m, lost(f.path(m.ID(), membershipFile), fmt.Errorf("it is of node %s, this is %s", m.Node, node))
 	}
-	if err == nil && m.Node != node {
-		err = lost(f.path(m.ID(), membershipFile), fmt.Errorf("it is of node %s, this is %s", m.Node, node))
+	if _, err := os.Stat(filepath.Join(f.Dir, pointerFile)); errors.Is(err, fs.ErrNotExist) {
+		if err := f.write(f.Dir, pointerFile, []byte(m.ID()+"\n")); err != nil {
+			return m, err
+		}
 	}
+	m, _, err = f.renew(m, now)
 	return m, err
+}
+
+// Renew gives a node that has the domain's admin key a new certificate when it
+// is time, as there is nobody else of whom it could get one, and reports
+// whether it did. Others ask at a door: see [RefreshAll].
+func (f Files) Renew(now time.Time) (m Membership, changed bool, err error) {
+	if m, err = f.Load(); err != nil || !m.isDue(now) {
+		return m, false, err
+	}
+	unlock, err := f.lock()
+	if err != nil {
+		return m, false, err
+	}
+	defer unlock()
+	if m, err = f.Load(); err != nil {
+		return m, false, err
+	}
+	return f.renew(m, now)
+}
+
+// renew is Renew under the lock.
+func (f Files) renew(m Membership, now time.Time) (Membership, bool, error) {
+	if !m.isDue(now) {
+		return m, false, nil
+	}
+	admin, err := identity.Load(f.path(m.ID(), adminFile))
+	if err != nil {
+		return m, false, err
+	}
+	r := m.record()
+	r.Certificate = issuer{key: admin}.issue(m.ID(), m.Node, RoleAdmin, now)
+	n, err := r.membership()
+	if err != nil {
+		return m, false, err
+	}
+	n.IsAdmin = true
+	return n, true, f.write(f.path(m.ID(), ""), membershipFile, seal(n.record()))
+}
+
+// isDue reports whether the node is to renew its certificate itself: when less
+// than a third is left, or when it was made by a clock that ran ahead.
+func (m Membership) isDue(now time.Time) bool {
+	c := m.Certificate
+	return m.IsAdmin && (c.NotAfter.Sub(now) < Lifetime/3 || now.Before(c.NotBefore.Add(-Skew)))
 }
 
 // Create makes a domain and puts the node into it. force leaves members of the
@@ -331,18 +384,45 @@ func (f Files) update(change func(*Membership) error) (Membership, error) {
 	return f.Load()
 }
 
+// lockWait bounds how long a change waits for others: each takes milliseconds.
+const lockWait = 10 * time.Second
+
 // lock keeps other processes and goroutines from changing anything.
 func (f Files) lock() (unlock func(), err error) {
+	return f.lockWithin(context.Background(), lockWait)
+}
+
+// lockWithin waits for the lock while ctx lasts, so that a process that holds
+// it and is stuck stops nobody else.
+func (f Files) lockWithin(ctx context.Context, wait time.Duration) (unlock func(), err error) {
 	file, err := os.OpenFile(filepath.Join(f.Dir, "domain.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock domain: %w", err)
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("lock domain: %w", err)
+	late := time.After(wait)
+	for {
+		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { file.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			break
+		}
+		select {
+		case <-time.After(lockLook):
+			continue
+		case <-late:
+			err = conflict("look which ipdc holds it: fuser "+file.Name(), "another ipdc has been changing the domain for over %s", wait)
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		break
 	}
-	return func() { file.Close() }, nil
+	return nil, errors.Join(fmt.Errorf("lock domain: %w", err), file.Close())
 }
+
+// lockLook is how often a lock that somebody holds is tried.
+const lockLook = 5 * time.Millisecond
 
 func (f Files) hit(name string) error {
 	if f.step != nil {

@@ -132,6 +132,9 @@ func TestPointerGone(t *testing.T) {
 	if got, err := n.Born(n.key.ID(), "", now); err != nil || got.PSK() != m.PSK() {
 		t.Errorf("Born = %v, %v, want the domain that is there", got, err)
 	}
+	if b, err := os.ReadFile(filepath.Join(n.Dir, "domain.id")); err != nil || string(b) != m.ID().String()+"\n" {
+		t.Errorf("the pointer after that: %q, %v", b, err)
+	}
 	if _, err := n.Create("second", n.key.ID(), false, now); err != nil {
 		t.Fatal(err)
 	}

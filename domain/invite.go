@@ -2,6 +2,7 @@ package domain
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -71,6 +72,18 @@ func (f Files) letIn(id ID) (int, error) {
 	return v.Counts, err
 }
 
+// Expects reports whether anybody may come to this node's door now: a newcomer
+// with an invitation that is neither spent nor over, or somebody whom it has let
+// in, for the domain's newest secret. Nobody else knows where the door is.
+func (f Files) Expects(m Membership, now time.Time) (bool, error) {
+	if !m.CanInvite() {
+		return false, nil
+	}
+	v, err := f.invites(m.ID())
+	open := func(i invitation) bool { return i.UsedBy == "" && !now.After(i.Expiry) }
+	return v.Counts > 0 || slices.ContainsFunc(v.List, open), err
+}
+
 // Invite makes an invitation that one newcomer may use once. key is the node's.
 func (f Files) Invite(key identity.Key, o InviteOptions, now time.Time) (Token, error) {
 	unlock, err := f.lock()
@@ -130,8 +143,11 @@ func (o InviteOptions) check(m Membership) (InviteOptions, error) {
 // use lets peer in by a code: the code is spent and the certificate issued in
 // one write. The same peer with the same code gets the same certificate again,
 // as its first answer may have been lost.
-func (f Files) use(key identity.Key, peer identity.ID, code []byte, now time.Time) (Membership, []byte, error) {
-	unlock, err := f.lock()
+func (f Files) use(ctx context.Context, key identity.Key, peer identity.ID, code []byte, now time.Time) (Membership, []byte, error) {
+	if err := f.known(code); err != nil {
+		return Membership{}, nil, err
+	}
+	unlock, err := f.lockWithin(ctx, lockWait)
 	if err != nil {
 		return Membership{}, nil, internal(err)
 	}
@@ -144,8 +160,7 @@ func (f Files) use(key identity.Key, peer identity.ID, code []byte, now time.Tim
 	if err != nil {
 		return m, nil, internal(err)
 	}
-	hash := codeHash(code)
-	i := slices.IndexFunc(v.List, func(i invitation) bool { return bytes.Equal(i.Code, hash) })
+	i := v.find(code)
 	if i < 0 {
 		return m, nil, errNoCode
 	}
@@ -163,6 +178,29 @@ func (f Files) use(key identity.Key, peer identity.ID, code []byte, now time.Tim
 	inv.UsedBy, inv.Certificate = peer, iss.issue(m.ID(), peer, inv.Role, now)
 	v.Counts++
 	return m, inv.Certificate, internal(f.write(f.path(m.ID(), ""), invitesFile, seal(v)))
+}
+
+// known refuses a code that nobody gave out before anything is locked for it,
+// so that who makes up codes keeps nobody from changing the domain.
+func (f Files) known(code []byte) error {
+	m, err := f.Load()
+	if err != nil {
+		return internal(err)
+	}
+	v, err := f.invites(m.ID())
+	if err != nil {
+		return internal(err)
+	}
+	if v.find(code) < 0 {
+		return errNoCode
+	}
+	return nil
+}
+
+// find returns the index of the invitation with a code, or -1.
+func (v invites) find(code []byte) int {
+	hash := codeHash(code)
+	return slices.IndexFunc(v.List, func(i invitation) bool { return bytes.Equal(i.Code, hash) })
 }
 
 // errNoCode is a code that was never given out, or was forgotten.
