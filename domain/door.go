@@ -161,7 +161,7 @@ func (d *Door) renew(m Membership, peer identity.ID, cert []byte) (*grant, error
 func (d *Door) of(m Membership, cert []byte) *grant {
 	return &grant{
 		Certificate: cert, Secret: slices.Clone(m.secret[:]), List: m.rawList,
-		Addrs: texts(joined(d.Members(), m.Addrs, maxMembers)), Doors: texts(joined(d.Doors(), m.Doors, maxDoors)),
+		Addrs: texts(unrevoked(joined(d.Members(), m.Addrs, maxMembers), m.List)), Doors: texts(unrevoked(joined(d.Doors(), m.Doors, maxDoors), m.List)),
 	}
 }
 

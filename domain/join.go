@@ -32,30 +32,7 @@ func Join(ctx context.Context, f Files, node identity.ID, t Token, peer identity
 	if err != nil {
 		return m, refuse("do not trust this invitation", "%s lets in, but its answer does not hold: %v", peer, err)
 	}
-	return f.join(m)
-}
-
-// Refresh asks a member for the newest secret and, when it is time, a new
-// certificate. It reports whether anything is new. Refresh closes s.
-func Refresh(ctx context.Context, f Files, peer identity.ID, s io.ReadWriteCloser, now time.Time) (m Membership, changed bool, err error) {
-	stop := closeAfter(ctx, s)
-	defer stop()
-	if m, err = f.Load(); err != nil {
-		return m, false, err
-	}
-	g, err := ask(ctx, s, peer, request{V: enrolVersion, Domain: m.ID(), Certificate: m.rawChain})
-	if err != nil {
-		return m, false, err
-	}
-	theirs, err := g.membership(m.record(), now)
-	if err != nil {
-		return m, false, refuse("ask another member", "the answer of %s does not hold: %v", peer, err)
-	}
-	m, err = f.update(func(m *Membership) error {
-		changed = m.take(theirs)
-		return nil
-	})
-	return m, changed && err == nil, err
+	return f.join(peer, m, now)
 }
 
 // ask sends a request and returns what was granted.
@@ -93,20 +70,6 @@ func (g grant) membership(base membershipRecord, now time.Time) (Membership, err
 	return m, roster.Check(m.Node, m.rawChain, now)
 }
 
-// take takes over what is newer in theirs, and reports whether anything was.
-func (m *Membership) take(theirs Membership) (changed bool) {
-	if newer(theirs.List, m.List, theirs.rawList, m.rawList) {
-		m.secret, m.List, m.rawList = theirs.secret, theirs.List, theirs.rawList
-		changed = true
-	}
-	if theirs.Certificate.NotAfter.After(m.Certificate.NotAfter) {
-		m.Certificate, m.rawChain = theirs.Certificate, theirs.rawChain
-		changed = true
-	}
-	m.Addrs, m.Doors = joined(theirs.Addrs, m.Addrs, maxMembers), joined(theirs.Doors, m.Doors, maxDoors)
-	return changed
-}
-
 // MayJoin reports why the node may not go where the invitation leads: it is in
 // another domain, which it has to leave first.
 func (f Files) MayJoin(t Token) error {
@@ -120,17 +83,25 @@ func (f Files) MayJoin(t Token) error {
 	return f.mayGo(false)
 }
 
-// join puts the node into the domain that let it in. When it is there already
-// only what is newer is taken.
-func (f Files) join(m Membership) (Membership, error) {
+// join puts the node into the domain into which peer let it. When it is there
+// already only what is newer is taken, and what peer gave has to hold by what is
+// known here, too.
+func (f Files) join(peer identity.ID, m Membership, now time.Time) (Membership, error) {
 	unlock, err := f.lock()
 	if err != nil {
 		return m, err
 	}
 	defer unlock()
 	if old, err := f.Load(); err == nil && old.ID() == m.ID() {
-		old.take(m)
+		old.take(peer, m, now)
 		m = old
+		roster, err := m.Roster()
+		if err == nil {
+			err = roster.Check(m.Node, m.rawChain, now)
+		}
+		if err != nil {
+			return m, err
+		}
 	}
 	tmp, err := f.newDir()
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 // maxMembers and maxDoors bound the addresses that are kept.
 const (
 	maxMembers = 64
-	maxDoors   = 16
+	maxDoors   = 64
 )
 
 // Membership is what a node knows of the domain that it is in. All of it lies
