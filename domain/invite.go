@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/ipdc/ipdc/identity"
@@ -82,6 +84,27 @@ func (f Files) Expects(m Membership, now time.Time) (bool, error) {
 	v, err := f.invites(m.ID())
 	open := func(i invitation) bool { return i.UsedBy == "" && !now.After(i.Expiry) }
 	return v.Counts > 0 || slices.ContainsFunc(v.List, open), err
+}
+
+// InvitesStamp changes when an invitation is made or spent, and with the domain.
+// It reads a few bytes only, so that a node may ask each second.
+func (f Files) InvitesStamp() (string, error) {
+	id, err := f.current()
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(f.path(id, invitesFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return id.String(), nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read invitations: %w", err)
+	}
+	var inode uint64
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		inode = st.Ino // every change is a new file
+	}
+	return fmt.Sprint(id, inode, info.ModTime().UnixNano()), nil
 }
 
 // Invite makes an invitation that one newcomer may use once. key is the node's.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +29,25 @@ func (n *node) domain() (d shownDomain) {
 	return d
 }
 
+// doorIsOpen reports whether something listens where the node's invitations lead.
+func (n *node) doorIsOpen() bool {
+	n.t.Helper()
+	var door struct{ Listen []string }
+	b, err := os.ReadFile(filepath.Join(n.dir, "door.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &door)
+	}
+	if err != nil || len(door.Listen) != 1 {
+		n.t.Fatalf("where the door is: %v, %v", door.Listen, err)
+	}
+	p := strings.Split(door.Listen[0], "/")
+	c, err := net.Dial("tcp", net.JoinHostPort(p[2], p[4]))
+	if err == nil {
+		c.Close()
+	}
+	return err == nil
+}
+
 // One token is all that a new machine needs; and whoever dies while it is used,
 // it still is good for that machine, and for no other. Z06.
 func TestDomainByInvitation(t *testing.T) {
@@ -39,7 +59,13 @@ func TestDomainByInvitation(t *testing.T) {
 	}
 	b.fails(2, "domain", "join", "/ip4/127.0.0.1/tcp/4001")
 
+	if a.doorIsOpen() {
+		t.Error("a node that invited nobody listens for strangers")
+	}
 	token := a.ok("domain", "invite")
+	if !a.doorIsOpen() {
+		t.Error("the door is shut to whom was invited")
+	}
 	b.ok("domain", "join", token)
 	if got := b.domain(); got.ID != home.ID || got.Role != "member" {
 		t.Errorf("joined %+v, want %s", got, home.ID)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -20,11 +21,12 @@ func (a *app) domainInviteCmd() *cobra.Command {
 		Use: "invite", Short: "Make an invitation for one node and print it",
 		Long: "Invite prints a token that lets one node into the domain, once and until it\n" +
 			"expires: ipdc domain join TOKEN. Whoever has it first may use it, so hand it on as\n" +
-			"you would a password. The newcomer asks at the door of this node, which is open\n" +
-			"while the node runs, at the addresses in the token.",
+			"you would a password. The newcomer asks at the door of this node, at the addresses\n" +
+			"in the token. A running node opens it for as long as an invitation holds, and for\n" +
+			"good once somebody was let in; before that nothing listens there.",
 		Example: "  ipdc domain invite\n  ipdc domain invite --expires 1h --addr /dns4/node.example.org/tcp/4102",
 		Args:    usageArgs(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			o := domain.InviteOptions{}
 			var d jobspec.Duration
 			if err := setting("expires", expires, &d); err != nil {
@@ -41,7 +43,7 @@ func (a *app) domainInviteCmd() *cobra.Command {
 				}
 				o.Addrs = append(o.Addrs, addr)
 			}
-			return a.invite(o)
+			return a.invite(cmd.Context(), o)
 		},
 	}
 	cmd.Flags().StringVar(&expires, "expires", "", "how long the invitation holds (default 24h, at most 30d)")
@@ -50,7 +52,7 @@ func (a *app) domainInviteCmd() *cobra.Command {
 	return cmd
 }
 
-func (a *app) invite(o domain.InviteOptions) error {
+func (a *app) invite(ctx context.Context, o domain.InviteOptions) error {
 	files, key, err := a.local()
 	if err != nil {
 		return err
@@ -68,6 +70,8 @@ func (a *app) invite(o domain.InviteOptions) error {
 	if lock, err := lockState(a.set.Path); err == nil {
 		lock.Close()
 		a.say("this node does not run now, and its door is shut until it does: ipdc node start -d")
+	} else if !awaitDoor(ctx, a.set.Path) {
+		a.say("the door of this node has not opened in %s; its log says why", doorWait)
 	}
 	v := struct {
 		Token  string        `json:"token"`

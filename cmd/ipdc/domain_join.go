@@ -118,31 +118,15 @@ func (a *app) domainRefreshCmd() *cobra.Command {
 	}
 }
 
-// refresh asks one door after the other until one answers.
+// refresh asks at all doors that are known.
 func refresh(ctx context.Context, files domain.Files, key identity.Key) (m domain.Membership, changed bool, err error) {
 	if m, err = files.Load(); err != nil {
 		return m, false, err
 	}
-	if len(m.Doors) == 0 {
-		return m, false, jobspec.Failure{Kind: jobspec.KindPNet, Detail: "no door of another member is known here",
-			Hint: "where this node is the domain's only one there is nothing to ask for; else ask for an invitation"}.Error()
+	at := func(ctx context.Context, member identity.ID, addrs []domain.Addr, talk func(io.ReadWriteCloser) error) error {
+		return atDoor(ctx, m.ID(), m.DoorPSK(), key, member, addrs, talk)
 	}
-	var all error
-	for _, door := range m.Doors {
-		addr, id := door.Split()
-		if id == key.ID() {
-			continue
-		}
-		err := atDoor(ctx, m.ID(), m.DoorPSK(), key, id, []domain.Addr{addr}, func(s io.ReadWriteCloser) (err error) {
-			m, changed, err = domain.Refresh(ctx, files, id, s, time.Now())
-			return err
-		})
-		if err == nil || errors.Is(err, jobspec.KindPNet.Error()) {
-			return m, changed, err // an answer
-		}
-		all = errors.Join(all, err)
-	}
-	return m, false, all
+	return domain.RefreshAll(ctx, files, at, time.Now)
 }
 
 // atDoor opens a stream to a member's door and gives it to talk.

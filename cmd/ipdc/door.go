@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -18,25 +19,16 @@ import (
 	"github.com/ipdc/ipdc/internal/p2phost"
 )
 
-// openDoor listens for newcomers where this node may let them in.
+// openDoor listens for newcomers while this node may let them in and somebody
+// was invited.
 func (n *node) openDoor(ctx context.Context) error {
-	files := domain.Files{Dir: n.set.Path}
-	m, err := files.Born(n.key.ID(), hostName(), time.Now())
+	w := n.newDoorway(time.Now)
+	m, err := w.files.Born(n.key.ID(), hostName(), time.Now())
 	if err != nil {
 		return err
 	}
 	n.log.Info("domain", "name", m.Name, "id", m.ID(), "generation", m.List.Generation, "role", m.Certificate.Role)
-	if !m.CanInvite() || n.set.DoorListen == doorOff {
-		return nil
-	}
-	h, err := n.listenDoor(ctx, m)
-	if err != nil {
-		return err
-	}
-	n.onClose(h.Close)
-	door := domain.NewDoor(domain.DoorConfig{Files: files, Key: n.key, Logger: n.log, Doors: func() []domain.Addr { return reachable(h.Addrs(), n.key.ID()) }})
-	h.Answer(ctx, domain.Protocol, door.Serve)
-	return writeDoor(n.set.Path, doorRecord{n.set.DoorListen, h.Listen(), reachable(h.Addrs(), n.key.ID())})
+	return w.begin(ctx)
 }
 
 // doorOff as --door-listen keeps newcomers out.
@@ -131,3 +123,31 @@ func doorAddrs(dir string) ([]domain.Addr, error) {
 	}
 	return slices.Clip(r.Addrs), err
 }
+
+// awaitDoor returns when something listens where the door is, as a running node
+// notices an invitation by itself, and reports whether that came in time.
+func awaitDoor(ctx context.Context, dir string) bool {
+	ctx, cancel := context.WithTimeout(ctx, doorWait)
+	defer cancel()
+	for ctx.Err() == nil {
+		r, err := readDoor(dir)
+		if err != nil {
+			return false
+		}
+		for _, text := range r.Listen {
+			p := strings.Split(text, "/") // /ip4/HOST/tcp/PORT
+			var d net.Dialer
+			if c, err := d.DialContext(ctx, "tcp", net.JoinHostPort(p[2], p[4])); err == nil {
+				c.Close()
+				return true
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return false
+}
+
+const doorWait = 10 * doorEvery
