@@ -6,10 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -93,6 +96,36 @@ func TestShardsAreRemembered(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a job had done before it failed is remembered too.
+func TestShardsOfAFailedJobAreRemembered(t *testing.T) {
+	b := newBench(t)
+	b.cap.CPU = 1000 // one at a time
+	b.restart()
+	s := inShards(b.input("a", "b", "c"), 3, "DUMMY_COPY=/inputs:/outputs/copy", "DUMMY_SLEEP=200ms")
+	s.Retry = jobspec.Retry{Attempts: 1}
+	id := b.submit(s)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+		j, err := b.Job(t.Context(), "t", id)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("no third task is running: %+v, %v", j.Attempts, err)
+		}
+		last := slices.IndexFunc(j.Attempts, func(a jobspec.Attempt) bool { return a.State == jobspec.AttemptRunning })
+		if len(j.Attempts) == 3 && last >= 0 {
+			b.state.Vanish(sidecar.ObjectPrefix(b.key.ID()) + j.Attempts[last].ID.String())
+			break
+		}
+	}
+	if j := b.final(id); j.State != jobspec.JobFailed || !j.Partial.Defined() {
+		t.Fatalf("job = %s %+v, want a failure with a partial output", j.State, j.Failure)
+	}
+	if _, err := b.ipfs.GC(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.done(s, 1, 2)
 }
 
 // A block that is damaged in the store fails no job for ever: what was to be
