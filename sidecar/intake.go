@@ -223,15 +223,7 @@ func (s *Sidecar) Events(ctx context.Context, tenant, ref string, after int64, f
 		if follow {
 			wake = s.hub.next(id)
 		}
-		var page []jobspec.Event
-		var job jobspec.Job
-		err := s.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
-			if page, err = tx.Events(id, after, 500); err != nil || len(page) > 0 {
-				return err
-			}
-			job, err = tx.Job(id)
-			return err
-		})
+		page, state, err := s.eventPage(ctx, id, after)
 		if err != nil {
 			return err
 		}
@@ -247,7 +239,7 @@ func (s *Sidecar) Events(ctx context.Context, tenant, ref string, after int64, f
 		if !follow {
 			return nil
 		}
-		if job.State.Final() {
+		if state.Final() {
 			s.hub.notify(id) // nobody else will
 			return nil
 		}
@@ -257,6 +249,19 @@ func (s *Sidecar) Events(ctx context.Context, tenant, ref string, after int64, f
 			return ctx.Err()
 		}
 	}
+}
+
+// eventPage returns a job's next events, or its state when there are none.
+func (s *Sidecar) eventPage(ctx context.Context, id jobspec.JobID, after int64) (page []jobspec.Event, state jobspec.JobState, err error) {
+	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		if page, err = tx.Events(id, after, 500); err != nil || len(page) > 0 {
+			return err
+		}
+		job, err := tx.Job(id)
+		state = job.State
+		return err
+	})
+	return page, state, err
 }
 
 // Node describes the node.

@@ -43,6 +43,12 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 	if err != nil {
 		return job, fmt.Errorf("plan: %w", err)
 	}
+	return d.planWith(ctx, job, facts, plan)
+}
+
+// planWith moves the job to queued with what of its plan is not remembered, or
+// to its success when all of it is.
+func (d *driver) planWith(ctx context.Context, job jobspec.Job, facts jobspec.Facts, plan jobspec.Plan) (jobspec.Job, error) {
 	left, err := d.remember(ctx, job, facts, plan)
 	if err != nil {
 		return job, causeOr(ctx, fmt.Errorf("look up remembered results: %w", err))
