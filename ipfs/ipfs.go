@@ -91,6 +91,12 @@ type Node interface {
 	Close() error
 }
 
+// StoredPinner is a Node that can pin without fetching. The error is of kind
+// E_FETCH_TIMEOUT when some of the DAG is not stored; then nothing is pinned.
+type StoredPinner interface {
+	PinStored(ctx context.Context, name string, root jobspec.CID) error
+}
+
 // Pin keeps the DAG below Root.
 type Pin struct {
 	Name    string // "user/<cid>", "job/<id>/result", ...

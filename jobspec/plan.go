@@ -22,6 +22,10 @@ type Task struct {
 	Shard CID    `json:"shard,omitzero"`  // shown at /inputs, or as /inputs.car; undefined = an empty directory
 	Items []Item `json:"items,omitempty"` // per: item only
 	Bytes int64  `json:"bytes"`           // of file content the task reads
+
+	// Holder is the peer id of the member that holds most of the input, which
+	// is where the task goes first; "" = the owner.
+	Holder string `json:"holder,omitempty"`
 }
 
 // Item is one file that a per-item command is run for.
@@ -37,6 +41,8 @@ type Shard struct {
 	CID   CID    `json:"cid"`
 	Bytes int64  `json:"bytes"`           // of file content
 	Items []Item `json:"items,omitempty"` // its files in byte order of path, keys not set; only for per: item
+
+	Holder string `json:"holder,omitempty"` // see Task
 }
 
 // Facts are what the preparer found out for a spec; with the spec they

@@ -35,24 +35,81 @@ func NewPlan(s Spec, f Facts) (Plan, error) {
 		SpecCID: f.SpecCID, Image: f.Image, Arch: f.Arch, Input: f.Input, Tasks: []Task{},
 		Dependencies: f.Dependencies, Packages: f.Packages,
 	}
-	as := AsFiles
 	if len(s.Inputs) > 0 && s.Inputs[0].As != AsFiles {
-		as = s.Inputs[0].As
-		p.As = as
+		p.As = s.Inputs[0].As
 	}
 	record := newKeyRecord(s, f)
 	shards, err := f.shards(s, record)
 	if err != nil {
 		return Plan{}, err
 	}
+	return p.withTasks(s, record, p.inputsMode(), shards)
+}
+
+func (p Plan) withTasks(s Spec, record keyRecord, as As, shards []Shard) (_ Plan, err error) {
+	p.Tasks = []Task{}
 	for i, sh := range shards {
-		t := Task{Index: i, Shard: sh.CID, Items: sh.Items, Bytes: sh.Bytes}
+		t := Task{Index: i, Shard: sh.CID, Items: sh.Items, Bytes: sh.Bytes, Holder: sh.Holder}
 		if t.Key, err = record.taskKey(as, t.Shard, t.Items, s.Run.KeepGoing); err != nil {
 			return Plan{}, err
 		}
 		p.Tasks = append(p.Tasks, t)
 	}
 	return p, nil
+}
+
+// WithShards returns p with a task for each shard in place of its tasks: the
+// same items, dealt in another way. Item keys do not depend on that.
+func (p Plan) WithShards(s Spec, shards []Shard) (Plan, error) {
+	s = s.WithDefaults()
+	record, shards := p.keyRecord(s), slices.Clone(shards)
+	for i := range shards {
+		var err error
+		if shards[i].Items, err = record.withKeys(shards[i].Items); err != nil {
+			return Plan{}, err
+		}
+	}
+	return p.withTasks(s, record, p.inputsMode(), shards)
+}
+
+// CheckTask returns an error of kind E_SPEC unless the keys of t and of its
+// items are those that s and p give: whoever remembers what t gave relies on
+// them.
+func (p Plan) CheckTask(s Spec, t Task) error {
+	q, err := p.WithShards(s, []Shard{{CID: t.Shard, Bytes: t.Bytes, Items: t.Items}})
+	if err != nil {
+		return err
+	}
+	if err := checkItems(t.Items); err != nil {
+		return err
+	}
+	for i, it := range q.Tasks[0].Items {
+		if it.Key != t.Items[i].Key {
+			return KindSpec.Errorf("the key of item %q is not that of its content", clip(it.Path))
+		}
+	}
+	if q.Tasks[0].Key != t.Key {
+		return KindSpec.Errorf("the key of task %d is not that of its content", t.Index)
+	}
+	return nil
+}
+
+func (p Plan) keyRecord(s Spec) keyRecord {
+	return newKeyRecord(s, Facts{Image: p.Image, Arch: p.Arch, Dependencies: p.Dependencies})
+}
+
+// inputsMode is p.As with its default.
+func (p Plan) inputsMode() As {
+	if p.As == "" {
+		return AsFiles
+	}
+	return p.As
+}
+
+// Batches deals items to a node that runs so many tasks at once, as [NewPlan]
+// does.
+func Batches(s Spec, items []Item, slots int) [][]Item {
+	return deal(items, batchCount(s.WithDefaults(), Facts{Items: items, Slots: max(slots, 1)}))
 }
 
 // shards returns what each task gets, with the keys of its items: the shards

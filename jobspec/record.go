@@ -9,6 +9,7 @@ type Job struct {
 	Spec       Spec      `json:"spec"`   // with defaults
 	SpecCID    CID       `json:"spec_cid"`
 	Parent     JobID     `json:"parent,omitempty"` // the job that this one installs the requirements of
+	Origin     *Origin   `json:"origin,omitempty"` // set when this is one task of another node's job
 	State      JobState  `json:"state"`
 	Stopping   bool      `json:"stopping,omitempty"` // a stop was asked for and is durable
 	Result     CID       `json:"result,omitzero"`    // set from published on
@@ -20,6 +21,15 @@ type Job struct {
 	ItemsTotal int       `json:"items_total"`       // files to do; 0 when not per item
 	ItemsDone  int       `json:"items_done"`
 	Remembered int       `json:"remembered"` // items that needed no run, or tasks of a job without items
+}
+
+// Origin says for whom a node runs one task of a job that is another node's.
+type Origin struct {
+	Owner   string   `json:"owner"`            // peer id of the node whose job it is
+	Attempt string   `json:"attempt"`          // AttemptID in the owner's record
+	Token   string   `json:"token"`            // of that attempt
+	Lease   Duration `json:"lease"`            // how long the owner waits for a sign of life
+	Archive CID      `json:"archive,omitzero"` // of the image, for a node that lacks it
 }
 
 // Attempt is the record of one try of one task.

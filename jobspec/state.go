@@ -77,11 +77,12 @@ func AttemptStates() []AttemptState { return slices.Clone(attemptOrder) }
 // Final reports whether s is never left.
 func (s AttemptState) Final() bool { return s == AttemptCleaned || s == AttemptAbandoned }
 
-// To returns next when s may become it: the next state in order, or abandoned
-// from any state that is not final. Otherwise the error is of kind E_CONFLICT.
+// To returns next when s may become it: the next state in order, abandoned
+// from any state that is not final, or recorded from leased, when another node
+// has done all that lies between. Otherwise the error is of kind E_CONFLICT.
 func (s AttemptState) To(next AttemptState) (AttemptState, error) {
 	i := slices.Index(attemptOrder, s)
-	if !s.Final() && next == AttemptAbandoned {
+	if !s.Final() && next == AttemptAbandoned || s == AttemptLeased && next == AttemptRecorded {
 		return next, nil
 	}
 	if i >= 0 && i+1 < len(attemptOrder) && attemptOrder[i+1] == next {

@@ -29,6 +29,8 @@ type driver struct {
 	done   *tally
 	dry    bool // it only looks: nothing is installed
 
+	distant bool // some of the input is not stored here, but perhaps at another member
+
 	waiting    string // why nothing of it runs; guarded by Sidecar.mu
 	everWaited bool   // likewise
 	active     int    // tasks that hold resources; likewise
@@ -81,6 +83,11 @@ func (d *driver) drive(ctx context.Context) {
 	if job.Stopping {
 		d.cancel(errStopped)
 	}
+	if job.Origin != nil {
+		beating, end := context.WithCancel(ctx)
+		defer end()
+		d.work.Go(func() { d.beat(beating, *job.Origin) })
+	}
 	for !job.State.Final() {
 		next, err := d.step(ctx, job)
 		if d.shuttingDown() {
@@ -101,6 +108,9 @@ func (d *driver) drive(ctx context.Context) {
 
 // step does the work of one state. A returned error ends the job.
 func (d *driver) step(ctx context.Context, job jobspec.Job) (jobspec.Job, error) {
+	if job.Origin != nil {
+		return d.serve(ctx, job)
+	}
 	switch job.State {
 	case jobspec.JobAccepted:
 		return d.prepare(ctx, job)

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
 )
@@ -30,7 +31,7 @@ func (d *driver) fetch(ctx context.Context, job jobspec.Job) error {
 			return at("inputs[0].cid", err)
 		}
 		root, err := tree.Resolve(ctx, d.cfg.IPFS, path.Root, path.Segments)
-		if err == nil {
+		if err == nil && !d.hasCrew() {
 			err = d.fetchDAG(ctx, "input", root)
 		}
 		if err != nil {
@@ -38,6 +39,24 @@ func (d *driver) fetch(ctx context.Context, job jobspec.Job) error {
 		}
 	}
 	return nil
+}
+
+// hasCrew says whether there are other members whom the job's tasks may go to:
+// then its input is not brought here before it is known where it lies.
+func (d *driver) hasCrew() bool { return d.cfg.Crew != nil && len(d.cfg.Crew.Live()) > 0 }
+
+// pinInput pins an input for the job. With other members it pins only what is
+// stored here as a whole; the rest is fetched by those who run its tasks.
+func (d *driver) pinInput(ctx context.Context, what string, root jobspec.CID) error {
+	s, ok := d.cfg.IPFS.(ipfs.StoredPinner)
+	if !ok || !d.hasCrew() {
+		return d.cfg.IPFS.Pin(ctx, pinName(d.id, what), root)
+	}
+	err := s.PinStored(ctx, pinName(d.id, what), root)
+	if d.distant = errors.Is(err, jobspec.KindFetchTimeout.Error()); d.distant {
+		return nil
+	}
+	return err
 }
 
 // fetchDAG pins a DAG, and says that the job, unless it is only planned, waits for

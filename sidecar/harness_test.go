@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/executor/dummy"
 	"github.com/ipdc/ipdc/identity"
@@ -52,6 +53,9 @@ type bench struct {
 	ahead   time.Duration                             // of the next start's clock
 
 	patience time.Duration // of the next start
+
+	crew  *fleet        // other sidecars, from the next start on
+	lease time.Duration // of what is given to them
 
 	registry *prometheus.Registry // of the present start
 	limits   sidecar.Limits       // of the next start
@@ -143,7 +147,15 @@ func (b *bench) start() {
 	}
 	ahead := b.ahead
 	b.registry = prometheus.NewRegistry()
+	var post *bus.Post
+	var crew sidecar.Crew
+	leave := func() {}
+	if b.crew != nil {
+		post, leave = b.crew.join(b.key, log)
+		crew = b.crew
+	}
 	sc, err := sidecar.New(sidecar.Config{
+		Post: post, Crew: crew, Lease: b.lease,
 		Registry: b.registry, Limits: b.limits,
 		Now: func() time.Time { return time.Now().Add(ahead) },
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
@@ -156,12 +168,21 @@ func (b *bench) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- sc.Run(ctx) }()
+	heard := make(chan struct{})
+	go func() {
+		defer close(heard)
+		if post != nil {
+			_ = post.Run(ctx)
+		}
+	}()
 	b.Sidecar = sc
 	b.stop = func() {
 		cancel()
 		if err := <-ended; err != nil {
 			b.t.Errorf("Run = %v", err)
 		}
+		<-heard
+		leave()
 		b.stop = func() {}
 	}
 }

@@ -201,6 +201,9 @@ func (r *runner) sign(ctx context.Context) (err error) {
 		ExitCode: r.att.ExitCode, Output: r.att.Output,
 		Started: r.att.Started, Exited: r.att.Exited, Worker: r.Sidecar.id.String(),
 	}
+	if o := r.job.Origin; o != nil {
+		rc.Attempt, rc.Token = o.Attempt, o.Token
+	}
 	rc.Usage.NetIn, rc.Usage.NetOut = r.att.NetIn, r.att.NetOut
 	rc.Usage.Wall = jobspec.Duration(r.att.Exited.Sub(r.att.Started))
 	if end := r.outcome.end; end != nil {

@@ -75,6 +75,9 @@ func (d *driver) plan(ctx context.Context, job jobspec.Job, f jobspec.Facts) (wi
 			return p, fmt.Errorf("plan: %w", err)
 		}
 	}
+	if todo, err = d.spread(ctx, job, todo); err != nil {
+		return p, fmt.Errorf("place tasks: %w", err)
+	}
 	for _, t := range todo.Tasks {
 		p.Tasks = append(p.Tasks, planTask(t, known[t.Key].Job, unknown))
 	}
@@ -98,7 +101,7 @@ func withoutKnown(spec jobspec.Spec, f jobspec.Facts, whole jobspec.Plan, known 
 }
 
 func planTask(t jobspec.Task, by jobspec.JobID, unknown bool) wire.PlanTask {
-	out := wire.PlanTask{Index: t.Index, Key: t.Key, Bytes: t.Bytes, Remembered: by}
+	out := wire.PlanTask{Holder: t.Holder, Index: t.Index, Key: t.Key, Bytes: t.Bytes, Remembered: by}
 	for _, it := range t.Items {
 		item := wire.PlanItem{Path: it.Path, Bytes: it.Size, Key: it.Key}
 		if unknown {
@@ -140,6 +143,15 @@ func (d *driver) reasons(spec jobspec.Spec, p wire.Plan, known int, unknown bool
 		say("the input has %d shards, each a task with a directory of its own", len(p.Tasks))
 	case p.Items > 0:
 		say("files are dealt into as many tasks as the node runs at once, more when one would have over 256 MiB or 1000 files")
+	}
+	away := 0
+	for _, t := range p.Tasks {
+		if t.Holder != "" {
+			away++
+		}
+	}
+	if away > 0 {
+		say("%d of %d tasks go to the members that hold their input, the others stay here", away, len(p.Tasks))
 	}
 	say("the node runs %d such tasks at once, each with up to %s CPU, %s of memory and %s of disk", p.AtOnce, p.Each.CPU, p.Each.Memory, p.Each.Disk)
 	say("%s", d.placer.outlook(spec.Resources))

@@ -54,6 +54,11 @@ func (d *driver) planWith(ctx context.Context, job jobspec.Job, facts jobspec.Fa
 		return job, causeOr(ctx, fmt.Errorf("look up remembered results: %w", err))
 	}
 	items := facts.CountItems()
+	if !left.result.Defined() {
+		if left.plan, err = d.spread(ctx, job, left.plan); err != nil {
+			return job, causeOr(ctx, fmt.Errorf("place tasks: %w", err))
+		}
+	}
 	keep := func(tx *store.Tx, j *jobspec.Job) error {
 		j.ItemsTotal, j.ItemsDone, j.Remembered = items, min(left.kept, items), left.kept
 		return tx.PutPlan(j.ID, left.plan)
@@ -209,7 +214,7 @@ func (d *driver) input(ctx context.Context, in jobspec.Input, what string) (jobs
 		return jobspec.CID{}, err
 	}
 	if kind == tree.Dir {
-		return root, d.cfg.IPFS.Pin(ctx, pinName(d.id, what), root)
+		return root, d.pinInput(ctx, what, root)
 	}
 	name := "data"
 	if n := len(path.Segments); n > 0 {
@@ -229,7 +234,11 @@ func (d *driver) measure(ctx context.Context, spec jobspec.Spec, f *jobspec.Fact
 			return err
 		})
 	}
-	err := tree.Walk(ctx, d.cfg.IPFS, f.Input, d.cfg.Budget, func(e tree.Entry) error {
+	walk := tree.Walk
+	if d.distant {
+		walk = tree.Outline
+	}
+	err := walk(ctx, d.cfg.IPFS, f.Input, d.cfg.Budget, func(e tree.Entry) error {
 		if e.Kind != tree.File {
 			return nil
 		}

@@ -59,7 +59,7 @@ func (s *Sidecar) reserve(tx *store.Tx, jobs []jobspec.Job) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range live {
-		if res, ok := specs[a.ID.Job]; ok && !reported(a) {
+		if res, ok := specs[a.ID.Job]; ok && !reported(a) && a.Node == s.id.String() {
 			s.reserved[a.ID] = res
 			s.placer.take(res)
 		}
@@ -94,8 +94,8 @@ func (s *Sidecar) markRebooted(tx *store.Tx, boot string) error {
 		return err
 	}
 	for _, a := range live {
-		if a.State == jobspec.AttemptPackaged || a.State == jobspec.AttemptRecorded {
-			continue // nothing of it runs any more
+		if a.State == jobspec.AttemptPackaged || a.State == jobspec.AttemptRecorded || a.Node != s.id.String() {
+			continue // nothing of it runs any more, or on another machine
 		}
 		if a.State, err = a.State.To(jobspec.AttemptAbandoned); err != nil {
 			return err

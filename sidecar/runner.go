@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/images"
 	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
@@ -37,6 +38,9 @@ type runner struct {
 	release []func()         // of cache entries
 	net     *wayOut          // nil without a network, and while it is not open
 	outcome outcome          // what the guest reported; from exited on
+
+	archive jobspec.CID          // of the image, once a member has asked for it
+	shunned map[identity.ID]bool // members that the task does not go to any more
 }
 
 // resume takes back what a running attempt of an earlier process holds.

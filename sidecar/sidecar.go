@@ -9,6 +9,9 @@
 //	installer  requirements become a directory of packages, by a job of their own
 //	placer     queued    -> running: leases in order of submission, by resources
 //	runner     an attempt's way from its lease to its signed receipt
+//	locator    which member holds what of the input: its tasks go there
+//	remote     an attempt that another member makes, at the owner
+//	worker     the same at that member
 //	publisher  running   -> published -> succeeded: outputs become one CID
 //	rescuer    what a node does first after it was killed
 //	keeper     removes jobs at the end of their time, and by prune
@@ -38,6 +41,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/images"
@@ -82,6 +86,9 @@ type Config struct {
 	Patience     time.Duration                               // how long a job is prepared again while the engine does not answer; default 90 s
 	StopGrace    time.Duration                               // from SIGTERM to SIGKILL; default 5 s
 	Now          func() time.Time                            // default time.Now
+	Post         *bus.Post                                   // to the other members, run by the caller; nil = a node alone
+	Crew         Crew                                        // who they are; nil with Post nil
+	Lease        time.Duration                               // how long a member that runs a task may be silent; default 60 s
 	Shutdown     context.CancelFunc                          // called by the API's stop; default none
 	Registry     prometheus.Registerer                       // takes the metrics; default none
 }
@@ -116,6 +123,7 @@ type Sidecar struct {
 	cleaning map[jobspec.AttemptID]bool
 	cleaners chan struct{} // one element per attempt that is being cleaned in its turn
 	kept     kept
+	away     map[jobspec.AttemptID]*away // attempts that other nodes make
 }
 
 // New returns a sidecar; it does no I/O.
@@ -154,6 +162,9 @@ func New(cfg Config) (*Sidecar, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Lease <= 0 {
+		cfg.Lease = time.Minute
+	}
 	id := cfg.Key.ID()
 	s := &Sidecar{
 		cfg:       cfg,
@@ -167,6 +178,7 @@ func New(cfg Config) (*Sidecar, error) {
 		reserved:  map[jobspec.AttemptID]jobspec.Resources{},
 		cleaning:  map[jobspec.AttemptID]bool{},
 		cleaners:  make(chan struct{}, cleaners),
+		away:      map[jobspec.AttemptID]*away{},
 		metrics:   newMetrics(cfg.Registry),
 		began:     time.Now(),
 	}
@@ -175,6 +187,7 @@ func New(cfg Config) (*Sidecar, error) {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
+	s.listen()
 	return s, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
 )
@@ -47,6 +48,9 @@ func (d *driver) runTasks(ctx context.Context, job jobspec.Job) (jobspec.Job, er
 	}
 	if err := g.Wait(); err != nil {
 		return job, first
+	}
+	if job.Origin != nil {
+		return job, nil
 	}
 	if len(plan.Tasks) == 1 { // the merge is nothing to wait for, unless it joins what is remembered
 		result, err := d.result(ctx, job)
@@ -86,7 +90,11 @@ func (d *driver) runTask(ctx context.Context, job jobspec.Job, plan jobspec.Plan
 		r.att = before[n-1]
 		try = r.att.ID.Try
 		if !reported(r.att) && !r.att.State.Final() {
-			if err := r.resume(ctx); err != nil {
+			resume := r.resume
+			if r.elsewhere() {
+				resume = r.rejoin
+			}
+			if err := resume(ctx); err != nil {
 				return err
 			}
 		}
@@ -104,10 +112,7 @@ func (d *driver) runTask(ctx context.Context, job jobspec.Job, plan jobspec.Plan
 			}
 			try++
 		}
-		if err := r.lease(ctx, try); err != nil {
-			return err
-		}
-		if err := r.run(ctx); err != nil {
+		if err := r.attempt(ctx, try); err != nil {
 			return err
 		}
 	}
@@ -118,8 +123,10 @@ func reported(a jobspec.Attempt) bool {
 	return a.State == jobspec.AttemptRecorded || a.State == jobspec.AttemptCleaned
 }
 
+// retry says whether a task is tried again here. Those of another node's job
+// are that node's to try again.
 func (d *driver) retry(job jobspec.Job, a jobspec.Attempt) bool {
-	return a.ID.Try < job.Spec.Retry.Attempts && slices.Contains(job.Spec.Retry.On, a.Failure.Kind)
+	return job.Origin == nil && a.ID.Try < job.Spec.Retry.Attempts && slices.Contains(job.Spec.Retry.On, a.Failure.Kind)
 }
 
 // lease waits for the task's resources and writes the attempt that holds them.
@@ -135,13 +142,24 @@ func (r *runner) lease(ctx context.Context, try int) error {
 		return err
 	}
 	r.holds = true
+	if err := r.grant(ctx, id, r.Sidecar.id); err != nil {
+		r.holds = false
+		r.placer.release(r.job.Spec.Resources)
+		return err
+	}
+	r.setActive(1)
+	return nil
+}
+
+// grant writes the attempt that a node is to make.
+func (r *runner) grant(ctx context.Context, id jobspec.AttemptID, node identity.ID) error {
 	token := make([]byte, 16)
 	rand.Read(token) // never fails
 	r.att = jobspec.Attempt{
-		ID: id, Token: hex.EncodeToString(token), Node: r.Sidecar.id.String(),
+		ID: id, Token: hex.EncodeToString(token), Node: node.String(),
 		State: jobspec.AttemptLeased,
 	}
-	err = r.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+	err := r.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		job, err := tx.Job(r.id)
 		if err != nil {
 			return err
@@ -159,11 +177,8 @@ func (r *runner) lease(ctx context.Context, try int) error {
 		return tx.PutAttempt(r.att)
 	})
 	if err != nil {
-		r.holds = false
-		r.placer.release(r.job.Spec.Resources)
 		return causeOr(ctx, fmt.Errorf("lease attempt %s: %w", id, err))
 	}
-	r.setActive(1)
 	r.hub.notify(r.id)
 	return nil
 }

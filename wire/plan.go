@@ -21,6 +21,7 @@ type Plan struct {
 
 // PlanTask is what one container would do, or what was done already.
 type PlanTask struct {
+	Holder     string        `json:"holder,omitempty"` // peer id of the member that holds its input and gets it; "" = this node
 	Index      int           `json:"index"`
 	Key        jobspec.CID   `json:"key,omitzero"` // not known before requirements are installed
 	Bytes      int64         `json:"bytes"`        // of file content it reads

@@ -31,6 +31,7 @@ var todo = map[jobspec.Kind]string{
 	jobspec.KindNotFound:     "`ipdc job list`, `ipdc ls CID`: look what is there",
 	jobspec.KindConflict:     "do first what the hint says, such as stopping the job or typing more of its id",
 	jobspec.KindPNet:         "do what the hint says: ask for an invitation (`ipdc domain invite`), or restore the domain's files",
+	jobspec.KindLeaseLost:    "nothing: the owner of the job has given the task to another node",
 	jobspec.KindLimit:        "come again later, or after `Retry-After` seconds; or raise the limit that is named",
 	jobspec.KindLimitBytes:   "split the data, or raise the limit that is named",
 	jobspec.KindLimitEntries: "split the directory, or raise the limit that is named",

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -74,13 +75,13 @@ func planSize(p wire.Plan) string {
 func (a *app) planTasks(w io.Writer, p wire.Plan) error {
 	if len(p.Tasks) > 0 {
 		fmt.Fprintln(w)
-		rows := [][]string{{"TASK", "FILES", "BYTES", "REMEMBERED", "KEY"}}
+		rows := [][]string{{"TASK", "NODE", "FILES", "BYTES", "REMEMBERED", "KEY"}}
 		for _, t := range p.Tasks {
 			files := "-"
 			if len(t.Items) > 0 {
 				files = fmt.Sprint(len(t.Items))
 			}
-			rows = append(rows, []string{fmt.Sprint(t.Index), files, size(t.Bytes), planned(t.Remembered), orDash(t.Key.String())})
+			rows = append(rows, []string{fmt.Sprint(t.Index), plannedAt(t.Holder), files, size(t.Bytes), planned(t.Remembered), orDash(t.Key.String())})
 		}
 		if err := table(w, rows); err != nil {
 			return err
@@ -100,6 +101,14 @@ func (a *app) planTasks(w io.Writer, p wire.Plan) error {
 		}
 	}
 	return table(w, rows)
+}
+
+// plannedAt names the node that a task goes to.
+func plannedAt(holder string) string {
+	if holder == "" {
+		return "here"
+	}
+	return identity.ID(holder).Short()
 }
 
 // planned says whether something would run, or which job did it.

@@ -44,7 +44,7 @@ func (n *Node) settle(ctx context.Context, name string, s *session, root jobspec
 
 // Pin implements ipfs.Node.
 func (n *Node) Pin(ctx context.Context, name string, root jobspec.CID) error {
-	err := n.pinWhole(ctx, name, root)
+	err := n.PinStored(ctx, name, root)
 	if n.fetcher != nil && isMissing(err) {
 		err = n.fetchAndPin(ctx, name, root)
 	}
@@ -54,8 +54,8 @@ func (n *Node) Pin(ctx context.Context, name string, root jobspec.CID) error {
 	return nil
 }
 
-// pinWhole pins a DAG of which everything is stored.
-func (n *Node) pinWhole(ctx context.Context, name string, root jobspec.CID) error {
+// PinStored implements ipfs.StoredPinner.
+func (n *Node) PinStored(ctx context.Context, name string, root jobspec.CID) error {
 	n.pinning.RLock()
 	defer n.pinning.RUnlock()
 	if err := n.checkWhole(ctx, root, cidset.New()); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/internal/dag"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -34,6 +35,14 @@ func Walk(ctx context.Context, g ipfs.Getter, root jobspec.CID, b ipfs.Budget, v
 	return w.walk(ctx, root)
 }
 
+// Outline is Walk for what may lie on other machines: of a file that is one raw
+// block nothing is read, and its Size is what its directory declares, which may
+// be any lie of at most MaxBlock bytes. Whoever stages the file finds out.
+func Outline(ctx context.Context, g ipfs.Getter, root jobspec.CID, b ipfs.Budget, visit func(Entry) error) error {
+	w := &walker{meter: newMeter(g, b), visit: func(e Entry, _ *Content) error { return visit(e) }, list: true, claims: true}
+	return w.walk(ctx, root)
+}
+
 // Read is Walk that gives each file's content as well (nil for others). When
 // visit copies every content, all blocks of the DAG are read in depth-first
 // order. The budget's bytes are spent when a file is visited.
@@ -50,8 +59,10 @@ func (w *walker) walk(ctx context.Context, root jobspec.CID) error {
 	ctx, cancel := w.limit(ctx)
 	defer cancel()
 	var done func()
-	w.g, done = ipfs.Stream(ctx, w.g, root)
-	defer done()
+	if !w.claims {
+		w.g, done = ipfs.Stream(ctx, w.g, root)
+		defer done()
+	}
 	if w.list {
 		w.sizes, _ = w.g.(sizer)
 	}
@@ -72,10 +83,11 @@ func (w *walker) walk(ctx context.Context, root jobspec.CID) error {
 // its own as a stack overflow of Go's cannot be recovered from.
 type walker struct {
 	*meter
-	visit func(Entry, *Content) error
-	list  bool  // no content will be read
-	sizes sizer // of a list; nil when g knows none
-	stack []dirFrame
+	visit  func(Entry, *Content) error
+	list   bool  // no content will be read
+	sizes  sizer // of a list; nil when g knows none
+	claims bool  // sizes are taken from links where they can be
+	stack  []dirFrame
 }
 
 // dirFrame is a directory block: a plain directory, or one shard of a HAMT.
@@ -98,7 +110,7 @@ func (w *walker) step(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	n, err := w.entry(ctx, l.CID)
+	n, err := w.entry(ctx, l)
 	if err != nil {
 		return at(join(f.path, l.Name), err)
 	}
@@ -106,7 +118,14 @@ func (w *walker) step(ctx context.Context) error {
 }
 
 // entry returns the first block of an entry, or just the size of a raw one.
-func (w *walker) entry(ctx context.Context, c jobspec.CID) (node, error) {
+func (w *walker) entry(ctx context.Context, l Link) (node, error) {
+	c := l.CID
+	if w.claims && c.Cid().Type() == cid.Raw {
+		if l.Tsize > dag.MaxBlock {
+			return node{}, jobspec.KindLimitBytes.Errorf("block %s is said to have %d bytes, at most %d are allowed", c, l.Tsize, dag.MaxBlock)
+		}
+		return node{kind: File, size: int64(l.Tsize)}, nil
+	}
 	if w.sizes != nil && c.Cid().Type() == cid.Raw {
 		if size, err := w.sizes.Size(ctx, c); err == nil {
 			return node{kind: File, size: size}, nil

@@ -14,6 +14,8 @@ var statuses = map[jobspec.Kind]int{
 	jobspec.KindPolicy: http.StatusForbidden,
 	jobspec.KindPNet:   http.StatusForbidden,
 
+	jobspec.KindLeaseLost: http.StatusConflict,
+
 	jobspec.KindNotFound:     http.StatusNotFound,
 	jobspec.KindFetchTimeout: http.StatusNotFound, // nobody has the data; the node is well
 

@@ -1,0 +1,86 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/ipdc/ipdc/bus"
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/pack"
+	"github.com/ipdc/ipdc/ipfs/tree"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// Crew knows the other members of the domain.
+type Crew interface {
+	// Live returns those that were heard of lately, in any order. They are
+	// hints: a lease decides.
+	Live() []Peer
+}
+
+// Peer is another member, as it says of itself.
+type Peer struct {
+	ID       identity.ID
+	Arch     string
+	Capacity jobspec.Resources // of all tasks together
+}
+
+// The messages between the owner of a job and who runs its tasks; wire has
+// their bodies.
+const (
+	typeAssign bus.Type = "assign"
+	typeBeat   bus.Type = "beat"
+	typeReport bus.Type = "report"
+	typeRevoke bus.Type = "revoke"
+	typeHolds  bus.Type = "holds"
+)
+
+// maxMessageFile bounds a file that stands for a message.
+const maxMessageFile = 64 << 20
+
+// listen takes the messages of other members.
+func (s *Sidecar) listen() {
+	if s.cfg.Post == nil {
+		return
+	}
+	bus.Answer(s.cfg.Post, typeAssign, s.assigned)
+	bus.Handle(s.cfg.Post, typeRevoke, s.revoked)
+	bus.Answer(s.cfg.Post, typeHolds, s.holds)
+	bus.Answer(s.cfg.Post, typeBeat, s.beaten)
+	bus.Answer(s.cfg.Post, typeReport, s.reported)
+}
+
+// publishJSON stores v as a file under a pin of the job, for others to read.
+func (s *Sidecar) publishJSON(ctx context.Context, pin string, v any) (jobspec.CID, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return jobspec.CID{}, fmt.Errorf("encode %T: %w", v, err)
+	}
+	return s.cfg.IPFS.Add(ctx, pin, func(w ipfs.Session) (jobspec.CID, error) {
+		c, _, err := pack.File(ctx, w, bytes.NewReader(b))
+		return c, err
+	})
+}
+
+// readJSON reads what another member stored with publishJSON.
+func (s *Sidecar) readJSON(ctx context.Context, c jobspec.CID, v any) error {
+	var b bytes.Buffer
+	if _, err := tree.Copy(ctx, s.cfg.IPFS, c, &b, ipfs.Budget{Bytes: maxMessageFile}); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b.Bytes(), v); err != nil {
+		return jobspec.KindSpec.Errorf("file %s is not a %T: %v", c, v, err)
+	}
+	return nil
+}
+
+// leaseLost is the refusal that ends an attempt elsewhere.
+func leaseLost(attempt string) error {
+	return jobspec.Failure{Kind: jobspec.KindLeaseLost, Where: "attempt " + attempt, Detail: "is not wanted any more"}.Error()
+}
+
+func isLeaseLost(err error) bool { return errors.Is(err, jobspec.KindLeaseLost.Error()) }

@@ -1,0 +1,365 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/ipdc/ipdc/bus"
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/merge"
+	"github.com/ipdc/ipdc/ipfs/pack"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/store"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// A task of another node's job is a job of this node's own, with one task and
+// an Origin: it has a record, a driver and a place in line like any other, and
+// goes on after a crash. Where others publish a result, it reports to its owner.
+
+// originTenant is who such jobs belong to here.
+func originTenant(owner string) string { return "node:" + owner }
+
+// readWork bounds the time to get what an assignment names.
+const readWork = 20 * time.Second
+
+// assigned takes on an attempt. Asked again, it gives the same answer.
+func (s *Sidecar) assigned(ctx context.Context, l bus.Letter, a wire.Assign) (wire.Assigned, error) {
+	if _, err := jobspec.ParseAttemptID(a.Attempt); err != nil || a.Token == "" || a.Lease < jobspec.Duration(time.Second) {
+		return wire.Assigned{}, jobspec.KindSpec.Errorf("assignment of attempt %.80q is malformed", a.Attempt)
+	}
+	owner := l.From.String()
+	sub := api.Submission{Tenant: originTenant(owner), IdempotencyKey: a.Attempt + "/" + a.Token}
+	var known bool
+	err := s.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
+		_, _, known, err = tx.IdempotencyKey(sub.Tenant, sub.IdempotencyKey)
+		return err
+	})
+	if err != nil || known {
+		return wire.Assigned{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readWork)
+	defer cancel()
+	var w wire.Work
+	if err := s.readJSON(ctx, a.Work, &w); err != nil {
+		return wire.Assigned{}, fmt.Errorf("read work: %w", err)
+	}
+	job, err := s.foreign(w)
+	if err != nil {
+		return wire.Assigned{}, err
+	}
+	job.Tenant = sub.Tenant
+	job.Origin = &jobspec.Origin{Owner: owner, Attempt: a.Attempt, Token: a.Token, Lease: a.Lease, Archive: w.Archive}
+	return wire.Assigned{}, s.takeOn(ctx, sub, job, w.Plan)
+}
+
+// foreign checks what another node wants run here, as a submit is checked, and
+// that its keys are those of its content: its result will be remembered here.
+func (s *Sidecar) foreign(w wire.Work) (jobspec.Job, error) {
+	spec, c, err := s.admit(w.Spec)
+	if err != nil {
+		return jobspec.Job{}, err
+	}
+	p := w.Plan
+	if len(p.Tasks) != 1 || p.SpecCID != c || p.Image == "" {
+		return jobspec.Job{}, jobspec.KindSpec.Errorf("work is not one task of its spec")
+	}
+	if err := p.CheckTask(spec, p.Tasks[0]); err != nil {
+		return jobspec.Job{}, err
+	}
+	job := jobspec.Job{
+		ID: jobspec.NewJobID(s.now()), Spec: spec, SpecCID: c,
+		State: jobspec.JobAccepted, Submitted: s.now(), ItemsTotal: len(p.Tasks[0].Items),
+	}
+	return job, nil
+}
+
+func (s *Sidecar) takeOn(ctx context.Context, sub api.Submission, job jobspec.Job, plan jobspec.Plan) error {
+	if s.stopping() {
+		return errShutdown
+	}
+	if err := s.cfg.Admit(ctx); err != nil {
+		return err
+	}
+	created := false
+	err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		first, err := s.byKey(tx, sub, job)
+		if err != nil || first.ID != job.ID {
+			return err
+		}
+		created = true
+		if err := s.accept(tx, sub, job); err != nil {
+			return err
+		}
+		return tx.PutPlan(job.ID, plan)
+	})
+	if err == nil && created {
+		s.log.Info("job", "job", job.ID, "state", job.State, "owner", job.Origin.Owner, "attempt", job.Origin.Attempt)
+		s.start(job.ID)
+	}
+	return err
+}
+
+// revoked ends an attempt that its owner does not want any more.
+func (s *Sidecar) revoked(ctx context.Context, l bus.Letter, r wire.Revoke) {
+	tenant := originTenant(l.From.String())
+	err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		id, _, ok, err := tx.IdempotencyKey(tenant, r.Attempt+"/"+r.Token)
+		if err != nil || !ok {
+			return err
+		}
+		job, err := tx.Job(id)
+		if err != nil || job.State.Final() {
+			return err
+		}
+		job.Stopping = true
+		defer s.stopDriver(id, errStopped)
+		return tx.PutJob(job)
+	})
+	if err != nil {
+		s.log.Warn("revoke", "attempt", r.Attempt, "err", err)
+	}
+}
+
+// gather brings what an assigned task needs, and pins it.
+func (d *driver) gather(ctx context.Context, job jobspec.Job) (jobspec.Job, error) {
+	plan, _, err := d.planned(ctx)
+	if err != nil {
+		return job, err
+	}
+	if err := d.sameImage(ctx, job, plan.Image); err != nil {
+		return job, causeOr(ctx, err)
+	}
+	for what, c := range map[string]jobspec.CID{"code": job.Spec.Run.Code, "dependencies": plan.Dependencies} {
+		if err := d.fetchDAG(ctx, what, c); err != nil {
+			return job, causeOr(ctx, at(what, err))
+		}
+	}
+	if err := d.fetchShard(ctx, plan.Tasks[0]); err != nil {
+		return job, causeOr(ctx, at("inputs[0]", err))
+	}
+	return d.to(ctx, nil, jobspec.JobQueued)
+}
+
+// sameImage makes sure that the very image is here, from an archive of it if
+// the owner sent one.
+func (d *driver) sameImage(ctx context.Context, job jobspec.Job, want jobspec.ImageID) error {
+	img, err := d.cfg.Images.Resolve(ctx, job.Spec.Run.Image)
+	if err == nil && img.ID == want {
+		return nil
+	}
+	if img, err = d.cfg.Images.Resolve(ctx, string(want)); err == nil && img.ID == want {
+		return nil
+	}
+	if c := job.Origin.Archive; c.Defined() {
+		if err := d.fetchDAG(ctx, "image", c); err != nil {
+			return at("run.image", err)
+		}
+		if img, err = d.loadImage(ctx, c); err == nil && img.ID == want {
+			return nil
+		}
+	}
+	if err != nil && !errors.Is(err, jobspec.KindImageRef.Error()) {
+		return at("run.image", err)
+	}
+	return at("run.image", jobspec.KindImageGone.Errorf("image %s is not here", want))
+}
+
+// fetchShard pins the task's input. A shard of items is built here from their
+// list, unless it is the job's whole input: no other node need have its
+// directories.
+func (d *driver) fetchShard(ctx context.Context, t jobspec.Task) error {
+	if !t.Shard.Defined() {
+		return nil
+	}
+	if len(t.Items) == 0 {
+		return d.fetchDAG(ctx, fmt.Sprintf("shard/%d", t.Index), t.Shard)
+	}
+	pin := pinName(d.id, fmt.Sprintf("shard/%d", t.Index))
+	build := func(w ipfs.Session) (jobspec.CID, error) {
+		root, err := merge.Files(ctx, w, itemFiles(t.Items))
+		if err == nil && root != t.Shard {
+			err = jobspec.KindSpec.Errorf("items make the directory %s, not the shard %s", root, t.Shard)
+		}
+		return root, err
+	}
+	_, err := d.cfg.IPFS.Add(ctx, pin, build)
+	if !errors.Is(err, jobspec.KindFetchTimeout.Error()) {
+		return err
+	}
+	for i, it := range t.Items {
+		if err := d.fetchDAG(ctx, fmt.Sprintf("item/%d-%d", t.Index, i), it.CID); err != nil {
+			return err
+		}
+	}
+	_, err = d.cfg.IPFS.Add(ctx, pin, build)
+	return err
+}
+
+// beat tells the owner that the attempt lives, until ctx ends. When it is not
+// wanted any more the work ends.
+func (d *driver) beat(ctx context.Context, o jobspec.Origin) {
+	owner, every := ownerID(o), o.Lease.Std()/3
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		job, err := d.load(ctx)
+		if err != nil {
+			continue
+		}
+		once, cancel := context.WithTimeout(ctx, every)
+		_, err = bus.Request[wire.Beating](once, d.cfg.Post, owner, typeBeat, wire.Beat{
+			Attempt: o.Attempt, Token: o.Token, ItemsDone: job.ItemsDone, Waiting: d.waitsFor(d.id),
+		})
+		cancel()
+		if isLeaseLost(err) {
+			d.log.Info("attempt is not wanted any more", "job", d.id, "attempt", o.Attempt)
+			d.cancel(errStopped)
+			return
+		}
+	}
+}
+
+// deliver reports how the task ended, until its owner has it or does not want
+// it any more. cause is why no program was run, or nil.
+func (d *driver) deliver(ctx context.Context, job jobspec.Job, cause error) error {
+	out, err := d.outcomeOf(ctx, job, cause)
+	if err != nil {
+		return err
+	}
+	c, err := d.publishJSON(ctx, pinName(d.id, "report"), out)
+	if err != nil {
+		return fmt.Errorf("store report: %w", err)
+	}
+	o := *job.Origin
+	for tries := 1; ; tries++ {
+		once, cancel := context.WithTimeout(ctx, 30*time.Second)
+		ans, err := bus.Request[wire.Reported](once, d.cfg.Post, ownerID(o), typeReport, wire.Report{Attempt: o.Attempt, Token: o.Token, Outcome: c})
+		cancel()
+		switch {
+		case err == nil && ans.Taken, isLeaseLost(err):
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			d.log.Warn("report", "job", d.id, "attempt", o.Attempt, "try", tries, "err", err)
+		}
+		pause(ctx, min(tries, 4))
+	}
+}
+
+// outcomeOf is what is told of the job's one task.
+func (d *driver) outcomeOf(ctx context.Context, job jobspec.Job, cause error) (wire.Outcome, error) {
+	var out wire.Outcome
+	plan, by, err := d.planned(ctx)
+	if err != nil {
+		return out, err
+	}
+	tries := by[plan.Tasks[0].Index]
+	if len(tries) == 0 || tries[len(tries)-1].Receipt == nil {
+		if cause == nil {
+			cause = jobspec.KindInternal.Errorf("the task has no attempt")
+		}
+		f := jobspec.AsFailure(cause)
+		out.Failure = &f
+		return out, nil
+	}
+	att := tries[len(tries)-1]
+	out.Receipt, out.Failure, out.ItemsDone, out.ItemErrors = att.Receipt, att.Failure, att.ItemsDone, att.ItemErrors
+	if out.Items, err = d.itemOutcomes(ctx, plan.Tasks[0]); err != nil {
+		return out, err
+	}
+	out.Log, err = d.publishLog(ctx, att)
+	return out, err
+}
+
+// publishLog stores the attempt's log as a file.
+func (d *driver) publishLog(ctx context.Context, a jobspec.Attempt) (jobspec.CID, error) {
+	f, err := os.Open(d.logFile(a.ID))
+	if errors.Is(err, os.ErrNotExist) {
+		return jobspec.CID{}, nil
+	}
+	if err != nil {
+		return jobspec.CID{}, err
+	}
+	defer f.Close()
+	return d.cfg.IPFS.Add(ctx, pinName(d.id, "log"), func(w ipfs.Session) (jobspec.CID, error) {
+		c, _, err := pack.File(ctx, w, io.LimitReader(f, maxLogFile))
+		return c, err
+	})
+}
+
+// itemOutcomes returns what was remembered of each item of a task.
+func (d *driver) itemOutcomes(ctx context.Context, t jobspec.Task) (list []wire.ItemOutcome, err error) {
+	var known map[jobspec.CID]store.Remembered
+	keys := make([]jobspec.CID, len(t.Items))
+	for i, it := range t.Items {
+		keys[i] = it.Key
+	}
+	err = d.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		known, err = tx.Recall(keys)
+		return err
+	})
+	for _, it := range t.Items {
+		if m, ok := known[it.Key]; ok && m.Job == d.id {
+			o := wire.ItemOutcome{Path: it.Path}
+			for _, f := range m.Outputs {
+				o.Outputs = append(o.Outputs, f.Path)
+			}
+			list = append(list, o)
+		}
+	}
+	return list, err
+}
+
+// serve is step for an assigned job: its task is run, and how that ended
+// reported, before the job comes to its own end.
+func (d *driver) serve(ctx context.Context, job jobspec.Job) (_ jobspec.Job, err error) {
+	if job.State == jobspec.JobAccepted {
+		next, err := d.gather(ctx, job)
+		if err == nil {
+			return next, nil
+		}
+		return d.delivered(ctx, job, err)
+	}
+	_, err = d.runTasks(ctx, job)
+	if job, err = d.delivered(ctx, job, err); err != nil {
+		return job, err
+	}
+	result, err := d.result(ctx, job)
+	if err != nil {
+		return job, err
+	}
+	return d.succeed(ctx, job, result, nil, jobspec.JobPublishing, jobspec.JobPublished, jobspec.JobSucceeded)
+}
+
+// delivered reports the end of the task, unless the node or its owner stopped
+// it, and returns the record as it is then.
+func (d *driver) delivered(ctx context.Context, job jobspec.Job, cause error) (jobspec.Job, error) {
+	if d.shuttingDown() || errors.Is(cause, jobspec.KindStopped.Error()) {
+		return job, cause
+	}
+	if err := d.deliver(ctx, job, cause); err != nil {
+		return job, err
+	}
+	if cause != nil {
+		return job, cause
+	}
+	return d.load(ctx)
+}
+
+func ownerID(o jobspec.Origin) identity.ID { return identity.ID(o.Owner) }
+
+// maxLogFile bounds the log of an attempt as it travels, in bytes.
+const maxLogFile = 256 << 20
