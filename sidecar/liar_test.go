@@ -12,6 +12,7 @@ import (
 
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/merge"
 	"github.com/ipdc/ipdc/ipfs/pack"
@@ -142,5 +143,33 @@ func (f *fleet) read(c jobspec.CID, v any) {
 	}
 	if err := json.Unmarshal(b.Bytes(), v); err != nil {
 		f.t.Error(err)
+	}
+}
+
+// Who reports or beats for what is not its own is told so.
+func TestLeaseLost(t *testing.T) {
+	refusal.Produces(t, jobspec.KindLeaseLost)
+	f := newFleet(t, 2)
+	f.nodes[1].stop()
+	post, leave := f.join(f.nodes[1].key, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	var work sync.WaitGroup
+	work.Go(func() { _ = post.Run(ctx) })
+	t.Cleanup(func() { cancel(); leave(); work.Wait() })
+	root, _ := f.dataset(1)
+	s := spec("DUMMY_SLEEP=1h")
+	s.Inputs = []jobspec.Input{{CID: root + "/0"}} // of the owner's own
+	owner := f.nodes[0]
+	id := owner.submit(s)
+	owner.until(id, jobspec.AttemptRunning)
+	for _, attempt := range []string{id + "-0-1", id + "-7-1", jobspec.NewJobID(time.Now()).String() + "-0-1", "nonsense"} {
+		_, err := bus.Request[wire.Beating](ctx, post, owner.key.ID(), "beat", wire.Beat{Attempt: attempt, Token: "x"})
+		if !refusal.Is(t, err, jobspec.KindLeaseLost) {
+			t.Errorf("beat for %s = %v, want E_LEASE_LOST", attempt, err)
+		}
+		_, err = bus.Request[wire.Reported](ctx, post, owner.key.ID(), "report", wire.Report{Attempt: attempt, Token: "x"})
+		if !refusal.Is(t, err, jobspec.KindLeaseLost) {
+			t.Errorf("report of %s = %v, want E_LEASE_LOST", attempt, err)
+		}
 	}
 }
