@@ -86,6 +86,7 @@ func TestShardsAreRemembered(t *testing.T) {
 					harm(first.Attempts[0].Output)
 					want = 1
 				}
+				b.restart() // waits until what only the job needed is unpinned
 				if _, err := b.ipfs.GC(t.Context()); err != nil && harm == nil {
 					t.Fatal(err)
 				}
@@ -122,6 +123,7 @@ func TestShardsOfAFailedJobAreRemembered(t *testing.T) {
 	if j := b.final(id); j.State != jobspec.JobFailed || !j.Partial.Defined() {
 		t.Fatalf("job = %s %+v, want a failure with a partial output", j.State, j.Failure)
 	}
+	b.restart() // waits until what only the job needed is unpinned
 	if _, err := b.ipfs.GC(t.Context()); err != nil {
 		t.Fatal(err)
 	}
