@@ -271,6 +271,42 @@ func TestQ11Replay(t *testing.T) {
 	}
 }
 
+// Many senders share the window: a sender that is new while it is full is
+// remembered like any other, and what is over makes room.
+func TestQ11ReplayFromManySenders(t *testing.T) {
+	const room = 16
+	s := newStage(t, func(c *bus.Config) { c.Window = room })
+	var captured [][]byte
+	for round := range 3 {
+		for i := range 2 * room {
+			key := newKey(t)
+			b := s.forge(key, "member "+string(key.ID()), func(e *bus.Envelope) {
+				e.From, e.ID = key.ID(), append(bytes.Repeat([]byte{byte(round)}, 15), byte(i))
+			})
+			if why := s.direct(b); why != "" {
+				t.Fatalf("round %d: control: message of sender %d dropped for %q", round, i, why)
+			}
+			captured = append(captured, b)
+			if why := s.direct(b); why != "replay" {
+				t.Errorf("round %d: the copy of sender %d's is dropped for %q, want replay", round, i, why)
+			}
+		}
+		for i, b := range captured {
+			if why := s.direct(b); why != "replay" && why != "stale" {
+				t.Errorf("round %d: message %d again: dropped for %q, want replay or stale", round, i, why)
+			}
+		}
+		if n := s.post.Remembered(); n > room {
+			t.Errorf("round %d: %d messages are remembered, more than %d", round, n, room)
+		}
+		s.now = s.now.Add(5 * time.Minute) // longer than what was sent holds
+	}
+	s.direct(s.sends())
+	if n := s.post.Remembered(); n != 1 {
+		t.Errorf("when all but one are over %d are remembered, want 1", n)
+	}
+}
+
 // An answer counts when it comes from the member that was asked.
 func TestQ12ForgedAnswer(t *testing.T) {
 	s := newStage(t)

@@ -10,7 +10,8 @@ import (
 // window remembers which messages were taken, so that none is taken twice. It
 // is exact while it has room. Beyond that it forgets a sender's oldest message
 // and from then on refuses all of that sender's that are as old: a flood costs
-// its own sender late messages, never anybody a replay.
+// late messages, its own sender's and, when 16 or more flood, those of others,
+// but never anybody a replay.
 type window struct {
 	perSender, total int // messages that are remembered at most
 
@@ -40,11 +41,11 @@ func newWindow(total int) *window {
 func (w *window) take(e Envelope, now, until int64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.size >= w.total || len(w.senders) >= w.total {
+		w.sweep(now) // before m is looked up: it may be what is dropped
+	}
 	m := w.senders[e.From]
 	if m == nil {
-		if len(w.senders) >= w.total {
-			w.sweep(now)
-		}
 		m = &memory{ids: map[[idLen]byte]struct{}{}}
 		w.senders[e.From] = m
 	}
@@ -52,9 +53,6 @@ func (w *window) take(e Envelope, now, until int64) bool {
 	id := [idLen]byte(e.ID)
 	if _, known := m.ids[id]; known || e.Time <= m.floor {
 		return false
-	}
-	if w.size >= w.total {
-		w.sweep(now)
 	}
 	m.ids[id] = struct{}{}
 	heap.Push(&m.order, taken{e.Time, until, id})
