@@ -10,7 +10,7 @@
 //	err = m.Send(ctx, peer, payload)
 //
 // Invariants: nothing that the broker sends is trusted with memory: a packet's
-// length is checked before it is read, queues are bounded. No session is left
+// kind and length are checked before it is read, queues are bounded. No session is left
 // on the broker; what comes while the connection is down is lost.
 package mqtt
 
@@ -29,8 +29,10 @@ import (
 	"github.com/ipdc/ipdc/identity"
 )
 
-// MaxPacket is the size of the largest packet that is read, in bytes.
-const MaxPacket = 256 << 10
+// MaxPacket is the size of the largest packet that is read, in bytes without
+// its fixed header: a message and its topic. Set max_packet_size of a mosquitto
+// to 34000: with more, a member can end the connections of others.
+const MaxPacket = layout.MaxPacket
 
 // Config is what a connection needs.
 type Config struct {

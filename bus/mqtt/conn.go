@@ -7,21 +7,26 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/ipdc/ipdc/bus/mqtt/internal/layout"
 )
 
 // errPacket ends a connection whose broker announces a packet that is too
-// large, or writes a length that is none.
+// large or of a kind that was not asked for, or writes a length that is none.
 var errPacket = errors.New("packet from the broker")
 
 // gauge reads MQTT's fixed headers as they pass, and stops the stream before
-// the length of too large a packet reaches whoever would make room for it.
-// Source: MQTT 3.1.1, section 2.2.
+// a packet that paho may not see reaches it. Source: MQTT 3.1.1, section 2.2.
 type gauge struct {
 	net.Conn
-	max    int
-	left   int // bytes of the packet that are still to come
-	header int // bytes of the fixed header that were seen
-	length int // as read so far
+	max     int // of a message, in bytes after the fixed header
+	filters int // in the one SUBSCRIBE of a session
+	most    int // of this packet
+	left    int // bytes of the packet that are still to come
+	header  int // bytes of the fixed header that were seen
+	length  int // as read so far
 }
 
 // Read reads from the connection, up to the end of what is allowed.
@@ -46,12 +51,14 @@ func (g *gauge) Read(p []byte) (int, error) {
 // see takes one byte of a fixed header.
 func (g *gauge) see(b byte) error {
 	g.header++
-	if g.header == 1 { // type and flags
-		return nil
+	if g.header == 1 {
+		most, err := g.allow(b>>4, b>>1&3)
+		g.most = most
+		return err
 	}
 	g.length |= int(b&0x7f) << (7 * (g.header - 2))
-	if g.length > g.max {
-		return fmt.Errorf("%w: %d bytes or more, at most %d are read", errPacket, g.length, g.max)
+	if g.length > g.most {
+		return fmt.Errorf("%w: %d bytes or more, at most %d are read", errPacket, g.length, g.most)
 	}
 	if b&0x80 == 0 {
 		g.left, g.length, g.header = g.length, 0, 0
@@ -61,6 +68,25 @@ func (g *gauge) see(b byte) error {
 		return fmt.Errorf("%w: a length of more than 4 bytes", errPacket)
 	}
 	return nil
+}
+
+// allow returns how long a packet may be, in bytes. We ask for QoS 1 at most:
+// what comes with QoS 2 paho keeps until the broker releases it, 65,535
+// messages of it, and more codes in a SUBACK than there are filters make it
+// panic.
+func (g *gauge) allow(kind, qos byte) (most int, err error) {
+	switch kind {
+	case packets.Publish:
+		if qos > 1 {
+			return 0, fmt.Errorf("%w: a message with QoS %d, at most 1 was asked for", errPacket, qos)
+		}
+		return g.max, nil
+	case packets.Suback:
+		return 2 + g.filters, nil
+	case packets.Connack, packets.Puback, packets.Pingresp, packets.Disconnect: // the last as some brokers say it before they close
+		return 2, nil
+	}
+	return 0, fmt.Errorf("%w: type %d, which no client of QoS 1 is sent", errPacket, kind)
 }
 
 // open connects to the broker.
@@ -87,5 +113,5 @@ func (e endpoint) open(ctx context.Context, cfg Config) (net.Conn, error) {
 		}
 		conn = secured
 	}
-	return &gauge{Conn: conn, max: MaxPacket}, nil
+	return &gauge{Conn: conn, max: MaxPacket, filters: len(layout.Of(cfg.Domain).Filters(cfg.Self))}, nil
 }

@@ -21,5 +21,5 @@ func (c *Client) Cut() {
 	}
 }
 
-// Gauge returns conn with the check of lengths.
-func Gauge(conn net.Conn, limit int) net.Conn { return &gauge{Conn: conn, max: limit} }
+// Gauge returns conn with the check of packets.
+func Gauge(conn net.Conn, limit int) net.Conn { return &gauge{Conn: conn, max: limit, filters: 3} }

@@ -311,15 +311,21 @@ func TestQ07Garbage(t *testing.T) {
 		c := dial(t, s.config(t, victim))
 		got := listen(t, c)
 		inbox := "ipdc/" + string(home) + "/to/" + string(victim.ID()) + "/" + string(evil.ID())
-		a := s.attacker(t, evil)
 		for _, payload := range [][]byte{{}, make([]byte, bus.MaxMessage+1), make([]byte, 200<<10), []byte("control")} {
-			a.Publish(inbox, 1, false, payload).WaitTimeout(5 * time.Second)
+			a := s.attacker(t, evil) // the third time the broker ends the connection
+			a.Publish(inbox, 1, false, payload).WaitTimeout(time.Second)
+			a.Disconnect(50)
 		}
-		if d := <-got; string(d.Payload) != "control" {
-			t.Errorf("%d bytes arrive", len(d.Payload))
+		for d := range got {
+			if string(d.Payload) == "control" {
+				break
+			}
+			if !d.Gone || d.From != evil.ID() {
+				t.Errorf("%d bytes arrive", len(d.Payload))
+			}
 		}
-		if n := c.Stats().Foreign; n != 2 {
-			t.Errorf("%d dropped as too large, want 2", n)
+		if n := c.Stats(); n.Foreign != 1 || n.Connects != 1 {
+			t.Errorf("%d dropped as too large over %d connections, want 1 over 1", n.Foreign, n.Connects)
 		}
 	})
 }
@@ -335,10 +341,17 @@ func TestQ08PacketLength(t *testing.T) {
 		fails  bool
 	}{
 		{"256 MiB", []byte{0x30, 0xff, 0xff, 0xff, 0x7f, 'x'}, mqtt.MaxPacket, 0, true},
-		{"one too many", []byte{0x30, 0x81, 0x80, 0x10, 'x'}, mqtt.MaxPacket, 0, true},
+		{"one too many", []byte{0x30, 0x81, 0x88, 0x02, 'x'}, mqtt.MaxPacket, 0, true},
 		{"control: with the limit at 256 MiB", []byte{0x30, 0xff, 0xff, 0xff, 0x7f, 'x'}, 256 << 20, 6, false},
 		{"a length without an end", []byte{0x30, 0x80, 0x80, 0x80, 0x80, 0x00}, mqtt.MaxPacket, 0, true},
 		{"control: two packets", []byte{0x20, 0x02, 0, 0, 0xd0, 0x00}, mqtt.MaxPacket, 6, false},
+		{"a message with QoS 2", []byte{0x34, 0x03, 0, 1, 'a'}, mqtt.MaxPacket, 0, true},
+		{"a message with QoS 3", []byte{0x36, 0x03, 0, 1, 'a'}, mqtt.MaxPacket, 0, true},
+		{"a PUBREL", []byte{0x62, 0x02, 0, 1}, mqtt.MaxPacket, 0, true},
+		{"control: a message with QoS 1", []byte{0x32, 0x03, 0, 1, 'a'}, mqtt.MaxPacket, 5, false},
+		{"a SUBACK with 4 codes", []byte{0x90, 0x06, 0, 1, 0, 0, 0, 0}, mqtt.MaxPacket, 0, true},
+		{"control: a SUBACK with 3 codes", []byte{0x90, 0x05, 0, 1, 0, 0, 0}, mqtt.MaxPacket, 7, false},
+		{"a CONNECT", []byte{0x10, 0x02, 0, 0}, mqtt.MaxPacket, 0, true},
 		{"a bad one after a good one", []byte{0x20, 0x02, 0, 0, 0x30, 0xff, 0xff, 0xff, 0x7f}, mqtt.MaxPacket, 0, true},
 	} {
 		for _, chunk := range []int{1, 100} {

@@ -38,7 +38,7 @@ func Mosquitto(t testing.TB, users map[string]string, acl, cert, key string) *Mo
 	m := &MosquittoBroker{Addr: ln.Addr().String(), t: t, dir: t.TempDir(), errs: &Log{}}
 	_, port, _ := net.SplitHostPort(m.Addr)
 	_ = ln.Close() // mosquitto takes no socket that is open already
-	config := "listener " + port + " 127.0.0.1\nuser root\npersistence false\nmax_packet_size 262144\n"
+	config := "listener " + port + " 127.0.0.1\nuser root\npersistence false\nmax_packet_size 34000\n"
 	if len(users) == 0 {
 		config += "allow_anonymous true\n"
 	} else {

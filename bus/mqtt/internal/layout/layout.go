@@ -16,6 +16,10 @@ import (
 	"github.com/ipdc/ipdc/identity"
 )
 
+// MaxPacket is the size of the largest packet, in bytes: a message, its topic
+// and what MQTT writes around them. A CONNECT with its password is smaller.
+const MaxPacket = bus.MaxMessage + 1<<10
+
 // Topics are those of one domain.
 type Topics struct{ prefix string }
 
