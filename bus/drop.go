@@ -9,7 +9,7 @@ type Drop int
 // The reasons, in the order in which they are checked.
 const (
 	DropKept        Drop = iota // an old announcement on a topic that keeps none: a command from the past
-	DropForm                    // not canonical CBOR of an envelope, too large, or of another version
+	DropForm                    // not the CBOR of an envelope, too large, or of another version
 	DropDomain                  // of another domain
 	DropSelf                    // our own
 	DropFrom                    // the medium names another sender than the envelope

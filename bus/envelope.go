@@ -17,7 +17,8 @@ import (
 const MaxBody = 28 << 10
 
 // Envelope is what a member signs: one message, for one receiver or topic, of
-// one domain, for some time. As bytes it is canonical CBOR.
+// one domain, for some time. It is sealed as canonical CBOR, and signed as the
+// bytes that travel, so that nobody who opens it has to write it again.
 type Envelope struct {
 	V      int         `cbor:"v"`               // 1
 	ID     []byte      `cbor:"id"`              // 16 random bytes: the nonce, and what a reply refers to
@@ -49,8 +50,9 @@ const (
 	maxCertificate  = 3 << 10
 )
 
-// strict reads envelopes: one way to write each value, nothing unknown,
-// nothing deep.
+// strict reads envelopes: no key twice, nothing of unknown length, nothing
+// unknown, nothing deep. Longer ways to write a number or another order of keys
+// are taken: the signature is over the bytes.
 var strict = decMode(cbor.DecOptions{MaxNestedLevels: 4, MaxArrayElements: 16, MaxMapPairs: 16, TagsMd: cbor.TagsForbidden})
 
 // lenient reads bodies, which may hold lists and CIDs. MaxMessage bounds both.

@@ -3,7 +3,10 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -133,6 +136,80 @@ func TestRequest(t *testing.T) {
 		}
 		if _, err := bus.Request[answer](ctx, owner, worker, "double", make([]byte, bus.MaxBody)); !errors.Is(err, bus.ErrSize) {
 			t.Errorf("Request with too much = %v, want ErrSize", err)
+		}
+	})
+}
+
+// away is a member's messenger that cannot reach anybody at first.
+type away struct {
+	bus.Messenger
+	fails atomic.Int64 // how many more times
+}
+
+func (a *away) Send(ctx context.Context, to identity.ID, b []byte) error {
+	if a.fails.Add(-1) >= 0 {
+		return fmt.Errorf("%w: it restarts", bus.ErrPeer)
+	}
+	return a.Messenger.Send(ctx, to, b)
+}
+
+// A member that is away for a while is asked again; one that there cannot be is
+// not.
+func TestRequestWhileAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nw := memory.New(memory.Config{})
+		_, worker := joined(t, nw, doubles)
+		key := newKey(t)
+		m, err := nw.Join(key.ID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := &away{Messenger: m}
+		p := newPost(t, line, key)
+		var running sync.WaitGroup
+		running.Go(func() { _ = p.Run(context.WithoutCancel(t.Context())) })
+		defer running.Wait()
+		defer m.Close()
+		for _, fails := range []int64{0, 3} { // with 0 it is the control
+			line.fails.Store(fails)
+			if got, err := bus.Request[answer](t.Context(), p, worker, "double", question{N: 4}); err != nil || got.Twice != 8 {
+				t.Errorf("Request after %d losses = %v, %v", fails, got, err)
+			}
+		}
+		line.fails.Store(100)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := bus.Request[answer](ctx, p, worker, "double", question{N: 4}); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, bus.ErrPeer) {
+			t.Errorf("Request of one that stays away = %v, want the end of its context and why", err)
+		}
+		for _, nobody := range []identity.ID{"", "x", key.ID()} {
+			if _, err := bus.Request[answer](context.WithoutCancel(t.Context()), p, nobody, "double", question{}); !errors.Is(err, bus.ErrPeer) {
+				t.Errorf("Request of %q = %v, want ErrPeer", nobody, err)
+			}
+		}
+	})
+}
+
+// An answer that cannot be sent is answered too.
+func TestAnswerTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nw := memory.New(memory.Config{})
+		_, worker := joined(t, nw, func(p *bus.Post) {
+			bus.Answer(p, "repeat", func(_ context.Context, _ bus.Letter, q question) ([]byte, error) { return make([]byte, q.N), nil })
+			bus.Answer(p, "explain", func(_ context.Context, _ bus.Letter, q question) (answer, error) {
+				return answer{}, errors.New(strings.Repeat("x", q.N))
+			})
+		})
+		owner, _ := joined(t, nw, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if got, err := bus.Request[[]byte](ctx, owner, worker, "repeat", question{N: 1000}); err != nil || len(got) != 1000 { // the control
+			t.Errorf("Request = %d bytes, %v", len(got), err)
+		}
+		for _, typ := range []bus.Type{"repeat", "explain"} {
+			if _, err := bus.Request[[]byte](ctx, owner, worker, typ, question{N: bus.MaxBody}); !errors.Is(err, jobspec.KindLimit.Error()) || !strings.Contains(err.Error(), "travels by CID") {
+				t.Errorf("Request(%s) for too long an answer = %v, want E_LIMIT and what to do", typ, err)
+			}
 		}
 	})
 }

@@ -39,7 +39,12 @@ func Answer[Q, R any](p *Post, typ Type, h func(ctx context.Context, l Letter, q
 			f := jobspec.AsFailure(err)
 			back = reply{Failure: &f}
 		}
-		message, _, err := p.seal(Envelope{To: l.From, Type: typ, Re: l.id}, back, 0)
+		e := Envelope{To: l.From, Type: typ, Re: l.id}
+		message, _, err := p.seal(e, back, 0)
+		if err != nil { // without an answer the other side would ask again, for nothing
+			f := unsealed(err)
+			message, _, err = p.seal(e, reply{Failure: &f}, 0)
+		}
 		if err == nil {
 			err = p.m.Send(ctx, l.From, message)
 		}
@@ -49,9 +54,19 @@ func Answer[Q, R any](p *Post, typ Type, h func(ctx context.Context, l Letter, q
 	})
 }
 
+// unsealed is the answer when there is one that cannot be sent.
+func unsealed(err error) jobspec.Failure {
+	if errors.Is(err, ErrSize) {
+		err = jobspec.KindLimit.Errorf("the answer is too long: %v", err)
+	}
+	return jobspec.AsFailure(err)
+}
+
 // Request sends q to one member and returns its answer. It asks again, after
-// Resend and then ever more rarely, until ctx ends; the error then is that of ctx. The
-// failure that the member answers is an error too: see jobspec.AsFailure.
+// Resend and then ever more rarely, until ctx ends, also while the member cannot
+// be reached; the error then is that of ctx, and why the last message was not
+// sent. The failure that the member answers is an error too: see
+// jobspec.AsFailure.
 func Request[R, Q any](ctx context.Context, p *Post, to identity.ID, typ Type, q Q) (R, error) {
 	var r R
 	raw, err := p.request(ctx, to, typ, q)
@@ -71,15 +86,19 @@ func (p *Post) request(ctx context.Context, to identity.ID, typ Type, q any) (cb
 		if err != nil {
 			return nil, err
 		}
-		defer p.expect(id, to, answer)()
-		if err := p.m.Send(ctx, to, message); err != nil && !errors.Is(err, ErrUnavailable) {
+		if err := CheckSend(p.self, to, message); err != nil { // it will never do
 			return nil, err
+		}
+		defer p.expect(id, to, answer)()
+		last := p.m.Send(ctx, to, message)
+		if last != nil && !errors.Is(last, ErrUnavailable) && !errors.Is(last, ErrPeer) {
+			return nil, last
 		}
 		again := time.NewTimer(wait + rand.N(wait/4+1))
 		select {
 		case <-ctx.Done():
 			again.Stop()
-			return nil, ctx.Err()
+			return nil, errors.Join(ctx.Err(), last)
 		case <-again.C:
 		case a := <-answer:
 			again.Stop()
