@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type site struct {
 	password    func(t *testing.T, key identity.Key) func() (string, error)
 	stop, start func(t *testing.T)
 	embedded    *broker.Broker // nil for mosquitto
+	roster      *revocable     // of the embedded one
 }
 
 // sites are the brokers that the tests run against.
@@ -42,12 +44,25 @@ func (members) Check(_ identity.ID, cert []byte, _ time.Time) error {
 	return nil
 }
 
+// revocable is a roster that changes.
+type revocable struct {
+	members
+	gone sync.Map
+}
+
+func (r *revocable) Check(id identity.ID, cert []byte, now time.Time) error {
+	if _, gone := r.gone.Load(id); gone {
+		return errors.New("revoked")
+	}
+	return r.members.Check(id, cert, now)
+}
+
 func embedded(t *testing.T) *site {
 	t.Helper()
-	s := &site{password: signed}
+	s := &site{password: signed, roster: &revocable{}}
 	listen := ""
 	s.start = func(t *testing.T) {
-		b, err := broker.Open(t.Context(), broker.Config{Listen: listen, Domain: home, Roster: members{}, Queue: 600})
+		b, err := broker.Open(t.Context(), broker.Config{Listen: listen, Domain: home, Roster: s.roster, Queue: 600})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,13 +5,16 @@
 //	defer b.Close()
 //	// members dial "mqtt://" + b.Addr() with mqtt.SignedPassword
 //
-// Invariants: only members connect, each under its own peer id; each publishes
-// under its own name only and reads its own inbox, announcements and losses.
+// Invariants: only members connect, each under its own peer id, and stay for as
+// long as they are members; each publishes under its own name only and reads
+// its own inbox, announcements and losses. A client that does not read costs
+// the others nothing, and is sent no more than its queue. No session is kept.
 // Only MQTT 3.1.1 is spoken, so that nothing of MQTT 5 (user properties, topic
 // aliases, shared subscriptions) has to be bounded.
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -26,7 +29,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 
 	"github.com/ipdc/ipdc/bus"
-	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/bus/mqtt/internal/layout"
 )
 
 // Config is what a broker needs. Its limits are those of one site.
@@ -37,17 +40,35 @@ type Config struct {
 	Domain   bus.DomainID // required
 	Roster   bus.Roster   // required: who may connect
 	Clients  int          // connections at once; 0 means 1024
-	Queue    int          // messages that wait for one client; 0 means 1024
+	Queue    int          // messages of up to 32 KiB that wait for one client; 0 means 1024
 	Logger   *slog.Logger // nil: none
 	Now      func() time.Time
 }
 
+func (c Config) withDefaults() Config {
+	c.Listen = cmp.Or(c.Listen, "127.0.0.1:0")
+	if c.Clients <= 0 {
+		c.Clients = 1024
+	}
+	if c.Queue <= 0 {
+		c.Queue = 1024
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
 // Limits that are not configured.
 const (
-	maxPacket     = 256 << 10
-	sessionExpiry = time.Hour // of clients that ask for a session; ours do not
-	maxKeepalive  = 120       // s
+	maxKeepalive  = 120 // s
 	handshakeTime = 10 * time.Second
+	checkEvery    = time.Minute // whether who is connected is a member still
+	maxStrangers  = 64          // connections that have not said who they are
+	strangersEach = 16          // of them, of one address
 )
 
 // Broker runs until it is closed.
@@ -57,6 +78,8 @@ type Broker struct {
 	guard  *guard
 	close  sync.Once
 	err    error
+	done   chan struct{}  // closed by Close
+	checks sync.WaitGroup // the goroutine that looks for who is no member any more
 }
 
 // Stats are counts since Open.
@@ -69,21 +92,7 @@ type Stats struct {
 
 // Open listens.
 func Open(ctx context.Context, cfg Config) (*Broker, error) {
-	if cfg.Listen == "" {
-		cfg.Listen = "127.0.0.1:0"
-	}
-	if cfg.Clients <= 0 {
-		cfg.Clients = 1024
-	}
-	if cfg.Queue <= 0 {
-		cfg.Queue = 1024
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
+	cfg = cfg.withDefaults()
 	if _, err := bus.ParseDomainID(string(cfg.Domain)); err != nil {
 		return nil, fmt.Errorf("mqtt broker: %w", err)
 	}
@@ -94,7 +103,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mqtt broker: %w", err)
 	}
-	b := &Broker{ln: ln, guard: newGuard(cfg)}
+	b := &Broker{ln: ln, guard: newGuard(cfg), done: make(chan struct{})}
 	b.server = mochi.New(&mochi.Options{
 		Capabilities:           capabilities(cfg),
 		Logger:                 slog.New(slog.DiscardHandler), // it logs packets, and whatever strangers send
@@ -110,7 +119,22 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("mqtt broker: %w", err), b.Close())
 	}
+	b.checks.Go(b.watch)
 	return b, nil
+}
+
+// watch looks for certificates that expire.
+func (b *Broker) watch() {
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-b.done:
+			return
+		case <-tick.C:
+			b.guard.recheck()
+		}
+	}
 }
 
 func capabilities(cfg Config) *mochi.Capabilities {
@@ -119,9 +143,9 @@ func capabilities(cfg Config) *mochi.Capabilities {
 	c.MaximumClientWritesPending = int32(min(cfg.Queue, 1<<15))
 	c.MaximumInflight = uint16(min(cfg.Queue, 1<<15))
 	c.ReceiveMaximum = 256
-	c.MaximumSessionExpiryInterval = uint32(sessionExpiry / time.Second)
+	c.MaximumSessionExpiryInterval = 0
 	c.MaximumMessageExpiryInterval = int64(bus.MaxLifetime / time.Second)
-	c.MaximumPacketSize = maxPacket
+	c.MaximumPacketSize = layout.MaxPacket + 1 // with the first byte of its header
 	c.MaximumQos = 1
 	c.TopicAliasMaximum = 0
 	c.SharedSubAvailable = 0
@@ -133,12 +157,10 @@ func capabilities(cfg Config) *mochi.Capabilities {
 // Addr returns host:port.
 func (b *Broker) Addr() string { return b.ln.Addr().String() }
 
-// Disconnect ends the connection of a member, as when it was revoked.
-func (b *Broker) Disconnect(id identity.ID) {
-	if cl, ok := b.server.Clients.Get(string(id)); ok {
-		cl.Stop(errors.New("revoked"))
-	}
-}
+// Recheck ends the connections of those who are no members any more. It is
+// for whoever changes the roster; the broker looks by itself at each message,
+// and every minute.
+func (b *Broker) Recheck() { b.guard.recheck() }
 
 // Stats returns the counts.
 func (b *Broker) Stats() Stats {
@@ -153,7 +175,14 @@ func (b *Broker) Stats() Stats {
 
 // Close ends all connections. Closing twice is safe.
 func (b *Broker) Close() error {
-	b.close.Do(func() { b.err = errors.Join(b.server.Close(), b.ln.closeAll()) })
+	b.close.Do(func() {
+		close(b.done)
+		// First, as the server says goodbye to each client and would wait for one
+		// that does not read.
+		b.err = b.ln.closeAll()
+		b.err = errors.Join(b.err, b.server.Close())
+		b.checks.Wait()
+	})
 	return b.err
 }
 
@@ -171,5 +200,5 @@ func listen(ctx context.Context, cfg Config) (*limited, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &limited{Listener: ln, tls: cfg.TLS, room: make(chan struct{}, cfg.Clients+64), open: map[net.Conn]struct{}{}}, nil
+	return newLimited(ln, cfg), nil
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	mochi "github.com/mochi-mqtt/server/v2"
@@ -18,16 +19,21 @@ type guard struct {
 	cfg             Config
 	topics          layout.Topics
 	refused, denied atomic.Int64
+
+	mu    sync.Mutex
+	known map[*mochi.Client][]byte // connected members with the certificate that each showed
 }
 
-func newGuard(cfg Config) *guard { return &guard{cfg: cfg, topics: layout.Of(cfg.Domain)} }
+func newGuard(cfg Config) *guard {
+	return &guard{cfg: cfg, topics: layout.Of(cfg.Domain), known: map[*mochi.Client][]byte{}}
+}
 
 // ID names the hook.
 func (g *guard) ID() string { return "ipdc" }
 
 // Provides lists what the hook decides.
 func (g *guard) Provides(b byte) bool {
-	return slices.Contains([]byte{mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnACLCheck, mochi.OnPublish}, b)
+	return slices.Contains([]byte{mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnDisconnect, mochi.OnSubscribe, mochi.OnACLCheck, mochi.OnPublish}, b)
 }
 
 // OnConnect refuses other protocols, before anything else is read.
@@ -44,10 +50,56 @@ func (g *guard) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 // OnConnectAuthenticate lets members in, and answers the others that they are
 // not.
 func (g *guard) OnConnectAuthenticate(cl *mochi.Client, pk packets.Packet) bool {
-	if err := g.check(cl.ID, pk.Connect); err != nil {
+	certificate, err := g.check(cl.ID, pk.Connect)
+	if err != nil {
 		return g.refuse(cl, err) == nil
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.known[cl] = certificate
+	admit(cl.Net.Conn)
 	return true
+}
+
+// OnDisconnect forgets a client.
+func (g *guard) OnDisconnect(cl *mochi.Client, _ error, _ bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.known, cl)
+}
+
+// recheck ends the connections of those who are no members any more.
+func (g *guard) recheck() {
+	g.mu.Lock()
+	var all []*mochi.Client
+	for cl := range g.known {
+		if cl.Closed() { // before it was told that it may come in
+			delete(g.known, cl)
+		} else {
+			all = append(all, cl)
+		}
+	}
+	g.mu.Unlock()
+	for _, cl := range all {
+		g.still(cl)
+	}
+}
+
+// still reports whether a client is a member now, and ends its connection when
+// not: a certificate can expire or be revoked at any time.
+func (g *guard) still(cl *mochi.Client) bool {
+	g.mu.Lock()
+	certificate, ok := g.known[cl]
+	g.mu.Unlock()
+	if !ok {
+		return false
+	}
+	err := g.cfg.Roster.Check(identity.ID(cl.ID), certificate, g.cfg.Now())
+	if err != nil {
+		g.cfg.Logger.Info("connection ended: no member any more", "node", identity.ID(cl.ID).Short(), "err", err)
+		cl.Stop(err)
+	}
+	return err == nil
 }
 
 func (g *guard) refuse(cl *mochi.Client, err error) error {
@@ -56,27 +108,50 @@ func (g *guard) refuse(cl *mochi.Client, err error) error {
 	return err
 }
 
-func (g *guard) check(client string, c packets.ConnectParams) error {
+func (g *guard) check(client string, c packets.ConnectParams) (certificate []byte, err error) {
 	id, err := identity.ParseID(client)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case string(c.Username) != client:
-		return errors.New("client id and user name differ")
+		return nil, errors.New("client id and user name differ")
+	case !c.Clean:
+		return nil, errors.New("no session is kept for clients that are away")
 	case c.WillFlag && (c.WillTopic != g.topics.Gone(id) || c.WillRetain || len(c.WillPayload) > 16):
-		return errors.New("a will that is not the one of a member")
+		return nil, errors.New("a will that is not the one of a member")
 	}
 	return layout.CheckPass(g.cfg.Domain, g.cfg.Roster, id, c.Password, g.cfg.Now())
 }
 
-// OnACLCheck holds a client to its own name and inbox.
-func (g *guard) OnACLCheck(cl *mochi.Client, topic string, write bool) bool {
-	ok := false
-	if write {
-		ok, _ = g.topics.MayPublish(identity.ID(cl.ID), topic)
-	} else {
-		ok = g.topics.MayRead(identity.ID(cl.ID), topic)
+// nowhere is a filter that the broker refuses to subscribe to.
+const nowhere = "#/#"
+
+// OnSubscribe refuses filters that are not those of the layout, and lowers the
+// others to QoS 0: without sessions an acknowledgement brings nothing, and for
+// its number the broker waits until the client has read what came before,
+// every publisher with it.
+func (g *guard) OnSubscribe(cl *mochi.Client, pk packets.Packet) packets.Packet {
+	pk.Filters = slices.Clone(pk.Filters)
+	for i, f := range pk.Filters {
+		pk.Filters[i].Qos = 0
+		if !g.topics.MaySubscribe(identity.ID(cl.ID), f.Filter) {
+			pk.Filters[i].Filter = nowhere
+			g.denied.Add(1)
+		}
 	}
+	return pk
+}
+
+// OnACLCheck holds a client to its own name and inbox, at each message that it
+// sends or would be given, and at each filter that OnSubscribe left.
+func (g *guard) OnACLCheck(cl *mochi.Client, topic string, write bool) bool {
+	id, ok := identity.ID(cl.ID), false
+	if write {
+		ok, _ = g.topics.MayPublish(id, topic)
+	} else {
+		ok = g.topics.MayRead(id, topic) || g.topics.MaySubscribe(id, topic)
+	}
+	ok = ok && g.still(cl)
 	if !ok {
 		g.denied.Add(1)
 	}

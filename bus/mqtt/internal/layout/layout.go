@@ -10,6 +10,7 @@
 package layout
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/ipdc/ipdc/bus"
@@ -83,21 +84,15 @@ func (t Topics) MayPublish(self identity.ID, topic string) (publish, retain bool
 	return true, a.Topic.Kept()
 }
 
-// MayRead reports whether a member may subscribe to a filter, or be given a
-// message of a topic: announcements, losses and its own inbox.
-func (t Topics) MayRead(self identity.ID, filter string) bool {
-	rest, ok := strings.CutPrefix(filter, t.prefix)
-	parts := strings.Split(rest, "/")
-	if !ok || len(filter) > 256 || strings.Contains(rest, "#") {
-		return false
-	}
-	switch parts[0] {
-	case "all":
-		return len(parts) == 3
-	case "to":
-		return len(parts) == 3 && parts[1] == string(self)
-	case "gone":
-		return len(parts) == 2
-	}
-	return false
+// MaySubscribe reports whether a member may subscribe to a filter: to those of
+// Filters only, so that nobody makes the broker remember more.
+func (t Topics) MaySubscribe(self identity.ID, filter string) bool {
+	return slices.Contains(t.Filters(self), filter)
+}
+
+// MayRead reports whether a member may be given a message of a topic:
+// announcements, losses and its own inbox.
+func (t Topics) MayRead(self identity.ID, topic string) bool {
+	a, ok := t.Parse(topic)
+	return ok && (a.To == "" || a.To == self)
 }

@@ -42,9 +42,18 @@ func TestQ08Topics(t *testing.T) {
 		prefix + "all/+/+": true, prefix + "gone/+": true, prefix + "to/" + string(a) + "/+": true,
 		prefix + "to/+/+": false, prefix + "to/" + string(b) + "/+": false, prefix + "#": false, "#": false, "+/+/+": false, "$SYS/#": false,
 		"$share/g/" + prefix + "all/+/+": false, prefix + "all/#": false,
+		topics.Gone(b): false, prefix + "all/+/" + string(b): false, topics.All(bus.TopicNodes, b): false, prefix + "all/1/+": false,
 	} {
-		if got := topics.MayRead(a, filter); got != want {
-			t.Errorf("MayRead(%s) = %v, want %v", filter, got, want)
+		if got := topics.MaySubscribe(a, filter); got != want {
+			t.Errorf("MaySubscribe(%s) = %v, want %v", filter, got, want)
+		}
+	}
+	for topic, want := range map[string]bool{
+		topics.All(bus.TopicNodes, b): true, topics.Gone(b): true, topics.To(a, b): true,
+		topics.To(b, a): false, "$SYS/broker": false, prefix + "all/x/" + string(b): false,
+	} {
+		if got := topics.MayRead(a, topic); got != want {
+			t.Errorf("MayRead(%s) = %v, want %v", topic, got, want)
 		}
 	}
 }
@@ -78,7 +87,7 @@ func TestQ01Pass(t *testing.T) {
 		{"none", d, key.ID(), "", now, false},
 		{"long", d, key.ID(), strings.Repeat("A", 1<<16), now, false},
 	} {
-		if err := layout.CheckPass(tt.d, everybody{}, tt.id, []byte(tt.pass), tt.now); (err == nil) != tt.ok {
+		if _, err := layout.CheckPass(tt.d, everybody{}, tt.id, []byte(tt.pass), tt.now); (err == nil) != tt.ok {
 			t.Errorf("%s: CheckPass = %v, want ok %v", tt.name, err, tt.ok)
 		}
 	}

@@ -14,7 +14,8 @@ import (
 )
 
 // pass is the password that a member makes for the embedded broker each time it
-// connects: it signs the hour, so that no password is stored anywhere.
+// connects: it signs the time, so that no password is stored anywhere. Whoever
+// gets to see it, as another broker does, can use it for as long as it holds.
 type pass struct {
 	Time        int64  `cbor:"t"` // in s since 1970
 	Signature   []byte `cbor:"s"` // over the domain and Time
@@ -35,10 +36,10 @@ func NewPass(d bus.DomainID, key identity.Key, certificate []byte, now time.Time
 	return base64.RawURLEncoding.EncodeToString(b), err
 }
 
-// CheckPass returns nil when id, a member, has made password now.
-func CheckPass(d bus.DomainID, roster bus.Roster, id identity.ID, password []byte, now time.Time) error {
+// CheckPass returns the certificate of id, a member, who has made password now.
+func CheckPass(d bus.DomainID, roster bus.Roster, id identity.ID, password []byte, now time.Time) (certificate []byte, err error) {
 	if len(password) > passSize {
-		return errors.New("the password is too long")
+		return nil, errors.New("the password is too long")
 	}
 	b, err := base64.RawURLEncoding.DecodeString(string(password))
 	var p pass
@@ -46,15 +47,15 @@ func CheckPass(d bus.DomainID, roster bus.Roster, id identity.ID, password []byt
 		err = cbor.Unmarshal(b, &p)
 	}
 	if err != nil {
-		return errors.New("the password is none that a member makes")
+		return nil, errors.New("the password is none that a member makes")
 	}
 	if age := now.Sub(time.Unix(p.Time, 0)).Abs(); age > passHolds {
-		return fmt.Errorf("the password is off by %v, more than %v; are both clocks right?", age.Round(time.Second), passHolds)
+		return nil, fmt.Errorf("the password is off by %v, more than %v; are both clocks right?", age.Round(time.Second), passHolds)
 	}
 	if err := identity.Verify(id, passPurpose, p.message(d), p.Signature); err != nil {
-		return err
+		return nil, err
 	}
-	return roster.Check(id, p.Certificate, now)
+	return p.Certificate, roster.Check(id, p.Certificate, now)
 }
 
 func (p pass) message(d bus.DomainID) []byte { return fmt.Appendf(nil, "%s\x00%d", d, p.Time) }
