@@ -28,6 +28,9 @@ type Client struct {
 	slots  chan struct{} // one for each message in flight
 	stop   context.CancelCauseFunc
 	done   sync.WaitGroup // the goroutine that keeps the connection
+	acks   sync.WaitGroup // messages on their way; added to under mu, while there is a session
+
+	refuses bool // that the broker refuses strangers is known; of Dial, then of keep
 
 	mu      sync.Mutex
 	session *session // nil while there is none
@@ -57,8 +60,11 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{cfg: cfg, at: at, topics: layout.Of(cfg.Domain), inbox: bus.NewInbox(cfg.Queue), slots: make(chan struct{}, cfg.InFlight), kept: map[bus.Topic]bool{}}
-	first, err := c.first(ctx)
+	first, err := c.connect(ctx)
 	if fatal(err) || ctx.Err() != nil {
+		if first != nil {
+			first.close()
+		}
 		return nil, errors.Join(err, ctx.Err())
 	}
 	c.become(first, err)
@@ -66,13 +72,6 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	c.stop = stop
 	c.done.Go(func() { c.keep(living, first) })
 	return c, nil
-}
-
-func (c *Client) first(ctx context.Context) (*session, error) {
-	if err := c.probe(ctx); err != nil {
-		return nil, err
-	}
-	return c.connect(ctx)
 }
 
 func fatal(err error) bool {
@@ -168,21 +167,40 @@ func (c *Client) publish(ctx context.Context, topic string, retain bool, payload
 	}
 	c.mu.Lock()
 	s, why := c.session, c.why
+	if s != nil { // after Close there is none
+		c.acks.Add(1)
+		defer c.acks.Done()
+	}
 	c.mu.Unlock()
 	if s == nil {
 		return fmt.Errorf("%w: broker %s: %w", bus.ErrUnavailable, c.at.addr, why)
 	}
 	select {
 	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	err := c.await(ctx, s.paho.Publish(topic, 1, retain, bytes.Clone(payload)))
+	err := c.await(ctx, c.hand(s, s.paho.Publish(topic, 1, retain, bytes.Clone(payload))))
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%w: broker %s: %w", bus.ErrUnavailable, c.at.addr, err)
 	}
 	return err
+}
+
+// hand gives the slot of a message back when the broker has acknowledged it,
+// which outlives the caller's patience: paho keeps the message until then. A
+// broker that does not in time loses the session.
+func (c *Client) hand(s *session, token paho.Token) paho.Token {
+	c.acks.Go(func() {
+		defer func() { <-c.slots }()
+		switch ok := token.WaitTimeout(c.cfg.Timeout); {
+		case !ok:
+			s.cut(fmt.Errorf("no acknowledgement in %v", c.cfg.Timeout))
+		case token.Error() != nil:
+			s.cut(token.Error())
+		}
+	})
+	return token
 }
 
 // take sorts what the broker sends; it never waits.
@@ -218,6 +236,7 @@ func (c *Client) Close() error {
 	c.inbox.Close()
 	c.stop(bus.ErrClosed)
 	c.done.Wait()
+	c.acks.Wait()
 	return nil
 }
 

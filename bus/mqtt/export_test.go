@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"errors"
 	"net"
 	"time"
 )
@@ -13,7 +14,7 @@ func (c *Client) Cut() {
 	if s == nil {
 		return
 	}
-	_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // paho takes a Close for its own
+	s.cut(errors.New("cut by the test"))
 	for now := s; now == s; time.Sleep(time.Millisecond) {
 		c.mu.Lock()
 		now = c.session

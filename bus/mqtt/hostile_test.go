@@ -88,7 +88,7 @@ func honest(w io.Writer, p packets.ControlPacket) {
 func (l *liar) config(t *testing.T) mqtt.Config {
 	return mqtt.Config{
 		Broker: l.url, Self: newKey(t).ID(), Domain: home, Password: func() (string, error) { return "x", nil },
-		Timeout: 300 * time.Millisecond, Retry: 20 * time.Millisecond,
+		Timeout: 5 * time.Second, Retry: 20 * time.Millisecond,
 	}
 }
 
@@ -96,16 +96,18 @@ func (l *liar) config(t *testing.T) mqtt.Config {
 // client that believes it panics.
 func TestQ08LongSuback(t *testing.T) {
 	for _, codes := range []int{3, 4, 200} {
+		var subscribed atomic.Int64
 		l := lie(t, func(w io.Writer, p packets.ControlPacket) {
 			if s, ok := p.(*packets.SubscribePacket); ok {
 				s.Topics = make([]string, codes)
+				subscribed.Add(1)
 			}
 			honest(w, p)
 		})
 		c := dial(t, l.config(t))
-		err := c.Send(t.Context(), newKey(t).ID(), []byte("x"))
-		if ok := codes == 3; (err == nil) != ok { // with 3 it is the control
-			t.Errorf("with %d codes: Send = %v", codes, err)
+		until(t, func() bool { return c.Stats().Connects > 0 || subscribed.Load() > 2 })
+		if got, want := c.Stats().Connects > 0, codes == 3; got != want { // with 3 it is the control
+			t.Errorf("with %d codes: connected %v", codes, got)
 		}
 		_ = c.Close()
 	}
@@ -143,5 +145,82 @@ func message(to, from identity.ID, qos byte) *packets.PublishPacket {
 	return p
 }
 
-var _ = context.Canceled
-var _ = errors.Is
+// A broker that takes messages and says nothing: paho keeps each of them.
+func TestQ08NoAcknowledgement(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		answer   func(io.Writer, packets.ControlPacket)
+		patience time.Duration // of the caller
+	}{
+		{"control", honest, time.Minute},
+		{"silent", silent, time.Minute},
+		{"silent, and a caller that does not wait for it", silent, time.Millisecond},
+	} {
+		l := lie(t, tt.answer)
+		cfg := l.config(t)
+		cfg.Timeout = time.Second
+		c := dial(t, cfg)
+		until(t, func() bool { return c.Stats().Connects > 0 })
+		before := c.Stats().Connects
+		ctx, cancel := context.WithTimeout(t.Context(), tt.patience)
+		err := c.Send(ctx, newKey(t).ID(), []byte("x"))
+		cancel()
+		if ok := tt.name == "control"; (err == nil) != ok {
+			t.Errorf("%s: Send = %v", tt.name, err)
+		} else if !ok {
+			until(t, func() bool { return c.Stats().Connects > before })
+		}
+		_ = c.Close()
+	}
+}
+
+// silent acknowledges no message.
+func silent(w io.Writer, p packets.ControlPacket) {
+	if _, ok := p.(*packets.PublishPacket); !ok {
+		honest(w, p)
+	}
+}
+
+// over is a context that ends just when nobody looks.
+type over struct{ context.Context }
+
+func (over) Err() error { return context.Canceled }
+
+func TestDialCancelledLate(t *testing.T) {
+	l := lie(t, honest)
+	c, err := mqtt.Dial(over{t.Context()}, l.config(t))
+	if !errors.Is(err, context.Canceled) || c != nil {
+		t.Errorf("Dial = %v, %v, want the end of its context", c, err)
+	}
+	until(t, func() bool { return l.conns.Load() == 0 })
+}
+
+// A broker that cannot be asked at first whether it lets anybody in.
+func TestQ01OpenBrokerSeenLate(t *testing.T) {
+	for _, open := range []bool{true, false} {
+		var asked atomic.Int64
+		l := lie(t, func(w io.Writer, p packets.ControlPacket) {
+			if p, ok := p.(*packets.ConnectPacket); ok && !p.UsernameFlag {
+				if asked.Add(1) == 1 {
+					_ = w.(io.Closer).Close()
+					return
+				}
+				p.UsernameFlag = open // then anybody is let in
+			}
+			honest(w, p)
+		})
+		c := dial(t, l.config(t))
+		var err error
+		until(t, func() bool {
+			err = c.Send(t.Context(), newKey(t).ID(), []byte("x"))
+			return err == nil || errors.Is(err, mqtt.ErrInsecure)
+		})
+		if (err != nil) != open { // a closed one is the control
+			t.Errorf("Send by a broker that is open: %v = %v", open, err)
+		}
+		if n := l.taken.Load(); open && n > 0 {
+			t.Errorf("%d messages went to a broker that lets anybody in", n)
+		}
+		_ = c.Close()
+	}
+}

@@ -16,12 +16,30 @@ import (
 // used: it has no jitter, and keeps messages.
 type session struct {
 	paho paho.Client
-	lost chan error // gets one value when the connection breaks
+	lost chan error // holds one: why the connection broke
 	conn net.Conn
 }
 
-// connect opens a session, subscribed.
+// cut breaks the connection without a goodbye, so that paho lets go of what it
+// keeps.
+func (s *session) cut(why error) {
+	s.lose(why)
+	_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // paho takes a Close for its own
+}
+
+// lose tells the first reason.
+func (s *session) lose(why error) {
+	select {
+	case s.lost <- why:
+	default:
+	}
+}
+
+// connect opens a session, subscribed, at a broker that refuses strangers.
 func (c *Client) connect(ctx context.Context) (*session, error) {
+	if err := c.probe(ctx); err != nil {
+		return nil, err
+	}
 	s := &session{lost: make(chan error, 1)}
 	o := c.options(string(c.cfg.Self), func() (conn net.Conn, err error) {
 		s.conn, err = c.at.open(ctx, c.cfg)
@@ -36,11 +54,11 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 	}
 	o.SetBinaryWill(c.topics.Gone(c.cfg.Self), []byte("1"), 1, false)
 	o.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { c.take(m) })
-	o.SetConnectionLostHandler(func(_ paho.Client, err error) { s.lost <- err })
+	o.SetConnectionLostHandler(func(_ paho.Client, err error) { s.lose(err) })
 	s.paho = paho.NewClient(o)
 	if err := c.await(ctx, s.paho.Connect()); err != nil {
 		s.paho.Disconnect(0)
-		if errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword) || errors.Is(err, packets.ErrorRefusedNotAuthorised) || errors.Is(err, packets.ErrorRefusedIDRejected) {
+		if refusal(err) {
 			return nil, fmt.Errorf("%w: %s: %w", ErrCredential, c.at.addr, err)
 		}
 		return nil, fmt.Errorf("connect to %s: %w", c.at.addr, err)
@@ -69,17 +87,28 @@ func (c *Client) subscribe(ctx context.Context, s *session, filters map[string]b
 	return nil
 }
 
-// probe returns ErrInsecure when the broker lets in who has no credentials.
+// refusal reports whether a broker says that it does not let a client in.
+func refusal(err error) bool {
+	return errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword) || errors.Is(err, packets.ErrorRefusedNotAuthorised) || errors.Is(err, packets.ErrorRefusedIDRejected)
+}
+
+// probe returns ErrInsecure when the broker lets in who has no credentials, and
+// nil when it refuses him: nothing else proves that it would. One proof will do.
 func (c *Client) probe(ctx context.Context) error {
-	if c.cfg.Insecure {
+	if c.cfg.Insecure || c.refuses {
 		return nil
 	}
 	o := c.options("ipdc-probe-"+c.cfg.Self.Short(), func() (net.Conn, error) { return c.at.open(ctx, c.cfg) })
 	p := paho.NewClient(o)
 	defer p.Disconnect(0)
-	if err := c.await(ctx, p.Connect()); err == nil {
+	err := c.await(ctx, p.Connect())
+	if err == nil {
 		return fmt.Errorf("%w: %s lets anybody in; set allow_anonymous false and passwords there, or \"insecure\" here", ErrInsecure, c.at.addr)
 	}
+	if !refusal(err) {
+		return fmt.Errorf("ask %s whether it refuses clients without credentials (\"insecure\" does not ask): %w", c.at.addr, err)
+	}
+	c.refuses = true
 	return nil
 }
 
