@@ -40,10 +40,12 @@ func (l Limits) withDefaults() Limits {
 const (
 	transientConns   = 48
 	transientInbound = 32
-	// addressBurst and addressRate bound the new connections of one address,
-	// at once and per second: at most 16 of its handshakes are under way.
-	addressBurst = 12
-	addressRate  = 0.5
+	// handshakesPerAddress is how many of them one address may have.
+	handshakesPerAddress = 12
+	// addressBurst and addressRate bound the new connections with one address,
+	// at once and per second: what handshakes cost, not how many wait.
+	addressBurst = 64
+	addressRate  = 5
 	// connsPerAddress is how many open connections one address may have:
 	// members behind one NAT share theirs. Loopback has no bound but the total.
 	connsPerAddress = 64
@@ -77,13 +79,14 @@ func (l Limits) manager() (network.ResourceManager, error) {
 	}
 	concrete := partial.Build(scaling.Scale(l.Memory, l.Conns))
 	one := connsPerAddress
-	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(concrete), rcmgr.WithMetricsDisabled(), rcmgr.WithConnRateLimiters(addressLimiter()),
+	m, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(concrete), rcmgr.WithMetricsDisabled(), rcmgr.WithConnRateLimiters(addressLimiter()),
 		rcmgr.WithNetworkPrefixLimit(
 			[]rcmgr.NetworkPrefixLimit{{Network: loopback4, ConnCount: math.MaxInt}},
 			[]rcmgr.NetworkPrefixLimit{{Network: loopback6, ConnCount: math.MaxInt}}),
 		rcmgr.WithLimitPerSubnet(
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: one}},
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: one}, {PrefixLength: 48, ConnCount: 2 * one}}))
+	return &strangers{ResourceManager: m, waiting: map[netip.Prefix]int{}}, err
 }
 
 var loopback4, loopback6 = netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/ipdc/ipdc/internal/p2phost"
@@ -35,8 +36,9 @@ func TestP10StrangersLeaveRoom(t *testing.T) {
 	if one == 0 || one > p2phost.TransientInbound/2 {
 		t.Errorf("one address holds %d handshakes, want 1 to half of %d", one, p2phost.TransientInbound)
 	}
-	if opened(network.DirInbound, "/ip4/198.51.100.1/tcp/1", 1) != 1 {
-		t.Error("another address is refused")
+	other, err := m.OpenConnection(network.DirInbound, true, ma.StringCast("/ip4/198.51.100.1/tcp/1"))
+	if err != nil {
+		t.Fatalf("another address is refused: %v", err)
 	}
 	all := one + 1
 	for i := range 100 {
@@ -47,6 +49,36 @@ func TestP10StrangersLeaveRoom(t *testing.T) {
 	}
 	if n := opened(network.DirOutbound, "/ip4/198.51.100.2/tcp/1", 8); n != 8 {
 		t.Errorf("of 8 connections to others %d are possible while strangers wait", n)
+	}
+	other.Done()
+	if n := opened(network.DirInbound, "/ip4/192.0.2.1/tcp/1", 1); n != 0 {
+		t.Error("a place of another address is given to who has all of its own")
+	}
+	if n := opened(network.DirInbound, "/ip4/198.51.100.1/tcp/1", 1); n != 1 {
+		t.Error("a place that is free again is not given")
+	}
+}
+
+// Members behind one address have their places until they are known, not for as
+// long as they stay.
+func TestMembersOfOneAddress(t *testing.T) {
+	m, err := p2phost.Manager(p2phost.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for i := range 2 * p2phost.TransientInbound {
+		c, err := m.OpenConnection(network.DirInbound, true, ma.StringCast("/ip4/192.0.2.1/tcp/1"))
+		if err != nil {
+			t.Fatalf("member %d: %v", i, err)
+		}
+		p, err := peer.Decode(string(newKey(t).ID()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetPeer(p); err != nil {
+			t.Fatalf("member %d: %v", i, err)
+		}
 	}
 }
 
