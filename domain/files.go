@@ -1,19 +1,15 @@
 package domain
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/ipdc/ipdc/identity"
-	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -157,50 +153,6 @@ func (f Files) Born(node identity.ID, host string, now time.Time) (Membership, e
 	return m, err
 }
 
-// Renew gives a node that has the domain's admin key a new certificate when it
-// is time, as there is nobody else of whom it could get one, and reports
-// whether it did. Others ask at a door: see [RefreshAll].
-func (f Files) Renew(now time.Time) (m Membership, changed bool, err error) {
-	if m, err = f.Load(); err != nil || !m.isDue(now) {
-		return m, false, err
-	}
-	unlock, err := f.lock()
-	if err != nil {
-		return m, false, err
-	}
-	defer unlock()
-	if m, err = f.Load(); err != nil {
-		return m, false, err
-	}
-	return f.renew(m, now)
-}
-
-// renew is Renew under the lock.
-func (f Files) renew(m Membership, now time.Time) (Membership, bool, error) {
-	if !m.isDue(now) {
-		return m, false, nil
-	}
-	admin, err := identity.Load(f.path(m.ID(), adminFile))
-	if err != nil {
-		return m, false, err
-	}
-	r := m.record()
-	r.Certificate = issuer{key: admin}.issue(m.ID(), m.Node, RoleAdmin, now)
-	n, err := r.membership()
-	if err != nil {
-		return m, false, err
-	}
-	n.IsAdmin = true
-	return n, true, f.write(f.path(m.ID(), ""), membershipFile, seal(n.record()))
-}
-
-// isDue reports whether the node is to renew its certificate itself: when less
-// than a third is left, or when it was made by a clock that ran ahead.
-func (m Membership) isDue(now time.Time) bool {
-	c := m.Certificate
-	return m.IsAdmin && (c.NotAfter.Sub(now) < Lifetime/3 || now.Before(c.NotBefore.Add(-Skew)))
-}
-
 // Create makes a domain and puts the node into it. force leaves members of the
 // old one behind.
 func (f Files) Create(name Name, node identity.ID, force bool, now time.Time) (Membership, error) {
@@ -305,7 +257,7 @@ func (f Files) enter(m Membership, tmp string) error {
 }
 
 // sweep removes what is left of other domains, so that no secret lies about
-// that is not needed. An admin key is kept, as nobody else has it.
+// that is not needed. Where an admin key lies all is kept, as nobody else has it.
 func (f Files) sweep(current ID) error {
 	entries, err := os.ReadDir(filepath.Join(f.Dir, "domains"))
 	if err != nil {
@@ -328,42 +280,6 @@ func (f Files) sweep(current ID) error {
 	return nil
 }
 
-func (f Files) newDir() (string, error) {
-	dir := filepath.Join(f.Dir, "domains")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make directory of domains: %w", err)
-	}
-	if err := syncDir(f.Dir); err != nil {
-		return "", err
-	}
-	return os.MkdirTemp(dir, newPrefix)
-}
-
-// Revoke takes nodes out of the domain: their certificates hold no more, and
-// the domain gets a new secret, both in one step. Only where the domain's admin
-// key is.
-func (f Files) Revoke(now time.Time, ids ...identity.ID) (Membership, error) {
-	return f.update(func(m *Membership) error {
-		if !m.IsAdmin {
-			return refuse("run it on the node on which the domain was created", "revoking takes the admin key of domain %s, which is not on this node", m.Name)
-		}
-		if slices.Contains(ids, m.Node) {
-			return conflict("to go away from it: ipdc domain leave", "%s is this node itself", m.Node)
-		}
-		admin, err := identity.Load(f.path(m.ID(), adminFile))
-		if err != nil {
-			return err
-		}
-		secret := NewSecret()
-		list, err := m.List.next(secret, now, ids...)
-		if err != nil {
-			return err
-		}
-		m.secret, m.rawList = secret, sign(admin, listPurpose, list)
-		return nil
-	})
-}
-
 // update changes the membership under the lock.
 func (f Files) update(change func(*Membership) error) (Membership, error) {
 	unlock, err := f.lock()
@@ -382,117 +298,4 @@ func (f Files) update(change func(*Membership) error) (Membership, error) {
 		return m, err
 	}
 	return f.Load()
-}
-
-// lockWait bounds how long a change waits for others: each takes milliseconds.
-const lockWait = 10 * time.Second
-
-// lock keeps other processes and goroutines from changing anything.
-func (f Files) lock() (unlock func(), err error) {
-	return f.lockWithin(context.Background(), lockWait)
-}
-
-// lockWithin waits for the lock while ctx lasts, so that a process that holds
-// it and is stuck stops nobody else.
-func (f Files) lockWithin(ctx context.Context, wait time.Duration) (unlock func(), err error) {
-	file, err := os.OpenFile(filepath.Join(f.Dir, "domain.lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock domain: %w", err)
-	}
-	late := time.After(wait)
-	for {
-		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { file.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			break
-		}
-		select {
-		case <-time.After(lockLook):
-			continue
-		case <-late:
-			err = conflict("look which ipdc holds it: fuser "+file.Name(), "another ipdc has been changing the domain for over %s", wait)
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		}
-		break
-	}
-	return nil, errors.Join(fmt.Errorf("lock domain: %w", err), file.Close())
-}
-
-// lockLook is how often a lock that somebody holds is tried.
-const lockLook = 5 * time.Millisecond
-
-func (f Files) hit(name string) error {
-	if f.step != nil {
-		return f.step(name)
-	}
-	return failpoint.Hit("domain." + name)
-}
-
-// write replaces a file as a whole.
-func (f Files) write(dir, name string, b []byte) error {
-	file := filepath.Join(dir, name)
-	err := f.hit(name + ".write")
-	if err == nil {
-		err = writePrivate(file+".new", b)
-	}
-	if err == nil {
-		err = f.rename(name, file+".new", file)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	return nil
-}
-
-// rename is durable when it returns.
-func (f Files) rename(step, from, to string) error {
-	if err := f.hit(step + ".rename"); err != nil {
-		return err
-	}
-	if err := os.Rename(from, to); err != nil {
-		return err
-	}
-	if err := syncDir(filepath.Dir(to)); err != nil {
-		return err
-	}
-	return f.hit(step + ".done")
-}
-
-func writePrivate(file string, b []byte) error {
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// readPrivate reads what seal wrote into a file that only its owner may read.
-func readPrivate(file string, limit int, v any) error {
-	info, err := os.Stat(file)
-	if err != nil {
-		return err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("others may read it (mode %04o): chmod 600 it", info.Mode().Perm())
-	}
-	if info.Size() > int64(limit)+128 {
-		return fmt.Errorf("it has %d bytes, at most %d are possible", info.Size(), limit)
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	return unseal(b, limit, v)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

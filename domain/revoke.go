@@ -104,3 +104,28 @@ func (l List) revoked(id identity.ID) (time.Time, bool) {
 func newer(a, b List, rawA, rawB []byte) bool {
 	return cmp.Or(cmp.Compare(a.Generation, b.Generation), a.Issued.Compare(b.Issued), bytes.Compare(rawA, rawB)) > 0
 }
+
+// Revoke takes nodes out of the domain: their certificates hold no more, and
+// the domain gets a new secret, both in one step. Only where the domain's admin
+// key is.
+func (f Files) Revoke(now time.Time, ids ...identity.ID) (Membership, error) {
+	return f.update(func(m *Membership) error {
+		if !m.IsAdmin {
+			return refuse("run it on the node on which the domain was created", "revoking takes the admin key of domain %s, which is not on this node", m.Name)
+		}
+		if slices.Contains(ids, m.Node) {
+			return conflict("to go away from it: ipdc domain leave", "%s is this node itself", m.Node)
+		}
+		admin, err := identity.Load(f.path(m.ID(), adminFile))
+		if err != nil {
+			return err
+		}
+		secret := NewSecret()
+		list, err := m.List.next(secret, now, ids...)
+		if err != nil {
+			return err
+		}
+		m.secret, m.rawList = secret, sign(admin, listPurpose, list)
+		return nil
+	})
+}

@@ -28,7 +28,6 @@ import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/pnet"
 	"github.com/libp2p/go-libp2p/core/protocol"
@@ -128,22 +127,6 @@ func (c Config) check() error {
 	return nil
 }
 
-// checkTCP accepts an address of plain TCP, the only transport that knows
-// pre-shared keys.
-func checkTCP(text string) error {
-	a, err := ma.NewMultiaddr(text)
-	if err != nil {
-		return fmt.Errorf("address %q: %w", text, err)
-	}
-	if p := a.Protocols(); len(p) != 2 || p[1].Code != ma.P_TCP {
-		return jobspec.Failure{Kind: jobspec.KindPNet, Detail: fmt.Sprintf("address %s is not plain TCP, and no other transport has a pre-shared key", a),
-			Hint: "name an address such as /ip4/0.0.0.0/tcp/4101"}.Error()
-	}
-	return nil
-}
-
-var listenAnywhere = []string{"/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/0"}
-
 func (h *Host) libp2p() (host.Host, error) {
 	key, err := crypto.UnmarshalEd25519PrivateKey(h.cfg.Key.PrivateKey())
 	if err != nil {
@@ -205,33 +188,8 @@ func (h *Host) start(ctx context.Context) error {
 	return nil
 }
 
-// listening fails when a port that was asked for is not ours. libp2p itself is
-// content with one of several.
-func (h *Host) listening() error {
-	have := h.inner.Network().ListenAddresses()
-	for _, text := range h.cfg.Listen {
-		port, err := ma.StringCast(text).ValueForProtocol(ma.P_TCP)
-		if err != nil || port == "0" {
-			continue
-		}
-		if !anyPort(have, port) {
-			return fmt.Errorf("listen on %s: the port is taken or the address is not this machine's", text)
-		}
-	}
-	return nil
-}
-
-func anyPort(addrs []ma.Multiaddr, port string) bool {
-	for _, a := range addrs {
-		if p, err := a.ValueForProtocol(ma.P_TCP); err == nil && p == port {
-			return true
-		}
-	}
-	return false
-}
-
-// Close ends all connections and waits for what is under way. Closing twice is
-// safe.
+// Close ends all connections and waits for what the host does by itself. Who
+// handles a stream sees it end. Closing twice is safe.
 func (h *Host) Close() error {
 	h.closeOnce.Do(func() {
 		if h.cancel != nil {
@@ -255,29 +213,6 @@ func (h *Host) ID() identity.ID { return h.cfg.Key.ID() }
 // Protocol returns the name of a protocol of this domain.
 func (h *Host) Protocol(name string) protocol.ID {
 	return protocol.ID("/ipdc/" + h.cfg.Domain + "/" + name)
-}
-
-// Listen returns the addresses that this host listens on, with the ports that
-// it got: what Config.Listen should be the next time.
-func (h *Host) Listen() []string {
-	var list []string
-	for _, a := range h.inner.Network().ListenAddresses() {
-		if checkTCP(a.String()) == nil {
-			list = append(list, a.String())
-		}
-	}
-	return list
-}
-
-// Addrs returns the addresses by which others reach this host now.
-func (h *Host) Addrs() []string { return texts(h.inner.Addrs()) }
-
-func texts(addrs []ma.Multiaddr) []string {
-	list := make([]string, len(addrs))
-	for i, a := range addrs {
-		list[i] = a.String()
-	}
-	return list
 }
 
 // dialTimeout bounds one try to connect, handshakes included.
@@ -318,53 +253,4 @@ func relayOf(a ma.Multiaddr) []peer.ID {
 		return nil
 	}
 	return []peer.ID{info.ID}
-}
-
-// Peer is a connected member.
-type Peer struct {
-	ID      identity.ID
-	Addrs   []string      // of its connections
-	Latency time.Duration // of the last ping; 0: not measured yet
-	Relayed bool          // by way of another member only
-	Since   time.Time     // of the oldest connection
-}
-
-// Peers returns the members that are connected now.
-func (h *Host) Peers() []Peer {
-	var list []Peer
-	for _, p := range h.inner.Network().Peers() {
-		conns := h.inner.Network().ConnsToPeer(p)
-		if len(conns) == 0 {
-			continue
-		}
-		one := Peer{ID: name(p), Latency: h.inner.Peerstore().LatencyEWMA(p), Relayed: true, Since: time.Now()}
-		for _, c := range conns {
-			one.Addrs = append(one.Addrs, c.RemoteMultiaddr().String())
-			one.Relayed = one.Relayed && relayed(c)
-			if t := c.Stat().Opened; t.Before(one.Since) {
-				one.Since = t
-			}
-		}
-		list = append(list, one)
-	}
-	return list
-}
-
-func name(p peer.ID) identity.ID { return identity.ID(p.String()) }
-
-func relayed(c network.Conn) bool {
-	_, err := c.RemoteMultiaddr().ValueForProtocol(ma.P_CIRCUIT)
-	return err == nil
-}
-
-// announced is what others are told of our addresses.
-func (h *Host) announced(own []ma.Multiaddr) []ma.Multiaddr {
-	if len(h.cfg.Announce) == 0 {
-		return append(own, h.relays.addrs()...)
-	}
-	list := make([]ma.Multiaddr, len(h.cfg.Announce))
-	for i, text := range h.cfg.Announce {
-		list[i] = ma.StringCast(text)
-	}
-	return list
 }

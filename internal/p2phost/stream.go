@@ -10,8 +10,10 @@ import (
 )
 
 // Libp2p returns the host for protocols over it, such as bitswap. For each
-// stream, of either side, the guard is asked again with the certificate that
-// the peer showed: one that was revoked or has expired meanwhile opens none.
+// stream that is opened or answered by what it returns, the guard is asked again
+// with the certificate that the peer showed: one that was revoked or has expired
+// meanwhile opens none. Identify and ping, which libp2p answers itself, end with
+// the connection, see Recheck.
 func (h *Host) Libp2p() host.Host { return guarded{h.inner, h} }
 
 type guarded struct {
