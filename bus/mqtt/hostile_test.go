@@ -32,10 +32,12 @@ func lie(t *testing.T, answer func(w io.Writer, p packets.ControlPacket)) *liar 
 	}
 	l := &liar{url: "mqtt://" + ln.Addr().String()}
 	var running sync.WaitGroup
+	ended, end := context.WithCancel(context.WithoutCancel(t.Context()))
 	serve := func(conn net.Conn) {
 		l.conns.Add(1)
 		defer l.conns.Add(-1)
 		defer conn.Close()
+		defer context.AfterFunc(ended, func() { _ = conn.Close() })()
 		for {
 			p, err := packets.ReadPacket(conn)
 			if err != nil {
@@ -58,6 +60,7 @@ func lie(t *testing.T, answer func(w io.Writer, p packets.ControlPacket)) *liar 
 	})
 	t.Cleanup(func() {
 		_ = ln.Close()
+		end()
 		running.Wait()
 	})
 	return l
