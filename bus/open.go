@@ -3,6 +3,7 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/ipdc/ipdc/identity"
 )
@@ -17,41 +18,66 @@ func (p *Post) open(d Delivery) (Envelope, Drop, error) {
 	if err != nil {
 		return e, DropForm, err
 	}
-	if why, err := p.address(e, d); err != nil {
+	if why, err := p.cfg.address(e, d, p.self); err != nil {
 		return e, why, err
 	}
 	now := p.cfg.Now()
-	skew := p.cfg.Skew.Milliseconds()
-	switch ms := now.UnixMilli(); {
-	case e.Expiry+skew < ms:
-		return e, DropStale, fmt.Errorf("expired %d ms ago", ms-e.Expiry)
-	case e.Time-skew > ms:
-		return e, DropEarly, fmt.Errorf("from %d ms ahead; is this clock right?", e.Time-ms)
+	if why, err := p.cfg.believe(e, s, now); err != nil {
+		return e, why, err
 	}
-	if err := identity.Verify(e.From, envelopePurpose, s.Envelope, s.Signature); err != nil {
-		return e, DropSignature, err
-	}
-	if err := p.cfg.Roster.Check(e.From, s.Certificate, now); err != nil {
-		return e, DropCertificate, err
-	}
-	if !p.seen.take(e, now.UnixMilli(), e.Expiry+skew) {
+	if !p.seen.take(e, now.UnixMilli(), e.Expiry+p.cfg.Skew.Milliseconds()) {
 		return e, DropReplay, errors.New("seen before")
 	}
 	return e, 0, nil
 }
 
-// address checks the way: whose, from whom, for whom.
-func (p *Post) address(e Envelope, d Delivery) (Drop, error) {
+// Vouch returns nil for an announcement that members would believe now, but
+// for replays, which the medium knows best. It is for a medium whose members
+// pass announcements on: without it one of them could send all others what
+// anybody made up.
+func (c Config) Vouch(d Delivery) error {
+	c = c.withDefaults()
+	e, s, err := unseal(d.Payload)
+	if err == nil {
+		_, err = c.address(e, d, "")
+	}
+	if err == nil {
+		_, err = c.believe(e, s, c.Now())
+	}
+	return err
+}
+
+// believe checks when e was sealed and by whom.
+func (c Config) believe(e Envelope, s sealed, now time.Time) (Drop, error) {
+	skew := c.Skew.Milliseconds()
+	switch ms := now.UnixMilli(); {
+	case e.Expiry+skew < ms:
+		return DropStale, fmt.Errorf("expired %d ms ago", ms-e.Expiry)
+	case e.Time-skew > ms:
+		return DropEarly, fmt.Errorf("from %d ms ahead; is this clock right?", e.Time-ms)
+	}
+	if err := identity.Verify(e.From, envelopePurpose, s.Envelope, s.Signature); err != nil {
+		return DropSignature, err
+	}
+	if err := c.Roster.Check(e.From, s.Certificate, now); err != nil {
+		return DropCertificate, err
+	}
+	return 0, nil
+}
+
+// address checks the way: whose, from whom, for whom. self is "" when it is for
+// all only.
+func (c Config) address(e Envelope, d Delivery, self identity.ID) (Drop, error) {
 	switch {
 	case e.V != envelopeVersion:
 		return DropForm, fmt.Errorf("version %d, want %d", e.V, envelopeVersion)
-	case e.Domain != p.cfg.Domain:
+	case e.Domain != c.Domain:
 		return DropDomain, fmt.Errorf("domain %s", e.Domain)
-	case e.From == p.self:
+	case e.From == self:
 		return DropSelf, errors.New("this node's own")
 	case d.From != "" && d.From != e.From:
 		return DropFrom, fmt.Errorf("signed as %s, came from %s", e.From, d.From)
-	case e.Topic != d.Topic, e.To != "" && e.To != p.self:
+	case e.Topic != d.Topic, e.To != "" && e.To != self:
 		return DropTo, fmt.Errorf("for %s%s", e.To, e.Topic)
 	}
 	return 0, nil

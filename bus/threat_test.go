@@ -158,6 +158,46 @@ func TestQ02Q03ForgedAndForeign(t *testing.T) {
 	}
 }
 
+// What a member passes on for others: announcements that they would believe.
+func TestP11Vouch(t *testing.T) {
+	s := newStage(t)
+	cfg := bus.Config{Domain: home, Roster: s.roster, Now: func() time.Time { return s.now }}
+	announced := func(key identity.Key, change func(e *bus.Envelope)) []byte {
+		return s.forge(key, "member "+string(key.ID()), func(e *bus.Envelope) {
+			e.To, e.Topic = "", bus.TopicOffers
+			change(e)
+		})
+	}
+	stranger := newKey(t)
+	none := func(*bus.Envelope) {}
+	for _, tt := range []struct {
+		name    string
+		topic   bus.Topic
+		from    identity.ID
+		payload []byte
+		ok      bool
+	}{
+		{"control", bus.TopicOffers, s.sender.ID(), announced(s.sender, none), true},
+		{"on another topic", bus.TopicNodes, s.sender.ID(), announced(s.sender, none), false},
+		{"sent by another", bus.TopicOffers, stranger.ID(), announced(s.sender, none), false},
+		{"signed by another", bus.TopicOffers, s.sender.ID(), announced(stranger, none), false},
+		{"for one", "", s.sender.ID(), s.sends(), false},
+		{"of another domain", bus.TopicOffers, s.sender.ID(), announced(s.sender, func(e *bus.Envelope) { e.Domain = bus.DomainID(strings.Repeat("b", 26)) }), false},
+		{"old", bus.TopicOffers, s.sender.ID(), announced(s.sender, func(e *bus.Envelope) { e.Time -= 600_000; e.Expiry -= 600_000 }), false},
+		{"noise", bus.TopicOffers, s.sender.ID(), []byte("noise"), false},
+	} {
+		d := bus.Delivery{Topic: tt.topic, From: tt.from, Payload: tt.payload}
+		if err := cfg.Vouch(d); (err == nil) != tt.ok {
+			t.Errorf("%s: Vouch = %v, want ok %v", tt.name, err, tt.ok)
+		}
+	}
+	last := announced(s.sender, none)
+	s.roster.revoke(s.sender.ID())
+	if err := cfg.Vouch(bus.Delivery{Topic: bus.TopicOffers, Payload: last}); err == nil {
+		t.Error("Vouch for a revoked member = nil")
+	}
+}
+
 // A member that puts its name on the message of another.
 func TestP11ClaimedSenderIsNotTheAuthenticatedOne(t *testing.T) {
 	s := newStage(t)

@@ -33,7 +33,11 @@ import (
 
 // Config is what a Bus is made of. Host is required, and outlives the Bus.
 type Config struct {
-	Host   *p2phost.Host
+	Host *p2phost.Host
+	// Vouch says why an announcement is neither received nor passed on to
+	// others; bus.Config has it. It is called by several goroutines. Default:
+	// all are.
+	Vouch  func(d bus.Delivery) error
 	Queue  int          // messages that wait for Receive; default 256
 	Logger *slog.Logger // default: no log
 }
@@ -41,6 +45,7 @@ type Config struct {
 // Bus implements bus.Bus over a host.
 type Bus struct {
 	host   *p2phost.Host
+	vouch  func(d bus.Delivery) error
 	log    *slog.Logger
 	inbox  *bus.Inbox
 	ctx    context.Context // ends with Close
@@ -68,7 +73,7 @@ const (
 // Open joins the bus of the host's domain.
 func Open(cfg Config) (*Bus, error) {
 	b := &Bus{
-		host: cfg.Host, log: cfg.Logger, inbox: bus.NewInbox(cfg.Queue), topics: map[bus.Topic]*pubsub.Topic{},
+		host: cfg.Host, vouch: cfg.Vouch, log: cfg.Logger, inbox: bus.NewInbox(cfg.Queue), topics: map[bus.Topic]*pubsub.Topic{},
 		kept: map[bus.Topic][]byte{}, handled: map[bus.Protocol]bool{}, streams: map[*stream]struct{}{},
 	}
 	if b.log == nil {
@@ -99,6 +104,9 @@ func (b *Bus) join() error {
 		return err
 	}
 	for _, t := range bus.Topics() {
+		if err := b.gossip.RegisterTopicValidator(b.topic(t), b.validator(t)); err != nil {
+			return err
+		}
 		if b.topics[t], err = b.gossip.Join(b.topic(t)); err != nil {
 			return err
 		}
@@ -119,6 +127,26 @@ func features(f pubsub.GossipSubFeature, _ protocol.ID) bool {
 
 func (b *Bus) topic(t bus.Topic) string { return string(b.host.Protocol("topic/" + string(t))) }
 
+// validator decides what is received on a topic and passed on to others. Our
+// own announcements were checked by whoever made them.
+func (b *Bus) validator(t bus.Topic) pubsub.ValidatorEx {
+	return func(_ context.Context, via peer.ID, m *pubsub.Message) pubsub.ValidationResult {
+		from := identity.ID(m.GetFrom().String())
+		if from == b.host.ID() {
+			return pubsub.ValidationAccept
+		}
+		err := bus.CheckAnnounce(t, m.Data)
+		if err == nil && b.vouch != nil {
+			err = b.vouch(bus.Delivery{Topic: t, From: from, Payload: m.Data})
+		}
+		if err != nil {
+			b.log.Debug("announcement not passed on", "topic", t, "from", from, "peer", via, "err", err)
+			return pubsub.ValidationReject
+		}
+		return pubsub.ValidationAccept
+	}
+}
+
 func (b *Bus) listen(t bus.Topic, sub *pubsub.Subscription) {
 	defer sub.Cancel()
 	for {
@@ -127,7 +155,7 @@ func (b *Bus) listen(t bus.Topic, sub *pubsub.Subscription) {
 			return
 		}
 		from := identity.ID(m.GetFrom().String())
-		if from == b.host.ID() || len(m.Data) == 0 || len(m.Data) > bus.MaxMessage {
+		if from == b.host.ID() {
 			continue
 		}
 		// Gossipsub still passes its bytes on.

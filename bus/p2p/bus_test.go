@@ -2,7 +2,9 @@ package p2p_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -138,6 +140,68 @@ func TestP13OnlyOurTopics(t *testing.T) {
 		if topic := fmt.Sprintf("evil/%d", i); victim.Listed(topic) != 0 {
 			t.Errorf("the victim remembers %s", topic)
 		}
+	}
+}
+
+// What nobody vouches for is not received, and so not passed on.
+func TestP11Vouch(t *testing.T) {
+	w := &town{hosts: map[identity.ID]*p2phost.Host{}}
+	var got [2]chan string // with and, as the control, without
+	for i, vouch := range []func(bus.Delivery) error{
+		func(d bus.Delivery) error {
+			if string(d.Payload) == "made up" {
+				return errors.New("nobody signed it")
+			}
+			return nil
+		}, nil,
+	} {
+		b, err := p2p.Open(p2p.Config{Host: w.host(t), Vouch: vouch})
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard := make(chan string, 1000)
+		var received sync.WaitGroup
+		received.Go(func() {
+			_ = b.Receive(context.WithoutCancel(t.Context()), func(d bus.Delivery) {
+				select {
+				case heard <- string(d.Payload):
+				default:
+				}
+			})
+		})
+		defer received.Wait()
+		defer b.Close()
+		got[i] = heard
+	}
+	evil, err := p2p.Open(p2p.Config{Host: w.host(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer evil.Close()
+	hears := func(heard chan string, text string) bool {
+		for _, payload := range []string{"made up", "signed"} {
+			if err := evil.Announce(t.Context(), bus.TopicOffers, []byte(payload)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for len(heard) > 0 {
+			if <-heard == text {
+				return true
+			}
+		}
+		return false
+	}
+	eventually(t, "who takes all hears what is made up", func() bool { return hears(got[1], "made up") })
+	var all []string
+	eventually(t, "the control: who asks hears the rest", func() bool {
+		hears(got[1], "")
+		for len(got[0]) > 0 {
+			all = append(all, <-got[0])
+		}
+		return slices.Contains(all, "signed")
+	})
+	if slices.Contains(all, "made up") {
+		t.Error("who asks hears what is made up")
 	}
 }
 
