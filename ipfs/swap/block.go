@@ -17,6 +17,15 @@ import (
 // when no member gave it in Config.Wait, with the number of those asked, or
 // Next's, which is asked then.
 func (s *Swap) Block(ctx context.Context, id jobspec.CID) ([]byte, error) {
+	data, err := s.OfMembers(ctx, id)
+	if s.cfg.Next != nil && isMissing(err) {
+		return s.cfg.Next.Block(ctx, id)
+	}
+	return data, err
+}
+
+// OfMembers is Block without Next.
+func (s *Swap) OfMembers(ctx context.Context, id jobspec.CID) ([]byte, error) {
 	if err := dag.CheckCID(id); err != nil {
 		return nil, err
 	}
@@ -28,11 +37,7 @@ func (s *Swap) Block(ctx context.Context, id jobspec.CID) ([]byte, error) {
 		return nil, err
 	}
 	defer release()
-	data, err := s.block(ctx, s.bitswap, id, 0)
-	if s.cfg.Next != nil && isMissing(err) {
-		return s.cfg.Next.Block(ctx, id)
-	}
-	return data, err
+	return s.block(ctx, s.bitswap, id, 0)
 }
 
 // slot waits for one of the places for fetches.
@@ -102,7 +107,8 @@ func (s *Swap) missing(id jobspec.CID, members, silent int, took time.Duration) 
 	f := jobspec.Failure{Kind: jobspec.KindFetchTimeout, Hint: "check the CID, add the data on a member (ipdc add PATH), or see who is connected: ipdc peers"}
 	switch {
 	case members == 0:
-		f.Detail = fmt.Sprintf("block %s is not stored here, and no other member is connected", id)
+		f.Detail = fmt.Sprintf("block %s is not stored here, and no other member of the domain is connected", id)
+		f.Hint = "check the CID; add the data here (ipdc add PATH), see why nobody is connected (ipdc peers), or take public data from a gateway: ipdc node start --gateway URL"
 	case silent == 0:
 		f.Detail = fmt.Sprintf("block %s is not stored here, and none of the %d members connected has it", id, members)
 	default:

@@ -9,14 +9,14 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// Over returns node with the members asked before it looks elsewhere itself:
-// for a backend that cannot be given a Fetcher, such as the user's own Kubo,
-// whose configuration stays as it is.
-func (s *Swap) Over(node ipfs.Node) ipfs.Node { return over{node, s} }
+// Over returns node with the members, which f asks, before it looks elsewhere
+// itself: for a backend that cannot be given a Fetcher, such as the user's own
+// Kubo, whose configuration stays as it is.
+func Over(node ipfs.Node, f Fetcher) ipfs.Node { return over{node, f} }
 
 type over struct {
 	ipfs.Node
-	s *Swap
+	f Fetcher
 }
 
 // Get implements ipfs.Getter.
@@ -28,7 +28,7 @@ func (o over) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
 	if ok {
 		return o.Node.Get(ctx, c)
 	}
-	data, err := o.s.Block(ctx, c)
+	data, err := o.f.Block(ctx, c)
 	if isMissing(err) {
 		return o.Node.Get(ctx, c)
 	}
@@ -46,7 +46,7 @@ func (o over) Pin(ctx context.Context, name string, root jobspec.CID) error {
 		return o.Node.Pin(ctx, name, root)
 	}
 	_, err = o.Add(ctx, name, func(w ipfs.Session) (jobspec.CID, error) {
-		return root, o.s.DAG(ctx, lost, func(c jobspec.CID, data []byte) error { return w.Put(ctx, c, data) })
+		return root, o.f.DAG(ctx, lost, func(c jobspec.CID, data []byte) error { return w.Put(ctx, c, data) })
 	})
 	if isMissing(err) {
 		return o.Node.Pin(ctx, name, root)

@@ -3,7 +3,7 @@
 // what it has not; it knows no DHT and announces nothing.
 //
 //	s := swap.New(swap.Config{Host: host, Next: gateways})
-//	node, err := embedded.Open(ctx, embedded.Config{Dir: dir, Fetcher: s}) // or s.Over(kuboNode)
+//	node, err := embedded.Open(ctx, embedded.Config{Dir: dir, Fetcher: s}) // or Over(kuboNode, s)
 //	s.Serve(node)
 //	data, err := node.Get(ctx, c) // of a member, if it is not here
 //	err = s.Close()

@@ -287,7 +287,7 @@ func TestOverKubo(t *testing.T) {
 	}
 	defer inner.Close()
 	s.Serve(inner)
-	k := s.Over(inner)
+	k := swap.Over(inner, s)
 	if _, err := inner.Get(t.Context(), root); err == nil {
 		t.Fatal("the Kubo has the data before the test") // the control
 	}
