@@ -50,6 +50,31 @@ func (f Files) Load() (Membership, error) {
 	return f.read(id)
 }
 
+// Stamp tells one state of the node's domain from another.
+type Stamp struct {
+	ID      ID
+	written time.Time
+	inode   uint64
+}
+
+// Stamp changes with the domain, its secret, its list and the node's
+// certificate. It reads a few bytes only, so that it may be asked each second.
+func (f Files) Stamp() (Stamp, error) {
+	id, err := f.current()
+	if err != nil {
+		return Stamp{}, err
+	}
+	info, err := os.Stat(f.path(id, membershipFile))
+	if err != nil {
+		return Stamp{}, fmt.Errorf("read domain: %w", err)
+	}
+	s := Stamp{ID: id, written: info.ModTime()}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.inode = st.Ino // every change is a new file
+	}
+	return s, nil
+}
+
 func (f Files) read(id ID) (Membership, error) {
 	var r membershipRecord
 	file := f.path(id, membershipFile)

@@ -32,6 +32,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/pnet"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
 	relayv2 "github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
@@ -219,7 +220,8 @@ func (h *Host) Protocol(name string) protocol.ID {
 const dialTimeout = 15 * time.Second
 
 // Connect connects to a peer whose addresses the caller got from a person or
-// an invitation. The peer may be a member that no one here has met.
+// an invitation. The peer may be a member that no one here has met. It tries
+// at once, also when the last try has just failed.
 func (h *Host) Connect(ctx context.Context, id identity.ID, addrs []string) error {
 	p, err := peer.Decode(string(id))
 	if err != nil {
@@ -236,6 +238,9 @@ func (h *Host) Connect(ctx context.Context, id identity.ID, addrs []string) erro
 		allowed = append(allowed, relayOf(a)...)
 	}
 	defer h.book.allow(allowed...)()
+	if s, ok := h.inner.Network().(*swarm.Swarm); ok {
+		s.Backoff().Clear(p)
+	}
 	if err := h.inner.Connect(ctx, info); err != nil {
 		return fmt.Errorf("connect to %s: %w", id, err)
 	}
