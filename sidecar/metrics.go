@@ -9,6 +9,7 @@ import (
 
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
+	"github.com/ipdc/ipdc/wire"
 )
 
 // metrics of the daemon. Labels are states and kinds, never names, ids or
@@ -137,4 +138,10 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 		set(g.blocks, float64(st.Blocks))
 		set(g.blockBytes, float64(st.Bytes))
 	}
+}
+
+// Offer returns what this node has for tasks, what of it is free, and when it
+// was started. It may be called each second.
+func (s *Sidecar) Offer() (capacity, free wire.Capacity, started time.Time) {
+	return s.cfg.Capacity, s.placer.snapshot(), s.began
 }

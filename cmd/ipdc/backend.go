@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ipdc/ipdc/ipfs/kubo"
+	"github.com/ipdc/ipdc/ipfs/swap"
 	"github.com/ipdc/ipdc/sidecar"
 )
 
@@ -38,7 +39,13 @@ func (n *node) openIPFS(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.ipfs, n.backend = node, node.String()
+	if err := n.fetching(); err != nil {
+		return err
+	}
+	n.ipfs, n.backend, n.exchange.local = node, node.String(), node
+	if n.exchange.asks() {
+		n.ipfs = swap.Over(node, n.exchange)
+	}
 	n.onClose(node.Close)
 	n.noteOther(filepath.Join(n.set.Path, "ipfs"), "what was added without --ipfs is not in this Kubo; bring it over with ipdc export and ipdc import")
 	return nil

@@ -6,7 +6,6 @@ import (
 
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/embedded"
-	"github.com/ipdc/ipdc/ipfs/gateway"
 	"github.com/ipdc/ipdc/sidecar/room"
 )
 
@@ -16,21 +15,17 @@ func (n *node) embedded(ctx context.Context) error {
 		Dir: filepath.Join(n.set.Path, "ipfs"), Logger: n.log,
 		Room: func(ctx context.Context, more int64) error { return n.room.Check(ctx, more) },
 	}
-	if len(n.set.Gateways) > 0 {
-		gw, err := gateway.New(gateway.Config{
-			URLs: n.set.Gateways, Wait: n.set.FetchWait.Std(), MaxBytes: int64(n.set.InputBytes), Logger: n.log,
-		})
-		if err != nil {
-			return usagef("%w", err)
-		}
-		n.onClose(gw.Close)
-		cfg.Fetcher = gw
+	if err := n.fetching(); err != nil {
+		return err
+	}
+	if n.exchange.asks() {
+		cfg.Fetcher = n.exchange
 	}
 	node, err := embedded.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	n.ipfs = node
+	n.ipfs, n.exchange.local = node, node
 	n.onClose(node.Close)
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) doctorCmd() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check whether this machine can run jobs, and how well",
 		Long: "Doctor looks at what jobs need on this machine and says what to do about each\n" +
 			"finding that is not ok. It needs no node and changes nothing. It ends with exit\n" +
@@ -35,6 +35,8 @@ func (a *app) doctorCmd() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.AddCommand(a.doctorSwarmCmd())
+	return cmd
 }
 
 // finding is one line of the doctor.

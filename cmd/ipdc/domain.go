@@ -140,7 +140,7 @@ func (a *app) domainCreateCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.sayRestart()
+			a.sayTaken()
 			return a.printMembership(m)
 		},
 	}
@@ -164,7 +164,7 @@ func (a *app) domainLeaveCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.sayRestart()
+			a.sayTaken()
 			return a.printMembership(m)
 		},
 	}
@@ -175,10 +175,11 @@ func (a *app) domainLeaveCmd() *cobra.Command {
 func (a *app) domainRevokeCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke PEER...", Short: "Take nodes out of the domain and change its secret",
-		Long: "Revoke signs a new list of who was taken out, and makes a new secret. Both hold on\n" +
-			"this node at once; a member that does not have them yet asks for them with ipdc\n" +
-			"domain refresh, and a revoked one is refused there. Who was let in by a revoked\n" +
-			"admin is out with it. It takes the domain's admin key.",
+		Long: "Revoke signs a new list of who was taken out, and makes a new secret. A running\n" +
+			"node drops who is on the list at once, and hands list and secret to the members\n" +
+			"that are connected, which do the same. A member that sleeps asks at a door when\n" +
+			"it is back, and a revoked one is refused there. Who was let in by a revoked admin\n" +
+			"is out with it. It takes the domain's admin key.",
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
 			var ids []identity.ID
@@ -197,19 +198,20 @@ func (a *app) domainRevokeCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.sayTaken()
 			return a.printMembership(m)
 		},
 	}
 }
 
-// sayRestart tells that a running node still uses what it read at its start.
-func (a *app) sayRestart() {
+// sayTaken tells that a running node takes up what has changed.
+func (a *app) sayTaken() {
 	lock, err := lockState(a.set.Path)
 	if err == nil {
 		lock.Close()
 		return
 	}
-	a.say("the running node takes this up when it is started again: ipdc node stop && ipdc node start -d")
+	a.say("the running node takes this up by itself, in a moment; its jobs go on")
 }
 
 // hostName is the host's name, or "".

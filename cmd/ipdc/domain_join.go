@@ -90,7 +90,7 @@ func (a *app) join(ctx context.Context, t domain.Token) error {
 		return err
 	}
 	a.say("this node is a member of %s now", m.Name)
-	a.sayRestart()
+	a.sayTaken()
 	return a.printMembership(m)
 }
 
@@ -111,7 +111,7 @@ func (a *app) domainRefreshCmd() *cobra.Command {
 				return err
 			}
 			if changed {
-				a.sayRestart()
+				a.sayTaken()
 			}
 			return a.printMembership(m)
 		},

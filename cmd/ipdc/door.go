@@ -21,41 +21,50 @@ import (
 
 // openDoor listens for newcomers while this node may let them in and somebody
 // was invited.
-func (n *node) openDoor(ctx context.Context) error {
-	w := n.newDoorway(time.Now)
-	m, err := w.files.Born(n.key.ID(), hostName(), time.Now())
-	if err != nil {
-		return err
-	}
-	n.log.Info("domain", "name", m.Name, "id", m.ID(), "generation", m.List.Generation, "role", m.Certificate.Role)
-	return w.begin(ctx)
+func (n *node) openDoor(ctx context.Context) error { return n.doorway.begin(ctx) }
+
+// off as an address to listen on keeps others out.
+const off = "off"
+
+// listenDoor opens the door and notes where it is.
+func (n *node) listenDoor(ctx context.Context, m domain.Membership) (*p2phost.Host, error) {
+	return n.openKept(ctx, doorFile, n.set.DoorListen, p2phost.Config{
+		Domain: m.ID().String(), Key: n.key, PSK: m.DoorPSK(), Door: true, Logger: n.log.With("host", "door"),
+	})
 }
 
-// doorOff as --door-listen keeps newcomers out.
-const doorOff = "off"
-
-// listenDoor opens the door where it was the last time, so that invitations
-// stay good; when somebody else is there now, anywhere.
-func (n *node) listenDoor(ctx context.Context, m domain.Membership) (*p2phost.Host, error) {
-	cfg := p2phost.Config{Domain: m.ID().String(), Key: n.key, PSK: m.DoorPSK(), Door: true, Logger: n.log.With("host", "door")}
-	if n.set.DoorListen != "" {
-		cfg.Listen = []string{n.set.DoorListen}
+// openKept opens a host where it was the last time, so that others find it
+// again; when somebody else is there now, anywhere. file remembers where.
+func (n *node) openKept(ctx context.Context, file, asked string, cfg p2phost.Config) (*p2phost.Host, error) {
+	if asked != "" {
+		cfg.Listen = []string{asked}
 	}
-	kept, err := readDoor(n.set.Path)
+	kept, err := readListening(n.set.Path, file)
 	if err != nil {
 		return nil, err
 	}
-	if n.set.DoorListen != kept.Asked || len(kept.Listen) == 0 {
-		return p2phost.Open(ctx, cfg)
-	}
-	again := cfg
-	again.Listen = kept.Listen
-	h, err := p2phost.Open(ctx, again)
+	h, err := n.openAgain(ctx, kept, asked, cfg)
 	if err != nil {
-		n.log.Warn("the door moves to another port, and open invitations lead nowhere", "err", err)
-		return p2phost.Open(ctx, cfg)
+		return nil, err
+	}
+	err = writeListening(n.set.Path, file, listening{asked, h.Listen(), reachable(h.Addrs(), n.key.ID())})
+	if err != nil {
+		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
+}
+
+func (n *node) openAgain(ctx context.Context, kept listening, asked string, cfg p2phost.Config) (*p2phost.Host, error) {
+	if asked == kept.Asked && len(kept.Listen) > 0 {
+		again := cfg
+		again.Listen = kept.Listen
+		h, err := p2phost.Open(ctx, again)
+		if err == nil {
+			return h, nil
+		}
+		n.log.Warn("a port that others know is taken; another one is used, and what they know leads nowhere", "was", kept.Listen, "err", err)
+	}
+	return p2phost.Open(ctx, cfg)
 }
 
 // reachable are the addresses of a door that somebody else can use, with its
@@ -82,9 +91,9 @@ func reachable(addrs []string, id identity.ID) []domain.Addr {
 	return far[:min(len(far), domain.MaxTokenAddrs)]
 }
 
-// doorRecord is the file door.json: where the door is, for invitations that are
-// made by another process and for the next start.
-type doorRecord struct {
+// listening is where a host is: for the next start and, of the door, for
+// invitations that another process makes.
+type listening struct {
 	Asked  string        `json:"asked"`  // the setting
 	Listen []string      `json:"listen"` // with the ports that it got
 	Addrs  []domain.Addr `json:"addrs"`  // for others
@@ -92,8 +101,8 @@ type doorRecord struct {
 
 const doorFile = "door.json"
 
-func readDoor(dir string) (r doorRecord, err error) {
-	b, err := os.ReadFile(filepath.Join(dir, doorFile))
+func readListening(dir, file string) (r listening, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, file))
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
 	}
@@ -101,23 +110,28 @@ func readDoor(dir string) (r doorRecord, err error) {
 		err = json.Unmarshal(b, &r)
 	}
 	if err != nil {
-		err = fmt.Errorf("read where the door is: %w; remove %s", err, filepath.Join(dir, doorFile))
+		err = fmt.Errorf("read where this node listens: %w; remove %s", err, filepath.Join(dir, file))
 	}
 	return r, err
 }
 
-func writeDoor(dir string, r doorRecord) error {
+func writeListening(dir, file string, r listening) error {
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(dir, doorFile)
+	return replaceFile(filepath.Join(dir, file), b)
+}
+
+// replaceFile writes a file that only its owner may read. After a crash it is
+// the old or the new one, or is read as damaged.
+func replaceFile(file string, b []byte) error {
 	return errors.Join(os.WriteFile(file+".tmp", b, 0o600), os.Rename(file+".tmp", file))
 }
 
 // doorAddrs are the addresses of this node's door for an invitation.
 func doorAddrs(dir string) ([]domain.Addr, error) {
-	r, err := readDoor(dir)
+	r, err := readListening(dir, doorFile)
 	for i, a := range r.Addrs {
 		r.Addrs[i], _ = a.Split() // the issuer stands in the token
 	}
@@ -130,7 +144,7 @@ func awaitDoor(ctx context.Context, dir string) bool {
 	ctx, cancel := context.WithTimeout(ctx, doorWait)
 	defer cancel()
 	for ctx.Err() == nil {
-		r, err := readDoor(dir)
+		r, err := readListening(dir, doorFile)
 		if err != nil {
 			return false
 		}

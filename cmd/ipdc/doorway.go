@@ -33,7 +33,7 @@ const (
 
 func (n *node) newDoorway(now func() time.Time) *doorway {
 	w := &doorway{node: n, files: domain.Files{Dir: n.set.Path}, now: now}
-	w.door = domain.NewDoor(domain.DoorConfig{Files: w.files, Key: n.key, Logger: n.log, Doors: w.addrs, Now: now})
+	w.door = domain.NewDoor(domain.DoorConfig{Files: w.files, Key: n.key, Logger: n.log, Members: n.memberAddrs, Doors: w.addrs, Now: now})
 	return w
 }
 
@@ -64,10 +64,10 @@ func (w *doorway) choose(ctx context.Context) error {
 	if err != nil || !m.CanInvite() {
 		return err
 	}
-	if w.set.DoorListen == doorOff {
+	if w.set.DoorListen == off {
 		return w.nowhere()
 	}
-	h, err := w.listen(ctx, m)
+	h, err := w.listenDoor(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -76,12 +76,12 @@ func (w *doorway) choose(ctx context.Context) error {
 
 // nowhere makes invitations name no address, and keeps the port for later.
 func (w *doorway) nowhere() error {
-	r, err := readDoor(w.set.Path)
+	r, err := readListening(w.set.Path, doorFile)
 	if err != nil || len(r.Addrs) == 0 {
 		return err
 	}
 	r.Addrs = nil
-	return writeDoor(w.set.Path, r)
+	return writeListening(w.set.Path, doorFile, r)
 }
 
 // watch looks when an invitation was made or spent, and from time to time.
@@ -126,7 +126,7 @@ func (w *doorway) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	expects = expects && w.set.DoorListen != doorOff
+	expects = expects && w.set.DoorListen != off
 	open := w.host.Load() != nil
 	if open && (!expects || w.of != m.ID()) {
 		w.log.Info("the door is shut: nobody is expected")
@@ -142,7 +142,7 @@ func (w *doorway) look(ctx context.Context) error {
 }
 
 func (w *doorway) open(ctx context.Context, m domain.Membership) error {
-	h, err := w.listen(ctx, m)
+	h, err := w.listenDoor(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -150,18 +150,6 @@ func (w *doorway) open(ctx context.Context, m domain.Membership) error {
 	w.of = m.ID()
 	h.Answer(ctx, domain.Protocol, w.door.Serve)
 	return nil
-}
-
-// listen notes where it listens.
-func (w *doorway) listen(ctx context.Context, m domain.Membership) (*p2phost.Host, error) {
-	h, err := w.listenDoor(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	if err := writeDoor(w.set.Path, doorRecord{w.set.DoorListen, h.Listen(), reachable(h.Addrs(), w.key.ID())}); err != nil {
-		return nil, errors.Join(err, h.Close())
-	}
-	return h, nil
 }
 
 func (w *doorway) shut() error {

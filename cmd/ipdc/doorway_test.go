@@ -15,7 +15,7 @@ import (
 )
 
 // listens reports whether anything does where the door is.
-func listens(t *testing.T, r doorRecord) bool {
+func listens(t *testing.T, r listening) bool {
 	t.Helper()
 	if len(r.Listen) != 1 || len(r.Addrs) != 1 {
 		t.Fatalf("the door was to be somewhere: %+v", r)
@@ -52,14 +52,14 @@ func TestDoorIsOpenForInvited(t *testing.T) {
 	}
 	look := func(what string, want bool) {
 		t.Helper()
-		before, err := readDoor(dir)
+		before, err := readListening(dir, doorFile)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := w.look(t.Context()); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		r, err := readDoor(dir)
+		r, err := readListening(dir, doorFile)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,11 +104,11 @@ func TestDoorIsOpenForInvited(t *testing.T) {
 	}
 	clock = clock.Add(24 * time.Hour)
 	look("somebody was let in", true)
-	n.set.DoorListen = doorOff
+	n.set.DoorListen = off
 	if err := w.look(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := readDoor(dir); err != nil || listens(t, r) {
+	if r, err := readListening(dir, doorFile); err != nil || listens(t, r) {
 		t.Errorf("a door that is off is open, %v", err)
 	}
 	if err := w.choose(t.Context()); err != nil {

@@ -88,9 +88,13 @@ func privateDir(dir string) error {
 // apiConfig is the API of this node.
 func (n *node) apiConfig(sc api.Service) api.Config {
 	s := n.set
-	return api.Config{
+	cfg := api.Config{
 		Service: sc, IPFS: n.ipfs, Tokens: tokens{n.store}, Registry: n.registry, Version: version, Logger: n.log,
 		MaxUpload: int64(s.APIUpload), MaxConns: s.APIMaxConns, Rate: s.APIRate, Timeout: s.APITimeout.Std(), Grace: s.APIGrace.Std(),
 		Room: n.room, Budget: s.inputBudget(), BodyStall: s.APIBodyStall.Std(), UploadTime: s.APIUploadTime.Std(), EventStall: s.APIEventStall.Std(), StreamStall: s.APIStreamStall.Std(),
 	}
+	if n.swarm != nil {
+		cfg.Swarm = n.swarm
+	}
+	return cfg
 }

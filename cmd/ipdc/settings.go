@@ -43,6 +43,15 @@ type settings struct {
 	GCPeriod              jobspec.Duration
 	GCWatermark           int
 	DoorListen            string
+	P2PListen             string
+	P2PAnnounce           []string
+	P2PLAN                bool
+	Labels                []string
+	Bus                   busKind
+	Broker, BrokerListen  string
+	BrokerPasswordFile    string
+	BrokerCA              string
+	BrokerCert, BrokerKey string
 	LogLevel              slog.Level
 	LogFormat             logFormat
 	LogFile               string
@@ -110,6 +119,17 @@ func (s *settings) table() []knob {
 		{"gc-period", &s.GCPeriod, "1h", "", "time", inFile, "how often garbage is collected in any case", "Kubo's own; what is pinned or in use always stays"},
 
 		{"door-listen", &s.DoorListen, "", "a free port of all addresses, kept", "multiaddr or off", start, "where newcomers with an invitation ask, such as /ip4/0.0.0.0/tcp/4102; off: nowhere", "without an invitation's key nothing but noise comes over this port"},
+		{"p2p-listen", &s.P2PListen, "", "a free port of all addresses, kept", "multiaddr or off", start, "where the other members of the domain reach this node, such as /ip4/0.0.0.0/tcp/4101; off: this node stays by itself", "without the domain's secret nothing but noise comes over this port, without a certificate no byte of a protocol"},
+		{"p2p-announce", &s.P2PAnnounce, "", "what it listens on", "multiaddrs", start, "addresses that other members are told instead, such as /dns4/node.example.org/tcp/4101", "behind a forwarded port only you know them"},
+		{"p2p-lan", &s.P2PLAN, "false", "", "true or false", start, "find members on the local network by multicast DNS", "it tells the domain's id to everybody on that network; members that know one address find each other without it"},
+		{"labels", &s.Labels, "", "none", "KEY=VALUE", start, "labels of this node that the other members are shown; may be repeated", "only you know what is special about a machine"},
+		{"bus", &s.Bus, "p2p", "", "p2p or mqtt", start, "what messages between members go by; blocks always go by p2p", "p2p needs no other program; mqtt suits a site that has a broker"},
+		{"broker", &s.Broker, "", "the one of broker-listen", "URL", start, "broker for bus mqtt: mqtt://HOST[:1883] or mqtts://HOST[:8883]", "nobody's broker is asked unless told to"},
+		{"broker-password-file", &s.BrokerPasswordFile, "", "a password signed by this node, as the broker of another node takes it", "file", inFile, "file with the password for broker; the user is the node's id", "a broker of your own has users of its own"},
+		{"broker-ca", &s.BrokerCA, "", "the system's", "file", inFile, "certificate authority of broker", "many brokers have certificates of their own making"},
+		{"broker-listen", &s.BrokerListen, "", "none", "HOST:PORT", start, "run a broker for the domain in this node, such as 127.0.0.1:1883; elsewhere than on loopback it needs broker-cert", "one node of a site does as well as a second program"},
+		{"broker-cert", &s.BrokerCert, "", "none", "file", inFile, "certificate chain of broker-listen", "announcements are signed, but not secret"},
+		{"broker-key", &s.BrokerKey, "", "none", "file", inFile, "private key of broker-cert", "the same"},
 
 		{"log-level", &s.LogLevel, "info", "", "debug, info, warn or error", start, "least level that is logged", "info tells each change of a job's state, debug each request too"},
 		{"log-format", &s.LogFormat, "text", "", "text or json", start, "form of a log line", "people read it more often than programs"},

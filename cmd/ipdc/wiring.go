@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ipdc/ipdc/domain"
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/stage"
@@ -49,11 +50,27 @@ type node struct {
 	caches  []*inputcache.Cache // empty until they are open
 	unix    net.Listener
 	tcp     net.Listener
+
+	member   domain.Membership // as it was at the start
+	doorway  *doorway
+	exchange *exchange
+	swarm    *swarm // nil where p2p-listen is off
 }
 
-// serve runs a node until ctx ends. ready is called once it takes jobs.
-func serve(ctx context.Context, set settings, log *slog.Logger, ready func(wire.Node)) (err error) {
+// serve runs a node until ctx ends, and puts it together anew when it is in
+// another domain. ready is called each time that it takes jobs.
+func serve(ctx context.Context, set settings, log *slog.Logger, ready func(wire.Node)) error {
 	syscall.Umask(0o077)
+	for {
+		err := serveOnce(ctx, set, log, ready)
+		if !errors.Is(err, errMoved) || ctx.Err() != nil {
+			return err
+		}
+		log.Info("this node is in another domain now and begins anew; jobs go on")
+	}
+}
+
+func serveOnce(ctx context.Context, set settings, log *slog.Logger, ready func(wire.Node)) (err error) {
 	n := &node{set: set, log: log, registry: newRegistry()}
 	defer func() { err = errors.Join(err, n.close()) }()
 	if err := n.open(ctx); err != nil {
@@ -70,6 +87,10 @@ func serve(ctx context.Context, set settings, log *slog.Logger, ready func(wire.
 	g.Go(func() error { return sc.Run(ctx) })
 	g.Go(func() error { return n.room.Run(ctx) })
 	g.Go(func() error { return a.Serve(ctx, n.unix, n.tcp) })
+	if n.swarm != nil {
+		n.swarm.offer.Store(&offering{sc})
+		g.Go(func() error { return n.swarm.run(ctx) })
+	}
 	info, err := sc.Node(ctx)
 	if err != nil {
 		cancel()
@@ -107,7 +128,7 @@ func (n *node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.onClose(n.store.Close)
-	if err := n.openDoor(ctx); err != nil {
+	if err := n.enterDomain(); err != nil {
 		return err
 	}
 	if err := n.openIPFS(ctx); err != nil {
@@ -117,7 +138,13 @@ func (n *node) open(ctx context.Context) (err error) {
 	if err := n.ownToken(ctx); err != nil {
 		return err
 	}
-	return n.listen(ctx)
+	if err := n.listen(ctx); err != nil {
+		return err
+	}
+	if err := n.openSwarm(ctx); err != nil {
+		return err
+	}
+	return n.openDoor(ctx)
 }
 
 // lockState takes the state directory for this process until the file is
@@ -178,7 +205,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	return sidecar.New(sidecar.Config{
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
 		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
-		Network: n.network(), CA: n.authorities(), Fetches: n.set.IPFS != "" || len(n.set.Gateways) > 0, Budget: n.set.inputBudget(),
+		Network: n.network(), CA: n.authorities(), Fetches: n.set.IPFS != "" || n.exchange.asks(), Budget: n.set.inputBudget(),
 		Admit: func(ctx context.Context) error { return n.room.Admit(ctx, 0) }, Check: func(ctx context.Context) error { return n.room.Check(ctx, 0) }, Storage: n.room.Storage,
 		Limits: n.set.limits(), SweepEvery: n.set.SweepEvery.Std(), StopGrace: n.set.StopGrace.Std(), Patience: n.set.EngineWait.Std(),
 		Node: wire.Node{

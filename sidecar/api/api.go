@@ -27,6 +27,8 @@ const maxSpec = jobspec.MaxSpecSize
 type Config struct {
 	Service Service
 	IPFS    ipfs.Node
+	// Swarm is the other members of the node's domain; default none.
+	Swarm Swarm
 	// Tokens says who may use the port. nil means that no token is valid and
 	// only the socket can be used.
 	Tokens TokenStore
@@ -54,6 +56,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Tokens == nil {
 		c.Tokens = noTokens{}
+	}
+	if c.Swarm == nil {
+		c.Swarm = alone{}
 	}
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
@@ -104,6 +109,7 @@ func New(cfg Config) *API {
 	a.stop = sync.OnceFunc(func() { close(a.stopping) })
 	h := humago.New(a.mux, humaConfig(a.cfg.Version))
 	a.registerNode(h)
+	a.registerPeers(h)
 	a.registerTokens(h)
 	a.registerJobs(h)
 	a.registerPrune(h)

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ipdc/ipdc/domain"
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/p2phost"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+const (
+	companyEvery = 2 * time.Second
+	enough       = 8 // members that are connected: the host finds the others by itself
+	dials        = 4 // at once
+	dialTime     = 15 * time.Second
+	firstTry     = 4 * time.Second // between two tries, doubled up to lastTry
+	lastTry      = 5 * time.Minute
+	bookEvery    = time.Minute
+	rejoinTime   = 4 * time.Second // less than exchange.current waits
+	rejoinEvery  = 200 * time.Millisecond
+	renewBefore  = domain.Lifetime / 3
+)
+
+// company keeps this node connected: to members that it was told of by an
+// invitation or on the bus, and, when it slept through a change of the secret,
+// by asking for that at a door.
+func (s *swarm) company(ctx context.Context) error {
+	tick := time.NewTicker(companyEvery)
+	defer tick.Stop()
+	saved := time.Now().Add(-bookEvery)
+	for {
+		s.connect(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		s.renew(ctx)
+		if h := s.current(); h != nil && time.Since(saved) >= bookEvery && len(h.Peers()) > 0 {
+			saved = time.Now()
+			if err := s.writeBook(h.Book()); err != nil {
+				s.log.Warn("addresses of members are not saved", "err", err)
+			}
+		}
+	}
+}
+
+// connect tries those that this node was told of, some at a time.
+func (s *swarm) connect(ctx context.Context) {
+	h := s.current()
+	if h == nil {
+		return
+	}
+	away := s.told()
+	peers := h.Peers()
+	for _, p := range peers {
+		delete(away, p.ID)
+	}
+	if len(peers) >= enough {
+		return
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(dials)
+	for _, id := range slices.Sorted(maps.Keys(away))[:min(len(away), 2*dials)] {
+		if !s.mayTry("dial " + id) {
+			continue
+		}
+		g.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, dialTime)
+			defer cancel()
+			if err := h.Connect(ctx, id, away[id]); err != nil {
+				s.log.Debug("member not reached", "node", id.Short(), "err", err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // never fails
+}
+
+// rejoin connects to members that change to the same secret at this moment.
+func (s *swarm) rejoin(ctx context.Context, h *p2phost.Host, members map[identity.ID][]string) {
+	ctx, cancel := context.WithTimeout(ctx, rejoinTime)
+	defer cancel()
+	var g errgroup.Group
+	g.SetLimit(enough)
+	for id, addrs := range members {
+		g.Go(func() error {
+			for ctx.Err() == nil && h.Connect(ctx, id, addrs) != nil {
+				select {
+				case <-ctx.Done():
+				case <-time.After(rejoinEvery):
+				}
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // never fails
+}
+
+// told are the addresses of other members by what an invitation and the bus say.
+func (s *swarm) told() map[identity.ID][]string {
+	all := map[identity.ID][]string{}
+	for _, a := range s.membership().Addrs {
+		if addr, id := a.Split(); id != "" {
+			all[id] = append(all[id], string(addr))
+		}
+	}
+	for _, m := range s.fleet.Members() {
+		if len(m.Addrs) > 0 {
+			all[m.ID] = m.Addrs
+		}
+	}
+	delete(all, s.key.ID())
+	return all
+}
+
+// renew asks at a door for the newest secret when this node is alone or knows
+// that it is behind, and for a new certificate when the old one ends soon.
+func (s *swarm) renew(ctx context.Context) {
+	h, m := s.current(), s.membership()
+	ends := time.Until(m.Certificate.NotAfter) < renewBefore
+	if h == nil || len(h.Peers()) > 0 && !s.behind(m) && !ends || !s.otherDoors(m) || !s.mayTry("door") {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	_, changed, err := refresh(ctx, s.doorway.files, s.key)
+	switch {
+	case changed:
+		poke(s.look)
+	case errors.Is(err, jobspec.KindPNet.Error()):
+		s.log.Error("the domain refuses this node", "err", err)
+	case err != nil:
+		s.log.Debug("no door answers", "err", err)
+	}
+}
+
+func (s *swarm) behind(m domain.Membership) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.heard {
+		if g > m.List.Generation {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *swarm) otherDoors(m domain.Membership) bool {
+	return slices.ContainsFunc(m.Doors, func(a domain.Addr) bool { _, id := a.Split(); return id != s.key.ID() })
+}
+
+func (s *swarm) mayTry(what identity.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tries.due(what, firstTry, lastTry)
+}
+
+// tries are what is tried again and again, ever more rarely.
+type tries map[identity.ID]again
+
+type again struct {
+	next  time.Time
+	pause time.Duration
+}
+
+const maxTried = 4096
+
+// due reports whether it is time to try something, and notes that it is tried.
+func (t tries) due(what identity.ID, first, last time.Duration) bool {
+	now := time.Now()
+	a := t[what]
+	if now.Before(a.next) {
+		return false
+	}
+	if now.Sub(a.next) > 2*last {
+		a.pause = 0 // long ago
+	}
+	if len(t) >= maxTried {
+		clear(t)
+	}
+	a.pause = min(max(2*a.pause, first), last)
+	a.next = now.Add(a.pause)
+	t[what] = a
+	return true
+}
+
+const bookFile = "p2p.book"
+
+// readBook returns the members that an earlier run knew. A book that is damaged
+// is worth no more than none.
+func (s *swarm) readBook() []byte {
+	b, err := os.ReadFile(filepath.Join(s.set.Path, bookFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.Warn("addresses of members", "err", err)
+	}
+	return b
+}
+
+func (s *swarm) writeBook(b []byte) error { return replaceFile(filepath.Join(s.set.Path, bookFile), b) }

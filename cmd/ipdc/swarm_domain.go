@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/ipdc/ipdc/bus"
+	"github.com/ipdc/ipdc/domain"
+	"github.com/ipdc/ipdc/identity"
+)
+
+const (
+	typeGeneration  bus.Type     = "generation"
+	refreshProtocol bus.Protocol = "refresh/1"
+
+	stampEvery   = time.Second      // between two looks at the domain's file
+	tellEvery    = 10 * time.Minute // between two announcements of the same generation
+	tellLifetime = time.Hour
+	handOver     = 10 * time.Second // that members have to fetch a new secret before this node uses it
+	askEvery     = 10 * time.Second // one member is asked
+)
+
+// generation announces which list of revoked members its sender has.
+type generation struct {
+	Generation uint64 `json:"generation"`
+}
+
+// follow does what a change of the domain's file asks for, whoever made it: a
+// command in another process, or this node.
+func (s *swarm) follow(ctx context.Context) error {
+	stamp, err := s.doorway.files.Stamp()
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(stampEvery)
+	defer tick.Stop()
+	var told time.Time
+	for first := true; ; first = false {
+		if time.Since(told) > tellEvery || first {
+			s.tell(ctx)
+			told = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-s.look:
+		}
+		now, err := s.doorway.files.Stamp()
+		if err != nil || now == stamp && !first {
+			continue // a command may be at work
+		}
+		m, err := s.doorway.files.Load()
+		if err != nil {
+			s.log.Error("the domain's file cannot be read; the node goes on with what it knows", "err", err)
+			continue
+		}
+		stamp = now
+		if m.ID() != s.member.ID() {
+			return errMoved
+		}
+		s.take(ctx, m)
+	}
+}
+
+// take uses what is new in the domain: who is revoked is dropped at once, the
+// secret is changed when all that are connected have it, or after a while.
+func (s *swarm) take(ctx context.Context, m domain.Membership) {
+	theirs, err := m.Roster()
+	if err != nil {
+		s.log.Error("list of revoked members", "err", err)
+		return
+	}
+	s.mu.Lock()
+	old := s.is
+	s.is = m
+	s.mu.Unlock()
+	_, raw := theirs.List()
+	changed, err := s.roster.Update(raw)
+	if err != nil || !changed {
+		return
+	}
+	s.log.Info("the domain has a new secret and list", "generation", m.List.Generation, "revoked", len(m.List.Revoked))
+	s.drop(m.List)
+	s.tell(ctx)
+	if m.PSK() != old.PSK() {
+		s.handOver(ctx, m.List.Generation)
+		s.reopen(ctx)
+	}
+}
+
+// drop ends what revoked members have with this node.
+func (s *swarm) drop(l domain.List) {
+	if h := s.current(); h != nil {
+		h.Recheck()
+	}
+	s.fleet.Keep(func(id identity.ID) bool { _, gone := s.roster.Revoked(id); return !gone })
+	for _, r := range l.Revoked {
+		if s.broker != nil {
+			s.broker.Disconnect(r.ID)
+		}
+	}
+}
+
+// tell announces this node's generation.
+func (s *swarm) tell(ctx context.Context) {
+	g := generation{s.membership().List.Generation}
+	if err := s.post.Announce(ctx, bus.TopicRoster, typeGeneration, g, tellLifetime); err != nil {
+		s.log.Debug("generation not announced", "err", err)
+	}
+}
+
+// hear notes what another member has, and asks for it when that is newer.
+func (s *swarm) hear(ctx context.Context, l bus.Letter, g generation) {
+	s.mu.Lock()
+	s.heard[l.From] = g.Generation
+	newer := g.Generation > s.is.List.Generation && s.tries.due("ask "+l.From, askEvery, askEvery)
+	s.mu.Unlock()
+	poke(s.news)
+	if newer {
+		s.ask(ctx, l.From)
+	}
+}
+
+// ask gets the newest list and secret of a member.
+func (s *swarm) ask(ctx context.Context, from identity.ID) {
+	ctx, cancel := context.WithTimeout(ctx, askEvery)
+	defer cancel()
+	st, err := s.streams.Stream(ctx, from, refreshProtocol)
+	if err == nil {
+		_, _, err = domain.Refresh(ctx, s.doorway.files, from, st, time.Now())
+	}
+	if err != nil {
+		s.log.Warn("a newer secret is known to a member, and was not got", "node", from.Short(), "err", err)
+		return
+	}
+	poke(s.look)
+}
+
+// answerRefresh gives what is newest to a member that asks.
+func (s *swarm) answerRefresh(ctx context.Context, st bus.Stream) {
+	if err := s.doorway.door.Serve(ctx, st.Peer(), st); err != nil {
+		s.log.Info("refresh refused", "node", st.Peer().Short(), "err", err)
+	}
+}
+
+// handOver waits until every member that is connected has said that it has a
+// generation.
+func (s *swarm) handOver(ctx context.Context, generation uint64) {
+	late := time.NewTimer(handOver)
+	defer late.Stop()
+	for {
+		missing := s.without(generation)
+		if len(missing) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.news:
+		case <-late.C:
+			s.log.Warn("members have not fetched the new secret in time; they will ask at a door", "members", missing)
+			return
+		}
+	}
+}
+
+func (s *swarm) without(generation uint64) (ids []identity.ID) {
+	peers := s.streams.Peers()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range peers {
+		if s.heard[p.ID] < generation {
+			ids = append(ids, p.ID)
+		}
+	}
+	return ids
+}
+
+// reopen puts the host under the new secret.
+func (s *swarm) reopen(ctx context.Context) {
+	again := s.told()
+	for id := range again {
+		if !slices.ContainsFunc(s.streams.Peers(), func(p bus.Peer) bool { return p.ID == id }) {
+			delete(again, id)
+		}
+	}
+	book, err := s.closeHost()
+	if err != nil {
+		s.log.Warn("leave the network of the old secret", "err", err)
+	}
+	for {
+		if err := s.openHost(ctx, book, again); err == nil {
+			break
+		} else if ctx.Err() == nil {
+			s.log.Error("the network of the new secret cannot be opened", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(askEvery):
+		}
+	}
+	s.mu.Lock()
+	clear(s.heard)
+	clear(s.tries)
+	s.mu.Unlock()
+	s.fleet.Announce()
+	s.tell(ctx)
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,278 @@
+package e2e
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipdc/ipdc/wire"
+)
+
+const loopback = "/ip4/127.0.0.1/tcp/0"
+
+// newMember starts a node that others reach on loopback only.
+func newMember(t testing.TB, args ...string) *node {
+	t.Helper()
+	return newNode(t, append([]string{"--p2p-listen", loopback, "--door-listen", loopback}, args...)...)
+}
+
+// joins lets n into the domain of host while both run, and waits until each
+// has heard of the other.
+func (n *node) joins(host *node) {
+	n.t.Helper()
+	n.ok("domain", "join", host.ok("domain", "invite"))
+	n.hears(host)
+	host.hears(n)
+}
+
+// peerID is the whole id of the node, also while it does not run.
+func (n *node) peerID() string {
+	n.t.Helper()
+	return n.domain().Node
+}
+
+// hears waits until n is connected to another node and has heard its advert.
+func (n *node) hears(other *node) {
+	n.t.Helper()
+	id := other.peerID()
+	n.await("hearing of "+id, 60*time.Second, func() bool {
+		p, ok := n.peers()[id]
+		return ok && p.Connected && p.Version != ""
+	})
+}
+
+// peers are the other members by id; none while the node does not answer.
+func (n *node) peers() map[string]wire.Peer {
+	n.t.Helper()
+	all := map[string]wire.Peer{}
+	list, err := n.client().Peers(context.Background())
+	if err != nil {
+		return all // it is put together anew
+	}
+	for _, p := range list.Peers {
+		all[p.ID] = p
+	}
+	return all
+}
+
+// random adds size random bytes to n and returns their CID.
+func (n *node) random(size int) string {
+	n.t.Helper()
+	data := make([]byte, size)
+	_, _ = rand.Read(data)
+	return n.ok("add", "-q", write(n.t, n.t.TempDir(), "data", string(data)))
+}
+
+// gets fetches what another node has, and looks that it is whole.
+func (n *node) gets(cid string, from *node) {
+	n.t.Helper()
+	dir := n.t.TempDir()
+	here, there := filepath.Join(dir, "here"), filepath.Join(dir, "there")
+	n.ok("get", cid, here)
+	from.ok("get", cid, there)
+	if files(n.t, here)[""] == "" && fmt.Sprint(files(n.t, here)) != fmt.Sprint(files(n.t, there)) {
+		n.t.Errorf("%s is not the same on both nodes", cid)
+	}
+}
+
+// lacks holds that n cannot get what it does not have.
+func (n *node) lacks(cid string) {
+	n.t.Helper()
+	if r := n.fails(1, "get", cid, filepath.Join(n.t.TempDir(), "out")); !strings.Contains(r.stderr, "E_FETCH_TIMEOUT") {
+		n.t.Errorf("get of what it may not have: %s", r.stderr)
+	}
+}
+
+// metric returns the value of one line of the node's metrics.
+func (n *node) metric(line string) int {
+	n.t.Helper()
+	token, err := os.ReadFile(filepath.Join(n.dir, "api.token"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	status, err := n.client().Node(n.t.Context())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(n.t.Context(), http.MethodGet, "http://"+status.Address+"/metrics", nil)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, l := range strings.Split(string(b), "\n") {
+		if value, ok := strings.CutPrefix(l, line+" "); ok {
+			v, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				n.t.Fatal(err)
+			}
+			return int(v)
+		}
+	}
+	n.t.Fatalf("no metric %s in %s", line, b)
+	return 0
+}
+
+const contentIn = `ipdc_swap_bytes_total{direction="in",kind="content"}`
+
+// A node that joins by one token fetches what another member has, by bitswap,
+// and every byte is counted, in the node and on the wire.
+func TestMembersExchangeBlocks(t *testing.T) {
+	w := newWire(t)
+	a := newMember(t, "--p2p-announce", w.addr, "--labels", "zone=x")
+	w.leadTo(a)
+	b := newMember(t)
+	b.joins(a)
+	const size = 3 << 20
+	cid := a.random(size)
+	before := w.from.Load()
+	b.gets(cid, a)
+	if got := b.metric(contentIn); got != size {
+		t.Errorf("%d bytes of content came by bitswap, want %d", got, size)
+	}
+	if got := w.from.Load() - before; got < size {
+		t.Errorf("%d bytes on the wire, want over %d", got, size)
+	}
+	p := b.peers()[a.peerID()]
+	if p.Labels["zone"] != "x" || p.Held < size || p.Capacity.CPU == 0 || p.Started.IsZero() {
+		t.Errorf("peers shows %+v", p)
+	}
+	var list wire.PeerList
+	if err := json.Unmarshal([]byte(b.ok("peers", "-o", "json")), &list); err != nil || len(list.Peers) != 1 {
+		t.Errorf("ipdc peers: %v, %+v", err, list)
+	}
+	for _, n := range []*node{a, b} {
+		if out := n.ok("doctor", "swarm"); !strings.HasPrefix(out, "ok ") || !strings.Contains(out, "65.5 kB there in") {
+			t.Errorf("doctor swarm: %s", out)
+		}
+	}
+	// A job takes its input from the other member by itself.
+	if out := b.ok("job", "submit", "-e", "wc -c", "-c", a.random(100_000)); !strings.HasPrefix(out, "baf") {
+		t.Errorf("a job over a member's data gives %q", out)
+	}
+}
+
+// P01 with real nodes: who is of another domain, and who has the secret but no
+// certificate, gets no byte of any protocol. The control is a member.
+func TestP01NodeTellsStrangersNothing(t *testing.T) {
+	w := newWire(t)
+	a := newMember(t, "--p2p-announce", w.addr)
+	w.leadTo(a)
+	b, c := newMember(t), newMember(t)
+	b.joins(a)
+	cid := a.random(100_000)
+	c.lacks(cid)
+	if len(c.peers()) != 0 {
+		t.Errorf("a node of another domain has peers: %v", c.peers())
+	}
+	b.stop()
+	c.stop()
+	member, stranger := b.state(), c.state()
+	thief := stranger
+	thief.psk = member.psk
+	for _, test := range []struct {
+		name  string
+		is    state
+		limit int64 // of bytes from the node; 0: it talks
+	}{
+		{"control: a member", member, 0},
+		{"another domain", stranger, greeting},
+		{"the secret without a certificate", thief, handshake},
+	} {
+		got, in := test.is.knocks(t, a.peerID(), w)
+		t.Logf("%s: %d bytes from the node", test.name, got)
+		if in != (test.limit == 0) {
+			t.Errorf("%s: let in = %v", test.name, in)
+		}
+		if test.limit > 0 && got > test.limit || test.limit == 0 && got <= handshake {
+			t.Errorf("%s: %d bytes from the node, those that agree on keys are %d", test.name, got, test.limit)
+		}
+	}
+}
+
+// Who is revoked is dropped at once and gets nothing more; who is there gets
+// the new secret by itself, and who slept through it asks at the door.
+func TestRevokeSpreads(t *testing.T) {
+	w := newWire(t)
+	a := newMember(t, "--p2p-announce", w.addr)
+	w.leadTo(a)
+	b, c, d := newMember(t), newMember(t), newMember(t)
+	for _, n := range []*node{b, c, d} {
+		n.joins(a)
+	}
+	c.hears(b)
+	b.gets(a.random(50_000), a) // the control
+	d.stop()
+	pid := c.cmd.Process.Pid
+	a.ok("domain", "revoke", b.peerID())
+	c.await("the new secret to reach who is there", 60*time.Second, func() bool { return c.domain().Generation == 2 })
+	a.await("the revoked to be gone", 60*time.Second, func() bool { return len(a.peers()) == 1 && len(c.peers()) == 1 })
+	a.hears(c)
+	c.hears(a)
+	b.await("the revoked to be alone", 60*time.Second, func() bool { return len(b.peers()) == 0 })
+	cid := a.random(50_000)
+	b.lacks(cid)
+	c.gets(cid, a)
+	if n, err := c.client().Node(t.Context()); err != nil || n.PID != pid {
+		t.Errorf("the member's process is %d, was %d: %v", n.PID, pid, err)
+	}
+	d.start() // with the old secret
+	d.await("the sleeper to ask at the door", 90*time.Second, func() bool { return d.domain().Generation == 2 })
+	d.hears(a)
+	d.gets(cid, a)
+	b.stop()
+	if got, in := b.state().knocks(t, a.peerID(), w); in || got > greeting {
+		t.Errorf("the revoked with the old secret: let in = %v, %d bytes", in, got)
+	}
+	if r := b.fails(1, "domain", "refresh"); !strings.Contains(r.stderr, "was revoked") {
+		t.Errorf("the revoked asks at the door: %s", r.stderr)
+	}
+}
+
+// Either side is killed: both find each other again by themselves.
+func TestMembersSurviveKills(t *testing.T) {
+	a, b := newMember(t), newMember(t)
+	b.joins(a)
+	for _, victim := range []*node{a, b, a} {
+		victim.kill()
+		victim.start()
+		a.hears(b)
+		b.hears(a)
+		b.gets(a.random(50_000), a)
+		a.gets(b.random(50_000), b)
+	}
+	b.ok("domain", "leave")
+	b.await("the node to be on its own", 60*time.Second, func() bool {
+		_, err := b.client().Node(t.Context())
+		return err == nil && len(b.peers()) == 0 && b.domain().ID != a.domain().ID
+	})
+	b.lacks(a.random(50_000))
+}
+
+// A node that stays by itself listens nowhere for others.
+func TestP2POff(t *testing.T) {
+	n := newNode(t, "--p2p-listen", "off", "--door-listen", "off")
+	if out := n.ok("peers", "-q"); out != "" {
+		t.Errorf("peers of a node by itself: %q", out)
+	}
+	if _, err := os.Stat(filepath.Join(n.dir, "p2p.json")); !os.IsNotExist(err) {
+		t.Errorf("it has listened: %v", err)
+	}
+}
