@@ -95,7 +95,7 @@ func (n *node) lacks(cid string) {
 // metric returns the value of one line of the node's metrics.
 func (n *node) metric(line string) int {
 	n.t.Helper()
-	token, err := os.ReadFile(filepath.Join(n.dir, "api.token"))
+	token, err := os.ReadFile(filepath.Join(n.dir, "token"))
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -150,8 +150,8 @@ func TestMembersExchangeBlocks(t *testing.T) {
 	if got := w.from.Load() - before; got < size {
 		t.Errorf("%d bytes on the wire, want over %d", got, size)
 	}
-	p := b.peers()[a.peerID()]
-	if p.Labels["zone"] != "x" || p.Held < size || p.Capacity.CPU == 0 || p.Started.IsZero() {
+	b.await("an advert with what is held", 60*time.Second, func() bool { return b.peers()[a.peerID()].Held >= size })
+	if p := b.peers()[a.peerID()]; p.Labels["zone"] != "x" || p.Capacity.CPU == 0 || p.Free.CPU == 0 || p.Started.IsZero() || len(p.Addrs) == 0 {
 		t.Errorf("peers shows %+v", p)
 	}
 	var list wire.PeerList

@@ -54,7 +54,7 @@ func TestHabits(t *testing.T) {
 		for _, path := range strings.Split(says, "ipdc ")[1:] {
 			words := strings.Fields(strings.ReplaceAll(path, ",", ""))
 			c, _, err := root.Find(words)
-			if err != nil || c == root || c.HasSubCommands() {
+			if err != nil || c == root || c.HasSubCommands() && c.Name() != "doctor" { // which does something by itself
 				t.Errorf("%q leads to %q, which is no command: %v", word, path, err)
 			}
 		}

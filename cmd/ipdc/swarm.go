@@ -38,14 +38,14 @@ type swarm struct {
 	labels  map[string]string
 	offer   atomic.Pointer[offering] // nil until there is a sidecar
 
-	held  jobspec.Bytes // of blocks, when asked
-	asked time.Time
+	held    jobspec.Bytes // of blocks, when asked; both are advert's
+	asked   time.Time
+	renewAt time.Time // company's: when a door is asked next
 
 	mu    sync.Mutex
 	is    domain.Membership // as it is on disk
 	host  *p2phost.Host     // nil while it is being replaced
 	heard map[identity.ID]uint64
-	news  chan struct{} // holds one signal: heard has changed
 	look  chan struct{} // holds one signal: the domain's file may have changed
 	tries tries
 }
@@ -74,7 +74,7 @@ func (n *node) openSwarm(ctx context.Context) error {
 	}
 	s := &swarm{
 		node: n, streams: bus.NewSwitch(), roster: roster, labels: labels, is: n.member,
-		heard: map[identity.ID]uint64{}, news: make(chan struct{}, 1), look: make(chan struct{}, 1), tries: tries{},
+		heard: map[identity.ID]uint64{}, look: make(chan struct{}, 1), tries: tries{},
 	}
 	n.onClose(s.close)
 	n.swarm = s

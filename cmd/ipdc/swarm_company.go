@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,7 +29,7 @@ const (
 	bookEvery    = time.Minute
 	rejoinTime   = 4 * time.Second // less than exchange.current waits
 	rejoinEvery  = 200 * time.Millisecond
-	renewBefore  = domain.Lifetime / 3
+	renewEvery   = 20 * time.Minute
 )
 
 // company keeps this node connected: to members that it was told of by an
@@ -124,24 +125,28 @@ func (s *swarm) told() map[identity.ID][]string {
 	return all
 }
 
-// renew asks at a door for the newest secret when this node is alone or knows
-// that it is behind, and for a new certificate when the old one ends soon.
+// renew asks at a door for the newest secret and, when it is time, a new
+// certificate: at the start and from time to time, as members that were revoked
+// can keep a node that was away in the network of the old secret; and when this
+// node is alone or knows that it is behind.
 func (s *swarm) renew(ctx context.Context) {
 	h, m := s.current(), s.membership()
-	ends := time.Until(m.Certificate.NotAfter) < renewBefore
-	if h == nil || len(h.Peers()) > 0 && !s.behind(m) && !ends || !s.otherDoors(m) || !s.mayTry("door") {
+	if h == nil || !s.otherDoors(m) || len(h.Peers()) > 0 && !s.behind(m) && time.Now().Before(s.renewAt) || !s.mayTry("door") {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	_, changed, err := refresh(ctx, s.doorway.files, s.key)
 	switch {
-	case changed:
-		poke(s.look)
+	case err == nil:
+		s.renewAt = time.Now().Add(renewEvery/2 + rand.N(renewEvery))
 	case errors.Is(err, jobspec.KindPNet.Error()):
 		s.log.Error("the domain refuses this node", "err", err)
-	case err != nil:
+	default:
 		s.log.Debug("no door answers", "err", err)
+	}
+	if changed {
+		poke(s.look)
 	}
 }
 

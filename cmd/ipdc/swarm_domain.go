@@ -113,14 +113,23 @@ func (s *swarm) tell(ctx context.Context) {
 
 // hear notes what another member has, and asks for it when that is newer.
 func (s *swarm) hear(ctx context.Context, l bus.Letter, g generation) {
+	s.note(l.From, g.Generation)
 	s.mu.Lock()
-	s.heard[l.From] = g.Generation
 	newer := g.Generation > s.is.List.Generation && s.tries.due("ask "+l.From, askEvery, askEvery)
 	s.mu.Unlock()
-	poke(s.news)
 	if newer {
 		s.ask(ctx, l.From)
 	}
+}
+
+// note takes down what another member has.
+func (s *swarm) note(id identity.ID, generation uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.heard) >= maxTried {
+		clear(s.heard)
+	}
+	s.heard[id] = max(s.heard[id], generation)
 }
 
 // ask gets the newest list and secret of a member.
@@ -140,26 +149,29 @@ func (s *swarm) ask(ctx context.Context, from identity.ID) {
 
 // answerRefresh gives what is newest to a member that asks.
 func (s *swarm) answerRefresh(ctx context.Context, st bus.Stream) {
+	has := s.membership().List.Generation
 	if err := s.doorway.door.Serve(ctx, st.Peer(), st); err != nil {
 		s.log.Info("refresh refused", "node", st.Peer().Short(), "err", err)
+		return
 	}
+	s.note(st.Peer(), has)
 }
 
-// handOver waits until every member that is connected has said that it has a
-// generation.
+// handOver waits until every member that is connected has a generation.
 func (s *swarm) handOver(ctx context.Context, generation uint64) {
-	late := time.NewTimer(handOver)
-	defer late.Stop()
-	for {
+	tick := time.NewTicker(rejoinEvery)
+	defer tick.Stop()
+	for end := time.Now().Add(handOver); ; {
+		select { // also when all have it: an announcement is on its way
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
 		missing := s.without(generation)
 		if len(missing) == 0 {
 			return
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.news:
-		case <-late.C:
+		if time.Now().After(end) {
 			s.log.Warn("members have not fetched the new secret in time; they will ask at a door", "members", missing)
 			return
 		}
