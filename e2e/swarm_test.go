@@ -173,7 +173,7 @@ func TestMembersExchangeBlocks(t *testing.T) {
 // certificate, gets no byte of any protocol. The control is a member.
 func TestP01NodeTellsStrangersNothing(t *testing.T) {
 	w := newWire(t)
-	a := newMember(t, "--p2p-announce", w.addr)
+	a := newMember(t)
 	w.leadTo(a)
 	b, c := newMember(t), newMember(t)
 	b.joins(a)
@@ -186,7 +186,7 @@ func TestP01NodeTellsStrangersNothing(t *testing.T) {
 	c.stop()
 	member, stranger := b.state(), c.state()
 	thief := stranger
-	thief.psk = member.psk
+	thief.domain, thief.psk = member.domain, member.psk
 	for _, test := range []struct {
 		name  string
 		is    state
@@ -210,8 +210,8 @@ func TestP01NodeTellsStrangersNothing(t *testing.T) {
 // Who is revoked is dropped at once and gets nothing more; who is there gets
 // the new secret by itself, and who slept through it asks at the door.
 func TestRevokeSpreads(t *testing.T) {
-	w := newWire(t)
-	a := newMember(t, "--p2p-announce", w.addr)
+	a := newMember(t)
+	w := newWire(t) // of the stranger's own
 	w.leadTo(a)
 	b, c, d := newMember(t), newMember(t), newMember(t)
 	for _, n := range []*node{b, c, d} {
