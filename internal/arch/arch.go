@@ -63,6 +63,7 @@ var table = []rule{
 	{packages: []string{"ipfs/embedded", "ipfs/kubo", "ipfs/gateway", "ipfs/swap"}, may: slices.Concat([]string{"ipfs", "ipfs/internal/*"}, tools, layer0, internal)},
 
 	// 2: the daemon knows contracts, never an adapter; the client knows bodies.
+	{packages: []string{"sidecar/fleet"}, may: []string{"bus", "wire", "jobspec", "identity"}},
 	{packages: []string{"sidecar", "sidecar/*"}, may: slices.Concat(contracts, tools, []string{"sidecar/*"}, layer0, internal)},
 	{packages: []string{"domain"}, may: slices.Concat(contracts, layer0, internal)},
 	{packages: []string{"client"}, may: layer0},
