@@ -26,6 +26,7 @@ type exchange struct {
 
 	mu      sync.Mutex
 	now     *swap.Swap    // nil while there is none
+	held    bool          // now still serves, and is replaced soon
 	changed chan struct{} // closed and made anew by set
 	past    swap.Traffic  // of swaps before now
 	offers  map[jobspec.CID]offer
@@ -60,7 +61,7 @@ func (e *exchange) set(s *swap.Swap) error {
 		t, _ := old.Traffic()
 		e.past = sum(e.past, t)
 	}
-	e.now = s
+	e.now, e.held = s, e.held && s == nil
 	close(e.changed)
 	e.changed = make(chan struct{})
 	e.mu.Unlock()
@@ -70,14 +71,27 @@ func (e *exchange) set(s *swap.Swap) error {
 	return old.Close()
 }
 
-// current returns the swap, and waits for a moment when it is being replaced.
+// hold makes who fetches wait for the next swap. Members are still served.
+func (e *exchange) hold() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.held = true
+}
+
+// holdTime bounds the wait for another swap.
+const holdTime = handOver + rejoinTime + 5*time.Second
+
+// current returns the swap, and waits for the next one when it is being
+// replaced.
 func (e *exchange) current(ctx context.Context) *swap.Swap {
-	const moment = 5 * time.Second
-	late := time.NewTimer(moment)
+	late := time.NewTimer(holdTime)
 	defer late.Stop()
 	for {
 		e.mu.Lock()
 		s, changed := e.now, e.changed
+		if e.held {
+			s = nil
+		}
 		e.mu.Unlock()
 		if s != nil || !e.members {
 			return s
@@ -116,7 +130,7 @@ func (e *exchange) with(ctx context.Context, id jobspec.CID, do func(swap.Fetche
 func (e *exchange) is(s *swap.Swap) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.now == s
+	return e.now == s && !e.held
 }
 
 // Block implements swap.Fetcher.

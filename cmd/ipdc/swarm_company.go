@@ -27,7 +27,7 @@ const (
 	firstTry     = 4 * time.Second // between two tries, doubled up to lastTry
 	lastTry      = 5 * time.Minute
 	bookEvery    = time.Minute
-	rejoinTime   = 4 * time.Second // less than exchange.current waits
+	rejoinTime   = 4 * time.Second
 	rejoinEvery  = 200 * time.Millisecond
 	renewEvery   = 20 * time.Minute
 )

@@ -81,10 +81,14 @@ func (s *swarm) take(ctx context.Context, m domain.Membership) {
 	if err != nil || !changed {
 		return
 	}
+	moved := m.PSK() != old.PSK()
+	if moved {
+		s.exchange.hold()
+	}
 	s.log.Info("the domain has a new secret and list", "generation", m.List.Generation, "revoked", len(m.List.Revoked))
 	s.drop(m.List)
 	s.tell(ctx)
-	if m.PSK() != old.PSK() {
+	if moved {
 		s.handOver(ctx, m.List.Generation)
 		s.reopen(ctx)
 	}
