@@ -86,7 +86,7 @@ func (s *swarm) take(ctx context.Context, m domain.Membership) {
 		s.exchange.hold()
 	}
 	s.log.Info("the domain has a new secret and list", "generation", m.List.Generation, "revoked", len(m.List.Revoked))
-	s.drop(m.List)
+	s.drop()
 	s.tell(ctx)
 	if moved {
 		s.handOver(ctx, m.List.Generation)
@@ -95,16 +95,14 @@ func (s *swarm) take(ctx context.Context, m domain.Membership) {
 }
 
 // drop ends what revoked members have with this node.
-func (s *swarm) drop(l domain.List) {
+func (s *swarm) drop() {
 	if h := s.current(); h != nil {
 		h.Recheck()
 	}
-	s.fleet.Keep(func(id identity.ID) bool { _, gone := s.roster.Revoked(id); return !gone })
-	for _, r := range l.Revoked {
-		if s.broker != nil {
-			s.broker.Disconnect(r.ID)
-		}
+	if s.broker != nil {
+		s.broker.Recheck()
 	}
+	s.fleet.Keep(func(id identity.ID) bool { _, gone := s.roster.Revoked(id); return !gone })
 }
 
 // tell announces this node's generation.
