@@ -106,8 +106,8 @@ func (s *swarm) makePost(messages bus.Messenger) (err error) {
 }
 
 // openHost opens the network under the secret that is on disk. Nothing is
-// fetched before those that were connected are again, or not to be had.
-func (s *swarm) openHost(ctx context.Context, book []byte, again map[identity.ID][]string) error {
+// fetched before those who were near are connected, or not to be had.
+func (s *swarm) openHost(ctx context.Context, book []byte, near map[identity.ID][]string) error {
 	m := s.membership()
 	h, err := s.openKept(ctx, p2pFile, s.set.P2PListen, p2phost.Config{
 		Domain: m.ID().String(), Key: s.key, PSK: m.PSK(), Guard: s, Announce: s.set.P2PAnnounce, LAN: s.set.P2PLAN,
@@ -126,7 +126,7 @@ func (s *swarm) openHost(ctx context.Context, book []byte, again map[identity.ID
 	s.host = h
 	s.mu.Unlock()
 	err = s.streams.Set(b)
-	s.rejoin(ctx, h, again)
+	s.rejoin(ctx, h, near)
 	return errors.Join(err, s.exchange.set(blocks))
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -89,8 +90,9 @@ func (s *swarm) take(ctx context.Context, m domain.Membership) {
 	s.drop()
 	s.tell(ctx)
 	if moved {
+		near := s.near()
 		s.handOver(ctx, m.List.Generation)
-		s.reopen(ctx)
+		s.reopen(ctx, near)
 	}
 }
 
@@ -192,20 +194,24 @@ func (s *swarm) without(generation uint64) (ids []identity.ID) {
 	return ids
 }
 
-// reopen puts the host under the new secret.
-func (s *swarm) reopen(ctx context.Context) {
-	again := s.told()
-	for id := range again {
-		if !slices.ContainsFunc(s.streams.Peers(), func(p bus.Peer) bool { return p.ID == id }) {
-			delete(again, id)
-		}
-	}
+// near are the members that are connected, with their addresses. Some leave
+// the network of the old secret before this node does.
+func (s *swarm) near() map[identity.ID][]string {
+	all, peers := s.told(), s.streams.Peers()
+	maps.DeleteFunc(all, func(id identity.ID, _ []string) bool {
+		return !slices.ContainsFunc(peers, func(p bus.Peer) bool { return p.ID == id })
+	})
+	return all
+}
+
+// reopen puts the host under the new secret, with those who were near.
+func (s *swarm) reopen(ctx context.Context, near map[identity.ID][]string) {
 	book, err := s.closeHost()
 	if err != nil {
 		s.log.Warn("leave the network of the old secret", "err", err)
 	}
 	for {
-		if err := s.openHost(ctx, book, again); err == nil {
+		if err := s.openHost(ctx, book, near); err == nil {
 			break
 		} else if ctx.Err() == nil {
 			s.log.Error("the network of the new secret cannot be opened", "err", err)
