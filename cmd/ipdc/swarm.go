@@ -91,11 +91,7 @@ func (n *node) openSwarm(ctx context.Context) error {
 
 // makePost makes what is above the messages.
 func (s *swarm) makePost(messages bus.Messenger) (err error) {
-	s.post, err = bus.NewPost(messages, bus.Config{
-		Domain: bus.DomainID(s.is.ID()), Key: s.key, Roster: s.roster, Certificate: s.proof, Logger: s.log,
-		Gone: func(ctx context.Context, id identity.ID) { s.fleet.Gone(ctx, id) },
-	})
-	if err != nil {
+	if s.post, err = bus.NewPost(messages, s.postConfig()); err != nil {
 		return err
 	}
 	s.fleet = fleet.New(fleet.Config{Post: s.post, Self: s.advert, Connected: s.streams.Peers, Logger: s.log})
@@ -103,6 +99,13 @@ func (s *swarm) makePost(messages bus.Messenger) (err error) {
 	bus.Handle(s.post, typeGeneration, s.hear)
 	s.streams.Handle(refreshProtocol, s.answerRefresh)
 	return nil
+}
+
+func (s *swarm) postConfig() bus.Config {
+	return bus.Config{
+		Domain: bus.DomainID(s.member.ID()), Key: s.key, Roster: s.roster, Certificate: s.proof, Logger: s.log,
+		Gone: func(ctx context.Context, id identity.ID) { s.fleet.Gone(ctx, id) },
+	}
 }
 
 // openHost opens the network under the secret that is on disk. Nothing is
@@ -116,7 +119,7 @@ func (s *swarm) openHost(ctx context.Context, book []byte, near map[identity.ID]
 	if err != nil {
 		return fmt.Errorf("open the domain's network: %w", err)
 	}
-	b, err := p2p.Open(p2p.Config{Host: h, Logger: s.log})
+	b, err := p2p.Open(p2p.Config{Host: h, Vouch: s.postConfig().Vouch, Logger: s.log})
 	if err != nil {
 		return errors.Join(err, h.Close())
 	}
