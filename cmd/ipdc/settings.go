@@ -74,6 +74,7 @@ type settings struct {
 	InputCache                       jobspec.Bytes
 	InputLevels, InputBlocks         int
 	InputTime, SweepEvery, StopGrace jobspec.Duration
+	Lease                            jobspec.Duration
 	EngineWait                       jobspec.Duration
 
 	origins map[string]string // by key: where the value is from
@@ -149,6 +150,7 @@ func (s *settings) table() []knob {
 		{"task-log", &s.TaskLog, "10MiB", "", "bytes", inFile, "log that is kept of one try of a task", "the first and the last half are kept, more is read by nobody"},
 		{"tenant-jobs", &s.TenantJobs, "10000", "", "jobs", inFile, "jobs of one tenant that have not ended", "a day of short jobs; a program that submits in a circle ends here"},
 		{"sweep-every", &s.SweepEvery, "30s", "", "duration", inFile, "how often leftovers are looked for", "a listing of the engine takes milliseconds; a leftover holds memory"},
+		{"lease", &s.Lease, "1m", "", "duration", inFile, "how long a member that runs a task may be silent", "it beats at a third of it; a shorter one takes a slow network for a loss, a longer one waits for the dead"},
 		{"engine-wait", &s.EngineWait, "1m30s", "", "duration", inFile, "how long jobs wait for an engine that does not answer", "after a boot the engine is often slower than the node"},
 		{"stop-grace", &s.StopGrace, "5s", "", "duration", inFile, "from SIGTERM to SIGKILL for a program that is stopped", "enough to write a last file; docker stop gives 10 s"},
 

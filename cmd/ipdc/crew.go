@@ -1,0 +1,30 @@
+package main
+
+import (
+	"github.com/ipdc/ipdc/bus"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar"
+	"github.com/ipdc/ipdc/sidecar/fleet"
+)
+
+// crew are the other members as the sidecar asks for them.
+type crew struct{ *fleet.Fleet }
+
+// Live implements sidecar.Crew.
+func (c crew) Live() []sidecar.Peer {
+	members := c.Members()
+	list := make([]sidecar.Peer, len(members))
+	for i, m := range members {
+		list[i] = sidecar.Peer{ID: m.ID, Arch: m.Arch, Capacity: jobspec.Resources(m.Capacity)}
+	}
+	return list
+}
+
+// others returns what the sidecar needs to hand tasks to other members; nothing
+// on a node that is on no network.
+func (n *node) others() (*bus.Post, sidecar.Crew) {
+	if n.swarm == nil {
+		return nil, nil
+	}
+	return n.swarm.post, crew{n.swarm.fleet}
+}

@@ -1,0 +1,115 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// partSize is the size of one file of thirds: more than all that members tell
+// each other about a job over it, so that a count of bytes shows that not one
+// of them has moved.
+const partSize = 128 << 10
+
+// thirds adds 300 files in three directories to a node and returns their root.
+func (n *node) thirds() string {
+	n.t.Helper()
+	dir := n.t.TempDir()
+	for i := range 300 {
+		write(n.t, dir, fmt.Sprintf("%d/%03d.txt", i%3, i), strings.Repeat(fmt.Sprintf("line of file %03d\n", i), partSize/17+1)[:partSize])
+	}
+	return n.ok("add", "-q", dir)
+}
+
+// The promise: a dataset lies on three nodes, in disjoint parts, and nowhere
+// else. A fourth one submits a plain job. Each part is processed where it lies,
+// no file of it moves, and one CID comes back: that of a node alone.
+func TestEachPartIsProcessedWhereItLies(t *testing.T) {
+	owner := newMember(t)
+	root := owner.thirds()
+	submit := []string{"job", "submit", "-e", "sed -n 2p", "--cache", "off", "-c", root}
+	alone := owner.ok(submit...)
+	holders := make([]*node, 3)
+	for i := range holders {
+		holders[i] = newMember(t)
+		holders[i].joins(owner)
+	}
+	for i, h := range holders {
+		h.ok("pin", "add", fmt.Sprintf("%s/%d", root, i))
+	}
+	owner.ok("pin", "rm", root)
+	owner.ok("node", "gc")
+	before := make([]int, len(holders))
+	for i, h := range holders {
+		before[i] = h.metric(contentIn)
+	}
+	came := owner.metric(contentIn)
+
+	got := owner.ok(submit...)
+	if got != alone {
+		t.Errorf("three holders give %s, a node alone %s", got, alone)
+	}
+	worked := map[string]bool{}
+	for _, a := range owner.job("@last").Attempts {
+		worked[a.Node] = true
+	}
+	for i, h := range holders {
+		if !worked[h.peerID()] {
+			t.Errorf("holder %d did nothing; at work were %v", i, worked)
+		}
+		if more := h.metric(contentIn) - before[i]; more >= partSize {
+			t.Errorf("%d bytes came to holder %d, a file has %d", more, i, partSize)
+		}
+	}
+	if worked[owner.peerID()] {
+		t.Error("the owner, which holds nothing, worked too")
+	}
+	// What came to the owner are the outputs, which it keeps too, and reports.
+	if more := owner.metric(contentIn) - came; more >= partSize {
+		t.Errorf("%d bytes came to the owner, a file has %d", more, partSize)
+	}
+}
+
+// A holder that is killed while it works costs a retry, not the result.
+func TestHolderIsKilled(t *testing.T) {
+	owner := newMember(t)
+	root := owner.thirds()
+	holder := newMember(t)
+	holder.joins(owner)
+	holder.ok("pin", "add", root)
+	id := owner.ok("job", "submit", "-d", "-e", "sleep 0.1; cat", "--cache", "off", "-c", root)
+	owner.await("a task at the holder", time.Minute, func() bool { return anyAt(owner.job(id), holder.peerID()) })
+	holder.kill()
+	owner.ok("job", "wait", id)
+	j := owner.job(id)
+	if j.Result.String() != root {
+		t.Errorf("result = %s, want the copied dataset %s", j.Result, root)
+	}
+	lost := 0
+	for _, a := range j.Attempts {
+		if a.Failure != nil && a.Failure.Kind == jobspec.KindLost {
+			lost++
+		}
+	}
+	if lost == 0 {
+		t.Errorf("no attempt was lost: %+v", j.Attempts)
+	}
+	holder.start() // what it left of the attempt goes with its next start
+	holder.await("an end of what nobody wants", time.Minute, func() bool {
+		status, err := holder.client().Node(t.Context())
+		return err == nil && status.Jobs == 0
+	})
+}
+
+func anyAt(j wire.Job, node string) bool {
+	for _, a := range j.Attempts {
+		if a.Node == node {
+			return true
+		}
+	}
+	return false
+}
