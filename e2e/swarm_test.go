@@ -163,9 +163,36 @@ func TestMembersExchangeBlocks(t *testing.T) {
 			t.Errorf("doctor swarm: %s", out)
 		}
 	}
-	// A job takes its input from the other member by itself.
-	if out := b.ok("job", "submit", "-e", "wc -c", "-c", a.random(100_000)); !strings.HasPrefix(out, "baf") {
-		t.Errorf("a job over a member's data gives %q", out)
+}
+
+// A job's tasks run on the member that holds their input: none of it moves, and
+// the result is that of a run there.
+func TestTasksRunAtTheirData(t *testing.T) {
+	a, b := newMember(t), newMember(t)
+	b.joins(a)
+	const size = 1 << 20
+	dir := t.TempDir()
+	for _, name := range []string{"1", "2", "d/3", "d/4"} {
+		data := make([]byte, size)
+		_, _ = rand.Read(data)
+		write(t, dir, name, string(data))
+	}
+	cid := a.ok("add", "-q", dir)
+	got := b.ok("job", "submit", "-e", "sha256sum", "-c", cid)
+	if want := a.ok("job", "submit", "-e", "sha256sum", "-c", cid, "--cache", "off"); got != want {
+		t.Errorf("result %s, on the other node %s", got, want)
+	}
+	for _, try := range b.job("@last").Attempts {
+		if try.Node != a.peerID() {
+			t.Errorf("attempt %s ran on %s, the data is on %s", try.ID, try.Node, a.peerID())
+		}
+	}
+	if moved := b.metric(contentIn); moved == 0 || moved > 64<<10 {
+		t.Errorf("%d bytes of content came for %d bytes of input, want outputs and messages only", moved, 4*size)
+	}
+	b.gets(cid+"/1", a) // the control: what moves is counted
+	if moved := b.metric(contentIn); moved < size {
+		t.Errorf("after a get of %d bytes %d are counted", size, moved)
 	}
 }
 
