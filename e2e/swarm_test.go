@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -301,5 +302,24 @@ func TestP2POff(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(n.dir, "p2p.json")); !os.IsNotExist(err) {
 		t.Errorf("it has listened: %v", err)
+	}
+}
+
+// A node beside a Kubo serves members what that Kubo has, and brings it what
+// they have, and the Kubo's configuration stays as it is.
+func TestMembersBesideKubo(t *testing.T) {
+	daemon := testenv.Kubo(t)
+	before := daemon.Run("config", "show")
+	a, b := newMember(t, "--ipfs", daemon.API), newMember(t)
+	b.joins(a)
+	b.gets(a.random(100_000), a)
+	there := b.random(100_000)
+	if r := a.ipdc("pin", "add", there); r.code != 0 {
+		t.Errorf("pin of what a member has: %s", r.stderr)
+	}
+	b.stop()
+	a.ok("get", there, filepath.Join(t.TempDir(), "out")) // of the Kubo
+	if after := daemon.Run("config", "show"); after != before {
+		t.Error("the configuration of the Kubo has changed")
 	}
 }
