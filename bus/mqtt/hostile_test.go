@@ -157,7 +157,7 @@ func TestQ08NoAcknowledgement(t *testing.T) {
 	}{
 		{"control", honest, time.Minute},
 		{"silent", silent, time.Minute},
-		{"silent, and a caller that does not wait for it", silent, time.Millisecond},
+		{"silent, and a caller that does not wait for it", silent, 500 * time.Millisecond}, // long enough to send it
 	} {
 		l := lie(t, tt.answer)
 		cfg := l.config(t)
