@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/ipfs/go-cid"
 
@@ -12,7 +13,7 @@ import (
 )
 
 // SkipAll as the result of a visit of a leaf ends the reading without an error.
-var SkipAll = errors.New("skip everything that is left")
+var SkipAll = fs.SkipAll
 
 // Leaf is a part of a file that holds its bytes in one block.
 type Leaf struct {
