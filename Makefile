@@ -44,7 +44,7 @@ test: go ## all tests, with the real engine, the race detector and stock images
 	-@scripts/schemathesis.sh install
 	@export IPDC_TEST_REQUIRE=docker,images,kubo,mosquitto,runsc,schemathesis,wasm,index,netns; code=0; \
 	$(GO) test -race -p 2 -timeout 15m $(EXEC) $$($(GO) list ./... | grep -v '/e2e$$') || code=$$?; \
-	$(GO) test -race -timeout 15m $(EXEC) ./e2e || code=$$?; \
+	$(GO) test -race -timeout 30m $(EXEC) ./e2e || code=$$?; \
 	exit $$code
 
 test-unit: go ## the tests that need no engine and no root rights
@@ -55,7 +55,7 @@ demo: images ## a whole job, with pictures; PICTURES=DIR for your own
 
 bench: images ## measure, and write docs/benchmarks.md
 	@scripts/kubo.sh >/dev/null
-	IPDC_TEST_REQUIRE=docker,images,kubo IPDC_BENCH=$(CURDIR)/docs/benchmarks.md $(GO) test -count=1 -timeout 30m $(EXEC) -run '^TestBench$$' ./e2e
+	IPDC_TEST_REQUIRE=docker,images,kubo IPDC_BENCH=$(CURDIR)/docs/benchmarks.md $(GO) test -count=1 -timeout 60m $(EXEC) -run '^TestBench$$' ./e2e
 
 lint: go ## gofmt, go vet, staticcheck, shellcheck when installed, go mod verify
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || \

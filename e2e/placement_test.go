@@ -76,6 +76,7 @@ func TestEachPartIsProcessedWhereItLies(t *testing.T) {
 
 // A holder that is killed while it works costs a retry, not the result.
 func TestHolderIsKilled(t *testing.T) {
+	t.Setenv("IPDC_LEASE", "10s") // of a minute, which the test would wait for
 	owner := newMember(t)
 	root := owner.thirds()
 	holder := newMember(t)
