@@ -83,10 +83,10 @@ func (d *driver) drive(ctx context.Context) {
 	if job.Stopping {
 		d.cancel(errStopped)
 	}
-	if job.Origin != nil {
+	if o := job.Origin; o != nil {
 		beating, end := context.WithCancel(ctx)
 		defer end()
-		d.work.Go(func() { d.beat(beating, *job.Origin) })
+		d.work.Go(func() { d.beat(beating, *o) })
 	}
 	for !job.State.Final() {
 		next, err := d.step(ctx, job)
