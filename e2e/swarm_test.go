@@ -31,6 +31,9 @@ func newMember(t testing.TB, args ...string) *node {
 func (n *node) joins(host *node) {
 	n.t.Helper()
 	n.ok("domain", "join", host.ok("domain", "invite"))
+	if st, err := n.client().Node(context.Background()); err != nil || st.DomainID != host.domain().ID {
+		n.t.Errorf("after join the running node is in %s (%s), %v; want %s", st.Domain, st.DomainID, err, host.domain().ID)
+	}
 	n.hears(host)
 	host.hears(n)
 }

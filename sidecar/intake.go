@@ -272,6 +272,10 @@ func (s *Sidecar) Node(ctx context.Context) (wire.Node, error) {
 	s.mu.Lock()
 	n.Jobs = len(s.drivers)
 	s.mu.Unlock()
+	n.Members = 1
+	if s.cfg.Crew != nil {
+		n.Members += len(s.cfg.Crew.Live())
+	}
 	n.Executors = s.executors(ctx)
 	st, err := s.cfg.IPFS.Stat(ctx)
 	n.Blocks, n.BlockSize = st.Blocks, jobspec.Bytes(st.Bytes)

@@ -36,6 +36,9 @@ type Node struct {
 	Path      string        `json:"path"`    // state directory
 	Socket    string        `json:"socket"`  // unix socket of the API
 	Address   string        `json:"address"` // 127.0.0.1:port of the API
+	Domain    string        `json:"domain"`  // name of the domain that the node is in
+	DomainID  string        `json:"domain_id"`
+	Members   int           `json:"members"` // of the domain that are heard of, this node included
 	Capacity  Capacity      `json:"capacity"`
 	Free      Capacity      `json:"free"`
 	Jobs      int           `json:"jobs"`      // not final

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ipdc/ipdc/client"
 	"github.com/ipdc/ipdc/domain"
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
@@ -127,7 +129,7 @@ func (a *app) domainCreateCmd() *cobra.Command {
 			"born in a domain of its own, named after the host, so that this is only needed\n" +
 			"for another name.",
 		Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := domain.ParseName(args[0])
 			if err != nil {
 				return usageError{err}
@@ -140,7 +142,9 @@ func (a *app) domainCreateCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.sayTaken()
+			if err := a.taken(cmd.Context(), m); err != nil {
+				return err
+			}
 			return a.printMembership(m)
 		},
 	}
@@ -155,7 +159,7 @@ func (a *app) domainLeaveCmd() *cobra.Command {
 		Long: "Leave removes the domain's secret and this node's certificate, and puts the node\n" +
 			"into a new domain of its own. An admin key that lies here is kept.",
 		Args: usageArgs(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			files, key, err := a.local()
 			if err != nil {
 				return err
@@ -164,7 +168,9 @@ func (a *app) domainLeaveCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.sayTaken()
+			if err := a.taken(cmd.Context(), m); err != nil {
+				return err
+			}
 			return a.printMembership(m)
 		},
 	}
@@ -204,14 +210,49 @@ func (a *app) domainRevokeCmd() *cobra.Command {
 	}
 }
 
-// sayTaken tells that a running node takes up what has changed.
-func (a *app) sayTaken() {
+// takeWait is how long a running node may take to be in another domain.
+const takeWait = 20 * time.Second
+
+// taken waits until a running node is in the domain too, so that the next
+// command finds it there.
+func (a *app) taken(ctx context.Context, m domain.Membership) error {
+	if !a.running() {
+		return nil
+	}
+	c, err := client.New("unix://" + a.set.socket())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, takeWait)
+	defer cancel()
+	for tick := time.Tick(50 * time.Millisecond); ; {
+		if n, err := c.Node(ctx); err == nil && n.DomainID == m.ID().String() {
+			a.say("the running node is in %s now; its jobs go on", m.Name)
+			return nil
+		}
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			return fmt.Errorf("the node has joined %s on disk, but the running process has not taken that up within %s; see its log, %s", m.Name, takeWait, a.set.LogFile)
+		}
+	}
+}
+
+// running says whether a node runs on this state directory.
+func (a *app) running() bool {
 	lock, err := lockState(a.set.Path)
 	if err == nil {
 		lock.Close()
-		return
 	}
-	a.say("the running node takes this up by itself, in a moment; its jobs go on")
+	return err != nil
+}
+
+// sayTaken tells that a running node takes up what has changed.
+func (a *app) sayTaken() {
+	if a.running() {
+		a.say("the running node takes this up by itself, in a moment; its jobs go on")
+	}
 }
 
 // hostName is the host's name, or "".

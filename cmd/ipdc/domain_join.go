@@ -90,7 +90,9 @@ func (a *app) join(ctx context.Context, t domain.Token) error {
 		return err
 	}
 	a.say("this node is a member of %s now", m.Name)
-	a.sayTaken()
+	if err := a.taken(ctx, m); err != nil {
+		return err
+	}
 	return a.printMembership(m)
 }
 

@@ -204,6 +204,7 @@ func nodeTable(w io.Writer, n wire.Node) error {
 		{"Version:", n.Version},
 		{"Process:", fmt.Sprintf("%d, started %s", n.PID, ago(n.Started))},
 		{"State:", n.Path},
+		{"Domain:", n.Domain + ", " + count(int64(n.Members), "member") + " (ipdc peers)"},
 		{"API:", "unix://" + n.Socket},
 		{"", "http://" + n.Address},
 		{"CPU:", fmt.Sprintf("%s free of %s", n.Free.CPU, n.Capacity.CPU)},

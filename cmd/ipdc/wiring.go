@@ -57,10 +57,19 @@ type node struct {
 	swarm    *swarm // nil where p2p-listen is off
 }
 
-// serve runs a node until ctx ends, and puts it together anew when it is in
-// another domain. ready is called each time that it takes jobs.
+// serve takes the state directory and runs a node on it until ctx ends, put
+// together anew when it is in another domain. ready is called each time that it
+// takes jobs.
 func serve(ctx context.Context, set settings, log *slog.Logger, ready func(wire.Node)) error {
 	syscall.Umask(0o077)
+	if err := os.MkdirAll(set.Path, 0o700); err != nil {
+		return fmt.Errorf("make state directory: %w", err)
+	}
+	lock, err := lockState(set.Path)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	for {
 		err := serveOnce(ctx, set, log, ready)
 		if !errors.Is(err, errMoved) || ctx.Err() != nil {
@@ -111,16 +120,8 @@ func (n *node) close() error {
 	return err
 }
 
-// open takes the state directory and opens what is in it.
+// open opens what is in the state directory.
 func (n *node) open(ctx context.Context) (err error) {
-	if err := os.MkdirAll(n.set.Path, 0o700); err != nil {
-		return fmt.Errorf("make state directory: %w", err)
-	}
-	lock, err := lockState(n.set.Path)
-	if err != nil {
-		return err
-	}
-	n.onClose(lock.Close)
 	if n.key, err = identity.LoadOrCreate(filepath.Join(n.set.Path, "identity.key")); err != nil {
 		return err
 	}
@@ -213,6 +214,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 		Node: wire.Node{
 			Version: version, PID: os.Getpid(), Started: time.Now().UTC(),
 			Path: n.set.Path, Socket: n.set.socket(), Address: n.tcp.Addr().String(), IPFS: n.backend,
+			Domain: n.member.Name.String(), DomainID: n.member.ID().String(),
 		},
 	})
 }
