@@ -43,6 +43,11 @@ func (m Membership) PSK() Secret { return m.secret.psk(m.ID(), m.List.Generation
 // that slept through a rotation ask. It is the same in all generations.
 func (m Membership) DoorPSK() Secret { return m.door.doorPSK(m.ID()) }
 
+// KuboPSK returns the swarm.key of Kubos that belong to the domain, in this
+// generation. It leads to no other key: a Kubo asks for no certificate, so it
+// must not have that of the members' own network.
+func (m Membership) KuboPSK() Secret { return m.secret.kuboPSK(m.ID(), m.List.Generation) }
+
 // Proof returns this node's certificate as it is shown to others.
 func (m Membership) Proof() []byte { return bytes.Clone(m.rawChain) }
 

@@ -117,7 +117,7 @@ func TestP03SecretSharedByDomains(t *testing.T) {
 	if m.PSKOf(m.ID(), 1) != m.PSK() {
 		t.Fatal("control: the key of the same domain and generation differs")
 	}
-	for what, psk := range map[string]domain.Secret{"name": m.PSKOf(other, 1), "generation": m.PSKOf(m.ID(), 2), "door": m.DoorPSK()} {
+	for what, psk := range map[string]domain.Secret{"name": m.PSKOf(other, 1), "generation": m.PSKOf(m.ID(), 2), "door": m.DoorPSK(), "use": m.KuboPSK()} {
 		if psk == m.PSK() {
 			t.Errorf("another %s has the same key", what)
 		}

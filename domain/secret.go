@@ -47,6 +47,11 @@ func (s Secret) psk(id ID, generation uint64) Secret {
 	return s.derive("ipdc/psk/v1", string(id)+" "+strconv.FormatUint(generation, 10))
 }
 
+// kuboPSK derives the pre-shared key of the Kubos in one generation of a domain.
+func (s Secret) kuboPSK(id ID, generation uint64) Secret {
+	return s.derive("ipdc/kubo/v1", string(id)+" "+strconv.FormatUint(generation, 10))
+}
+
 // doorPSK derives the pre-shared key of a domain's doors.
 func (s Secret) doorPSK(id ID) Secret { return s.derive("ipdc/door/v1", string(id)) }
 

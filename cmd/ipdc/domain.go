@@ -185,7 +185,8 @@ func (a *app) domainRevokeCmd() *cobra.Command {
 			"node drops who is on the list at once, and hands list and secret to the members\n" +
 			"that are connected, which do the same. A member that sleeps asks at a door when\n" +
 			"it is back, and a revoked one is refused there. Who was let in by a revoked admin\n" +
-			"is out with it. It takes the domain's admin key.",
+			"is out with it. It takes the domain's admin key. A Kubo that was made private gets\n" +
+			"the new key by another ipdc ipfs private.",
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
 			var ids []identity.ID

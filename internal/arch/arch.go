@@ -60,6 +60,7 @@ var table = []rule{
 	{packages: []string{"images/*"}, may: slices.Concat([]string{"images"}, layer0, internal)},
 	{packages: []string{"ipfs/internal/*", "ipfs/ipfstest"}, may: slices.Concat([]string{"ipfs", "ipfs/internal/*", "ipfs/ipfstest"}, layer0, internal)},
 	{packages: tools, may: slices.Concat([]string{"ipfs", "ipfs/internal/*"}, tools, layer0, internal)},
+	{packages: []string{"ipfs/kubo/*"}, may: slices.Concat(layer0, internal)},
 	{packages: []string{"ipfs/embedded", "ipfs/kubo", "ipfs/gateway", "ipfs/swap"}, may: slices.Concat([]string{"ipfs", "ipfs/internal/*"}, tools, layer0, internal)},
 
 	// 2: the daemon knows contracts, never an adapter; the client knows bodies.

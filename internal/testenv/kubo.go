@@ -35,14 +35,20 @@ type KuboDaemon struct {
 // the test. configure may change its configuration before it starts.
 func Kubo(t testing.TB, configure ...func(config map[string]any)) *KuboDaemon {
 	t.Helper()
-	program, err := kuboProgram()
-	Need(t, "kubo", err)
-	k := &KuboDaemon{Repo: t.TempDir(), t: t, program: program}
+	k := &KuboDaemon{Repo: t.TempDir(), t: t, program: KuboProgram(t)}
 	k.Run("init", "--profile=test,unixfs-v1-2025", "--empty-repo")
 	k.configure(configure)
 	k.Start()
 	t.Cleanup(k.Stop)
 	return k
+}
+
+// KuboProgram returns the path of the real ipfs: the part "kubo".
+func KuboProgram(t testing.TB) string {
+	t.Helper()
+	program, err := kuboProgram()
+	Need(t, "kubo", err)
+	return program
 }
 
 // kuboProgram finds the program. It is built here only where it is required,
