@@ -27,8 +27,9 @@ var (
 	rememberedTable  = table{"remembered", []string{"key"}, []string{"job", "created", "record"}}
 	idempotencyTable = table{"idempotency", []string{"tenant", "key"}, []string{"job", "spec"}}
 	tokenTable       = table{"tokens", []string{"name"}, []string{"hash", "created"}}
+	handedTable      = table{"handed", []string{"tenant", "key"}, []string{"job", "name", "live", "record"}}
 
-	tables = []table{metaTable, jobTable, planTable, attemptTable, eventTable, rememberedTable, idempotencyTable, tokenTable}
+	tables = []table{metaTable, jobTable, planTable, attemptTable, eventTable, rememberedTable, idempotencyTable, tokenTable, handedTable}
 )
 
 func (t table) sealed() []string { return append(append([]string(nil), t.key...), t.cols...) }
