@@ -27,6 +27,8 @@ type Peer struct {
 	ID       identity.ID
 	Arch     string
 	Capacity jobspec.Resources // of all tasks together
+	Free     jobspec.Resources // what no task holds
+	Labels   map[string]string
 }
 
 // The messages between the owner of a job and who runs its tasks; wire has
@@ -37,6 +39,9 @@ const (
 	typeReport bus.Type = "report"
 	typeRevoke bus.Type = "revoke"
 	typeHolds  bus.Type = "holds"
+
+	typeHand        bus.Type = "hand"
+	typeHandedState bus.Type = "handed-state"
 )
 
 // maxMessageFile bounds a file that stands for a message.
@@ -52,6 +57,8 @@ func (s *Sidecar) listen() {
 	bus.Answer(s.cfg.Post, typeHolds, s.holds)
 	bus.Answer(s.cfg.Post, typeBeat, s.beaten)
 	bus.Answer(s.cfg.Post, typeReport, s.reported)
+	bus.Answer(s.cfg.Post, typeHand, s.taken)
+	bus.Answer(s.cfg.Post, typeHandedState, s.handedState)
 }
 
 // publishJSON stores v as a file under a pin of the job, for others to read.

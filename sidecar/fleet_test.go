@@ -40,6 +40,9 @@ type fleet struct {
 	mu    sync.Mutex
 	nodes []*bench
 	moved map[jobspec.CID]int // raw blocks that went from one node to another
+
+	streams map[identity.ID]bus.Streams
+	labels  map[identity.ID]map[string]string
 }
 
 // everybody lets any key in.
@@ -49,7 +52,7 @@ func (everybody) Check(identity.ID, []byte, time.Time) error { return nil }
 
 func newFleet(t *testing.T, n int) *fleet {
 	t.Helper()
-	f := &fleet{t: t, net: memory.New(memory.Config{}), moved: map[jobspec.CID]int{}}
+	f := &fleet{t: t, net: memory.New(memory.Config{}), moved: map[jobspec.CID]int{}, streams: map[identity.ID]bus.Streams{}}
 	for range n {
 		b := newBench(t, func(c *embedded.Config) { c.Fetcher = f })
 		f.mu.Lock()
@@ -71,6 +74,9 @@ func (f *fleet) join(key identity.Key, log *slog.Logger) (*bus.Post, func()) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	f.mu.Lock()
+	f.streams[key.ID()] = m
+	f.mu.Unlock()
 	p, err := bus.NewPost(m, bus.Config{
 		Domain: bus.DomainID(strings.Repeat("a", 26)), Key: key, Roster: everybody{}, Logger: log,
 		Certificate: func() []byte { return nil }, Resend: 100 * time.Millisecond,
@@ -86,7 +92,9 @@ func (f *fleet) Live() (list []sidecar.Peer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, b := range f.nodes {
-		list = append(list, sidecar.Peer{ID: b.key.ID(), Arch: runtime.GOARCH, Capacity: jobspec.Resources(b.cap)})
+		list = append(list, sidecar.Peer{
+			ID: b.key.ID(), Arch: runtime.GOARCH, Capacity: jobspec.Resources(b.cap), Free: jobspec.Resources(b.cap), Labels: f.labels[b.key.ID()],
+		})
 	}
 	return list
 }

@@ -52,7 +52,8 @@ type bench struct {
 	wrap    func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
 	ahead   time.Duration                             // of the next start's clock
 
-	patience time.Duration // of the next start
+	patience   time.Duration // of the next start
+	sweepEvery time.Duration // likewise
 
 	crew  *fleet        // other sidecars, from the next start on
 	lease time.Duration // of what is given to them
@@ -160,7 +161,7 @@ func (b *bench) start() {
 		Now: func() time.Time { return time.Now().Add(ahead) },
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
 		Executor: ex, Volumes: vols, Inputs: inputs, CARs: cars, Capacity: b.cap, Network: b.network, Logger: log,
-		StopGrace: 50 * time.Millisecond, Admit: b.admit, Budget: b.budget, Fetches: b.fetches, Patience: b.patience,
+		StopGrace: 50 * time.Millisecond, Admit: b.admit, Budget: b.budget, Fetches: b.fetches, Patience: b.patience, SweepEvery: b.sweepEvery,
 	})
 	if err != nil {
 		b.t.Fatal(err)

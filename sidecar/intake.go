@@ -147,6 +147,9 @@ func (s *Sidecar) Jobs(ctx context.Context, tenant string, f api.JobFilter) (lis
 		for _, j := range jobs {
 			list = append(list, wire.Job{Job: j, Waiting: s.waitsFor(j.ID)})
 		}
+		if err == nil {
+			list, err = s.withHanded(tx, tenant, f, list)
+		}
 		return err
 	})
 	return list, err

@@ -10,6 +10,7 @@
 //	placer     queued    -> running: leases in order of submission, by resources
 //	runner     an attempt's way from its lease to its signed receipt
 //	locator    which member holds what of the input: its tasks go there
+//	handover   a job that another member takes over; handed, member go with it
 //	remote     an attempt that another member makes, at the owner
 //	worker     the same at that member
 //	publisher  running   -> published -> succeeded: outputs become one CID
@@ -109,6 +110,7 @@ type Sidecar struct {
 	preparing chan struct{} // bounds jobs in preparation
 
 	loading keylock.Locks // of image archives, by CID
+	handing keylock.Locks // of submits to other members, by tenant and key
 
 	mu      sync.Mutex
 	base    context.Context // of Run; nil before and after

@@ -23,6 +23,7 @@ func (s *Sidecar) sweep(ctx context.Context) error {
 		s.sweepRunDirs(ctx),
 		s.sweepKept(ctx),
 		s.sweepJobs(ctx),
+		s.refreshHanded(ctx),
 	)
 }
 

@@ -20,6 +20,7 @@ type Job struct {
 	jobspec.Job
 	Attempts []jobspec.Attempt `json:"attempts,omitempty"` // left out of lists
 	Waiting  string            `json:"waiting,omitempty"`  // why it does not run now, with numbers
+	Member   string            `json:"member,omitempty"`   // peer id of who has it; "" = the node that answers
 }
 
 // JobList is the answer of GET /v1/jobs, newest first.

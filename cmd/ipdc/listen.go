@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/store"
 )
@@ -86,7 +87,7 @@ func privateDir(dir string) error {
 }
 
 // apiConfig is the API of this node.
-func (n *node) apiConfig(sc api.Service) api.Config {
+func (n *node) apiConfig(sc *sidecar.Sidecar) api.Config {
 	s := n.set
 	cfg := api.Config{
 		Service: sc, IPFS: n.ipfs, Tokens: tokens{n.store}, Registry: n.registry, Version: version, Logger: n.log,
@@ -94,7 +95,7 @@ func (n *node) apiConfig(sc api.Service) api.Config {
 		Room: n.room, Budget: s.inputBudget(), BodyStall: s.APIBodyStall.Std(), UploadTime: s.APIUploadTime.Std(), EventStall: s.APIEventStall.Std(), StreamStall: s.APIStreamStall.Std(),
 	}
 	if n.swarm != nil {
-		cfg.Swarm = n.swarm
+		cfg.Swarm, cfg.Errands, cfg.Streams = n.swarm, sc, n.swarm.streams
 	}
 	return cfg
 }

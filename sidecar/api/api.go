@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
@@ -29,6 +30,12 @@ type Config struct {
 	IPFS    ipfs.Node
 	// Swarm is the other members of the node's domain; default none.
 	Swarm Swarm
+	// Errands are the jobs that other members have taken; default: members
+	// take none.
+	Errands Errands
+	// Streams reach the members, which ask about their jobs by them; default
+	// none.
+	Streams bus.Streams
 	// Tokens says who may use the port. nil means that no token is valid and
 	// only the socket can be used.
 	Tokens TokenStore
@@ -95,6 +102,7 @@ type API struct {
 	stop     func()
 	active   requests
 	sessions *sessions
+	members  busy
 	metrics  metrics
 }
 

@@ -228,6 +228,9 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) {
 			a.writeError(w, r, err)
 			return
 		}
+		if a.elsewhere(w, r, pattern) {
+			return
+		}
 		a.mux.ServeHTTP(w, r) // again by the mux, as it sets the path values
 	}
 }

@@ -23,6 +23,7 @@ import (
 type (
 	submitInput struct {
 		Type    string `header:"Content-Type" hidden:"true"`
+		To      string `query:"to" doc:"The member that is to take the job: its id, a unique beginning or end of it, its label name, or any; default this node"`
 		Key     string `header:"Idempotency-Key" doc:"At most 128 printable ASCII characters; the same key and spec give the first job again"`
 		RawBody []byte `contentType:"application/yaml"`
 	}
@@ -97,7 +98,7 @@ func (a *API) submit(ctx context.Context, in *submitInput) (*submitAnswer, error
 	if err != nil {
 		return nil, err
 	}
-	j, created, err := a.cfg.Service.Submit(ctx, Submission{Tenant: tenantOf(ctx), IdempotencyKey: in.Key, Spec: spec})
+	j, created, err := a.take(ctx, in.To, Submission{Tenant: tenantOf(ctx), IdempotencyKey: in.Key, Spec: spec})
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +107,19 @@ func (a *API) submit(ctx context.Context, in *submitInput) (*submitAnswer, error
 		status = http.StatusCreated
 	}
 	return &submitAnswer{Status: status, Location: "/v1/jobs/" + j.ID.String(), Body: j}, nil
+}
+
+// take stores a job here, or has a member take it.
+func (a *API) take(ctx context.Context, to string, sub Submission) (wire.Job, bool, error) {
+	if to == "" {
+		return a.cfg.Service.Submit(ctx, sub)
+	}
+	if a.cfg.Errands == nil {
+		return wire.Job{}, false, jobspec.Failure{
+			Kind: jobspec.KindPolicy, Where: "to", Detail: "this node is on no network, so no member can take a job", Hint: "submit without --to",
+		}.Error()
+	}
+	return a.cfg.Errands.HandOver(ctx, to, sub)
 }
 
 func checkIdempotencyKey(key string) error {

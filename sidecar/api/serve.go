@@ -33,6 +33,10 @@ func (a *API) Serve(ctx context.Context, unix, tcp net.Listener) error {
 		}
 		return err
 	}
+	if a.cfg.Streams != nil {
+		a.cfg.Streams.Handle(memberProtocol, a.serveMember)
+		defer a.cfg.Streams.Handle(memberProtocol, nil)
+	}
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	g, gctx := errgroup.WithContext(ctx)

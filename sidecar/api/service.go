@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"slices"
 
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -44,6 +46,32 @@ type Service interface {
 	Shutdown()
 }
 
+// Errands are the jobs that other members of the domain have taken from this
+// node's tenants.
+type Errands interface {
+	// HandOver gives a job to a member, by its id, the beginning or end of it,
+	// its label name, or [AnyMember]. It is on the member's disk when HandOver
+	// returns. A key as of Submit. Refusals are those of the member.
+	HandOver(ctx context.Context, to string, s Submission) (job wire.Job, created bool, err error)
+	// Handed says whether ref means such a job.
+	Handed(ctx context.Context, tenant, ref string) (h Handed, ok bool, err error)
+	// Learn records what the member says of a job, for lists.
+	Learn(ctx context.Context, h Handed, j wire.Job) error
+	// Forget removes what this node knows of a job.
+	Forget(ctx context.Context, h Handed) error
+}
+
+// AnyMember, in place of a member, is the one that could run most tasks of the
+// job now.
+const AnyMember = "any"
+
+// Handed is a job that a member has.
+type Handed struct {
+	Tenant, Key string        // of the submit here
+	Member      identity.ID   // whose job it is now
+	Job         jobspec.JobID // there
+}
+
 // Submission is one submit.
 type Submission struct {
 	Tenant         string
@@ -57,4 +85,14 @@ type JobFilter struct {
 	Labels map[string]string // all must be equal
 	All    bool              // also those that a job needs, such as installations
 	Limit  int               // default 100, at most 500
+}
+
+// Selects reports whether f, but for its limit, selects a job.
+func (f JobFilter) Selects(j jobspec.Job) bool {
+	for k, v := range f.Labels {
+		if l, ok := j.Spec.Labels[k]; !ok || l != v {
+			return false
+		}
+	}
+	return len(f.States) == 0 || slices.Contains(f.States, j.State)
 }

@@ -29,8 +29,8 @@ func actFor(r *http.Request) (*http.Request, error) {
 			Kind: jobspec.KindPolicy, Where: "query." + tenantParam, Detail: "only the node's own user sees jobs of others",
 			Hint: "leave the parameter out, or use the node's unix socket",
 		}.Error()
-	case tenant != AllTenants && !tokenName.MatchString(tenant):
-		return r, badQuery(tenantParam, "the name of a token")
+	case tenant != AllTenants && !namesTenant(tenant):
+		return r, badQuery(tenantParam, "the name of a token, or member:ID")
 	case tenant == AllTenants && (r.Method != http.MethodGet || r.URL.Path != "/v1/jobs"):
 		return r, jobspec.Failure{
 			Kind: jobspec.KindSpec, Where: "query." + tenantParam, Detail: "only the list of jobs takes all tenants at once",
