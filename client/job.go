@@ -19,6 +19,13 @@ import (
 // is refused with E_DUP_KEY. All problems of a spec come at once in
 // [Error.Problem].
 func (c *Client) Submit(ctx context.Context, spec jobspec.Spec, key string) (wire.Job, error) {
+	return c.SubmitTo(ctx, "", spec, key)
+}
+
+// SubmitTo is Submit of a job that another member of the domain is to take:
+// to is its id, a unique beginning or end of it, its label name, or "any"; ""
+// is the node itself. What the job names must be stored in the domain.
+func (c *Client) SubmitTo(ctx context.Context, to string, spec jobspec.Spec, key string) (wire.Job, error) {
 	b, err := json.Marshal(spec)
 	if err != nil {
 		return wire.Job{}, fmt.Errorf("encode spec: %w", err)
@@ -26,6 +33,9 @@ func (c *Client) Submit(ctx context.Context, spec jobspec.Spec, key string) (wir
 	r := request{
 		method: http.MethodPost, path: []string{"v1", "jobs"}, body: bytes.NewReader(b),
 		header: http.Header{"Content-Type": {"application/json"}},
+	}
+	if to != "" {
+		r.query = url.Values{"to": {to}}
 	}
 	if key != "" {
 		r.header.Set("Idempotency-Key", key)

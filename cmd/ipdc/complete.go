@@ -11,6 +11,7 @@ import (
 	"github.com/ipdc/ipdc/client"
 	"github.com/ipdc/ipdc/images"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -39,6 +40,7 @@ func (a *app) addCompletions(root *cobra.Command) {
 		"job list --state": values(jobspec.JobAccepted, jobspec.JobQueued, jobspec.JobRunning, jobspec.JobPublishing,
 			jobspec.JobSucceeded, jobspec.JobFailed, jobspec.JobStopped),
 		"export --car-version": values("1", "2"),
+		"job submit --to":      a.members,
 		"job rerun --cache":    values(jobspec.CacheUse, jobspec.CacheRefresh, jobspec.CacheOff),
 		" --output":            values(formatJSON, formatYAML, formatWide, formatName, "text"),
 	} {
@@ -54,6 +56,18 @@ func (a *app) addCompletions(root *cobra.Command) {
 			_ = find(root, cmd).RegisterFlagCompletionFunc(flag, f)
 		}
 	}
+}
+
+// members completes who may take a job over.
+func (a *app) members(cmd *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return a.ask(-1, func(ctx context.Context, c *client.Client) ([]cobra.Completion, error) {
+		list, err := c.Peers(ctx)
+		out := []cobra.Completion{api.AnyMember + "\tthe member with most room"}
+		for _, p := range list.Peers {
+			out = append(out, p.ID+"\t"+p.Free.CPU.String()+" CPU free "+labels(p.Labels))
+		}
+		return out, err
+	})(cmd, nil, begun)
 }
 
 func find(root *cobra.Command, path string) *cobra.Command {

@@ -58,7 +58,7 @@ state directory or ` + "`~/.config/ipdc`" + `, then defaults. ` + "`ipdc NAME`" 
 | 2 | wrong usage, or a spec that is refused |
 | 3 | no node is listening |
 | 4 | not found |
-| 5 | no node can take the job |
+| 5 | no node can take the job, or the member that has it cannot be reached |
 | 6 | the job failed; the program's own exit code is in the record |
 | 7 | a signature or a block does not hold |
 | 8 | the job was stopped |

@@ -40,6 +40,7 @@ var exitByKind = map[jobspec.Kind]int{
 	jobspec.KindPullStall: exitNotStarted,
 	jobspec.KindImageRun:  exitNotStarted,
 	jobspec.KindStopped:   exitStopped,
+	jobspec.KindLost:      exitNobody, // of a request: the member that it is about cannot be reached
 }
 
 // jobError is a job that did not succeed. Its failure has been shown.

@@ -24,6 +24,7 @@ var flagOf = map[string]string{
 	"timeouts.run":     "timeout",
 	"timeouts.total":   "total-timeout",
 
+	"to":                     "to",
 	"header.Idempotency-Key": "idempotency-key",
 	"query.after":            "since",
 	"query.label":            "label",

@@ -38,6 +38,7 @@ func describe(w io.Writer, j wire.Job) error {
 			rows = append(rows, []string{k, v})
 		}
 	}
+	add("Member:", j.Member)
 	add("Waiting:", j.Waiting)
 	if f := j.Failure; f != nil {
 		add("Failure:", strings.ReplaceAll(describeFailure(*f), "\n", "; "))

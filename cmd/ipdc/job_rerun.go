@@ -37,7 +37,7 @@ func (a *app) jobRerunCmd() *cobra.Command {
 			spec.Cache = jobspec.CacheRefresh
 		}
 		setString(&spec.Cache, jobspec.Cache(cache))
-		job, err := c.Submit(ctx, spec, rand.Text())
+		job, err := c.SubmitTo(ctx, old.Member, spec, rand.Text())
 		if err != nil {
 			return err
 		}

@@ -33,6 +33,7 @@ type submitFlags struct {
 	as                   string
 
 	out    string
+	to     string
 	detach bool
 	dryRun bool
 	plan   bool // show the plan and submit nothing
@@ -62,12 +63,17 @@ Programs see the input read-only at /inputs and write below /outputs. Packages
 named by -r are installed once, in the same sandbox, from the package index
 alone (node start --index), and are kept for further jobs. Programs have no
 network but the hosts and ports that --network names. Ctrl-C leaves the job
-running and says how to stop it.`,
+running and says how to stop it.
+
+With --to another member of the domain takes the job over and is its owner from
+then on: it checks the job as a submit there, resolves its image and places its
+tasks. This node asks it for all that the job commands show, by its id.`,
 		Example: `  ipdc job submit -f process.py -c bafy... --out small
   ipdc job submit -f process.py -r requirements.txt -c bafy...
   ipdc job submit -e "sed -n /99./p" -c logs/
   ipdc job submit -x bafy... -c bafy...
   ipdc job submit --once -e "ls -R > /outputs/list.txt" -c bafy.../2024
+  ipdc job submit --to any -f process.py -c photos/
   ipdc job submit job.yaml -d`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -82,6 +88,7 @@ running and says how to stop it.`,
 	fs.StringVar(&f.out, "out", "", "download the result to this folder")
 	fs.BoolVarP(&f.detach, "detach", "d", false, "print the job id and do not wait")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "print the completed spec with its CID and run nothing; needs no node")
+	fs.StringVar(&f.to, "to", "", "the member that takes the job over: PEER (its id, a unique beginning or end of it, or its label name) or any, which is the one with most room for it")
 	fs.StringVar(&f.key, "idempotency-key", "", "the same key and spec give the same job (default a new key)")
 	return cmd
 }
@@ -162,9 +169,12 @@ func (a *app) submit(ctx context.Context, f *submitFlags, args []string) error {
 	if f.key == "" {
 		f.key = rand.Text() // a submit that is sent again makes no second job
 	}
-	job, err := c.Submit(ctx, spec, f.key)
+	job, err := c.SubmitTo(ctx, f.to, spec, f.key)
 	if err != nil {
 		return err
+	}
+	if job.Member != "" {
+		a.say("%s took the job over", job.Member)
 	}
 	if f.detach {
 		return a.printID(job)
