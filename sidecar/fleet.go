@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/identity"
@@ -44,8 +45,12 @@ const (
 	typeHandedState bus.Type = "handed-state"
 )
 
-// maxMessageFile bounds a file that stands for a message.
+// maxMessageFile bounds a file that stands for a message, and the sum of those
+// that are in memory at once.
 const maxMessageFile = 64 << 20
+
+// readFor bounds the time to get such a file, for which others wait.
+const readFor = time.Minute
 
 // listen takes the messages of other members.
 func (s *Sidecar) listen() {
@@ -75,9 +80,26 @@ func (s *Sidecar) publishJSON(ctx context.Context, pin string, v any) (jobspec.C
 
 // readJSON reads what another member stored with publishJSON.
 func (s *Sidecar) readJSON(ctx context.Context, c jobspec.CID, v any) error {
-	var b bytes.Buffer
-	if _, err := tree.Copy(ctx, s.cfg.IPFS, c, &b, ipfs.Budget{Bytes: maxMessageFile}); err != nil {
+	budget := ipfs.Budget{Bytes: maxMessageFile}
+	var size int64 // as its first block says, which Copy proves
+	err := tree.Walk(ctx, s.cfg.IPFS, c, budget, func(e tree.Entry) error {
+		if size = e.Size; e.Kind == tree.Dir {
+			return tree.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
 		return err
+	}
+	if err := s.messages.Acquire(ctx, size); err != nil {
+		return causeOr(ctx, err)
+	}
+	defer s.messages.Release(size)
+	ctx, cancel := context.WithTimeoutCause(ctx, readFor, jobspec.KindFetchTimeout.Errorf("the %d bytes of file %s did not come within %s", size, c, readFor))
+	defer cancel()
+	b := bytes.NewBuffer(make([]byte, 0, size))
+	if _, err := tree.Copy(ctx, s.cfg.IPFS, c, b, budget); err != nil {
+		return causeOr(ctx, err)
 	}
 	if err := json.Unmarshal(b.Bytes(), v); err != nil {
 		return jobspec.KindSpec.Errorf("file %s is not a %T: %v", c, v, err)

@@ -179,6 +179,31 @@ func (s *Sidecar) packImage(ctx context.Context, w ipfs.Session, id jobspec.Imag
 	return c, n, packErr
 }
 
+// archiveImage stores an archive of the job's image, once for all its tasks.
+func (d *driver) archiveImage(ctx context.Context) (jobspec.CID, error) {
+	plan, _, err := d.planned(ctx)
+	if err != nil {
+		return jobspec.CID{}, err
+	}
+	unlock, err := d.loading.Lock(ctx, d.id.String())
+	if err != nil {
+		return jobspec.CID{}, err
+	}
+	defer unlock()
+	pin := pinName(d.id, "archive")
+	pins, err := d.cfg.IPFS.Pins(ctx, pin)
+	if err != nil {
+		return jobspec.CID{}, err
+	}
+	if len(pins) > 0 {
+		return pins[0].Root, nil
+	}
+	return d.cfg.IPFS.Add(ctx, pin, func(w ipfs.Session) (jobspec.CID, error) {
+		c, _, err := d.packImage(ctx, w, plan.Image)
+		return c, err
+	})
+}
+
 // RemoveImage takes a name away from an image.
 func (s *Sidecar) RemoveImage(ctx context.Context, ref string) (wire.Image, error) {
 	img, err := s.cfg.Images.Remove(ctx, ref)

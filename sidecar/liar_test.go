@@ -41,6 +41,10 @@ func TestLyingWorker(t *testing.T) {
 			rc.Worker = other.ID().String()
 			*rc, _ = jobspec.SignReceipt(other, *rc)
 		},
+		"other packages": func(rc *jobspec.Receipt, key identity.Key) {
+			rc.Packages = []string{"numpy==2.4.1"}
+			*rc, _ = jobspec.SignReceipt(key, *rc)
+		},
 		"success with an exit code": func(rc *jobspec.Receipt, key identity.Key) {
 			rc.ExitCode = 1
 			*rc, _ = jobspec.SignReceipt(key, *rc)

@@ -217,7 +217,7 @@ func (r *runner) sign(ctx context.Context) (err error) {
 	}
 	r.att.Receipt = &rc
 	if r.att.Output.Defined() {
-		r.outcome.memories, err = r.memories(ctx, r.outcome)
+		r.outcome.memories, err = r.memories(ctx, r.att, r.outcome)
 	}
 	return err
 }

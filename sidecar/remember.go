@@ -172,12 +172,12 @@ func (d *driver) recall(ctx context.Context, spec jobspec.Spec, plan jobspec.Pla
 
 // memories returns what a successful attempt adds to the memory: its task's
 // output, or each item's files.
-func (r *runner) memories(ctx context.Context, out outcome) (map[jobspec.CID]store.Remembered, error) {
-	if r.job.Spec.Cache == jobspec.CacheOff || r.att.Failure != nil {
+func (r *runner) memories(ctx context.Context, att jobspec.Attempt, out outcome) (map[jobspec.CID]store.Remembered, error) {
+	if r.job.Spec.Cache == jobspec.CacheOff || att.Failure != nil {
 		return nil, nil // outputs of a failed try may be cut
 	}
 	if byTask(r.job.Spec) {
-		whole := []store.Output{{CID: r.att.Output}}
+		whole := []store.Output{{CID: att.Output}}
 		return map[jobspec.CID]store.Remembered{r.task.Key: {Job: r.id, Outputs: whole, Created: r.now()}}, nil
 	}
 	claims := claimed(out)
@@ -189,7 +189,7 @@ func (r *runner) memories(ctx context.Context, out outcome) (map[jobspec.CID]sto
 		}
 	}
 	explained := true
-	err := tree.Walk(ctx, r.cfg.IPFS, r.att.Output, ipfs.Budget{}, func(e tree.Entry) error {
+	err := tree.Walk(ctx, r.cfg.IPFS, att.Output, ipfs.Budget{}, func(e tree.Entry) error {
 		owner, ok := claims[e.Path]
 		switch {
 		case e.Path == "": // the root

@@ -1,19 +1,14 @@
 package sidecar
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/identity"
-	"github.com/ipdc/ipdc/ipfs"
-	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
-	"github.com/ipdc/ipdc/store"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -32,7 +27,7 @@ const assignFor = 30 * time.Second
 // here when that one does not take it.
 func (r *runner) attempt(ctx context.Context, try int) error {
 	if node := r.chosen(); node != "" {
-		taken, err := r.send(ctx, node, try)
+		taken, err := r.send(ctx, node, jobspec.AttemptID{Job: r.id, Task: r.task.Index, Try: try})
 		if err != nil || taken {
 			return err
 		}
@@ -60,67 +55,37 @@ func (r *runner) chosen() identity.ID {
 // elsewhere says whether the present attempt is another node's.
 func (r *runner) elsewhere() bool { return r.att.Node != r.Sidecar.id.String() }
 
-// errLacksImage says that a member needs the image's archive.
-var errLacksImage = errors.New("the member lacks the image")
-
 // send gives the attempt to a member and waits for its end. It reports false
-// when the member did not take it; then nobody runs it. A member that lacks
-// the image is asked again with an archive of it.
-func (r *runner) send(ctx context.Context, node identity.ID, try int) (taken bool, err error) {
-	taken, err = r.sendOnce(ctx, node, try)
-	if !errors.Is(err, errLacksImage) {
-		return taken, err
+// when the member did not take it, or cannot be given the image; then nobody
+// runs it. A member that lacks the image is asked again, with an archive of it
+// and under a new token.
+func (r *runner) send(ctx context.Context, node identity.ID, id jobspec.AttemptID) (taken bool, err error) {
+	for {
+		if err := r.grant(ctx, id, node); err != nil {
+			return false, err
+		}
+		taken, err = r.hand(ctx, node)
+		if !errors.Is(err, errLacksImage) {
+			return taken, err
+		}
+		if taken, err = r.bringArchive(ctx, node); !taken || err != nil {
+			return false, err
+		}
 	}
-	r.waits(ctx, fmt.Sprintf("task %d waits for its image, which %s lacks and is sent", r.task.Index, node.Short()))
-	if r.archive, err = r.archiveImage(ctx); err != nil {
-		return true, causeOr(ctx, at("run.image", err))
-	}
-	return r.sendOnce(ctx, node, try)
 }
 
-// archiveImage stores an archive of the job's image, once for all its tasks.
-func (d *driver) archiveImage(ctx context.Context) (jobspec.CID, error) {
-	plan, _, err := d.planned(ctx)
-	if err != nil {
-		return jobspec.CID{}, err
-	}
-	unlock, err := d.loading.Lock(ctx, d.id.String())
-	if err != nil {
-		return jobspec.CID{}, err
-	}
-	defer unlock()
-	pin := pinName(d.id, "archive")
-	if pins, err := d.cfg.IPFS.Pins(ctx, pin); err != nil || len(pins) > 0 {
-		return firstRoot(pins), err
-	}
-	return d.cfg.IPFS.Add(ctx, pin, func(w ipfs.Session) (jobspec.CID, error) {
-		c, _, err := d.packImage(ctx, w, plan.Image)
-		return c, err
-	})
-}
-
-func firstRoot(pins []ipfs.Pin) (c jobspec.CID) {
-	if len(pins) > 0 {
-		c = pins[0].Root
-	}
-	return c
-}
-
-func (r *runner) sendOnce(ctx context.Context, node identity.ID, try int) (bool, error) {
-	id := jobspec.AttemptID{Job: r.id, Task: r.task.Index, Try: try}
-	if err := r.grant(ctx, id, node); err != nil {
-		return false, err
-	}
+// hand asks the member to take the attempt that was granted to it, and waits
+// for its end.
+func (r *runner) hand(ctx context.Context, node identity.ID) (taken bool, err error) {
 	a := r.expect(node)
 	defer r.forgetAway()
-	err := r.assign(ctx, node)
-	if err != nil {
-		r.revoke(node)
+	if err := r.assign(ctx, node); err != nil {
 		if ctx.Err() != nil {
-			return true, errors.Join(context.Cause(ctx), r.abandonAway(context.Cause(ctx)))
+			return true, r.giveUp(ctx)
 		}
+		r.revoke(node)
 		r.shun(node)
-		r.log.Info("member does not take the task", "attempt", id, "member", node.Short(), "err", err)
+		r.log.Info("member does not take the task", "attempt", r.att.ID, "member", node.Short(), "err", err)
 		r.waits(ctx, fmt.Sprintf("task %d goes elsewhere: %s does not take it: %s", r.task.Index, node.Short(), jobspec.AsFailure(err).Detail))
 		return false, nil
 	}
@@ -130,13 +95,52 @@ func (r *runner) sendOnce(ctx context.Context, node identity.ID, try int) (bool,
 }
 
 // rejoin waits again for an attempt that a member makes, after a restart of
-// this node.
+// this node. The member is asked once more, in case that it was not before:
+// one that knows the attempt changes nothing.
 func (r *runner) rejoin(ctx context.Context) error {
-	a := r.expect(identity.ID(r.att.Node))
+	node := identity.ID(r.att.Node)
+	a := r.expect(node)
 	defer r.forgetAway()
+	err := r.assign(ctx, node)
+	if isLeaseLost(err) {
+		return r.lose(a, fmt.Sprintf("%s has given it up", node.Short()))
+	}
+	if err != nil && ctx.Err() == nil {
+		r.log.Info("member does not say that it has the task", "attempt", r.att.ID, "member", node.Short(), "err", err)
+	}
 	r.setActive(1)
 	defer r.setActive(-1)
-	return r.follow(ctx, a)
+	if err = r.follow(ctx, a); !errors.Is(err, errLacksImage) {
+		return err
+	}
+	taken, err := r.bringArchive(ctx, node)
+	if taken && err == nil {
+		taken, err = r.send(ctx, node, r.att.ID)
+	}
+	if !taken && err == nil {
+		err = r.abandonAway(jobspec.KindLost.Errorf("%s could not be given the image", node.Short()))
+	}
+	return err
+}
+
+// errLacksImage says that a member needs the image's archive.
+var errLacksImage = errors.New("the member lacks the image")
+
+// bringArchive makes the archive for a member that lacks the image. It reports
+// false when that fails: then the member is not asked again.
+func (r *runner) bringArchive(ctx context.Context, node identity.ID) (bool, error) {
+	r.waits(ctx, fmt.Sprintf("task %d waits for its image, which %s lacks and is sent", r.task.Index, node.Short()))
+	archive, err := r.archiveImage(ctx)
+	if err == nil {
+		r.archive = archive
+		return true, nil
+	}
+	if ctx.Err() != nil {
+		return false, r.giveUp(ctx)
+	}
+	r.shun(node)
+	r.log.Warn("archive image for a member", "attempt", r.att.ID, "member", node.Short(), "err", err)
+	return false, nil
 }
 
 func (r *runner) expect(node identity.ID) *away {
@@ -191,46 +195,14 @@ func (r *runner) revoke(node identity.ID) {
 	}
 }
 
-// follow waits for the attempt's report, for as long as the member gives signs
-// of life.
-func (r *runner) follow(ctx context.Context, a *away) error {
-	lease := time.NewTimer(r.cfg.Lease)
-	defer lease.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			if r.shuttingDown() {
-				return errShutdown // the next process waits for it again
-			}
-			r.revoke(a.node)
-			return errors.Join(context.Cause(ctx), r.abandonAway(context.Cause(ctx)))
-		case b := <-a.beats:
-			lease.Reset(r.cfg.Lease)
-			if b.Waiting != "" {
-				r.waits(ctx, fmt.Sprintf("task %d at %s %s", r.task.Index, a.node.Short(), b.Waiting))
-			}
-			r.progress(ctx, r.job, r.task.Index, b.ItemsDone, false)
-		case c := <-a.ends:
-			lease.Reset(r.cfg.Lease)
-			err := r.takeIn(ctx, a, c)
-			if err == nil || errors.Is(err, errLacksImage) {
-				return err
-			}
-			if ctx.Err() == nil {
-				r.log.Warn("report is not taken in", "attempt", r.att.ID, "member", a.node.Short(), "err", err)
-			}
-			var fe *jobspec.FailureError
-			if errors.As(err, &fe) && fe.Failure.Kind != jobspec.KindInternal && fe.Failure.Kind != jobspec.KindFetchTimeout {
-				r.revoke(a.node)
-				r.shun(a.node)
-				return r.abandonAway(jobspec.KindLost.Errorf("%s reported what does not hold: %s", a.node.Short(), fe.Failure.Detail))
-			}
-		case <-lease.C:
-			r.revoke(a.node)
-			r.shun(a.node)
-			return r.abandonAway(jobspec.KindLost.Errorf("no sign of life of %s for %s", a.node.Short(), r.cfg.Lease))
-		}
+// giveUp ends an attempt of another node, as the work on it was cancelled. It
+// returns why; a node that stops leaves it for its next process.
+func (r *runner) giveUp(ctx context.Context) error {
+	if r.shuttingDown() {
+		return errShutdown
 	}
+	r.revoke(identity.ID(r.att.Node))
+	return errors.Join(context.Cause(ctx), r.abandonAway(context.Cause(ctx)))
 }
 
 // abandonAway gives up an attempt of another node.
@@ -241,165 +213,4 @@ func (r *runner) abandonAway(cause error) error {
 	}
 	r.att.Failure = &f
 	return r.save(jobspec.AttemptAbandoned)
-}
-
-// takeIn makes the member's outcome this node's record: what it says is checked
-// against what was asked, its output is stored and pinned here too.
-func (r *runner) takeIn(ctx context.Context, a *away, c jobspec.CID) error {
-	var out wire.Outcome
-	if err := r.readJSON(ctx, c, &out); err != nil {
-		return err
-	}
-	if out.Receipt == nil {
-		switch {
-		case out.Failure == nil:
-			return jobspec.KindSpec.Errorf("an outcome without a receipt and a failure")
-		case out.Failure.Kind == jobspec.KindImageGone && !r.archive.Defined():
-			return errLacksImage
-		}
-		r.shun(a.node) // it ran nothing
-		return r.abandonAway(jobspec.KindLost.Errorf("%s could not run it: %s: %s", a.node.Short(), out.Failure.Kind, out.Failure.Detail))
-	}
-	if err := r.checkReceipt(a, *out.Receipt, out.Failure); err != nil {
-		return err
-	}
-	rc := *out.Receipt
-	if rc.Output.Defined() {
-		if err := r.keepOutput(ctx, rc.Output); err != nil {
-			return err
-		}
-	}
-	if err := r.keepLog(ctx, out.Log); err != nil {
-		r.log.Warn("log of another node", "attempt", r.att.ID, "err", err)
-	}
-	row := r.att
-	row.Started, row.Exited, row.ExitCode, row.Output = rc.Started, rc.Exited, rc.ExitCode, rc.Output
-	row.Receipt, row.Failure, row.NetIn, row.NetOut = &rc, out.Failure, rc.Usage.NetIn, rc.Usage.NetOut
-	row.ItemsDone = min(out.ItemsDone, len(r.task.Items))
-	row.ItemErrors = out.ItemErrors[:min(len(out.ItemErrors), maxItemErrors)]
-	r.att = row
-	r.outcome = outcomeFrom(r.task, out)
-	if row.Output.Defined() && row.Failure == nil {
-		var err error
-		if r.outcome.memories, err = r.memories(ctx, r.outcome); err != nil {
-			return err
-		}
-	}
-	r.progress(ctx, r.job, r.task.Index, row.ItemsDone, true)
-	return r.save(jobspec.AttemptRecorded)
-}
-
-// checkReceipt holds a receipt against the attempt it is for.
-func (r *runner) checkReceipt(a *away, rc jobspec.Receipt, f *jobspec.Failure) error {
-	if err := jobspec.VerifyReceipt(rc); err != nil {
-		return err
-	}
-	var kind jobspec.Kind
-	if f != nil {
-		kind = f.Kind
-	}
-	for what, same := range map[string]bool{
-		"worker": rc.Worker == a.node.String(), "attempt": rc.Attempt == r.att.ID.String() && rc.Token == a.token,
-		"spec": rc.SpecCID == r.plan.SpecCID, "task": rc.TaskKey == r.task.Key && rc.Input == r.task.Shard,
-		"image": rc.Image == r.plan.Image, "end": rc.Kind == kind && (kind != "" || rc.ExitCode == 0),
-	} {
-		if !same {
-			return jobspec.KindSignature.Errorf("the receipt is for another %s", what)
-		}
-	}
-	return nil
-}
-
-// keepOutput pins what the member wrote, within the bounds that hold for
-// outputs here.
-func (r *runner) keepOutput(ctx context.Context, c jobspec.CID) error {
-	if err := r.cfg.IPFS.Pin(ctx, attemptPin(r.att.ID), c); err != nil {
-		return fmt.Errorf("pin output: %w", err)
-	}
-	b := ipfs.Budget{Bytes: int64(r.job.Spec.Resources.Disk), Entries: 2 * r.cfg.Limits.files(r.job)}
-	return tree.Walk(ctx, r.cfg.IPFS, c, b, func(tree.Entry) error { return nil })
-}
-
-func (r *runner) keepLog(ctx context.Context, c jobspec.CID) error {
-	if !c.Defined() {
-		return nil
-	}
-	if err := os.MkdirAll(r.logDir(r.id), 0o700); err != nil {
-		return err
-	}
-	var b bytes.Buffer
-	_, err := tree.Copy(ctx, r.cfg.IPFS, c, &b, ipfs.Budget{Bytes: maxLogFile})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(r.logFile(r.att.ID), b.Bytes(), 0o600)
-}
-
-// outcomeFrom is what a member said of each item.
-func outcomeFrom(t jobspec.Task, out wire.Outcome) outcome {
-	o := newReport("", t).out
-	for _, it := range out.Items {
-		if seen, ok := o.items[it.Path]; ok && seen == nil {
-			o.done++
-			o.items[it.Path] = &itemDone{outputs: it.Outputs, err: it.Error}
-		}
-	}
-	return o
-}
-
-// beaten takes a sign of life.
-func (s *Sidecar) beaten(_ context.Context, l bus.Letter, b wire.Beat) (wire.Beating, error) {
-	a := s.awaited(l.From, b.Attempt, b.Token)
-	if a == nil {
-		return wire.Beating{}, leaseLost(b.Attempt)
-	}
-	select {
-	case a.beats <- b:
-	default: // an earlier one has not been read yet
-	}
-	return wire.Beating{}, nil
-}
-
-// reported takes the end of an attempt. The member asks again until it is in
-// the record.
-func (s *Sidecar) reported(ctx context.Context, l bus.Letter, p wire.Report) (wire.Reported, error) {
-	id, err := jobspec.ParseAttemptID(p.Attempt)
-	if err != nil {
-		return wire.Reported{}, leaseLost(p.Attempt)
-	}
-	if a := s.awaited(l.From, p.Attempt, p.Token); a != nil {
-		select {
-		case a.ends <- p.Outcome:
-		default:
-		}
-		return wire.Reported{}, nil
-	}
-	var att jobspec.Attempt
-	err = s.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
-		att, err = tx.Attempt(id)
-		return err
-	})
-	switch {
-	case errors.Is(err, jobspec.KindNotFound.Error()):
-		return wire.Reported{}, leaseLost(p.Attempt)
-	case err != nil:
-		return wire.Reported{}, err
-	case att.Token != p.Token || att.Node != l.From.String() || att.State == jobspec.AttemptAbandoned:
-		return wire.Reported{}, leaseLost(p.Attempt)
-	}
-	return wire.Reported{Taken: reported(att)}, nil
-}
-
-// awaited returns the attempt that a member makes, or nil.
-func (s *Sidecar) awaited(from identity.ID, attempt, token string) *away {
-	id, err := jobspec.ParseAttemptID(attempt)
-	if err != nil {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a := s.away[id]; a != nil && a.node == from && a.token == token {
-		return a
-	}
-	return nil
 }

@@ -41,6 +41,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/executor"
@@ -112,6 +113,8 @@ type Sidecar struct {
 	loading keylock.Locks // of image archives, by CID
 	handing keylock.Locks // of submits to other members, by tenant and key
 
+	messages *semaphore.Weighted // bytes of messages' files in memory
+
 	mu      sync.Mutex
 	base    context.Context // of Run; nil before and after
 	ended   bool            // Run has returned
@@ -180,6 +183,7 @@ func New(cfg Config) (*Sidecar, error) {
 		reserved:  map[jobspec.AttemptID]jobspec.Resources{},
 		cleaning:  map[jobspec.AttemptID]bool{},
 		cleaners:  make(chan struct{}, cleaners),
+		messages:  semaphore.NewWeighted(maxMessageFile),
 		away:      map[jobspec.AttemptID]*away{},
 		metrics:   newMetrics(cfg.Registry),
 		began:     time.Now(),

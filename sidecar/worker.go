@@ -29,18 +29,15 @@ func originTenant(owner string) string { return "node:" + owner }
 // readWork bounds the time to get what an assignment names.
 const readWork = 20 * time.Second
 
-// assigned takes on an attempt. Asked again, it gives the same answer.
+// assigned takes on an attempt. Asked again, it gives the same answer, unless
+// the attempt has ended: then nothing will come of it.
 func (s *Sidecar) assigned(ctx context.Context, l bus.Letter, a wire.Assign) (wire.Assigned, error) {
 	if _, err := jobspec.ParseAttemptID(a.Attempt); err != nil || a.Token == "" || a.Lease < jobspec.Duration(time.Second) {
 		return wire.Assigned{}, jobspec.KindSpec.Errorf("assignment of attempt %.80q is malformed", a.Attempt)
 	}
 	owner := l.From.String()
 	sub := api.Submission{Tenant: originTenant(owner), IdempotencyKey: a.Attempt + "/" + a.Token}
-	var known bool
-	err := s.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
-		_, _, known, err = tx.IdempotencyKey(sub.Tenant, sub.IdempotencyKey)
-		return err
-	})
+	known, err := s.knows(ctx, sub)
 	if err != nil || known {
 		return wire.Assigned{}, err
 	}
@@ -57,6 +54,24 @@ func (s *Sidecar) assigned(ctx context.Context, l bus.Letter, a wire.Assign) (wi
 	job.Tenant = sub.Tenant
 	job.Origin = &jobspec.Origin{Owner: owner, Attempt: a.Attempt, Token: a.Token, Lease: a.Lease, Archive: w.Archive}
 	return wire.Assigned{}, s.takeOn(ctx, sub, job, w.Plan)
+}
+
+// knows says whether an attempt was assigned before. The error is of kind
+// E_LEASE_LOST when it has ended.
+func (s *Sidecar) knows(ctx context.Context, sub api.Submission) (known bool, err error) {
+	var job jobspec.Job
+	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		id, _, ok, err := tx.IdempotencyKey(sub.Tenant, sub.IdempotencyKey)
+		if known = ok; err != nil || !known {
+			return err
+		}
+		job, err = tx.Job(id)
+		return err
+	})
+	if err == nil && known && job.State.Final() {
+		err = leaseLost(job.Origin.Attempt)
+	}
+	return known, err
 }
 
 // foreign checks what another node wants run here, as a submit is checked, and

@@ -1,0 +1,59 @@
+package sidecar_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// Each part of a dataset is processed where it lies, and the result is one.
+func TestTasksGoWhereTheDataLies(t *testing.T) {
+	f := newFleet(t, 3)
+	root, files := f.dataset(4)
+	owner := f.nodes[0]
+	j := owner.final(owner.submit(perItem(root, files)))
+	if j.State != jobspec.JobSucceeded {
+		t.Fatalf("job is %s: %+v", j.State, j.Failure)
+	}
+	if j.Result.String() != root {
+		t.Errorf("result = %s, want the copied dataset %s", j.Result, root)
+	}
+	got := map[string]bool{}
+	for _, a := range j.Attempts {
+		got[a.Node] = true
+		if a.Receipt == nil || a.Receipt.Worker != a.Node || jobspec.VerifyReceipt(*a.Receipt) != nil {
+			t.Errorf("attempt %s of %s has receipt %+v", a.ID, a.Node, a.Receipt)
+		}
+	}
+	if len(got) != 3 {
+		t.Errorf("%d nodes worked, want 3", len(got))
+	}
+	in := 0
+	for _, c := range files {
+		in += f.moved[c]
+	}
+	// The copies are the same blocks: the owner fetches each output once.
+	if want := 8; in != want {
+		t.Errorf("%d blocks of content moved, want %d: the outputs of the two others", in, want)
+	}
+	if diff := cmp.Diff(len(files), j.ItemsDone); diff != "" {
+		t.Errorf("items done (-want +got):\n%s", diff)
+	}
+}
+
+// A plan says where each task would go.
+func TestPlanNamesHolders(t *testing.T) {
+	f := newFleet(t, 3)
+	root, files := f.dataset(2)
+	p := f.nodes[0].planned(perItem(root, files))
+	holders := map[string]bool{}
+	for _, task := range p.Tasks {
+		holders[task.Holder] = true
+	}
+	want := map[string]bool{"": true, f.nodes[1].key.ID().String(): true, f.nodes[2].key.ID().String(): true}
+	if diff := cmp.Diff(want, holders); diff != "" {
+		t.Errorf("holders (-want +got):\n%s\nreasons: %q", diff, p.Reasons)
+	}
+}
