@@ -53,8 +53,10 @@ func (s Spec) WithDefaults() Spec {
 		s.Retry.On = []Kind{KindLost}
 	}
 	fill(&s.Isolation, IsolationStandard)
+	s.Place = s.Place.canonical()
+	s.Expose = slices.Sorted(slices.Values(s.Expose))
 	s.Network = canonicalNetwork(s.Network)
-	if len(s.Network) > 0 {
+	if len(s.Network) > 0 || s.varies() {
 		fill(&s.Cache, CacheOff) // what a network gives may change
 	}
 	fill(&s.Cache, CacheUse)

@@ -99,7 +99,7 @@ func TestSpecCIDIsOfTheMeaning(t *testing.T) {
 	base := specCID(t, parse(t, minimal))
 	for name, text := range map[string]string{
 		"defaults written out": minimal + "split: {by: auto}\nmerge: union\nresources: {cpu: 1, memory: 512MiB, disk: 1GiB}\n" +
-			"timeouts: {run: 15m, total: 2h}\nretry: {attempts: 3, on: [lost]}\nisolation: standard\ncache: use\n",
+			"timeouts: {run: 15m, total: 2h}\nretry: {attempts: 3, on: [lost]}\nisolation: standard\ncache: use\nplace: {prefer: local}\n",
 		"other units": minimal + "resources: {cpu: 1000m, memory: 536870912, disk: 1024MiB}\ntimeouts: {run: 900s, total: 120m}\n",
 		"order":       "run: {command: [python3, /code/p.py], image: python}\nversion: ipdc/v1\n",
 		"json":        `{"version":"ipdc/v1","run":{"image":"python","command":["python3","/code/p.py"],"env":{}},"inputs":[]}`,

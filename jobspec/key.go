@@ -19,7 +19,8 @@ type keyRecord struct {
 	Feed    Feed              `json:"feed,omitempty"`
 	Network []string          `json:"network,omitempty"`
 
-	Dependencies CID `json:"dependencies,omitzero"`
+	Dependencies CID        `json:"dependencies,omitzero"`
+	Expose       []Exposure `json:"expose,omitempty"`
 
 	// Of an item.
 	Path string `json:"path,omitempty"`
@@ -32,6 +33,12 @@ type keyRecord struct {
 	// KeepGoing is there for tasks of items only: what such a task leaves may
 	// lack items that failed, and would be a wrong result without it.
 	KeepGoing bool `json:"keep_going,omitempty"`
+
+	// Of a task whose shard is exposed: what its program is told.
+	Root  CID    `json:"root,omitzero"`
+	Index int    `json:"index,omitempty"`
+	Count int    `json:"count,omitempty"`
+	Part  string `json:"part,omitempty"`
 }
 
 func newKeyRecord(s Spec, f Facts) keyRecord {
@@ -39,7 +46,7 @@ func newKeyRecord(s Spec, f Facts) keyRecord {
 		Version: KeyVersion, Image: f.Image, Arch: f.Arch,
 		Command: s.Run.Command, Env: s.Run.Env, Code: s.Run.Code,
 		Per: s.Run.Per, Feed: s.Run.Feed, Network: s.Network,
-		Dependencies: f.Dependencies,
+		Dependencies: f.Dependencies, Expose: s.Expose,
 	}
 }
 
@@ -49,12 +56,15 @@ func (k keyRecord) itemKey(it Item) (CID, error) {
 	return cborCID(k)
 }
 
-// taskKey returns the key of a task over shard, with its items when it is one
-// of items.
-func (k keyRecord) taskKey(as As, shard CID, items []Item, keepGoing bool) (CID, error) {
-	k.Inputs, k.Shard, k.KeepGoing = as, shard, keepGoing
-	for _, it := range items {
+// taskKey returns the key of a task of p, with its items when it is one of
+// items.
+func (k keyRecord) taskKey(s Spec, p Plan, t Task) (CID, error) {
+	k.Inputs, k.Shard, k.KeepGoing = p.inputsMode(), t.Shard, s.Run.KeepGoing
+	for _, it := range t.Items {
 		k.Items = append(k.Items, it.Key)
+	}
+	if s.Exposes(ExposeShard) {
+		k.Root, k.Index, k.Count, k.Part = p.Input, t.Index, t.Count, t.Path
 	}
 	return cborCID(k)
 }

@@ -23,6 +23,11 @@ type Task struct {
 	Items []Item `json:"items,omitempty"` // per: item only
 	Bytes int64  `json:"bytes"`           // of file content the task reads
 
+	// Of a spec that exposes its shard: how many tasks the job has, and what
+	// the paths of the task's files begin with, see [CommonPath].
+	Count int    `json:"count,omitempty"`
+	Path  string `json:"path,omitempty"`
+
 	// Holder is the peer id of the member that holds most of the input, which
 	// is where the task goes first; "" = the owner.
 	Holder string `json:"holder,omitempty"`
@@ -43,6 +48,7 @@ type Shard struct {
 	Items []Item `json:"items,omitempty"` // its files in byte order of path, keys not set; only for per: item
 
 	Holder string `json:"holder,omitempty"` // see Task
+	Path   string `json:"path,omitempty"`   // see Task; of a shard with Items theirs is taken
 }
 
 // Facts are what the preparer found out for a spec; with the spec they

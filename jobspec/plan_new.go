@@ -43,14 +43,20 @@ func NewPlan(s Spec, f Facts) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	return p.withTasks(s, record, p.inputsMode(), shards)
+	return p.withTasks(s, record, shards)
 }
 
-func (p Plan) withTasks(s Spec, record keyRecord, as As, shards []Shard) (_ Plan, err error) {
+func (p Plan) withTasks(s Spec, record keyRecord, shards []Shard) (_ Plan, err error) {
 	p.Tasks = []Task{}
 	for i, sh := range shards {
 		t := Task{Index: i, Shard: sh.CID, Items: sh.Items, Bytes: sh.Bytes, Holder: sh.Holder}
-		if t.Key, err = record.taskKey(as, t.Shard, t.Items, s.Run.KeepGoing); err != nil {
+		if s.Exposes(ExposeShard) {
+			t.Count, t.Path = len(shards), sh.Path
+			if len(t.Items) > 0 {
+				t.Path = commonPathOf(t.Items)
+			}
+		}
+		if t.Key, err = record.taskKey(s, p, t); err != nil {
 			return Plan{}, err
 		}
 		p.Tasks = append(p.Tasks, t)
@@ -69,26 +75,32 @@ func (p Plan) WithShards(s Spec, shards []Shard) (Plan, error) {
 			return Plan{}, err
 		}
 	}
-	return p.withTasks(s, record, p.inputsMode(), shards)
+	return p.withTasks(s, record, shards)
 }
 
 // CheckTask returns an error of kind E_SPEC unless the keys of t and of its
 // items are those that s and p give: whoever remembers what t gave relies on
 // them.
 func (p Plan) CheckTask(s Spec, t Task) error {
-	q, err := p.WithShards(s, []Shard{{CID: t.Shard, Bytes: t.Bytes, Items: t.Items}})
+	s = s.WithDefaults()
+	record := p.keyRecord(s)
+	items, err := record.withKeys(t.Items)
 	if err != nil {
 		return err
 	}
 	if err := checkItems(t.Items); err != nil {
 		return err
 	}
-	for i, it := range q.Tasks[0].Items {
+	for i, it := range items {
 		if it.Key != t.Items[i].Key {
 			return KindSpec.Errorf("the key of item %q is not that of its content", clip(it.Path))
 		}
 	}
-	if q.Tasks[0].Key != t.Key {
+	key, err := record.taskKey(s, p, t)
+	if err != nil {
+		return err
+	}
+	if key != t.Key {
 		return KindSpec.Errorf("the key of task %d is not that of its content", t.Index)
 	}
 	return nil

@@ -196,8 +196,11 @@ func TestKeysAreOfWhatTheProgramSees(t *testing.T) {
 		"merge":     func(s *jobspec.Spec, _ *jobspec.Facts) { s.Merge = jobspec.MergeShards },
 		"cache":     func(s *jobspec.Spec, _ *jobspec.Facts) { s.Cache = jobspec.CacheOff },
 		"keep":      func(s *jobspec.Spec, _ *jobspec.Facts) { s.Keep = 5 },
-		"spec CID":  func(_ *jobspec.Spec, f *jobspec.Facts) { f.SpecCID = rawCID("other") },
-		"bytes":     func(_ *jobspec.Spec, f *jobspec.Facts) { f.Bytes = 77 },
+		"place": func(s *jobspec.Spec, _ *jobspec.Facts) {
+			s.Place = jobspec.Place{Require: map[string]string{"arch": "amd64"}, Prefer: jobspec.PreferAny}
+		},
+		"spec CID": func(_ *jobspec.Spec, f *jobspec.Facts) { f.SpecCID = rawCID("other") },
+		"bytes":    func(_ *jobspec.Spec, f *jobspec.Facts) { f.Bytes = 77 },
 	}
 	other := map[string]change{
 		"image":   func(_ *jobspec.Spec, f *jobspec.Facts) { f.Image = "sha256:01" },
@@ -211,6 +214,7 @@ func TestKeysAreOfWhatTheProgramSees(t *testing.T) {
 		"network": func(s *jobspec.Spec, _ *jobspec.Facts) {
 			s.Network, s.Cache = []string{"a.example:443"}, jobspec.CacheUse
 		},
+		"expose": func(s *jobspec.Spec, _ *jobspec.Facts) { s.Expose = []jobspec.Exposure{jobspec.ExposeNode} },
 		"dependencies": func(s *jobspec.Spec, f *jobspec.Facts) {
 			s.Run.Requirements, f.Dependencies = rawCID("requirements"), rawCID("dependencies")
 		},

@@ -18,9 +18,6 @@ var later = map[string]string{
 	"notify":           "follow the job with ipdc job wait",
 	"stages":           "submit one job per stage, with the result of one as the input of the next",
 	"verify":           "submit the job twice with cache: refresh and compare the results",
-	"place":            "the job runs on the node that accepts it",
-	"expose":           "pass what the program needs in run.env",
-	"resources.gpu":    "leave it out",
 	"merge=none":       "use union, shards or concat",
 	"isolation=strict": "use standard",
 }

@@ -19,7 +19,9 @@ type Spec struct {
 	Retry     Retry             `json:"retry,omitzero"`     //
 	Network   []string          `json:"network,omitempty"`  // host:port pairs that may be reached, at most 32; default none
 	Isolation Isolation         `json:"isolation,omitzero"` // default standard
-	Cache     Cache             `json:"cache,omitzero"`     // default use; off with a network
+	Place     Place             `json:"place,omitzero"`     // which nodes may run it, and which first; default who holds the input
+	Expose    []Exposure        `json:"expose,omitempty"`   // what the program is told of the run; default nothing
+	Cache     Cache             `json:"cache,omitzero"`     // default use; off with a network, and where exposed values change from run to run
 	Keep      Duration          `json:"keep,omitempty"`     // how long result and record stay pinned; 0 = until removed
 }
 
@@ -123,6 +125,7 @@ type Resources struct {
 	CPU    CPU   `json:"cpu,omitempty"`    // default 1
 	Memory Bytes `json:"memory,omitempty"` // default 512MiB; swap is not added
 	Disk   Bytes `json:"disk,omitempty"`   // size of /outputs; default 1GiB
+	GPU    int   `json:"gpu,omitempty"`    // graphics processors; default 0
 }
 
 // Timeouts bound a job's time.

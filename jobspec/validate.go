@@ -24,12 +24,13 @@ const (
 	MinShard     = 64 * KiB // below it there is more to be told of shards than in them
 	MaxInto      = 100_000
 	MaxAttempts  = 10
+	MaxGPU       = 64
 	MaxArguments = 128 << 10 // bytes of a command, or of an environment, with terminators
 )
 
 // Validate checks s as [Parse] does, whatever s came from; zero values stand
 // for their defaults. The error is of type [*Problems] and holds all that is
-// wrong. Whether a node can run s is [Spec.Fits]'s question.
+// wrong. Whether a node can run s is [Spec.Against]'s question.
 func (s Spec) Validate() error {
 	s = s.WithDefaults()
 	var l problemList
@@ -55,6 +56,8 @@ func (s Spec) Validate() error {
 	validateNetwork(&l, s.Network)
 	oneOf(&l, "isolation", s.Isolation, IsolationStandard)
 	oneOf(&l, "cache", s.Cache, CacheUse, CacheRefresh, CacheOff)
+	s.Place.validate(&l, len(s.Inputs))
+	s.validateExpose(&l)
 	if s.Keep != 0 {
 		inRange(&l, "keep", s.Keep, MinTimeout, MaxKeep)
 	}
@@ -144,6 +147,9 @@ func (r Resources) validate(l *problemList) {
 	inRange(l, "resources.cpu", r.CPU, MinCPU, 1_000_000*1000)
 	inRange(l, "resources.memory", r.Memory, MinMemory, MaxDisk)
 	inRange(l, "resources.disk", r.Disk, MinDisk, MaxDisk)
+	if r.GPU < 0 || r.GPU > MaxGPU {
+		l.add("resources.gpu", "is %d, want 0 to %d", r.GPU, MaxGPU)
+	}
 }
 
 func (t Timeouts) validate(l *problemList) {

@@ -45,9 +45,7 @@ func TestParseRefusesKeys(t *testing.T) {
 func TestParseRefusesWhatIsForLater(t *testing.T) {
 	for path, text := range map[string]string{
 		"publish": minimal + "publish: [s3://b/p]\n", "notify": minimal + "notify: []\n", "stages": minimal + "stages: []\n",
-		"verify": minimal + "verify: {replicas: 3}\n", "place": minimal + "place: {prefer: local}\n", "expose": minimal + "expose: [job]\n",
-		"resources.gpu": minimal + "resources: {gpu: 1}\n",
-		"merge":         minimal + "merge: none\n", "isolation": minimal + "isolation: strict\n",
+		"verify": minimal + "verify: {replicas: 3}\n", "merge": minimal + "merge: none\n", "isolation": minimal + "isolation: strict\n",
 	} {
 		checkRefusals(t, []refused{{path, text, jobspec.KindSpec, []string{path + ": ", "not supported by this version"}}})
 	}
@@ -116,6 +114,24 @@ func TestParseRefusesValues(t *testing.T) {
 		{"tiny shards", minimal + splitInput + "split: {by: size, size: 1kB}", jobspec.KindSpec, []string{"split.size", "64KiB"}},
 		{"split of a CAR", minimal + "inputs: [{cid: " + someCID + ", as: car}]\nsplit: {by: size}", jobspec.KindSpec, []string{"split.by", "CAR"}},
 		{"concat of batches", strings.Replace(minimal, "{", "{per: item, ", 1) + "inputs: [{cid: " + someCID + "}]\nmerge: concat", jobspec.KindSpec, []string{"merge", "split.by"}},
+		{"gpu", minimal + "resources: {gpu: 65}", jobspec.KindSpec, []string{"resources.gpu", "64"}},
+		{"require", minimal + "place: {require: {zone: eu}}", jobspec.KindSpec, []string{"place.require.zone", "arch, region, data"}},
+		{"require of a label", minimal + "place: {require: {label.Disk: ssd}}", jobspec.KindSpec, []string{"place.require", "a-z"}},
+		{"require of a value", minimal + "place: {require: {label.disk: 'a b'}}", jobspec.KindSpec, []string{"place.require", "printable"}},
+		{"require arch", minimal + "place: {require: {arch: ''}}", jobspec.KindSpec, []string{"place.require.arch", "amd64"}},
+		{"require data", minimal + "place: {require: {data: far}}", jobspec.KindSpec, []string{"place.require.data", "local"}},
+		{"data of nothing", minimal + "place: {require: {data: local}}", jobspec.KindSpec, []string{"place.require.data", "no input"}},
+		{"local and any", minimal + splitInput + "place: {require: {data: local}, prefer: any}", jobspec.KindSpec, []string{"place.prefer", "any"}},
+		{"much require", minimal + "place: {require: {" + manyLabels(17) + "}}", jobspec.KindSpec, []string{"place.require", "17", "16"}},
+		{"prefer", minimal + "place: {prefer: far}", jobspec.KindSpec, []string{"place.prefer", "local, any"}},
+		{"overflow without whom", minimal + "place: {overflow: {after: 1m}}", jobspec.KindSpec, []string{"place.overflow.to: is missing"}},
+		{"overflow without when", minimal + "place: {overflow: {to: label=cloud}}", jobspec.KindSpec, []string{"place.overflow.after: is missing"}},
+		{"overflow to text", minimal + "place: {overflow: {to: cloud, after: 1m}}", jobspec.KindSpec, []string{"place.overflow.to", "label=cloud"}},
+		{"overflow to data", minimal + "place: {overflow: {to: data=local, after: 1m}}", jobspec.KindSpec, []string{"place.overflow.to", "data"}},
+		{"overflow soon", minimal + "place: {overflow: {to: label=cloud, after: 1ms}}", jobspec.KindSpec, []string{"place.overflow.after", "1s"}},
+		{"expose", minimal + "expose: [all]", jobspec.KindSpec, []string{"expose[0]", "shard, job, node"}},
+		{"expose twice", minimal + "expose: [job, job]", jobspec.KindSpec, []string{"expose[1]", "twice"}},
+		{"memory of what changes", minimal + "expose: [node]\ncache: use", jobspec.KindSpec, []string{"cache", "changes from run to run"}},
 		{"S07 little memory", minimal + "resources: {memory: 5MiB}", jobspec.KindSpec, []string{"resources.memory", "5MiB", "6MiB"}},
 		{"S07 little cpu", minimal + "resources: {cpu: 0.009}", jobspec.KindSpec, []string{"resources.cpu", "0.01"}},
 		{"S07 little disk", minimal + "resources: {disk: 1000}", jobspec.KindSpec, []string{"resources.disk", "1MiB"}},
@@ -156,7 +172,7 @@ name: no
 nam: x
 run: {image: Python, image: b, command: [], env: {PATH: /x, A: 1}, per: item}
 inputs: [{cid: /ipns/x, ass: files}]
-resources: {cpu: -1, memory: 1MiB, gpu: 1}
+resources: {cpu: -1, memory: 1MiB, gpu: -1}
 timeouts: {run: 3h}
 merge: none
 `))
@@ -249,25 +265,11 @@ func mustJSON(t *testing.T, v any) string {
 	return string(b)
 }
 
-func TestFits(t *testing.T) {
-	spec := parse(t, minimal+"resources: {cpu: 4, memory: 1GiB, disk: 2GiB}\n")
-	node := func(cpu jobspec.CPU, memory, disk jobspec.Bytes) jobspec.Resources {
-		return jobspec.Resources{CPU: cpu, Memory: memory, Disk: disk}
+// manyLabels is a map of n requirements in YAML.
+func manyLabels(n int) string {
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf("label.l%d: x", i))
 	}
-	big := node(8000, 8*jobspec.GiB, 8*jobspec.GiB)
-	if f := spec.Fits(big, big); f != nil {
-		t.Errorf("Fits = %+v, want nil", f)
-	}
-	t.Run("S08 over the node", func(t *testing.T) {
-		f := spec.Fits(node(2000, jobspec.GiB, jobspec.GiB), node(2000, jobspec.GiB, jobspec.GiB))
-		want := "asked 4 CPUs, the node has 2; asked 2GiB of disk, the node has 1GiB"
-		if f == nil || f.Kind != jobspec.KindPolicy || f.Detail != want || f.Hint == "" {
-			t.Errorf("Fits = %+v, want E_POLICY: %s", f, want)
-		}
-	})
-	f := spec.Fits(node(3500, jobspec.GiB-1, 8*jobspec.GiB), big)
-	want := "asked 4 CPUs, free now 3.5; asked 1GiB of memory, free now 1073741823B"
-	if f == nil || f.Kind != jobspec.KindLimit || f.Detail != want {
-		t.Errorf("Fits = %+v, want E_LIMIT: %s", f, want)
-	}
+	return strings.Join(list, ", ")
 }

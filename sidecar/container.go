@@ -29,7 +29,8 @@ type taskPaths struct {
 	Dependencies string // likewise
 	Outputs      string
 	Report       string
-	Net, CA      string // directory of the proxy's socket, certificate authorities; "" = none
+	Net, CA      string   // directory of the proxy's socket, certificate authorities; "" = none
+	Exposed      []string // variables of the run that the program asks for
 	CgroupParent string
 	Limits       Limits
 }
@@ -53,6 +54,7 @@ func containerTask(spec jobspec.Spec, plan jobspec.Plan, id jobspec.AttemptID, p
 		mounts = append(mounts, executor.Mount{Source: p.Dependencies, Target: pip.Target, ReadOnly: true})
 		env = environment(withPackages(spec.Run.Env))
 	}
+	env = append(env, p.Exposed...)
 	input, workDir := inputMount(plan, p)
 	mounts = append(mounts, input)
 	if p.Net != "" {
@@ -93,8 +95,8 @@ func withPackages(user map[string]string) map[string]string {
 	return env
 }
 
-// environment is the whole environment of a program: the same on every node,
-// as keys hold only the user's part of it.
+// environment is what every program sees: the same on every node, as keys hold
+// only the user's part of it.
 func environment(user map[string]string) []string {
 	env := map[string]string{
 		"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

@@ -27,9 +27,9 @@ type Crew interface {
 type Peer struct {
 	ID       identity.ID
 	Arch     string
-	Capacity jobspec.Resources // of all tasks together
-	Free     jobspec.Resources // what no task holds
 	Labels   map[string]string
+	Capacity jobspec.Resources // of all tasks together
+	Free     jobspec.Resources // of it, when it last said so
 }
 
 // The messages between the owner of a job and who runs its tasks; wire has

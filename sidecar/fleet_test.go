@@ -37,7 +37,6 @@ type fleet struct {
 	moved map[jobspec.CID]int // raw blocks that went from one node to another
 
 	streams map[identity.ID]bus.Streams
-	labels  map[identity.ID]map[string]string
 }
 
 // everybody lets any key in.
@@ -88,7 +87,7 @@ func (f *fleet) Live() (list []sidecar.Peer) {
 	defer f.mu.Unlock()
 	for _, b := range f.nodes {
 		list = append(list, sidecar.Peer{
-			ID: b.key.ID(), Arch: runtime.GOARCH, Capacity: jobspec.Resources(b.cap), Free: jobspec.Resources(b.cap), Labels: f.labels[b.key.ID()],
+			ID: b.key.ID(), Arch: runtime.GOARCH, Labels: b.labels, Capacity: jobspec.Resources(b.cap), Free: jobspec.Resources(b.cap),
 		})
 	}
 	return list

@@ -184,15 +184,15 @@ func TestHandOverRefused(t *testing.T) {
 	big := spec()
 	big.Resources.CPU = 1500
 
-	_, err := here.SubmitTo(ctx, small, big, "")
-	wantKind(t, "too large for it", err, jobspec.KindPolicy, small, "asked 1.5 CPUs", "has 1")
-	_, err = here.SubmitTo(ctx, full, spec(), "")
+	_, err := here.SubmitTo(ctx, full, spec(), "")
 	wantKind(t, "a full one", err, jobspec.KindLimit, full, "1 of 2 GiB free")
 	_, err = here.SubmitTo(ctx, "any", big, "")
 	wantKind(t, "any, of which one fits and is full", err, jobspec.KindLimit, "1 of 2 GiB free")
 	big.Resources.CPU = 9000
 	_, err = here.SubmitTo(ctx, "any", big, "")
-	wantKind(t, "any, of which none fits", err, jobspec.KindPolicy, "none of 2 members", "asked 9 CPUs")
+	wantKind(t, "any, of which none fits", err, jobspec.KindPolicy, "none of 2 members", "cpu: asks 9")
+	_, err = here.SubmitTo(ctx, small, big, "")
+	wantKind(t, "too large for all that it knows", err, jobspec.KindPolicy, small, "cpu: asks 9, has 1")
 	_, err = here.SubmitTo(ctx, "12D3KooWnobody", spec(), "")
 	wantKind(t, "an unknown one", err, jobspec.KindNotFound, "ipdc peers")
 	_, err = here.SubmitTo(ctx, "12D3KooW", spec(), "")
@@ -210,7 +210,7 @@ func TestHandOverRefused(t *testing.T) {
 	if j, err := here.SubmitTo(ctx, "any", spec(), ""); err != nil || j.Member != small {
 		t.Errorf("any = %s, %v, want %s, as the other is full", j.Member, err, small)
 	}
-	f.labels = map[identity.ID]map[string]string{f.nodes[1].key.ID(): {"name": "lab"}}
+	f.change(1, func(b *bench) { b.labels = map[string]string{"name": "lab"} })
 	for _, to := range []string{"lab", small[len(small)-8:], small[:len(small)-1]} {
 		if j, err := here.SubmitTo(ctx, to, spec(), ""); err != nil || j.Member != small {
 			t.Errorf("--to %s = %s, %v, want %s", to, j.Member, err, small)
@@ -326,7 +326,9 @@ func TestMemberSeesItsJobsOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	local := f.nodes[1].submit(spec())
-	ask := func(s *served, method, path string) (int, string) { return f.ask(s.key.ID(), f.nodes[1].key.ID(), method, path) }
+	ask := func(s *served, method, path string) (int, string) {
+		return f.ask(s.key.ID(), f.nodes[1].key.ID(), method, path)
+	}
 
 	if status, body := ask(here, "GET", "/v1/jobs/"+j.ID.String()); status != 200 {
 		t.Errorf("the job's own member gets %d: %s", status, body) // the positive control

@@ -44,6 +44,7 @@ type bench struct {
 	store   *store.Store
 	ipfs    ipfs.Node
 	cap     wire.Capacity
+	labels  map[string]string // of the next start
 	network proxy.Config
 	admit   func(context.Context) error
 	budget  ipfs.Budget
@@ -160,7 +161,7 @@ func (b *bench) start() {
 		Registry: b.registry, Limits: b.limits,
 		Now: func() time.Time { return time.Now().Add(ahead) },
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
-		Executor: ex, Volumes: vols, Inputs: inputs, CARs: cars, Capacity: b.cap, Network: b.network, Logger: log,
+		Executor: ex, Volumes: vols, Inputs: inputs, CARs: cars, Capacity: b.cap, Labels: b.labels, Network: b.network, Logger: log,
 		StopGrace: 50 * time.Millisecond, Admit: b.admit, Budget: b.budget, Fetches: b.fetches, Patience: b.patience, SweepEvery: b.sweepEvery,
 	})
 	if err != nil {

@@ -20,7 +20,7 @@ func (s *Sidecar) Submit(ctx context.Context, sub api.Submission) (wire.Job, boo
 
 // submit is Submit for a job that another one needs.
 func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec.JobID) (wire.Job, bool, error) {
-	spec, specCID, err := s.admit(sub.Spec)
+	spec, specCID, err := s.admit(sub.Spec, s.runsSomewhere)
 	if err != nil {
 		return wire.Job{}, false, err
 	}
@@ -59,8 +59,9 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 	return wire.Job{Job: job}, created, nil
 }
 
-// admit completes a spec, or refuses what this node would never run.
-func (s *Sidecar) admit(spec jobspec.Spec) (jobspec.Spec, jobspec.CID, error) {
+// admit completes a spec, or refuses what can never be run: here, or by any
+// member, as runs says.
+func (s *Sidecar) admit(spec jobspec.Spec, runs func(jobspec.Spec) error) (jobspec.Spec, jobspec.CID, error) {
 	spec = spec.WithDefaults()
 	if err := spec.Validate(); err != nil {
 		return spec, jobspec.CID{}, err
@@ -68,11 +69,7 @@ func (s *Sidecar) admit(spec jobspec.Spec) (jobspec.Spec, jobspec.CID, error) {
 	if err := s.checkNetwork(spec); err != nil {
 		return spec, jobspec.CID{}, err
 	}
-	whole := jobspec.Resources(s.cfg.Capacity)
-	if f := spec.Fits(whole, whole); f != nil {
-		return spec, jobspec.CID{}, f.Error()
-	}
-	if err := s.cfg.Limits.check(spec); err != nil {
+	if err := runs(spec); err != nil {
 		return spec, jobspec.CID{}, err
 	}
 	c, err := spec.CID()

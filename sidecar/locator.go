@@ -7,98 +7,85 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync"
-	"time"
 
-	"golang.org/x/sync/errgroup"
-
-	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/internal/wasi"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/merge"
 	"github.com/ipdc/ipdc/jobspec"
-	"github.com/ipdc/ipdc/wire"
 )
 
-// askFor bounds how long the members are asked what they hold.
-const askFor = 10 * time.Second
-
-// site is a node that tasks can go to.
+// site is a node that tasks may go to.
 type site struct {
-	id    identity.ID
-	slots int    // tasks of the job at once
-	held  bitmap // of what was asked
-	bytes int64  // given to it so far
-	far   string // XOR distance to the job, for ties
+	id       identity.ID
+	peer     Peer
+	slots    int      // tasks of the job at once
+	against  []string // why it never runs one
+	overflow bool     // it is kept for tasks that waited for others
+	held     bitmap   // of what was asked
+	local    int64    // bytes of all that was asked that it holds
+	given    int64    // bytes that it gets
+	load     float64  // bytes and one for each unit, for its slots
+	tasks    int      // likewise
+	far      string   // XOR distance to the job, for ties
 }
 
-type bitmap []byte
+// sites are the nodes that were looked at for a job's tasks, this one first.
+type sites []*site
 
-func (b bitmap) has(i int) bool { return i/8 < len(b) && b[i/8]&(1<<(i%8)) != 0 }
-
-func (b bitmap) set(i int) { b[i/8] |= 1 << (i % 8) }
-
-func newBitmap(n int) bitmap { return make(bitmap, (n+7)/8) }
-
-// spread says for each task of a plan which member holds its input. Items are
-// dealt anew, so that each task's are of one holder. Without other members, or
-// when they hold nothing, the plan stays as it is.
-func (d *driver) spread(ctx context.Context, job jobspec.Job, plan jobspec.Plan) (jobspec.Plan, error) {
-	sites := d.sites(job, plan)
-	if len(sites) < 2 || len(plan.Tasks) == 0 {
-		return plan, nil
-	}
-	items := allItems(plan)
-	wanted := make([]jobspec.CID, 0, max(len(items), len(plan.Tasks)))
-	for _, it := range items {
-		wanted = append(wanted, it.CID)
-	}
-	whole := len(items) == 0 || job.Spec.Split.Shards()
-	if whole {
-		wanted = wanted[:0]
-		for _, t := range plan.Tasks {
-			wanted = append(wanted, t.Shard)
-		}
-	}
-	if err := d.locate(ctx, sites, wanted); err != nil {
-		return plan, err
-	}
-	if whole {
-		for i := range plan.Tasks {
-			t := &plan.Tasks[i]
-			if s := nearest(sites, i, t.Bytes); s.id != d.Sidecar.id {
-				t.Holder = s.id.String()
+// sites looks at this node and at the members that live.
+func (d *driver) sites(job jobspec.Job, plan jobspec.Plan) sites {
+	self := Peer{ID: d.Sidecar.id, Arch: d.offered().Arch, Labels: d.cfg.Labels, Capacity: jobspec.Resources(d.cfg.Capacity), Free: jobspec.Resources(d.placer.snapshot())}
+	list := sites{{id: self.ID, peer: self, against: d.against(job.Spec)}}
+	if d.cfg.Crew != nil && job.Parent == "" && job.Origin == nil {
+		for _, p := range d.cfg.Crew.Live() {
+			if p.ID != d.Sidecar.id {
+				list = append(list, &site{id: p.ID, peer: p, against: job.Spec.Against(p.Offer())})
 			}
 		}
-		return plan, nil
 	}
-	return d.deal(ctx, job, plan, sites, items)
-}
-
-// sites are the nodes that the job's tasks may go to, this one first.
-func (d *driver) sites(job jobspec.Job, plan jobspec.Plan) []*site {
-	res := job.Spec.Resources
-	sites := []*site{{id: d.Sidecar.id, slots: d.placer.slots(res)}}
-	if d.cfg.Crew == nil || job.Parent != "" || job.Origin != nil {
-		return sites
-	}
-	for _, p := range d.cfg.Crew.Live() {
-		slots := slotsIn(p.Capacity, res)
-		if p.ID == d.Sidecar.id || slots == 0 || plan.Arch != wasi.Arch && plan.Arch != p.Arch {
-			continue
+	for _, s := range list {
+		if plan.Arch != wasi.Arch && plan.Arch != "" && s.peer.Arch != plan.Arch {
+			s.against = append(s.against, fmt.Sprintf("image: is for %s, runs %s", plan.Arch, cmp.Or(s.peer.Arch, "none")))
 		}
-		sites = append(sites, &site{id: p.ID, slots: slots})
-	}
-	for _, s := range sites {
+		s.overflow = job.Spec.Place.Overflows(s.peer.Offer())
+		s.slots = job.Spec.Resources.Slots(s.peer.Capacity)
 		s.far = distance(s.id, job.ID)
 	}
-	return sites
+	return list
 }
 
-func slotsIn(whole, each jobspec.Resources) int {
-	n := int64(whole.CPU / max(each.CPU, 1))
-	return int(min(n, int64(whole.Memory/max(each.Memory, 1)), int64(whole.Disk/max(each.Disk, 1))))
+// open returns those that tasks go to now: who can run them, and is not kept
+// for later unless there is nobody else.
+func (l sites) open() sites {
+	fit := l.that(func(s *site) bool { return len(s.against) == 0 })
+	if first := fit.that(func(s *site) bool { return !s.overflow }); len(first) > 0 {
+		return first
+	}
+	return fit
+}
+
+// late returns those that are kept for tasks that waited for others.
+func (l sites) late() sites {
+	return l.that(func(s *site) bool { return len(s.against) == 0 && s.overflow })
+}
+
+func (l sites) that(keep func(*site) bool) (some sites) {
+	for _, s := range l {
+		if keep(s) {
+			some = append(some, s)
+		}
+	}
+	return some
+}
+
+// unfit is why none of them runs a task.
+func (l sites) unfit() jobspec.Unfit {
+	u := make(jobspec.Unfit, len(l))
+	for i, s := range l {
+		u[i] = s.against
+	}
+	return u
 }
 
 // distance orders members by job: SHA-256 of the one XOR that of the other.
@@ -110,139 +97,126 @@ func distance(id identity.ID, job jobspec.JobID) string {
 	return string(a[:])
 }
 
+// spread says for each task of a plan which node gets it, by what the spec
+// says of places. Items are dealt anew, so that each task's are of one node.
+// A node without others, which no table is asked of, keeps its plan.
+func (d *driver) spread(ctx context.Context, job jobspec.Job, plan jobspec.Plan) (jobspec.Plan, sites, error) {
+	all := d.sites(job, plan)
+	open := all.open()
+	if len(open) == 0 {
+		return plan, all, all.unfit().Nobody().Error()
+	}
+	alone := len(open) == 1 && open[0].id == d.Sidecar.id
+	if len(plan.Tasks) == 0 || alone && !d.dry && !job.Spec.Place.LocalOnly() {
+		return plan, all, nil
+	}
+	w, err := d.workOf(ctx, job, plan)
+	if err != nil {
+		return plan, all, fmt.Errorf("list the input: %w", err)
+	}
+	asked := open
+	if d.dry {
+		asked = all
+	}
+	if err := d.locate(ctx, asked, w); err != nil {
+		return plan, all, err
+	}
+	late := all.late()
+	if job.Spec.Place.LocalOnly() && len(late) == 0 {
+		if err := w.allHeld(open); err != nil {
+			return plan, all, err
+		}
+	}
+	chosen := make([]*site, len(w.units))
+	for i, u := range w.units {
+		from := open
+		if job.Spec.Place.LocalOnly() && len(late) > 0 && len(open.holding(u)) == 0 {
+			from = late
+		}
+		chosen[i] = from.nearest(u, job.Spec.Place)
+	}
+	if w.items != nil {
+		plan, err = d.deal(ctx, job, plan, all, w.items, chosen)
+		return plan, all, err
+	}
+	for i, s := range chosen {
+		s.tasks++
+		plan.Tasks[i].Holder = d.holder(s)
+	}
+	return plan, all, nil
+}
+
+// holder is how a plan names a site.
+func (d *driver) holder(s *site) string {
+	if s.id == d.Sidecar.id {
+		return ""
+	}
+	return s.id.String()
+}
+
+// nearest is the site that a unit of work goes to, and is given its bytes: who
+// holds most of it, unless the spec asks for any; of equals the one with the
+// least bytes for its slots, then the nearest by hash.
+func (l sites) nearest(u unit, p jobspec.Place) *site {
+	var best *site
+	var most int64
+	for _, s := range l {
+		held := int64(0)
+		if p.Prefer != jobspec.PreferAny {
+			held = u.heldBy(s)
+		}
+		switch {
+		case best == nil:
+		case held != most:
+			if held < most {
+				continue
+			}
+		case s.load > best.load, s.load == best.load && s.far > best.far:
+			continue
+		}
+		best, most = s, held
+	}
+	best.given = min(best.given, math.MaxInt64-u.bytes) + u.bytes
+	best.load += float64(u.bytes+1) / float64(best.slots)
+	return best
+}
+
+// deal makes tasks of what each site got: directories with those items only. A
+// plan that stays here as a whole stays as it is.
+func (d *driver) deal(ctx context.Context, job jobspec.Job, plan jobspec.Plan, all sites, items []jobspec.Item, chosen []*site) (jobspec.Plan, error) {
+	by := map[*site][]jobspec.Item{}
+	for i, s := range chosen {
+		by[s] = append(by[s], items[i])
+	}
+	if here := all[0]; len(by[here]) == len(items) {
+		here.tasks = len(plan.Tasks)
+		return plan, nil
+	}
+	var shards []jobspec.Shard
+	for _, s := range all {
+		for _, batch := range jobspec.Batches(job.Spec, by[s], s.slots) {
+			root, err := d.directoryOf(ctx, batch)
+			if err != nil {
+				return plan, fmt.Errorf("directory of %d items: %w", len(batch), err)
+			}
+			shard := jobspec.Shard{CID: root, Items: batch, Holder: d.holder(s)}
+			for _, it := range batch {
+				shard.Bytes += it.Size
+			}
+			s.tasks++
+			shards = append(shards, shard)
+		}
+	}
+	return plan.WithShards(job.Spec, shards)
+}
+
+// allItems are the items of a plan in the order of their paths.
 func allItems(p jobspec.Plan) (items []jobspec.Item) {
 	for _, t := range p.Tasks {
 		items = append(items, t.Items...)
 	}
 	slices.SortFunc(items, func(a, b jobspec.Item) int { return cmp.Compare(a.Path, b.Path) })
 	return items
-}
-
-// locate asks every site which of the wanted DAGs it holds. Who does not answer
-// in time holds nothing.
-func (d *driver) locate(ctx context.Context, sites []*site, wanted []jobspec.CID) error {
-	ctx, cancel := context.WithTimeout(ctx, askFor)
-	defer cancel()
-	var err error
-	if sites[0].held, err = d.heldHere(ctx, wanted); err != nil {
-		return fmt.Errorf("look what is held here: %w", err)
-	}
-	for _, s := range sites[1:] {
-		s.held = newBitmap(len(wanted))
-	}
-	at := 0
-	for part := range slices.Chunk(wanted, wire.MaxHolds) {
-		list, err := d.publishJSON(ctx, pinName(d.id, "wanted"), part)
-		if err != nil {
-			return fmt.Errorf("store what is looked for: %w", err)
-		}
-		var asked sync.WaitGroup
-		for _, s := range sites[1:] {
-			asked.Go(func() {
-				got, err := bus.Request[wire.Held](ctx, d.cfg.Post, s.id, typeHolds, wire.Holds{List: list})
-				if err != nil {
-					d.log.Info("member does not say what it holds", "member", s.id.Short(), "err", err)
-					return
-				}
-				copy(s.held[at/8:], got.Bits[:min(len(got.Bits), (len(part)+7)/8)])
-			})
-		}
-		asked.Wait()
-		at += len(part)
-	}
-	return nil
-}
-
-// holds answers which of some DAGs are stored here.
-func (s *Sidecar) holds(ctx context.Context, _ bus.Letter, q wire.Holds) (wire.Held, error) {
-	ctx, cancel := context.WithTimeout(ctx, askFor)
-	defer cancel()
-	var wanted []jobspec.CID
-	if err := s.readJSON(ctx, q.List, &wanted); err != nil {
-		return wire.Held{}, err
-	}
-	if len(wanted) > wire.MaxHolds {
-		return wire.Held{}, jobspec.KindLimit.Errorf("%d DAGs are asked for, at most %d are looked up", len(wanted), wire.MaxHolds)
-	}
-	held, err := s.heldHere(ctx, wanted)
-	return wire.Held{Bits: held}, err
-}
-
-// heldHere looks at the roots only: what has a root has, as a rule, all of it,
-// and who runs the task fetches what it lacks.
-func (s *Sidecar) heldHere(ctx context.Context, wanted []jobspec.CID) (bitmap, error) {
-	held := newBitmap(len(wanted))
-	var mu sync.Mutex
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(8)
-	for i, c := range wanted {
-		if !c.Defined() {
-			continue
-		}
-		g.Go(func() error {
-			ok, err := s.cfg.IPFS.Has(ctx, c)
-			if ok {
-				mu.Lock()
-				defer mu.Unlock()
-				held.set(i)
-			}
-			return err
-		})
-	}
-	return held, g.Wait()
-}
-
-// nearest is the site that work i goes to: of those that hold it, or of all
-// when none does, the one with the least bytes for its slots, then the nearest
-// by hash. It is given the bytes.
-func nearest(sites []*site, i int, bytes int64) *site {
-	var best *site
-	load := func(s *site) float64 { return float64(s.bytes) / float64(s.slots) }
-	for _, s := range sites {
-		switch {
-		case best == nil:
-		case s.held.has(i) != best.held.has(i):
-			if !s.held.has(i) {
-				continue
-			}
-		case load(s) > load(best), load(s) == load(best) && s.far > best.far:
-			continue
-		}
-		best = s
-	}
-	best.bytes = min(best.bytes, math.MaxInt64-bytes-1) + bytes + 1
-	return best
-}
-
-// deal gives each item to a site, and makes tasks of what each got: directories
-// with those items only.
-func (d *driver) deal(ctx context.Context, job jobspec.Job, plan jobspec.Plan, sites []*site, items []jobspec.Item) (jobspec.Plan, error) {
-	by := map[*site][]jobspec.Item{}
-	for i, it := range items {
-		s := nearest(sites, i, it.Size)
-		by[s] = append(by[s], it)
-	}
-	if len(by[sites[0]]) == len(items) {
-		return plan, nil
-	}
-	var shards []jobspec.Shard
-	for _, s := range sites {
-		for _, batch := range jobspec.Batches(job.Spec, by[s], s.slots) {
-			root, err := d.directoryOf(ctx, batch)
-			if err != nil {
-				return plan, fmt.Errorf("directory of %d items: %w", len(batch), err)
-			}
-			shard := jobspec.Shard{CID: root, Items: batch}
-			for _, it := range batch {
-				shard.Bytes += it.Size
-			}
-			if s.id != d.Sidecar.id {
-				shard.Holder = s.id.String()
-			}
-			shards = append(shards, shard)
-		}
-	}
-	return plan.WithShards(job.Spec, shards)
 }
 
 // directoryOf computes the directory that whoever runs the items builds too.

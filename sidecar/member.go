@@ -86,11 +86,11 @@ func fitting(others []Peer, spec jobspec.Spec, key string) (ids []identity.ID, e
 	var no refusals
 	free := map[identity.ID]int{}
 	for _, p := range others {
-		if f := spec.Fits(p.Capacity, p.Capacity); f != nil {
-			no = append(no, refused{p.ID, *f})
+		if why := spec.Against(p.Offer()); len(why) > 0 {
+			no = append(no, refused{p.ID, jobspec.Unfit{why}.Nobody()})
 			continue
 		}
-		free[p.ID] = slotsIn(p.Free, spec.WithDefaults().Resources)
+		free[p.ID] = spec.WithDefaults().Resources.Slots(p.Free)
 		ids = append(ids, p.ID)
 	}
 	if len(ids) == 0 {

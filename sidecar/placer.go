@@ -140,9 +140,7 @@ func (p *placer) outlook(r jobspec.Resources) string {
 
 // slots returns how many tasks of r the whole node runs at once, at least 1.
 func (p *placer) slots(r jobspec.Resources) int {
-	n := int64(p.total.CPU / max(r.CPU, 1))
-	n = min(n, int64(p.total.Memory/max(r.Memory, 1)), int64(p.total.Disk/max(r.Disk, 1)))
-	return int(max(n, 1))
+	return max(r.Slots(jobspec.Resources(p.total)), 1)
 }
 
 func compareTickets(a, b *ticket) int {

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -17,7 +18,7 @@ import (
 // have and which of them are remembered. It runs nothing, installs nothing,
 // pulls no image, and leaves no pin.
 func (s *Sidecar) Plan(ctx context.Context, sub api.Submission) (wire.Plan, error) {
-	spec, specCID, err := s.admit(sub.Spec)
+	spec, specCID, err := s.admit(sub.Spec, s.runsSomewhere)
 	if err != nil {
 		return wire.Plan{}, err
 	}
@@ -75,12 +76,21 @@ func (d *driver) plan(ctx context.Context, job jobspec.Job, f jobspec.Facts) (wi
 			return p, fmt.Errorf("plan: %w", err)
 		}
 	}
-	if todo, err = d.spread(ctx, job, todo); err != nil {
+	for _, t := range todo.Tasks {
+		if by, ok := known[t.Key]; ok {
+			p.Tasks = append(p.Tasks, planTask(t, by.Job, unknown))
+		}
+	}
+	todo.Tasks = slices.DeleteFunc(slices.Clone(todo.Tasks), func(t jobspec.Task) bool { _, ok := known[t.Key]; return ok })
+	todo, all, err := d.spread(ctx, job, todo)
+	if err != nil {
 		return p, fmt.Errorf("place tasks: %w", err)
 	}
+	p.Nodes = all.table(d.Sidecar.id)
 	for _, t := range todo.Tasks {
-		p.Tasks = append(p.Tasks, planTask(t, known[t.Key].Job, unknown))
+		p.Tasks = append(p.Tasks, planTask(t, "", unknown))
 	}
+	slices.SortFunc(p.Tasks, func(a, b wire.PlanTask) int { return cmp.Compare(a.Index, b.Index) })
 	p.Reasons = d.reasons(job.Spec, p, len(known), unknown)
 	return p, nil
 }
@@ -153,7 +163,7 @@ func (d *driver) reasons(spec jobspec.Spec, p wire.Plan, known int, unknown bool
 	if away > 0 {
 		say("%d of %d tasks go to the members that hold their input, the others stay here", away, len(p.Tasks))
 	}
-	say("the node runs %d such tasks at once, each with up to %s CPU, %s of memory and %s of disk", p.AtOnce, p.Each.CPU, p.Each.Memory, p.Each.Disk)
+	say("this node runs %d such tasks at once, each with up to %s CPU, %s of memory and %s of disk", p.AtOnce, p.Each.CPU, p.Each.Memory, p.Each.Disk)
 	say("%s", d.placer.outlook(spec.Resources))
 	return text
 }

@@ -55,7 +55,7 @@ func (d *driver) planWith(ctx context.Context, job jobspec.Job, facts jobspec.Fa
 	}
 	items := facts.CountItems()
 	if !left.result.Defined() {
-		if left.plan, err = d.spread(ctx, job, left.plan); err != nil {
+		if left.plan, _, err = d.spread(ctx, job, left.plan); err != nil {
 			return job, causeOr(ctx, fmt.Errorf("place tasks: %w", err))
 		}
 	}
@@ -166,7 +166,7 @@ func (d *driver) image(ctx context.Context, ref string, img images.Image) (_ ima
 	if err != nil {
 		return img, fmt.Errorf("ask the executor: %w", err)
 	}
-	if arch != "" && img.Arch != "" && img.Arch != arch {
+	if arch != "" && img.Arch != "" && img.Arch != arch && !d.crewRuns(img.Arch) {
 		return img, jobspec.Failure{
 			Kind: jobspec.KindImageRun, Where: "run.image",
 			Detail: fmt.Sprintf("image %s is for %s, this node runs %s", ref, img.Arch, arch),

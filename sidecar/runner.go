@@ -271,7 +271,7 @@ func (r *runner) paths() taskPaths {
 	p := taskPaths{
 		Prefix: r.prefix, Guest: r.cfg.Guest, Run: r.runDir(r.att.ID),
 		Code: r.code.Path, Input: r.input.Path, Dependencies: r.deps.Path,
-		Outputs: r.vol.Outputs, Report: r.vol.Report,
+		Outputs: r.vol.Outputs, Report: r.vol.Report, Exposed: r.exposed(),
 		CgroupParent: r.cfg.CgroupParent, Limits: r.cfg.Limits,
 	}
 	if len(r.job.Spec.Network) > 0 {
@@ -281,6 +281,17 @@ func (r *runner) paths() taskPaths {
 		}
 	}
 	return p
+}
+
+// exposed is what the program asks to be told of the run.
+func (r *runner) exposed() []string {
+	job := r.id
+	if o := r.job.Origin; o != nil {
+		if id, err := jobspec.ParseAttemptID(o.Attempt); err == nil {
+			job = id.Job
+		}
+	}
+	return r.job.Spec.Exposed(r.plan, r.task, job.String(), r.Sidecar.id.String())
 }
 
 // begin starts the container.

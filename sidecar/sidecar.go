@@ -78,6 +78,7 @@ type Config struct {
 	Check        func(context.Context) error                 // only looks, while data comes in; default none
 	Storage      func(context.Context) (wire.Storage, error) // what status shows of the disk; default nothing
 	Capacity     wire.Capacity                               // of all tasks together; every field is positive
+	Labels       map[string]string                           // of this node, which jobs may ask for
 	Network      proxy.Config                                // bounds of what jobs may be granted; Logger is set by the sidecar
 	CA           string                                      // certificate authorities that containers with a network are shown; "" = none
 	CgroupParent string                                      // ceiling of all containers; "" = the engine's default

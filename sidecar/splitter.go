@@ -36,7 +36,7 @@ func (d *driver) makeShards(ctx context.Context, spec jobspec.Spec, o split.Opti
 		f.Shards, f.Bytes = make([]jobspec.Shard, len(shards)), 0
 		roots := make([]jobspec.CID, len(shards))
 		for i, s := range shards {
-			f.Shards[i] = jobspec.Shard{CID: s.CID, Bytes: s.Bytes}
+			f.Shards[i] = jobspec.Shard{CID: s.CID, Bytes: s.Bytes, Path: shardPath(spec, s)}
 			if spec.Run.Per == jobspec.PerItem {
 				f.Shards[i].Items = shardItems(s)
 			}
@@ -46,6 +46,19 @@ func (d *driver) makeShards(ctx context.Context, spec jobspec.Spec, o split.Opti
 		return merge.Shards(ctx, w, roots)
 	})
 	return err
+}
+
+// shardPath is what the paths of a shard's files begin with, for a program that
+// asks.
+func shardPath(spec jobspec.Spec, s split.Shard) string {
+	if !spec.Exposes(jobspec.ExposeShard) {
+		return ""
+	}
+	paths := make([]string, len(s.Files))
+	for i, f := range s.Files {
+		paths[i] = f.Path
+	}
+	return jobspec.CommonPath(paths)
 }
 
 func shardItems(s split.Shard) []jobspec.Item {

@@ -133,9 +133,8 @@ func (d *driver) retry(job jobspec.Job, a jobspec.Attempt) bool {
 func (r *runner) lease(ctx context.Context, try int) error {
 	id := jobspec.AttemptID{Job: r.id, Task: r.task.Index, Try: try}
 	// The node may have been started with less than it had at the submit.
-	whole := jobspec.Resources(r.cfg.Capacity)
-	if f := r.job.Spec.Fits(whole, whole); f != nil {
-		return f.Error()
+	if err := r.runsHere(r.job.Spec); err != nil {
+		return err
 	}
 	err := r.placer.acquire(ctx, id, r.job.Spec.Resources, func(why string) { r.waits(ctx, why) })
 	if err != nil {

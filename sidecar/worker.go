@@ -77,7 +77,7 @@ func (s *Sidecar) knows(ctx context.Context, sub api.Submission) (known bool, er
 // foreign checks what another node wants run here, as a submit is checked, and
 // that its keys are those of its content: its result will be remembered here.
 func (s *Sidecar) foreign(w wire.Work) (jobspec.Job, error) {
-	spec, c, err := s.admit(w.Spec)
+	spec, c, err := s.admit(w.Spec, s.runsHere)
 	if err != nil {
 		return jobspec.Job{}, err
 	}

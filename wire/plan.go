@@ -16,7 +16,24 @@ type Plan struct {
 	Tasks    []PlanTask        `json:"tasks"`              // in their order
 	AtOnce   int               `json:"at_once"`            // tasks of this size that the whole node runs at the same time
 	Each     jobspec.Resources `json:"each"`               // what one task may use
+	Nodes    []PlanNode        `json:"nodes"`              // that were looked at, this one first, then by id
 	Reasons  []string          `json:"reasons"`            // why it is so, a sentence each
+}
+
+// PlanNode is a member that tasks may go to, or why not.
+type PlanNode struct {
+	ID       string            `json:"id"`                 // peer id
+	Here     bool              `json:"here,omitempty"`     // the node that answers
+	Arch     string            `json:"arch"`               //
+	Labels   map[string]string `json:"labels,omitempty"`   //
+	Local    int64             `json:"local_bytes"`        // of the input's content that it holds
+	Slots    int               `json:"slots"`              // tasks of this size that it runs at the same time
+	Capacity Capacity          `json:"capacity"`           //
+	Free     Capacity          `json:"free"`               // as it last said
+	Overflow bool              `json:"overflow,omitempty"` // it is kept for tasks that waited for others
+	Tasks    int               `json:"tasks"`              // that it would get
+	Bytes    int64             `json:"bytes"`              // that these read
+	Against  []string          `json:"against,omitempty"`  // why it would never run one: every reason
 }
 
 // PlanTask is what one container would do, or what was done already.

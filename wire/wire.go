@@ -64,6 +64,7 @@ type Capacity struct {
 	CPU    jobspec.CPU   `json:"cpu"`
 	Memory jobspec.Bytes `json:"memory"`
 	Disk   jobspec.Bytes `json:"disk"`
+	GPU    int           `json:"gpu,omitempty"` // always 0 in this version: containers are given none
 }
 
 // Executor describes one executor of a node.

@@ -15,7 +15,9 @@ func (c crew) Live() []sidecar.Peer {
 	members := c.Members()
 	list := make([]sidecar.Peer, len(members))
 	for i, m := range members {
-		list[i] = sidecar.Peer{ID: m.ID, Arch: m.Arch, Capacity: jobspec.Resources(m.Capacity), Free: jobspec.Resources(m.Free), Labels: m.Labels}
+		list[i] = sidecar.Peer{
+			ID: m.ID, Arch: m.Arch, Labels: m.Labels, Capacity: jobspec.Resources(m.Capacity), Free: jobspec.Resources(m.Free),
+		}
 	}
 	return list
 }

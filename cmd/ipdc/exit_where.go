@@ -6,6 +6,7 @@ import "strings"
 // parameters of the API.
 var flagOf = map[string]string{
 	"cache":            "cache",
+	"expose":           "expose",
 	"inputs[0].as":     "as",
 	"inputs[0].cid":    "cid",
 	"keep":             "keep",
@@ -13,8 +14,11 @@ var flagOf = map[string]string{
 	"merge":            "merge",
 	"name":             "name",
 	"network":          "network",
+	"place.prefer":     "place",
+	"place.require":    "require",
 	"resources.cpu":    "cpu",
 	"resources.disk":   "disk",
+	"resources.gpu":    "gpu",
 	"resources.memory": "memory",
 	"retry.attempts":   "attempts",
 	"run.env":          "env",
@@ -23,8 +27,12 @@ var flagOf = map[string]string{
 	"states":           "state",
 	"timeouts.run":     "timeout",
 	"timeouts.total":   "total-timeout",
+	"to":               "to",
 
-	"to":                     "to",
+	"place.overflow.after": "overflow-after",
+	"place.overflow.to":    "overflow",
+	"place.require.data":   "place",
+
 	"header.Idempotency-Key": "idempotency-key",
 	"query.after":            "since",
 	"query.label":            "label",

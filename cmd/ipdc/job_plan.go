@@ -20,8 +20,10 @@ func (a *app) jobPlanCmd() *cobra.Command {
 		Use:   "plan (-f FILE.py | -e COMMAND | -x CID|PATH | SPEC.yaml | -) [-c CID|PATH]",
 		Short: "Show what a submit would do, and run nothing",
 		Long: "Plan takes what submit takes and prints the tasks that the job would have: their\n" +
-			"files, bytes and keys, what is remembered from earlier jobs, and why it is so. A\n" +
-			"local input or program is added to the node, as by submit. -o wide lists every file.",
+			"files, bytes and keys, what is remembered from earlier jobs, and why it is so; and\n" +
+			"the members of the domain: what each holds of the input, what it would get, and all\n" +
+			"that speaks against it. A local input or program is added to the node, as by\n" +
+			"submit. -o wide lists every file.",
 		Example: "  ipdc job plan -f process.py -c bafy...\n  ipdc job plan job.yaml -o json",
 		Args:    usageArgs(cobra.MaximumNArgs(1)),
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.submit(cmd.Context(), f, args) },
@@ -62,7 +64,32 @@ func (a *app) planText(w io.Writer, spec jobspec.Spec, p wire.Plan) error {
 	if err := table(w, rows); err != nil {
 		return err
 	}
+	if err := planNodes(w, p.Nodes); err != nil {
+		return err
+	}
 	return a.planTasks(w, p)
+}
+
+// planNodes lists who was looked at: what each holds of the input, has, would
+// get, and what speaks against it.
+func planNodes(w io.Writer, nodes []wire.PlanNode) error {
+	fmt.Fprintln(w)
+	rows := [][]string{{"NODE", "LOCAL", "SLOTS", "FREE CPU", "FREE MEMORY", "TASKS", "BYTES", "AGAINST"}}
+	for _, n := range nodes {
+		name := identity.ID(n.ID).Short()
+		if n.Here {
+			name += " (here)"
+		}
+		against := orDash(visible(strings.Join(n.Against, "; ")))
+		if n.Overflow && len(n.Against) == 0 {
+			against = "kept for tasks that waited"
+		}
+		rows = append(rows, []string{
+			name, size(n.Local), fmt.Sprint(n.Slots), fmt.Sprintf("%s/%s", n.Free.CPU, n.Capacity.CPU),
+			size(int64(n.Free.Memory)) + "/" + size(int64(n.Capacity.Memory)), fmt.Sprint(n.Tasks), size(n.Bytes), against,
+		})
+	}
+	return table(w, rows)
 }
 
 func planSize(p wire.Plan) string {

@@ -31,6 +31,10 @@ type submitFlags struct {
 	requirements, wheels string
 	allowBuild           bool
 	as                   string
+	place, overflow      string
+	overflowAfter        string
+	require, expose      []string
+	gpu                  int
 
 	out    string
 	to     string
@@ -110,6 +114,8 @@ func (f *submitFlags) addProgram(fs *pflag.FlagSet) {
 	fs.StringVar(&f.cpu, "cpu", "", "processors of one task (default 1)")
 	fs.StringVar(&f.memory, "memory", "", "memory of one task (default 512MiB)")
 	fs.StringVar(&f.disk, "disk", "", "size of one task's /outputs (default 1GiB)")
+	fs.IntVar(&f.gpu, "gpu", 0, "graphics processors of one task (default none)")
+	f.addPlace(fs)
 	fs.StringVar(&f.timeout, "timeout", "", "time of one task's run (default 15m)")
 	fs.StringVar(&f.total, "total-timeout", "", "time of the whole job, waiting included (default 2h)")
 	fs.StringVar(&f.cache, "cache", "", "remembered results: use, refresh or off (default use)")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ipdc/ipdc/client"
 	"github.com/ipdc/ipdc/jobspec"
@@ -49,6 +50,12 @@ func (a *app) nodeStartCmd(load *loader) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "run in the background and return when the node is ready")
 	load.addFlags(cmd.Flags(), start)
+	cmd.Flags().SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "label" { // as it is typed again for each
+			name = "labels"
+		}
+		return pflag.NormalizedName(name)
+	})
 	return cmd
 }
 

@@ -55,6 +55,9 @@ func (a *app) request(f *submitFlags, args []string) (req request, err error) {
 	if err := req.apply(f); err != nil {
 		return req, err
 	}
+	if err := req.setPlace(f); err != nil {
+		return req, err
+	}
 	if err := req.setRequirements(f); err != nil {
 		return req, err
 	}

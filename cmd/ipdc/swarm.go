@@ -66,7 +66,7 @@ func (n *node) openSwarm(ctx context.Context) error {
 	}
 	labels, err := fleet.ParseLabels(n.set.Labels)
 	if err != nil {
-		return usagef("--labels: %w", err)
+		return usagef("--label: %w", err)
 	}
 	roster, err := n.member.Roster()
 	if err != nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/sidecar/fleet"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
 	"github.com/ipdc/ipdc/sidecar/pip"
 	"github.com/ipdc/ipdc/sidecar/room"
@@ -204,10 +205,14 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 		return nil, err
 	}
 	post, crew := n.others()
+	labels, err := fleet.ParseLabels(n.set.Labels)
+	if err != nil {
+		return nil, usagef("--label: %w", err)
+	}
 	return sidecar.New(sidecar.Config{
 		Post: post, Crew: crew, Lease: n.set.Lease.Std(),
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
-		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
+		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, Labels: labels, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
 		Network: n.network(), CA: n.authorities(), Fetches: n.set.IPFS != "" || n.exchange.asks(), Budget: n.set.inputBudget(),
 		Admit: func(ctx context.Context) error { return n.room.Admit(ctx, 0) }, Check: func(ctx context.Context) error { return n.room.Check(ctx, 0) }, Storage: n.room.Storage,
 		Limits: n.set.limits(), SweepEvery: n.set.SweepEvery.Std(), StopGrace: n.set.StopGrace.Std(), Patience: n.set.EngineWait.Std(),

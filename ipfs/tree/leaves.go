@@ -120,3 +120,54 @@ func (r *leafRange) leaf(l Leaf) error {
 	l.m = r.meter
 	return r.visit(l)
 }
+
+// Parts visits the parts of the file at c in their order without reading them:
+// its leaves, or inner nodes that hold no more than a block does. Of the file
+// only what leads to them is read. Bytes that stand in an inner node are left
+// out. The error is of kind E_UNIXFS when c is no file.
+func Parts(ctx context.Context, g ipfs.Getter, c jobspec.CID, b ipfs.Budget, visit func(c jobspec.CID, size int64) error) error {
+	m := newMeter(g, b)
+	ctx, cancel := m.limit(ctx)
+	defer cancel()
+	n, err := m.first(ctx, c)
+	switch {
+	case err != nil:
+	case n.kind != File:
+		err = jobspec.KindUnixFS.Errorf("this is a %s, want a file", n.kind)
+	case len(n.links) == 0:
+		err = visit(c, n.size)
+	default:
+		err = m.parts(ctx, n, 0, visit)
+	}
+	if err != nil {
+		return fmt.Errorf("list file %s: %w", c, err)
+	}
+	return nil
+}
+
+// parts calls itself at most Budget.DAGDepth deep.
+func (m *meter) parts(ctx context.Context, n node, depth int, visit func(jobspec.CID, int64) error) error {
+	if depth > m.budget.DAGDepth {
+		return jobspec.KindDepth.Errorf("file has over %d levels of blocks", m.budget.DAGDepth)
+	}
+	if err := m.addBlocks(len(n.links)); err != nil {
+		return err
+	}
+	for i, l := range n.links {
+		size := int64(n.sizes[i])
+		if size <= ipfs.MaxBlock || l.CID.Cid().Prefix().Codec == cid.Raw {
+			if err := visit(l.CID, size); err != nil {
+				return err
+			}
+			continue
+		}
+		child, err := m.part(ctx, fileFrame{links: n.links, sizes: n.sizes, done: i + 1})
+		if err == nil {
+			err = m.parts(ctx, child, depth+1, visit)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -60,14 +60,11 @@ func CheckLabel(key, value string) error {
 	return nil
 }
 
-// ParseLabels reads labels from KEY=VALUE texts.
+// ParseLabels reads labels from KEY=VALUE texts; without a value, KEY is enough.
 func ParseLabels(list []string) (map[string]string, error) {
 	labels := map[string]string{}
 	for _, text := range list {
-		key, value, ok := strings.Cut(strings.TrimSpace(text), "=")
-		if !ok {
-			return nil, fmt.Errorf("label %.80q: want KEY=VALUE", text)
-		}
+		key, value, _ := strings.Cut(strings.TrimSpace(text), "=")
 		if err := CheckLabel(key, value); err != nil {
 			return nil, err
 		}

@@ -247,11 +247,11 @@ func TestPeersWithoutAdvert(t *testing.T) {
 }
 
 func TestParseLabels(t *testing.T) {
-	got, err := fleet.ParseLabels([]string{"zone=x", " gpu="})
-	if err != nil || len(got) != 2 || got["zone"] != "x" || got["gpu"] != "" {
+	got, err := fleet.ParseLabels([]string{"zone=x", " gpu=", "cloud"})
+	if err != nil || len(got) != 3 || got["zone"] != "x" || got["gpu"] != "" {
 		t.Errorf("ParseLabels = %v, %v", got, err)
 	}
-	for _, bad := range [][]string{{"zone"}, {"=x"}, {"Zone=x"}, {"a=b=c"}, {"a=b c"}, {"a=1", "a=2"}} {
+	for _, bad := range [][]string{{""}, {"=x"}, {"Zone=x"}, {"a=b=c"}, {"a=b c"}, {"a=1", "a=2"}} {
 		if got, err := fleet.ParseLabels(bad); err == nil {
 			t.Errorf("ParseLabels(%q) = %v, want an error", bad, got)
 		}

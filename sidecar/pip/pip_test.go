@@ -77,7 +77,7 @@ func TestJob(t *testing.T) {
 	if err := s.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(s.Network, []string{"pkgs.example:443"}) || s.Cache != jobspec.CacheUse || s.Fits(limits, limits) != nil {
+	if !slices.Equal(s.Network, []string{"pkgs.example:443"}) || s.Cache != jobspec.CacheUse || s.Against(jobspec.Offer{Capacity: limits}) != nil {
 		t.Errorf("Job = %+v, want the index as its only name, remembered, within the limits", s)
 	}
 	block, err := jobspec.EncodeCBOR(s)

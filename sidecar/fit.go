@@ -1,0 +1,87 @@
+package sidecar
+
+import (
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// offered is what this node has for tasks, as it tells the others.
+func (s *Sidecar) offered() jobspec.Offer {
+	s.mu.Lock()
+	arch := s.arch
+	s.mu.Unlock()
+	if arch == "" {
+		arch = runtime.GOARCH
+	}
+	return jobspec.Offer{Arch: arch, Labels: s.cfg.Labels, Capacity: jobspec.Resources(s.cfg.Capacity)}
+}
+
+// Offer is what p says that it has for tasks.
+func (p Peer) Offer() jobspec.Offer {
+	return jobspec.Offer{Arch: p.Arch, Labels: p.Labels, Capacity: p.Capacity}
+}
+
+// runsHere refuses what this node would never run.
+func (s *Sidecar) runsHere(spec jobspec.Spec) error {
+	if why := spec.Against(s.offered()); len(why) > 0 {
+		return jobspec.Unfit{why}.Nobody().Error()
+	}
+	return s.cfg.Limits.check(spec)
+}
+
+// runsSomewhere refuses what no member that lives would ever run.
+func (s *Sidecar) runsSomewhere(spec jobspec.Spec) error {
+	err := s.runsHere(spec)
+	if err == nil || s.cfg.Crew == nil {
+		return err
+	}
+	unfit := jobspec.Unfit{s.against(spec)}
+	for _, p := range s.cfg.Crew.Live() {
+		if p.ID == s.id {
+			continue
+		}
+		why := spec.Against(p.Offer())
+		if len(why) == 0 {
+			return nil
+		}
+		unfit = append(unfit, why)
+	}
+	if len(unfit) == 1 {
+		return err
+	}
+	return unfit.Nobody().Error()
+}
+
+// against returns every reason why this node would never run a task of spec.
+func (s *Sidecar) against(spec jobspec.Spec) []string {
+	why := spec.Against(s.offered())
+	if err := s.cfg.Limits.check(spec); err != nil {
+		f := jobspec.AsFailure(err)
+		why = append(why, f.Where+": "+f.Detail)
+	}
+	return why
+}
+
+// crewRuns says whether another member runs images of an architecture.
+func (s *Sidecar) crewRuns(arch string) bool {
+	return s.cfg.Crew != nil && slices.ContainsFunc(s.cfg.Crew.Live(), func(p Peer) bool { return p.ID != s.id && p.Arch == arch })
+}
+
+// table describes sites for people, this node first, then by id.
+func (l sites) table(here identity.ID) []wire.PlanNode {
+	list := make([]wire.PlanNode, len(l))
+	for i, s := range l {
+		list[i] = wire.PlanNode{
+			ID: s.id.String(), Here: s.id == here, Arch: s.peer.Arch, Labels: s.peer.Labels, Local: s.local, Slots: s.slots,
+			Capacity: wire.Capacity(s.peer.Capacity), Free: wire.Capacity(s.peer.Free),
+			Overflow: s.overflow, Tasks: s.tasks, Bytes: s.given, Against: s.against,
+		}
+	}
+	slices.SortFunc(list[1:], func(a, b wire.PlanNode) int { return strings.Compare(a.ID, b.ID) })
+	return list
+}

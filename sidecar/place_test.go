@@ -1,0 +1,189 @@
+package sidecar_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/tree"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// change gives a node of the fleet other properties, from now on.
+func (f *fleet) change(i int, how func(*bench)) {
+	f.mu.Lock()
+	how(f.nodes[i])
+	f.mu.Unlock()
+	f.nodes[i].restart()
+}
+
+// workers are the numbers of the nodes that made a job's attempts, sorted.
+func (f *fleet) workers(j wire.Job) (list []int) {
+	for i, b := range f.nodes {
+		if slices.ContainsFunc(j.Attempts, func(a jobspec.Attempt) bool { return a.Node == b.key.ID().String() }) {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// A job goes only to nodes that can run it; who accepts it need not be one.
+func TestOnlyTheFitWork(t *testing.T) {
+	f := newFleet(t, 3)
+	f.change(0, func(b *bench) { b.cap.CPU = 1000 })
+	f.change(1, func(b *bench) { b.labels = map[string]string{"disk": "ssd", "region": "eu"} })
+	root, files := f.dataset(2)
+	for name, test := range map[string]struct {
+		ask  func(*jobspec.Spec)
+		want []int
+	}{
+		"cpu":    {func(s *jobspec.Spec) { s.Resources.CPU = 2000 }, []int{1, 2}},
+		"label":  {func(s *jobspec.Spec) { s.Place.Require = map[string]string{"label.disk": "ssd"} }, []int{1}},
+		"region": {func(s *jobspec.Spec) { s.Place.Require = map[string]string{"region": "eu"} }, []int{1}},
+		"all":    {func(*jobspec.Spec) {}, []int{0, 1, 2}},
+	} {
+		s := perItem(root, files)
+		s.Cache = jobspec.CacheOff
+		test.ask(&s)
+		j := f.nodes[0].final(f.nodes[0].submit(s))
+		if j.State != jobspec.JobSucceeded || j.Result.String() != root {
+			t.Errorf("%s: job is %s with %s: %+v", name, j.State, j.Result, j.Failure)
+		}
+		if diff := cmp.Diff(test.want, f.workers(j)); diff != "" {
+			t.Errorf("%s: at work (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// What nobody can ever run is refused at once, by submit and by plan, with
+// every reason and how many it is about.
+func TestNobodyFits(t *testing.T) {
+	f := newFleet(t, 3)
+	f.change(2, func(b *bench) { b.labels = map[string]string{"cloud": ""} })
+	root, files := f.dataset(1)
+	s := perItem(root, files)
+	s.Resources.Memory, s.Resources.GPU = 64*jobspec.GiB, 1
+	s.Place.Require = map[string]string{"label": "cloud"}
+	want := "3 members: gpu: asks 1, has 0; 3 members: memory: asks 64GiB, has 4GiB; 2 members: label cloud: missing"
+	_, _, err := f.nodes[0].Submit(t.Context(), api.Submission{Tenant: "t", Spec: s})
+	_, perr := f.nodes[0].Plan(t.Context(), api.Submission{Tenant: "t", Spec: s})
+	for what, err := range map[string]error{"submit": err, "plan": perr} {
+		if fail := jobspec.AsFailure(err); err == nil || fail.Kind != jobspec.KindPolicy || !strings.Contains(fail.Detail, want) {
+			t.Errorf("%s = %v, want E_POLICY: %s", what, err, want)
+		}
+	}
+}
+
+// The plan tells of each member what it holds, what it would get, and what
+// speaks against it.
+func TestPlanTellsOfAll(t *testing.T) {
+	f := newFleet(t, 3)
+	f.change(2, func(b *bench) { b.cap.Memory = 256 * jobspec.MiB })
+	root, files := f.dataset(4) // of 13 and, from the eleventh on, 14 bytes
+	p := f.nodes[0].planned(perItem(root, files))
+	type row struct {
+		Here         bool
+		Local, Bytes int64
+		Slots, Tasks int
+		Against      string
+	}
+	got := map[string]row{}
+	for _, n := range p.Nodes {
+		i := slices.IndexFunc(f.nodes, func(b *bench) bool { return b.key.ID().String() == n.ID })
+		got[fmt.Sprint(i)] = row{n.Here, n.Local, n.Bytes, n.Slots, n.Tasks, strings.Join(n.Against, "; ")}
+	}
+	each := func(i int) (sum int64) {
+		for k := range 4 {
+			sum += int64(len(fmt.Sprintf("content of %d\n", 3*k+i)))
+		}
+		return sum
+	}
+	for _, i := range []string{"0", "1"} {
+		r := got[i]
+		if r.Tasks == 0 || r.Slots != 2 || r.Against != "" || r.Local != each(int(i[0]-'0')) {
+			t.Errorf("node %s: %+v", i, r)
+		}
+	}
+	if sum := got["0"].Bytes + got["1"].Bytes; sum != each(0)+each(1)+each(2) {
+		t.Errorf("two nodes get %d bytes, want all", sum)
+	}
+	want := row{Local: each(2), Against: "memory: asks 512MiB, has 256MiB"}
+	if diff := cmp.Diff(want, got["2"]); diff != "" {
+		t.Errorf("node 2 (-want +got):\n%s", diff)
+	}
+	if !p.Nodes[0].Here {
+		t.Errorf("the first of %+v is not this node", p.Nodes)
+	}
+}
+
+// With data: local a task runs only where all of its input is, and nowhere
+// else when nobody has it.
+func TestLocalOnly(t *testing.T) {
+	f := newFleet(t, 3)
+	root, files := f.dataset(2)
+	s := perItem(root, files)
+	s.Place.Require, s.Cache = map[string]string{"data": "local"}, jobspec.CacheOff
+	owner := f.nodes[0]
+	f.change(2, func(b *bench) { b.cap.CPU = 10 }) // it holds a third, and cannot run it
+	j := owner.final(owner.submit(s))
+	if j.State != jobspec.JobFailed || j.Failure.Kind != jobspec.KindPolicy || !strings.Contains(j.Failure.Detail, "2 of 6 files are held as a whole by no member") {
+		t.Errorf("job is %s: %+v, want E_POLICY that counts the files", j.State, j.Failure)
+	}
+	f.change(2, func(b *bench) { b.cap.CPU = 2000 })
+	j = owner.final(owner.submit(s))
+	if j.State != jobspec.JobSucceeded || j.Result.String() != root || len(f.workers(j)) != 3 {
+		t.Errorf("each file is held by somebody; job is %s at %v: %+v", j.State, f.workers(j), j.Failure)
+	}
+}
+
+// Of two that hold nothing, and with any, the one with less to do comes first.
+func TestAnyBalances(t *testing.T) {
+	f := newFleet(t, 2)
+	source := f.nodes[0]
+	var names []string
+	for i := range 12 {
+		names = append(names, fmt.Sprintf("f%02d", i))
+	}
+	root := source.input(names...)
+	files := map[string]jobspec.CID{}
+	if err := tree.Walk(t.Context(), source.ipfs, cidOf(t, root), ipfs.Budget{}, func(e tree.Entry) error {
+		if e.Kind == tree.File {
+			files[e.Path] = e.CID
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s := perItem(root, files)
+	tasks := func() (n []int) {
+		for _, node := range source.planned(s).Nodes {
+			n = append(n, int(node.Bytes))
+		}
+		return n
+	}
+	if got := tasks(); !slices.Equal(got, []int{36, 0}) {
+		t.Errorf("by what is held, bytes are %v, want all at the holder", got)
+	}
+	s.Place.Prefer = jobspec.PreferAny
+	if got := tasks(); !slices.Equal(got, []int{18, 18}) {
+		t.Errorf("by load, bytes are %v, want halves", got)
+	}
+	if j := source.final(source.submit(s)); j.State != jobspec.JobSucceeded || len(f.workers(j)) != 2 {
+		t.Errorf("job is %s at %v: %+v", j.State, f.workers(j), j.Failure)
+	}
+}
+
+func cidOf(t *testing.T, text string) jobspec.CID {
+	t.Helper()
+	c, err := jobspec.ParseCID(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
