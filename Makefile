@@ -22,7 +22,7 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo -E env "PATH=$(PATH)" "HOME=
 EXEC    := $(if $(AS_ROOT),-exec '$(AS_ROOT)')
 
 .DEFAULT_GOAL := help
-.PHONY: help build images container engine test test-unit demo bench lint generate verify fuzz clean go
+.PHONY: help build images container compose engine test test-unit demo bench lint generate verify fuzz clean go
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ images: engine build ## build the stock images and load them into the engine
 container: build ## the node as an image, ipdc/sidecar; docs/install.md
 	@DOCKER_BUILDKIT=0 $(AS_ROOT) docker build -q -t ipdc/sidecar .
 
+compose: images ## a domain of three nodes, mosquitto and a Kubo; docs/machines.md
+	@scripts/engine.sh compose
+	@$(AS_ROOT) scripts/compose.sh up
+
 # The end-to-end tests count what is left on the machine, so they run alone.
 # A package that fails does not keep the others from running, nor does a part
 # that cannot be built: the tests that need it fail.
@@ -49,7 +53,8 @@ test: go ## all tests, with the real engine, the race detector and stock images
 	-@scripts/runsc.sh
 	-@scripts/mosquitto.sh >/dev/null
 	-@scripts/schemathesis.sh install
-	@export IPDC_TEST_REQUIRE=docker,images,kubo,mosquitto,runsc,schemathesis,wasm,index,netns; code=0; \
+	-@$(AS_ROOT) scripts/compose.sh images
+	@export IPDC_TEST_REQUIRE=docker,images,kubo,mosquitto,compose,runsc,schemathesis,wasm,index,netns; code=0; \
 	$(GO) test $(RACE) -p 2 -timeout 15m $(EXEC) $$($(GO) list ./... | grep -v '/e2e$$') || code=$$?; \
 	$(GO) test $(RACE) -timeout 30m $(EXEC) ./e2e || code=$$?; \
 	exit $$code
@@ -69,7 +74,7 @@ lint: go ## gofmt, go vet, staticcheck, shellcheck when installed, go mod verify
 		{ echo "not formatted (mend it with: gofmt -w .):" $$unformatted >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh init/compose/*.sh .ci/run; \
 	else echo "shellcheck is not installed, scripts are not checked; mend it with: sudo apt-get install -y shellcheck" >&2; fi
 	$(GO) mod verify
 

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/ipdc/ipdc/internal/testenv"
 )
 
@@ -145,44 +143,6 @@ func buildSidecar(t *testing.T, bin, image string) {
 		t.Fatalf("docker build: %v\n%s", err, out)
 	}
 	t.Cleanup(func() { docker(t, "rmi", image) })
-}
-
-// docker-compose.yml asks for what the manual's line asks for.
-func TestComposeIsTheManualsLine(t *testing.T) {
-	b, err := os.ReadFile("../docker-compose.yml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct {
-		Services map[string]struct {
-			Image         string   `json:"image"`
-			PullPolicy    string   `json:"pull_policy"`
-			ContainerName string   `json:"container_name"`
-			Restart       string   `json:"restart"`
-			ReadOnly      bool     `json:"read_only"`
-			Tmpfs         []string `json:"tmpfs"`
-			CapDrop       []string `json:"cap_drop"`
-			CapAdd        []string `json:"cap_add"`
-			SecurityOpt   []string `json:"security_opt"`
-			Volumes       []string `json:"volumes"`
-		} `json:"services"`
-	}
-	if err := yaml.UnmarshalStrict(b, &file); err != nil {
-		t.Fatal(err)
-	}
-	s, args := file.Services["ipdc"], runLine(t)
-	slices.Sort(s.Volumes)
-	for flag, got := range map[string][]string{
-		"--pull": {s.PullPolicy}, "--name": {s.ContainerName}, "--restart": {s.Restart}, "--tmpfs": s.Tmpfs, "--cap-drop": s.CapDrop,
-		"--cap-add": s.CapAdd, "--security-opt": s.SecurityOpt, "-v": s.Volumes,
-	} {
-		if want := values(args, flag); !slices.Equal(got, want) {
-			t.Errorf("%s is %q in docker-compose.yml, %q in docs/install.md", flag, got, want)
-		}
-	}
-	if last := args[len(args)-1]; s.Image != last || s.ReadOnly != slices.Contains(args, "--read-only") || len(file.Services) != 1 {
-		t.Errorf("docker-compose.yml has %+v, docs/install.md %q", file.Services, args)
-	}
 }
 
 // systemd takes the unit, and a node with no more rights than it gives bounds

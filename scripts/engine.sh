@@ -3,7 +3,8 @@
 # there. Does nothing when all is well. Works as root or through sudo.
 #
 #   scripts/engine.sh         what a node and its stock images need
-#   scripts/engine.sh test    that and what the tests need
+#   scripts/engine.sh compose that and docker-compose
+#   scripts/engine.sh test    that and what else the tests need
 #
 # An engine that nothing else starts is started here; its log is
 # /var/log/ipdc-dockerd.log. Stop it with: kill "$(cat /var/run/docker.pid)"
@@ -48,6 +49,9 @@ missing() {
 	want mmdebstrap mmdebstrap
 	file /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 	file /etc/ssl/certs/ca-certificates.crt ca-certificates
+	if [ "${1:-}" = compose ] || [ "${1:-}" = test ]; then
+		docker compose version >/dev/null 2>&1 || want docker-compose docker-compose
+	fi
 	if [ "${1:-}" = test ]; then
 		want gcc gcc
 		file /usr/include/stdlib.h libc6-dev

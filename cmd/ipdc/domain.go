@@ -19,7 +19,7 @@ import (
 
 func (a *app) domainCmd() *cobra.Command {
 	return group("domain", "Say who belongs to this node's private network",
-		a.domainShowCmd(), a.domainCreateCmd(), a.domainInviteCmd(), a.domainJoinCmd(), a.domainRefreshCmd(), a.domainRevokeCmd(), a.domainLeaveCmd())
+		a.domainShowCmd(), a.domainCreateCmd(), a.domainInviteCmd(), a.domainJoinCmd(), a.domainRefreshCmd(), a.domainRevokeCmd(), a.domainLeaveCmd(), a.domainACLCmd())
 }
 
 // local is the node's domain and key in the state directory of this machine.
@@ -104,19 +104,25 @@ func (a *app) domainShowCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "show", Short: "Show the domain that this node is in", Args: usageArgs(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			if a.set.API != "" {
-				return usagef("domain commands work on the state directory (--path) of this machine, not over --api")
-			}
-			m, err := domain.Files{Dir: a.set.Path}.Load()
-			if errors.Is(err, domain.ErrNone) {
-				return jobspec.Failure{Kind: jobspec.KindNotFound, Detail: err.Error(), Hint: "ipdc node start -d, or name one: ipdc domain create NAME"}.Error()
-			}
+			m, err := a.ownDomain()
 			if err != nil {
 				return err
 			}
 			return a.printMembership(m)
 		},
 	}
+}
+
+// ownDomain is the domain of this node, which must be in one.
+func (a *app) ownDomain() (domain.Membership, error) {
+	if a.set.API != "" {
+		return domain.Membership{}, usagef("%s works on the state directory (--path) of this machine, not over --api", a.cmd.CommandPath())
+	}
+	m, err := domain.Files{Dir: a.set.Path}.Load()
+	if errors.Is(err, domain.ErrNone) {
+		err = jobspec.Failure{Kind: jobspec.KindNotFound, Detail: err.Error(), Hint: "ipdc node start -d, or name one: ipdc domain create NAME"}.Error()
+	}
+	return m, err
 }
 
 func (a *app) domainCreateCmd() *cobra.Command {

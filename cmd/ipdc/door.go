@@ -29,7 +29,7 @@ const off = "off"
 // listenDoor opens the door and notes where it is.
 func (n *node) listenDoor(ctx context.Context, m domain.Membership) (*p2phost.Host, error) {
 	return n.openKept(ctx, doorFile, n.set.DoorListen, p2phost.Config{
-		Domain: m.ID().String(), Key: n.key, PSK: m.DoorPSK(), Door: true, Logger: n.log.With("host", "door"),
+		Domain: m.ID().String(), Key: n.key, PSK: m.DoorPSK(), Door: true, Announce: n.set.DoorAnnounce, Logger: n.log.With("host", "door"),
 	})
 }
 

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"github.com/ipdc/ipdc/domain"
 	"github.com/ipdc/ipdc/ipfs/kubo/repo"
-	"github.com/ipdc/ipdc/jobspec"
 )
 
 func (a *app) ipfsCmd() *cobra.Command {
@@ -32,9 +29,6 @@ func (a *app) ipfsPrivateCmd() *cobra.Command {
 		Example: "  ipdc ipfs private ~/.ipfs --dry-run\n  ipdc ipfs private ~/.ipfs && LIBP2P_FORCE_PNET=1 ipfs daemon",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if a.set.API != "" {
-				return usagef("ipfs private works on a directory of this machine, not over --api")
-			}
 			dir, err := filepath.Abs(args[0])
 			if err != nil {
 				return err
@@ -61,10 +55,7 @@ func (a *app) ipfsPrivateCmd() *cobra.Command {
 }
 
 func (a *app) makePrivate(r *repo.Repo, dry bool) ([]repo.Change, error) {
-	m, err := domain.Files{Dir: a.set.Path}.Load()
-	if errors.Is(err, domain.ErrNone) {
-		return nil, jobspec.Failure{Kind: jobspec.KindNotFound, Detail: err.Error(), Hint: "ipdc node start -d, or name one: ipdc domain create NAME"}.Error()
-	}
+	m, err := a.ownDomain()
 	if err != nil {
 		return nil, err
 	}

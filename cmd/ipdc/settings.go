@@ -43,6 +43,7 @@ type settings struct {
 	GCPeriod              jobspec.Duration
 	GCWatermark           int
 	DoorListen            string
+	DoorAnnounce          []string
 	P2PListen             string
 	P2PAnnounce           []string
 	P2PLAN                bool
@@ -120,6 +121,7 @@ func (s *settings) table() []knob {
 		{"gc-period", &s.GCPeriod, "1h", "", "time", inFile, "how often garbage is collected in any case", "Kubo's own; what is pinned or in use always stays"},
 
 		{"door-listen", &s.DoorListen, "", "a free port of all addresses, kept", "multiaddr or off", start, "where newcomers with an invitation ask, such as /ip4/0.0.0.0/tcp/4102; off: nowhere", "without an invitation's key nothing but noise comes over this port"},
+		{"door-announce", &s.DoorAnnounce, "", "what it listens on", "multiaddrs", start, "addresses of the door that invitations and other members are told instead, such as /dns4/node.example.org/tcp/4102", "behind a forwarded port only you know them"},
 		{"p2p-listen", &s.P2PListen, "", "a free port of all addresses, kept", "multiaddr or off", start, "where the other members of the domain reach this node, such as /ip4/0.0.0.0/tcp/4101; off: this node stays by itself", "without the domain's secret nothing but noise comes over this port, without a certificate no byte of a protocol"},
 		{"p2p-announce", &s.P2PAnnounce, "", "what it listens on", "multiaddrs", start, "addresses that other members are told instead, such as /dns4/node.example.org/tcp/4101", "behind a forwarded port only you know them"},
 		{"p2p-lan", &s.P2PLAN, "false", "", "true or false", start, "find members on the local network by multicast DNS", "it tells the domain's id to everybody on that network; members that know one address find each other without it"},
