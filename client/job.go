@@ -102,6 +102,14 @@ func (c *Client) Remove(ctx context.Context, ref string) error {
 	return c.call(ctx, request{method: http.MethodDelete, path: []string{"v1", "jobs", ref}}, nil)
 }
 
+// Merge merges the outputs of a job that has ended in some way, without a run.
+// It takes as long as it takes: only ctx bounds it.
+func (c *Client) Merge(ctx context.Context, ref string, how jobspec.Merge) (wire.Merging, error) {
+	var m wire.Merging
+	err := c.post(ctx, []string{"v1", "jobs", ref, "merge"}, wire.MergeWish{Merge: how}, &m)
+	return m, err
+}
+
 // Wait returns the job once it is final. How it ended is in its state and
 // failure. When ctx ends first, the error is of ctx and the job goes on.
 func (c *Client) Wait(ctx context.Context, ref string) (wire.Job, error) {

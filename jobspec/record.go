@@ -14,6 +14,7 @@ type Job struct {
 	Stopping   bool      `json:"stopping,omitempty"` // a stop was asked for and is durable
 	Result     CID       `json:"result,omitzero"`    // set from published on
 	Partial    CID       `json:"partial,omitzero"`   // outputs of a job that failed
+	Merged     []Merged  `json:"merged,omitempty"`   // what job merge made of the outputs, the newest last
 	Failure    *Failure  `json:"failure,omitempty"`  // set when failed or stopped
 	Submitted  time.Time `json:"submitted"`
 	Started    time.Time `json:"started,omitzero"`  // first lease
@@ -21,6 +22,12 @@ type Job struct {
 	ItemsTotal int       `json:"items_total"`       // files to do; 0 when not per item
 	ItemsDone  int       `json:"items_done"`
 	Remembered int       `json:"remembered"` // items that needed no run, or tasks of a job without items
+}
+
+// Merged is what the outputs of a job give when they are merged in some way.
+type Merged struct {
+	Merge Merge `json:"merge"`
+	CID   CID   `json:"cid"`
 }
 
 // Origin says for whom a node runs one task of a job that is another node's.

@@ -118,6 +118,7 @@ const (
 	MergeUnion  Merge = "union"  // one tree; the same name with another CID is a clash
 	MergeShards Merge = "shards" // one folder per task, named by its index
 	MergeConcat Merge = "concat" // one tree; files of one name are put behind each other, in the order of tasks
+	MergeNone   Merge = "none"   // the outputs as they are; of job merge, not of a spec
 )
 
 // Resources are what one task may use; they are hard limits.

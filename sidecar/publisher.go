@@ -37,15 +37,16 @@ func (d *driver) result(ctx context.Context, job jobspec.Job) (jobspec.CID, erro
 	}
 	c, err := d.merge(ctx, pinName(d.id, "result"), job.Spec.Merge, roots)
 	if err == nil && len(roots) > 1 {
-		err = d.keepMemories(ctx, job, roots)
+		err = d.keepParts(ctx, job, roots)
 	}
 	return c, causeOr(ctx, at("merge", err))
 }
 
-// keepMemories pins what is remembered of tasks as a whole: a union, and more
-// so a concatenation, does not hold their directories.
-func (d *driver) keepMemories(ctx context.Context, job jobspec.Job, roots []jobspec.CID) error {
-	if len(roots) == 0 || !byTask(job.Spec) || job.Spec.Cache == jobspec.CacheOff || job.Spec.Merge == jobspec.MergeShards {
+// keepParts pins the tasks' outputs as they are, for what is remembered of tasks
+// as a whole and for Merge: a union, and more so a concatenation, does not hold
+// their directories.
+func (d *driver) keepParts(ctx context.Context, job jobspec.Job, roots []jobspec.CID) error {
+	if len(roots) == 0 || len(roots) == 1 && !byTask(job.Spec) || job.Spec.Merge == jobspec.MergeShards {
 		return nil
 	}
 	_, err := d.merge(ctx, pinName(d.id, "outputs"), jobspec.MergeShards, roots)
@@ -128,11 +129,11 @@ func (d *driver) outputs(ctx context.Context, job jobspec.Job, want func(jobspec
 }
 
 // merge pins the merged roots; the union of one directory is that directory.
-func (d *driver) merge(ctx context.Context, pin string, how jobspec.Merge, roots []jobspec.CID) (jobspec.CID, error) {
+func (s *Sidecar) merge(ctx context.Context, pin string, how jobspec.Merge, roots []jobspec.CID) (jobspec.CID, error) {
 	if len(roots) == 1 && how != jobspec.MergeShards {
-		return roots[0], d.cfg.IPFS.Pin(ctx, pin, roots[0])
+		return roots[0], s.cfg.IPFS.Pin(ctx, pin, roots[0])
 	}
-	return d.cfg.IPFS.Add(ctx, pin, func(w ipfs.Session) (jobspec.CID, error) {
+	return s.cfg.IPFS.Add(ctx, pin, func(w ipfs.Session) (jobspec.CID, error) {
 		switch how {
 		case jobspec.MergeShards:
 			return merge.Shards(ctx, w, roots)
@@ -163,7 +164,7 @@ func (d *driver) partial(ctx context.Context, job jobspec.Job) (jobspec.CID, err
 		return c, err
 	}
 	if roots, err = d.outputs(ctx, job, succeeded); err == nil {
-		err = d.keepMemories(ctx, job, roots)
+		err = d.keepParts(ctx, job, roots)
 	}
 	return c, err
 }

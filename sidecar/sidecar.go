@@ -14,6 +14,7 @@
 //	remote     an attempt that another member makes, at the owner
 //	worker     the same at that member
 //	publisher  running   -> published -> succeeded: outputs become one CID
+//	merger     the outputs of a job that has ended, in another way
 //	rescuer    what a node does first after it was killed
 //	keeper     removes jobs at the end of their time, and by prune
 //	cleaner    removes what an attempt leaves on the machine

@@ -6,6 +6,20 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
+// MergeWish is the body of POST /v1/jobs/{ref}/merge.
+type MergeWish struct {
+	Merge jobspec.Merge `json:"merge"` // union, shards, concat or none
+}
+
+// Merging is the answer of POST /v1/jobs/{ref}/merge.
+type Merging struct {
+	Job     jobspec.JobID `json:"job"`
+	Merge   jobspec.Merge `json:"merge"`
+	CID     jobspec.CID   `json:"cid,omitzero"`      // pinned; none with merge none
+	Parts   int           `json:"parts"`             // outputs that were merged
+	Outputs []jobspec.CID `json:"outputs,omitempty"` // with merge none: each of them, in the order of tasks
+}
+
 // PruneWish is the body of POST /v1/jobs/prune. Zero values select all jobs
 // that have ended.
 type PruneWish struct {

@@ -21,7 +21,7 @@ func (a *app) jobCmd() *cobra.Command {
 	cmd := group("job", "Submit jobs and look after them",
 		a.jobSubmitCmd(), a.jobPlanCmd(), a.ofTenant(a.jobListCmd()), a.ofTenant(a.jobDescribeCmd()), a.ofTenant(a.jobLogsCmd()),
 		a.ofTenant(a.jobWaitCmd()), a.ofTenant(a.jobGetCmd()), a.ofTenant(a.jobStopCmd()), a.ofTenant(a.jobRmCmd()),
-		a.ofTenant(a.jobEventsCmd()), a.jobRerunCmd(), a.ofTenant(a.jobPruneCmd()))
+		a.ofTenant(a.jobEventsCmd()), a.jobRerunCmd(), a.ofTenant(a.jobMergeCmd()), a.ofTenant(a.jobPruneCmd()))
 	return cmd
 }
 
@@ -217,13 +217,15 @@ func (a *app) jobGetCmd() *cobra.Command {
 		}
 		root := j.Result
 		if j.State != jobspec.JobSucceeded {
-			if root = j.Partial; !root.Defined() {
+			if n := len(j.Merged); n > 0 {
+				root = j.Merged[n-1].CID
+			} else if root = j.Partial; !root.Defined() {
 				return jobspec.Failure{
 					Kind: jobspec.KindNotFound, Where: "job " + j.ID.String(),
 					Detail: fmt.Sprintf("is %s and has no result", j.State), Hint: "wait for it: ipdc job wait " + j.ID.String(),
 				}.Error()
 			}
-			a.say("the job %s; these are its partial outputs", j.State)
+			a.say("the job %s; these are its outputs as far as they are there", j.State)
 		}
 		dest := j.ID.String()
 		if len(rest) > 0 {

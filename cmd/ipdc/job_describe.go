@@ -49,6 +49,9 @@ func describe(w io.Writer, j wire.Job) error {
 	add("Cache:", remembered(j, ""))
 	add("Result:", j.Result.String())
 	add("Partial:", j.Partial.String())
+	for _, m := range j.Merged {
+		add("Merged:", m.CID.String()+" ("+string(m.Merge)+")")
+	}
 	add("Spec:", j.SpecCID.String())
 	add("Image:", j.Spec.Run.Image)
 	add("Command:", fmt.Sprintf("%q", j.Spec.Run.Command))

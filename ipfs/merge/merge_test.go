@@ -153,6 +153,32 @@ func TestUnionClashes(t *testing.T) {
 	}
 }
 
+// However many names clash, the refusal names a few and counts the rest.
+func TestUnionOfManyClashes(t *testing.T) {
+	const names = 20_000
+	b := dagtest.New(t)
+	var roots []jobspec.CID
+	for _, text := range []string{"one", "two"} {
+		leaf := b.Raw([]byte(text))
+		files := make([]merge.File, names)
+		for i := range files {
+			files[i] = merge.File{Path: fmt.Sprintf("name-%06d", i), CID: leaf.CID, Size: 3}
+		}
+		c, err := merge.Files(t.Context(), b.Memory, files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots = append(roots, c)
+	}
+	_, err := merge.Union(t.Context(), b.Memory, roots)
+	if f := jobspec.AsFailure(err); f.Kind != jobspec.KindDupName || len(f.Detail) > 1000 || !strings.Contains(f.Detail, "20000 outputs clash") || !strings.Contains(f.Detail, "and 19980 more") {
+		t.Errorf("Union = %.2000v", err)
+	}
+	if _, err := merge.Shards(t.Context(), b.Memory, roots); err != nil {
+		t.Errorf("Shards of the same = %v", err)
+	}
+}
+
 func TestUnionRefuses(t *testing.T) {
 	b := dagtest.New(t)
 	file := b.Raw([]byte("x"))

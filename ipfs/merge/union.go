@@ -176,7 +176,7 @@ func (u *union) clashes() error {
 	return jobspec.Failure{
 		Kind:   jobspec.KindDupName,
 		Detail: fmt.Sprintf("%d outputs clash: %s%s", u.count, strings.Join(list, ", "), more),
-		Hint:   "merge by shards keeps each output in a folder of its own",
+		Hint:   "merge by shards keeps each output in a folder of its own: `ipdc job merge JOB` does so without a run",
 	}.Error()
 }
 

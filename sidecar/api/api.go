@@ -121,6 +121,7 @@ func New(cfg Config) *API {
 	a.registerTokens(h)
 	a.registerJobs(h)
 	a.registerPrune(h)
+	a.registerMerge(h)
 	a.registerPlan(h)
 	a.registerPaths(h)
 	a.registerImages(h)

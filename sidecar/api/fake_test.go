@@ -137,6 +137,16 @@ func (s *service) Remove(_ context.Context, tenant, ref string) (err error) {
 	return err
 }
 
+func (s *service) Merge(_ context.Context, tenant, ref string, how jobspec.Merge) (wire.Merging, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, err := s.find(tenant, ref)
+	if err != nil {
+		return wire.Merging{}, err
+	}
+	return wire.Merging{Job: r.ID, Merge: how, Parts: 2}, nil
+}
+
 func (s *service) Prune(_ context.Context, tenant string, f api.PruneFilter) (p wire.Pruned, _ error) {
 	s.update(func() {
 		s.pruned = f

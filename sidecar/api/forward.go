@@ -92,7 +92,14 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request, h Handed) error {
 	case resp.StatusCode >= 400:
 		return a.problemOf(resp, h)
 	case resp.StatusCode == http.StatusOK && media == "application/json":
-		return a.passJob(w, r, resp, h)
+		b, err := io.ReadAll(io.LimitReader(resp.Body, maxMemberJob+1))
+		if err != nil {
+			return unreachable(h, err)
+		}
+		if strings.HasSuffix(ask.URL.Path, "/merge") {
+			return passMerged(w, b, h)
+		}
+		return a.passJob(w, r, b, h)
 	case resp.StatusCode == http.StatusOK && (media == wire.TypeEvents || media == "text/plain"):
 		return a.passStream(w, s, resp)
 	}
@@ -159,19 +166,10 @@ func (a *API) problemOf(resp *http.Response, h Handed) error {
 }
 
 // passJob answers with the member's job, as one of the tenant here.
-func (a *API) passJob(w http.ResponseWriter, r *http.Request, resp *http.Response, h Handed) error {
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxMemberJob+1))
-	if err != nil {
-		return unreachable(h, err)
-	}
+func (a *API) passJob(w http.ResponseWriter, r *http.Request, b []byte, h Handed) error {
 	var j wire.Job
-	if len(b) > maxMemberJob {
-		err = fmt.Errorf("more than %d bytes", maxMemberJob)
-	} else if err = json.Unmarshal(b, &j); err == nil && j.ID != h.Job {
-		err = fmt.Errorf("it is job %q", j.ID)
-	}
-	if err != nil {
-		return fmt.Errorf("%s answered what is not job %s: %w", h.Member, h.Job, err)
+	if err := aboutJob(b, &j, func() jobspec.JobID { return j.ID }, h); err != nil {
+		return err
 	}
 	j.Tenant, j.Member = h.Tenant, h.Member.String()
 	if err := a.cfg.Errands.Learn(r.Context(), h, j); err != nil {
@@ -179,6 +177,28 @@ func (a *API) passJob(w http.ResponseWriter, r *http.Request, resp *http.Respons
 	}
 	w.Header().Set("Content-Type", "application/json")
 	return json.NewEncoder(w).Encode(j)
+}
+
+// aboutJob reads an answer, which is of the job that was asked for.
+func aboutJob(b []byte, v any, id func() jobspec.JobID, h Handed) (err error) {
+	if len(b) > maxMemberJob {
+		err = fmt.Errorf("more than %d bytes", maxMemberJob)
+	} else if err = json.Unmarshal(b, v); err == nil && id() != h.Job {
+		err = fmt.Errorf("it is job %q", id())
+	}
+	if err != nil {
+		return fmt.Errorf("%s answered what is not job %s: %w", h.Member, h.Job, err)
+	}
+	return nil
+}
+
+func passMerged(w http.ResponseWriter, b []byte, h Handed) error {
+	var m wire.Merging
+	if err := aboutJob(b, &m, func() jobspec.JobID { return m.Job }, h); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(m)
 }
 
 // passStream passes events or a log on until their end. A stream that was cut

@@ -32,6 +32,9 @@ type Service interface {
 	Remove(ctx context.Context, tenant, ref string) error
 	// Prune removes final jobs as Remove does, or says which ones it would.
 	Prune(ctx context.Context, tenant string, f PruneFilter) (wire.Pruned, error)
+	// Merge merges the outputs of a final job's tasks; its state stays.
+	// E_CONFLICT when some are missing, E_DUP_NAME when they clash.
+	Merge(ctx context.Context, tenant, ref string, how jobspec.Merge) (wire.Merging, error)
 	// Events calls yield for each event with Seq > after, in order. With
 	// follow it goes on until the job is final or ctx ends, else it returns at
 	// the last one. It stops early when yield returns an error, and returns it.
