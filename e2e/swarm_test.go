@@ -139,19 +139,19 @@ const contentIn = `ipdc_swap_bytes_total{direction="in",kind="content"}`
 // A node that joins by one token fetches what another member has, by bitswap,
 // and every byte is counted, in the node and on the wire.
 func TestMembersExchangeBlocks(t *testing.T) {
-	w := newWire(t)
-	a := newMember(t, "--p2p-announce", w.addr, "--labels", "zone=x")
-	w.leadTo(a)
+	w := testenv.NewWire(t)
+	a := newMember(t, "--p2p-announce", w.Multiaddr(), "--labels", "zone=x")
+	w.LeadTo(a.listens())
 	b := newMember(t)
 	b.joins(a)
 	const size = 3 << 20
 	cid := a.random(size)
-	before := w.from.Load()
+	before := w.From()
 	b.gets(cid, a)
 	if got := b.metric(contentIn); got != size {
 		t.Errorf("%d bytes of content came by bitswap, want %d", got, size)
 	}
-	if got := w.from.Load() - before; got < size {
+	if got := w.From() - before; got < size {
 		t.Errorf("%d bytes on the wire, want over %d", got, size)
 	}
 	b.await("an advert with what is held", 60*time.Second, func() bool { return b.peers()[a.peerID()].Held >= size })
@@ -203,9 +203,9 @@ func TestTasksRunAtTheirData(t *testing.T) {
 // P01 with real nodes: who is of another domain, and who has the secret but no
 // certificate, gets no byte of any protocol. The control is a member.
 func TestP01NodeTellsStrangersNothing(t *testing.T) {
-	w := newWire(t)
+	w := testenv.NewWire(t)
 	a := newMember(t)
-	w.leadTo(a)
+	w.LeadTo(a.listens())
 	b, c := newMember(t), newMember(t)
 	b.joins(a)
 	cid := a.random(100_000)
@@ -242,8 +242,8 @@ func TestP01NodeTellsStrangersNothing(t *testing.T) {
 // the new secret by itself, and who slept through it asks at the door.
 func TestRevokeSpreads(t *testing.T) {
 	a := newMember(t)
-	w := newWire(t) // of the stranger's own
-	w.leadTo(a)
+	w := testenv.NewWire(t) // of the stranger's own
+	w.LeadTo(a.listens())
 	b, c, d := newMember(t), newMember(t), newMember(t)
 	for _, n := range []*node{b, c, d} {
 		n.joins(a)

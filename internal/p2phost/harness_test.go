@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -146,58 +145,12 @@ func say(ctx context.Context, from *p2phost.Host, to identity.ID, text []byte) (
 	return back, errors.Join(err, <-sent)
 }
 
-// wire is a proxy before a host's port that counts the bytes of each direction.
-type wire struct {
-	addr     string // multiaddr
-	conns    atomic.Int64
-	to, from atomic.Int64
-}
-
-func newWire(t testing.TB, h *p2phost.Host) *wire {
+// newWire is a wire before a host's port.
+func newWire(t testing.TB, h *p2phost.Host) *testenv.Wire {
 	t.Helper()
-	target := tcpAddr(t, h.Listen()[0])
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &wire{addr: multiaddr(l)}
-	var running sync.WaitGroup
-	t.Cleanup(func() { l.Close(); running.Wait() })
-	running.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			w.conns.Add(1)
-			running.Go(func() { w.carry(c, target) })
-		}
-	})
+	w := testenv.NewWire(t)
+	w.LeadTo(tcpAddr(t, h.Listen()[0]))
 	return w
-}
-
-func (w *wire) carry(c net.Conn, target string) {
-	defer c.Close()
-	d, err := net.Dial("tcp", target)
-	if err != nil {
-		return
-	}
-	defer d.Close()
-	var both sync.WaitGroup
-	both.Go(func() { copyCounted(d, c, &w.to); d.(*net.TCPConn).CloseWrite() })
-	both.Go(func() { copyCounted(c, d, &w.from); c.(*net.TCPConn).CloseWrite() })
-	both.Wait()
-}
-
-func copyCounted(dst io.Writer, src io.Reader, n *atomic.Int64) {
-	b := make([]byte, 32<<10)
-	for {
-		got, err := src.Read(b)
-		n.Add(int64(got))
-		if _, werr := dst.Write(b[:got]); err != nil || werr != nil {
-			return
-		}
-	}
 }
 
 // eventually waits until ok holds, at most half a minute.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/internal/p2phost"
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -37,7 +38,7 @@ const (
 
 // knock lets a stranger connect to a host with an echo, over a wire that
 // counts. It returns what the wire carried, and whether the stranger got in.
-func knock(t *testing.T, c *club, stranger p2phost.Config) (w *wire, answered []byte, heard int64) {
+func knock(t *testing.T, c *club, stranger p2phost.Config) (w *testenv.Wire, answered []byte, heard int64) {
 	t.Helper()
 	victim := open(t, c.config(t))
 	got := echo(victim)
@@ -45,10 +46,13 @@ func knock(t *testing.T, c *club, stranger p2phost.Config) (w *wire, answered []
 	s := open(t, stranger)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if err := s.Connect(ctx, victim.ID(), []string{w.addr}); err == nil {
+	if err := s.Connect(ctx, victim.ID(), []string{w.Multiaddr()}); err == nil {
 		answered, _ = say(ctx, s, victim.ID(), secret)
 	}
-	eventually(t, "the wire is closed or used", func() bool { return answered != nil || len(victim.Peers()) == 0 })
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "both ends of the wire are closed, so that all is counted", func() bool { return w.Open() == 0 })
 	return w, answered, got.Load()
 }
 
@@ -80,20 +84,20 @@ func TestP01StrangerGetsNoApplicationByte(t *testing.T) {
 			cfg := c.config(t)
 			test.change(&cfg)
 			w, answered, heard := knock(t, c, cfg)
-			t.Logf("on the wire: %d bytes to the member, %d from it", w.to.Load(), w.from.Load())
+			t.Logf("on the wire: %d bytes to the member, %d from it", w.To(), w.From())
 			if test.limit == 0 {
-				if !bytes.Equal(answered, secret) || w.from.Load() < int64(len(secret)) || heard != int64(len(secret)) {
-					t.Errorf("a member got %d of %d bytes back, %d of them over the wire", len(answered), len(secret), w.from.Load())
+				if !bytes.Equal(answered, secret) || w.From() < int64(len(secret)) || heard != int64(len(secret)) {
+					t.Errorf("a member got %d of %d bytes back, %d of them over the wire", len(answered), len(secret), w.From())
 				}
 				return
 			}
-			if w.conns.Load() == 0 {
+			if w.Conns() == 0 {
 				t.Error("the stranger never knocked")
 			}
 			if len(answered) > 0 || heard > 0 {
 				t.Errorf("the stranger was heard (%d bytes) and answered (%d bytes)", heard, len(answered))
 			}
-			if n := w.from.Load(); n > test.limit {
+			if n := w.From(); n > test.limit {
 				t.Errorf("%d bytes from the member on the wire; at most %d agree on keys", n, test.limit)
 			}
 		})
@@ -125,8 +129,8 @@ func TestP03SameKeyOtherDomain(t *testing.T) {
 	cfg := c.config(t)
 	cfg.Domain = strings.Repeat("z", 26)
 	w, answered, heard := knock(t, c, cfg)
-	if w.conns.Load() == 0 || len(answered) > 0 || heard > 0 || w.from.Load() > greeting+64 {
-		t.Errorf("over %d connections, heard %d bytes, answered %d, on the wire %d", w.conns.Load(), heard, len(answered), w.from.Load())
+	if w.Conns() == 0 || len(answered) > 0 || heard > 0 || w.From() > greeting+64 {
+		t.Errorf("over %d connections, heard %d bytes, answered %d, on the wire %d", w.Conns(), heard, len(answered), w.From())
 	}
 }
 
