@@ -161,6 +161,35 @@ func TestPinFetches(t *testing.T) {
 
 func total(m *member) swap.Traffic { t, _ := m.swap.Traffic(); return t }
 
+// A directory with an empty file in it comes whole.
+func TestEmptyFile(t *testing.T) {
+	a := newMember(t, swap.Config{})
+	b := newMember(t, swap.Config{Wait: time.Hour}, a.host)
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "empty"), 0)
+	root, err := a.Add(t.Context(), "user/x", func(s ipfs.Session) (jobspec.CID, error) {
+		r, err := pack.Tree(t.Context(), s, dir, pack.Options{})
+		return r.CID, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Pin(t.Context(), "user/x", root); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := b.Verify(t.Context(), root); err != nil || got.Blocks != 2 {
+		t.Errorf("Verify() = %+v, %v; want 2 blocks", got, err)
+	}
+	c := newMember(t, swap.Config{Wait: time.Hour}, a.host)
+	file, err := tree.Resolve(t.Context(), c, root, []string{"empty"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, err := c.Get(t.Context(), file); err != nil || len(data) != 0 {
+		t.Errorf("Get() of the empty file = %q, %v", data, err)
+	}
+}
+
 // What lies on two members comes from both.
 func TestPinFromTwo(t *testing.T) {
 	a := newMember(t, swap.Config{})
