@@ -42,6 +42,7 @@ func (s *swarm) messenger(ctx context.Context) (bus.Messenger, error) {
 			return nil, fmt.Errorf("--broker-listen %s: %w", s.set.BrokerListen, err)
 		}
 		s.onClose(s.broker.Close)
+		s.log.Info("the broker is open to members", "addr", s.broker.Addr(), "tls", cert != nil)
 		if url == "" && cert == nil {
 			url = "mqtt://" + s.broker.Addr()
 		}

@@ -194,7 +194,7 @@ func listen(ctx context.Context, cfg Config) (*limited, error) {
 	}
 	ip := net.ParseIP(host)
 	if local := host == "localhost" || ip != nil && ip.IsLoopback(); !local && cfg.TLS == nil && !cfg.Insecure {
-		return nil, fmt.Errorf("%s can be reached from other machines and needs TLS; \"insecure\" allows it without", cfg.Listen)
+		return nil, fmt.Errorf("%s can be reached from other machines and needs TLS: give it a certificate (broker-cert, broker-key), or listen on 127.0.0.1", cfg.Listen)
 	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
