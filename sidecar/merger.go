@@ -88,9 +88,10 @@ func (s *Sidecar) parts(ctx context.Context, job jobspec.Job) ([]jobspec.CID, er
 	if err != nil {
 		return nil, err
 	}
-	shards := firstRoot(pins)
+	var shards jobspec.CID
 	switch {
-	case shards.Defined():
+	case len(pins) > 0:
+		shards = pins[0].Root
 	case clashed(job):
 		shards = job.Partial // a folder per task, as they clash
 	case job.Spec.Merge == jobspec.MergeShards:
