@@ -77,14 +77,6 @@ func (s *Sidecar) mergeable(ctx context.Context, tenant, ref string, how jobspec
 	return job, f.Error()
 }
 
-// firstRoot is what the first of some pins keeps, if there is one.
-func firstRoot(pins []ipfs.Pin) (c jobspec.CID) {
-	if len(pins) > 0 {
-		c = pins[0].Root
-	}
-	return c
-}
-
 // clashed says whether a job failed only because its outputs clash.
 func clashed(j jobspec.Job) bool {
 	return j.State == jobspec.JobFailed && j.Failure != nil && j.Failure.Kind == jobspec.KindDupName && j.Failure.Where == "merge"
