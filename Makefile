@@ -12,8 +12,8 @@ export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false)
 
 # The race detector looks at our code and at the libraries that run goroutines
 # of theirs. Left out are SQLite, which is C by a translator with one mutex for
-# all, and a cipher that tests fill files with: two thirds of the processor time
-# of `make test` went into instrumented pointers there.
+# all, and a cipher that tests fill files with: instrumented, they took most of
+# the processor time of the slowest packages.
 RACE := -race -gcflags='modernc.org/...=-d=checkptr=0' -gcflags='modernc.org/sqlite/lib=-race=false -d=checkptr=0' \
 	-gcflags='golang.org/x/crypto/chacha20=-race=false -d=checkptr=0'
 
