@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/merge"
 	"github.com/ipdc/ipdc/ipfs/split"
@@ -28,11 +30,8 @@ func (d *driver) split(ctx context.Context, spec jobspec.Spec, f *jobspec.Facts)
 }
 
 func (d *driver) makeShards(ctx context.Context, spec jobspec.Spec, o split.Options, f *jobspec.Facts) error {
-	_, err := d.cfg.IPFS.Add(ctx, pinName(d.id, "shards"), func(w ipfs.Session) (jobspec.CID, error) {
+	cut := func(w ipfs.Session) ([]jobspec.CID, error) {
 		shards, err := split.Split(ctx, w, f.Input, o)
-		if err != nil {
-			return jobspec.CID{}, err
-		}
 		f.Shards, f.Bytes = make([]jobspec.Shard, len(shards)), 0
 		roots := make([]jobspec.CID, len(shards))
 		for i, s := range shards {
@@ -43,8 +42,23 @@ func (d *driver) makeShards(ctx context.Context, spec jobspec.Spec, o split.Opti
 			f.Bytes += s.Bytes
 			roots[i] = s.CID
 		}
+		return roots, err
+	}
+	fill := func(w ipfs.Session) (jobspec.CID, error) {
+		roots, err := cut(w)
+		if err != nil {
+			return jobspec.CID{}, err
+		}
 		return merge.Shards(ctx, w, roots)
-	})
+	}
+	if d.distant {
+		drafts := &drafts{Getter: d.cfg.IPFS, nodes: map[jobspec.CID][]byte{}}
+		if _, err := cut(drafts); err != nil {
+			return err
+		}
+		fill = func(w ipfs.Session) (jobspec.CID, error) { return drafts.keep(ctx, w) }
+	}
+	_, err := d.cfg.IPFS.Add(ctx, pinName(d.id, "shards"), fill)
 	return err
 }
 
@@ -59,6 +73,39 @@ func shardPath(spec jobspec.Spec, s split.Shard) string {
 		paths[i] = f.Path
 	}
 	return jobspec.CommonPath(paths)
+}
+
+// drafts are the nodes of shards whose content other members hold.
+type drafts struct {
+	ipfs.Getter
+	nodes map[jobspec.CID][]byte
+}
+
+func (d *drafts) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
+	if data, ok := d.nodes[c]; ok {
+		return data, nil
+	}
+	return d.Getter.Get(ctx, c)
+}
+
+func (d *drafts) Put(_ context.Context, c jobspec.CID, data []byte) error {
+	d.nodes[c] = data
+	return nil
+}
+
+// keep stores the nodes as files, as they are: a DAG that is not whole cannot
+// be pinned. Blocks are looked up by their hash, so that whoever asks for a
+// node gets it.
+func (d *drafts) keep(ctx context.Context, w ipfs.Session) (jobspec.CID, error) {
+	files := make([]merge.File, 0, len(d.nodes))
+	for c, data := range d.nodes {
+		raw := jobspec.WrapCID(cid.NewCidV1(cid.Raw, c.Cid().Hash()))
+		if err := w.Put(ctx, raw, data); err != nil {
+			return raw, err
+		}
+		files = append(files, merge.File{Path: raw.String(), CID: raw, Size: int64(len(data))})
+	}
+	return merge.Files(ctx, w, files)
 }
 
 func shardItems(s split.Shard) []jobspec.Item {

@@ -59,3 +59,39 @@ func TestSplitLimits(t *testing.T) {
 		})
 	}
 }
+
+// A dataset that lies on several members is split without its content, and
+// each shard is run where that is.
+func TestShardsGoWhereTheDataLies(t *testing.T) {
+	for name, per := range map[string]jobspec.Per{"by task": jobspec.PerTask, "by item": jobspec.PerItem} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, 3)
+			root, files := f.dataset(4)
+			s := perItem(root, files)
+			s.Split = jobspec.Split{By: jobspec.SplitSize, Into: 6}
+			s.Cache = jobspec.CacheOff
+			if s.Run.Per = per; per == jobspec.PerTask {
+				s.Run.Feed = ""
+			}
+			owner := f.nodes[0]
+			p, moved := owner.planned(s), 0
+			for _, c := range files {
+				moved += f.moved[c]
+			}
+			if len(p.Tasks) != 6 || moved != 0 {
+				t.Errorf("planning made %d tasks and moved %d blocks of content, want 6 and none", len(p.Tasks), moved)
+			}
+			j := owner.final(owner.submit(s))
+			if j.State != jobspec.JobSucceeded || j.Result.String() != root {
+				t.Fatalf("job is %s with %s, want succeeded with %s: %+v", j.State, j.Result, root, j.Failure)
+			}
+			at := map[string]bool{}
+			for _, a := range j.Attempts {
+				at[a.Node] = true
+			}
+			if len(at) != 3 || len(j.Attempts) != 6 {
+				t.Errorf("%d tasks on %d nodes, want 6 on 3", len(j.Attempts), len(at))
+			}
+		})
+	}
+}

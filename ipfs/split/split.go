@@ -85,7 +85,7 @@ type file struct {
 // list returns all files in byte order of their paths.
 func list(ctx context.Context, g ipfs.Getter, root jobspec.CID, b ipfs.Budget) ([]file, error) {
 	var files []file
-	err := tree.Walk(ctx, g, root, b, func(e tree.Entry) error {
+	err := tree.Outline(ctx, g, root, b, func(e tree.Entry) error { // the content may be elsewhere
 		if e.Kind == tree.File {
 			files = append(files, file{path: e.Path, cid: e.CID, size: e.Size})
 		}
