@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -30,23 +31,19 @@ func (d *driver) runTasks(ctx context.Context, job jobspec.Job) (jobspec.Job, er
 	var mu sync.Mutex
 	var first error // that of a task, not of those that it stopped, now or before a restart
 	stopped := func(err error) bool { return errors.Is(err, jobspec.KindStopped.Error()) }
-	var g errgroup.Group
-	g.SetLimit(max(64, d.placer.slots(job.Spec.Resources)))
-	for _, task := range plan.Tasks {
-		g.Go(func() error {
-			err := d.runTask(ctx, job, plan, task, attempts[task.Index])
-			if err != nil {
-				mu.Lock()
-				if first == nil || stopped(first) && !stopped(err) {
-					first = err
-				}
-				mu.Unlock()
-				cancel(errSibling)
+	err = d.eachTask(job, plan, func(task jobspec.Task) error {
+		err := d.runTask(ctx, job, plan, task, attempts[task.Index])
+		if err != nil {
+			mu.Lock()
+			if first == nil || stopped(first) && !stopped(err) {
+				first = err
 			}
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+			mu.Unlock()
+			cancel(errSibling)
+		}
+		return err
+	})
+	if err != nil {
 		return job, first
 	}
 	if job.Origin != nil {
@@ -63,6 +60,43 @@ func (d *driver) runTasks(ctx context.Context, job jobspec.Job) (jobspec.Job, er
 		j.ItemsDone = j.ItemsTotal
 		return nil
 	}, jobspec.JobPublishing)
+}
+
+// eachTask calls run for all tasks, for each node's in their order, so many of
+// them at once as keep it busy: nobody waits for another node's tasks.
+func (d *driver) eachTask(job jobspec.Job, plan jobspec.Plan, run func(jobspec.Task) error) error {
+	by := map[string][]jobspec.Task{}
+	for _, t := range plan.Tasks {
+		by[t.Holder] = append(by[t.Holder], t)
+	}
+	abreast := d.abreast(job)
+	var all errgroup.Group
+	for holder, tasks := range by {
+		all.Go(func() error {
+			var g errgroup.Group
+			g.SetLimit(cmp.Or(abreast[holder], 64))
+			for _, t := range tasks {
+				g.Go(func() error { return run(t) })
+			}
+			return g.Wait()
+		})
+	}
+	return all.Wait()
+}
+
+// abreast is how many of the job's tasks are given to each member at once: as
+// many as it runs, and as many again that wait there, so that none of its slots
+// is idle while this node hears of an end and answers. What waits there takes
+// messages, and goes back when the member is lost.
+func (d *driver) abreast(job jobspec.Job) map[string]int {
+	most := map[string]int{}
+	if d.hasCrew() {
+		for _, p := range d.cfg.Crew.Live() {
+			most[p.ID.String()] = 2 * max(2, job.Spec.Resources.Slots(p.Capacity))
+		}
+	}
+	most[""] = max(64, d.placer.slots(job.Spec.Resources))
+	return most
 }
 
 // planned returns the plan and each task's attempts so far, oldest first.
@@ -216,7 +250,7 @@ func (d *driver) setActive(by int) {
 // leases.
 type tally struct {
 	mu    sync.Mutex
-	kept  int
+	sum   int         // of kept and by
 	by    map[int]int // task -> items of its current attempt
 	noted time.Time
 	lent  time.Time // the last lease
@@ -224,9 +258,10 @@ type tally struct {
 
 // newTally starts with what tasks of an earlier process have done.
 func newTally(job jobspec.Job, attempts map[int][]jobspec.Attempt) *tally {
-	t := &tally{kept: job.Remembered, by: map[int]int{}}
+	t := &tally{sum: job.Remembered, by: map[int]int{}}
 	for task, list := range attempts {
 		t.by[task] = list[len(list)-1].ItemsDone
+		t.sum += t.by[task]
 		for _, a := range list {
 			if a.Leased.After(t.lent) {
 				t.lent = a.Leased
@@ -257,11 +292,9 @@ func (d *driver) progress(ctx context.Context, job jobspec.Job, task, n int, las
 	t := d.done
 	t.mu.Lock()
 	changed := t.by[task] != n
+	t.sum += n - t.by[task]
 	t.by[task] = n
-	sum := t.kept
-	for _, k := range t.by {
-		sum += k
-	}
+	sum := t.sum
 	due := changed && (last || d.now().Sub(t.noted) >= progressEvery)
 	if due {
 		t.noted = d.now()
