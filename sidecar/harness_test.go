@@ -56,7 +56,7 @@ type bench struct {
 	patience   time.Duration // of the next start
 	sweepEvery time.Duration // likewise
 
-	crew  *fleet        // other sidecars, from the next start on
+	crew  mates         // other members, from the next start on
 	lease time.Duration // of what is given to them
 
 	registry *prometheus.Registry // of the present start
@@ -64,6 +64,12 @@ type bench struct {
 
 	*sidecar.Sidecar
 	stop func()
+}
+
+// mates are other members and the bus to them.
+type mates interface {
+	sidecar.Crew
+	join(identity.Key, *slog.Logger) (_ *bus.Post, leave func())
 }
 
 const imageID = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
