@@ -20,6 +20,7 @@ type Pin struct {
 	Kind    string        `json:"kind"`          // "user", or what a job needs it for: "input", "result", ...
 	Job     jobspec.JobID `json:"job,omitempty"` // whose pin it is; "" for a user's
 	Created time.Time     `json:"created"`
+	Paths   []string      `json:"paths,omitempty"` // by which it was pinned; the directories on them are kept too
 }
 
 // PinUser is the kind of a pin that a user made.

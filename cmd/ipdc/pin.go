@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,9 @@ func (a *app) pinCmd() *cobra.Command {
 func (a *app) pinAddCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "add CID[/PATH]...", Short: "Keep the DAG below a CID until it is unpinned",
+		Long: "Add keeps all that is below a CID, or below a path, and fetches what is not here. Of\n" +
+			"a path it keeps the directories on the way too, without what else is in them: so\n" +
+			"members that keep parts of a dataset keep its directories together.",
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(func(c *client.Client) error {
@@ -135,10 +139,21 @@ func (a *app) printPins(pins []wire.Pin) error {
 		return nil
 	}
 	return a.print(wire.PinList{Pins: pins}, "", func(w io.Writer) error {
-		rows := [][]string{{"CID", "KIND", "JOB", "PINNED"}}
+		rows := [][]string{{"CID", "KIND", "JOB", "PINNED", "PATH"}}
 		for _, p := range pins {
-			rows = append(rows, []string{p.CID.String(), p.Kind, orDash(p.Job.String()), ago(p.Created)})
+			rows = append(rows, []string{p.CID.String(), p.Kind, orDash(p.Job.String()), ago(p.Created), paths(p, a.format == formatWide)})
 		}
 		return table(w, rows)
 	})
+}
+
+// paths are those by which something was pinned.
+func paths(p wire.Pin, all bool) string {
+	switch n := len(p.Paths); {
+	case n == 0:
+		return "-"
+	case n > 1 && !all:
+		return fmt.Sprintf("%s +%d", visible(p.Paths[0]), n-1)
+	}
+	return visible(strings.Join(p.Paths, " "))
 }

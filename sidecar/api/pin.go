@@ -49,7 +49,7 @@ func (a *API) registerPins(h huma.API) {
 		OperationID: "pins", Method: http.MethodGet, Path: "/v1/pins", Summary: "List pins",
 	}, a.pins)
 	register(a, h, takesJSON(a, h, wire.PinWish{Path: exampleCID + "/photos"}, huma.Operation{
-		OperationID: "pin", Method: http.MethodPost, Path: "/v1/pins", Summary: "Keep the DAG below a path",
+		OperationID: "pin", Method: http.MethodPost, Path: "/v1/pins", Summary: "Keep the DAG below a path, and the directories on the path",
 	}), a.pin)
 	register(a, h, huma.Operation{
 		OperationID: "unpin", Method: http.MethodDelete, Path: "/v1/pins/{cid}", Summary: "Remove a user's pin",
@@ -69,15 +69,21 @@ func (a *API) pins(ctx context.Context, in *pinsInput) (*answer[wire.PinList], e
 	if err != nil {
 		return nil, err
 	}
-	list, err = a.visiblePins(ctx, list)
-	out := make([]wire.Pin, 0, len(list))
-	for _, p := range list {
-		out = append(out, wirePin(p))
+	if prefix != "" {
+		ways, err := a.cfg.IPFS.Pins(ctx, "way/")
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, ways...)
 	}
+	if list, err = a.visiblePins(ctx, list); err != nil {
+		return nil, err
+	}
+	out := append([]wire.Pin{}, withWays(list)...)
 	slices.SortStableFunc(out, func(x, y wire.Pin) int {
 		return cmp.Or(y.Created.Compare(x.Created), cmp.Compare(x.CID.String(), y.CID.String()))
 	})
-	return &answer[wire.PinList]{wire.PinList{Pins: out}}, err
+	return &answer[wire.PinList]{wire.PinList{Pins: out}}, nil
 }
 
 // visiblePins leaves out the pins of other tenants and of their jobs, unless
@@ -94,6 +100,9 @@ func (a *API) visiblePins(ctx context.Context, list []ipfs.Pin) ([]ipfs.Pin, err
 		}
 		if strings.HasPrefix(p.Name, "user/") {
 			return pinTenant(p.Name) != tenantOf(ctx)
+		}
+		if way, ok := strings.CutPrefix(p.Name, "way/"); ok {
+			return !strings.HasPrefix(way, tenantOf(ctx)+"/")
 		}
 		id := wirePin(p).Job
 		mine, known := own[id]
@@ -132,15 +141,22 @@ func (a *API) pin(ctx context.Context, in *jsonInput) (*answer[wire.Pin], error)
 	if err != nil {
 		return nil, err
 	}
-	c, err := tree.Resolve(ctx, a.cfg.IPFS, path.Root, path.Segments)
+	c, way, err := tree.Way(ctx, a.cfg.IPFS, path.Root, path.Segments, a.cfg.Budget)
 	if err != nil {
 		return nil, err
 	}
 	if err := a.cfg.IPFS.Pin(ctx, UserPin(tenantOf(ctx), c), c); err != nil {
 		return nil, err
 	}
+	if err := a.keepWay(ctx, c, path, way); err != nil {
+		return nil, err
+	}
 	p, err := a.userPinOf(ctx, c)
-	return &answer[wire.Pin]{wirePin(p)}, err
+	out := wirePin(p)
+	if len(way) > 0 {
+		out.Paths = []string{path.String()}
+	}
+	return &answer[wire.Pin]{out}, err
 }
 
 func (a *API) unpin(ctx context.Context, in *unpinInput) (*nothing, error) {
@@ -151,7 +167,10 @@ func (a *API) unpin(ctx context.Context, in *unpinInput) (*nothing, error) {
 	if _, err := a.userPinOf(ctx, c); err != nil {
 		return nil, err
 	}
-	return nil, a.cfg.IPFS.Unpin(ctx, UserPin(tenantOf(ctx), c))
+	if err := a.cfg.IPFS.Unpin(ctx, UserPin(tenantOf(ctx), c)); err != nil {
+		return nil, err
+	}
+	return nil, a.dropWays(ctx, c)
 }
 
 // userPinOf returns a user's pin, or says what keeps the CID in its place.
