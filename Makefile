@@ -41,6 +41,7 @@ container: build ## the node as an image, ipdc/sidecar; docs/install.md
 
 compose: images ## a domain of three nodes, mosquitto and a Kubo; docs/machines.md
 	@scripts/engine.sh compose
+	@scripts/kubo.sh >/dev/null
 	@$(AS_ROOT) scripts/compose.sh up
 
 # The end-to-end tests count what is left on the machine, so they run alone.

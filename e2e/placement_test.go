@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -27,50 +28,82 @@ func (n *node) thirds() string {
 
 // The promise: a dataset lies on three nodes, in disjoint parts, and nowhere
 // else. A fourth one submits a plain job. Each part is processed where it lies,
-// no file of it moves, and one CID comes back: that of a node alone.
+// no file of it moves, and one CID comes back: that of a node alone. The same
+// with messages over a real mosquitto; one of the three is beside a Kubo. And
+// when one is killed while it works, a second one that has its part goes on.
 func TestEachPartIsProcessedWhereItLies(t *testing.T) {
+	t.Setenv("IPDC_LEASE", "6s") // of a minute, which the last part would wait for
+	daemon := testenv.Kubo(t)
 	owner := newMember(t)
 	root := owner.thirds()
 	submit := []string{"job", "submit", "-e", "sed -n 2p", "--cache", "off", "-c", root}
 	alone := owner.ok(submit...)
-	holders := make([]*node, 3)
-	for i := range holders {
-		holders[i] = newMember(t)
-		holders[i].joins(owner)
+	holders := []*node{newMember(t), newMember(t), newMember(t, "--ipfs", daemon.API)}
+	for _, h := range holders {
+		h.joins(owner)
 	}
+	owner.partsTo(holders, root)
+	owner.runsAt(holders, submit, alone)
+	overMosquitto(t, append([]*node{owner}, holders...)...)
+	owner.runsAt(holders, submit, alone)
+
+	holders[0].ok("pin", "add", root+"/1")
+	id := owner.ok("job", "submit", "-d", "-e", "sleep 0.05; sed -n 2p", "--cache", "off", "-c", root)
+	owner.await("a task at the holder", time.Minute, func() bool { return anyAt(owner.job(id), holders[1].peerID()) })
+	holders[1].kill()
+	owner.ok("job", "wait", id)
+	j := owner.job(id)
+	if j.Result.String() != alone {
+		t.Errorf("with a holder killed: %s, a node alone %s", j.Result, alone)
+	}
+	if lost(j) == 0 {
+		t.Errorf("no attempt was lost: %+v", j.Attempts)
+	}
+	holders[1].start() // its containers go with it
+}
+
+// partsTo leaves each third of a dataset with one holder, and with nobody else.
+func (n *node) partsTo(holders []*node, root string) {
+	n.t.Helper()
 	for i, h := range holders {
 		h.ok("pin", "add", fmt.Sprintf("%s/%d", root, i))
 	}
-	owner.ok("pin", "rm", root)
-	owner.ok("node", "gc")
+	n.ok("pin", "rm", root)
+	n.ok("node", "gc")
+}
+
+// runsAt holds that a job gives what it gave a node alone, at work on all
+// holders and nowhere else, while no file of its input moves.
+func (n *node) runsAt(holders []*node, submit []string, alone string) {
+	n.t.Helper()
 	before := make([]int, len(holders))
 	for i, h := range holders {
 		before[i] = h.metric(contentIn)
 	}
-	came := owner.metric(contentIn)
+	came := n.metric(contentIn)
 
-	got := owner.ok(submit...)
+	got := n.ok(submit...)
 	if got != alone {
-		t.Errorf("three holders give %s, a node alone %s", got, alone)
+		n.t.Errorf("three holders give %s, a node alone %s", got, alone)
 	}
 	worked := map[string]bool{}
-	for _, a := range owner.job("@last").Attempts {
+	for _, a := range n.job("@last").Attempts {
 		worked[a.Node] = true
 	}
 	for i, h := range holders {
 		if !worked[h.peerID()] {
-			t.Errorf("holder %d did nothing; at work were %v", i, worked)
+			n.t.Errorf("holder %d did nothing; at work were %v", i, worked)
 		}
 		if more := h.metric(contentIn) - before[i]; more >= partSize {
-			t.Errorf("%d bytes came to holder %d, a file has %d", more, i, partSize)
+			n.t.Errorf("%d bytes came to holder %d, a file has %d", more, i, partSize)
 		}
 	}
-	if worked[owner.peerID()] {
-		t.Error("the owner, which holds nothing, worked too")
+	if worked[n.peerID()] {
+		n.t.Error("the owner, which holds nothing, worked too")
 	}
 	// What came to the owner are the outputs, which it keeps too, and reports.
-	if more := owner.metric(contentIn) - came; more >= partSize {
-		t.Errorf("%d bytes came to the owner, a file has %d", more, partSize)
+	if more := n.metric(contentIn) - came; more >= partSize {
+		n.t.Errorf("%d bytes came to the owner, a file has %d", more, partSize)
 	}
 }
 
@@ -90,13 +123,7 @@ func TestHolderIsKilled(t *testing.T) {
 	if j.Result.String() != root {
 		t.Errorf("result = %s, want the copied dataset %s", j.Result, root)
 	}
-	lost := 0
-	for _, a := range j.Attempts {
-		if a.Failure != nil && a.Failure.Kind == jobspec.KindLost {
-			lost++
-		}
-	}
-	if lost == 0 {
+	if lost(j) == 0 {
 		t.Errorf("no attempt was lost: %+v", j.Attempts)
 	}
 	holder.start() // what it left of the attempt goes with its next start
@@ -113,4 +140,14 @@ func anyAt(j wire.Job, node string) bool {
 		}
 	}
 	return false
+}
+
+// lost counts the attempts of a job that were lost with their node.
+func lost(j wire.Job) (n int) {
+	for _, a := range j.Attempts {
+		if a.Failure != nil && a.Failure.Kind == jobspec.KindLost {
+			n++
+		}
+	}
+	return n
 }

@@ -20,14 +20,17 @@ func (n *node) over(args ...string) {
 	n.start()
 }
 
-// Over a real mosquitto members hear each other by it and by nothing else,
-// while blocks go from node to node.
-func TestMembersOverMosquitto(t *testing.T) {
-	a, b := newMember(t), newMember(t)
-	b.joins(a)
+// overMosquitto restarts members of one domain with a mosquitto that knows them,
+// and waits until the first has heard the others by it.
+func overMosquitto(t *testing.T, nodes ...*node) *testenv.MosquittoBroker {
+	t.Helper()
 	const password = "only for this test"
-	broker := testenv.Mosquitto(t, map[string]string{a.peerID(): password, b.peerID(): password}, mqtt.MosquittoACL(bus.DomainID(a.domain().ID)), "", "")
-	for _, n := range []*node{a, b} {
+	users := map[string]string{}
+	for _, n := range nodes {
+		users[n.peerID()] = password
+	}
+	broker := testenv.Mosquitto(t, users, mqtt.MosquittoACL(bus.DomainID(nodes[0].domain().ID)), "", "")
+	for _, n := range nodes {
 		file := filepath.Join(n.dir, "broker.password")
 		if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
 			t.Fatal(err)
@@ -35,6 +38,18 @@ func TestMembersOverMosquitto(t *testing.T) {
 		n.env = append(n.env, "IPDC_BROKER_PASSWORD_FILE="+file)
 		n.over("--broker", "mqtt://"+broker.Addr)
 	}
+	for _, n := range nodes[1:] {
+		nodes[0].hears(n)
+	}
+	return broker
+}
+
+// Over a real mosquitto members hear each other by it and by nothing else,
+// while blocks go from node to node.
+func TestMembersOverMosquitto(t *testing.T) {
+	a, b := newMember(t), newMember(t)
+	b.joins(a)
+	broker := overMosquitto(t, a, b)
 	a.hears(b)
 	b.hears(a)
 	b.gets(a.random(100_000), a)
