@@ -10,6 +10,7 @@ const (
 	DefaultRunTimeout   = Duration(15 * minute)
 	DefaultTotalTimeout = Duration(2 * 60 * minute)
 	DefaultAttempts     = 3
+	DefaultReplicate    = 2             // one node may be lost; left out of specs, so that they keep their CIDs
 	DefaultShard        = 64 * MiB      // some seconds of work for most programs
 	MountPoint          = "/inputs"     // Input.At of files
 	MountPointCAR       = "/inputs.car" // Input.At of a CAR
@@ -75,4 +76,12 @@ func fill[T comparable](field *T, value T) {
 	if *field == zero {
 		*field = value
 	}
+}
+
+// Holders is how many nodes are to hold the job's result, in all.
+func (s Spec) Holders() int {
+	if s.Replicate == 0 {
+		return DefaultReplicate
+	}
+	return s.Replicate
 }

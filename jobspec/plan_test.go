@@ -199,8 +199,9 @@ func TestKeysAreOfWhatTheProgramSees(t *testing.T) {
 		"place": func(s *jobspec.Spec, _ *jobspec.Facts) {
 			s.Place = jobspec.Place{Require: map[string]string{"arch": "amd64"}, Prefer: jobspec.PreferAny}
 		},
-		"spec CID": func(_ *jobspec.Spec, f *jobspec.Facts) { f.SpecCID = rawCID("other") },
-		"bytes":    func(_ *jobspec.Spec, f *jobspec.Facts) { f.Bytes = 77 },
+		"spec CID":  func(_ *jobspec.Spec, f *jobspec.Facts) { f.SpecCID = rawCID("other") },
+		"bytes":     func(_ *jobspec.Spec, f *jobspec.Facts) { f.Bytes = 77 },
+		"replicate": func(s *jobspec.Spec, _ *jobspec.Facts) { s.Replicate = 5 },
 	}
 	other := map[string]change{
 		"image":   func(_ *jobspec.Spec, f *jobspec.Facts) { f.Image = "sha256:01" },

@@ -23,6 +23,9 @@ type Spec struct {
 	Expose    []Exposure        `json:"expose,omitempty"`   // what the program is told of the run; default nothing
 	Cache     Cache             `json:"cache,omitzero"`     // default use; off with a network, and where exposed values change from run to run
 	Keep      Duration          `json:"keep,omitempty"`     // how long result and record stay pinned; 0 = until removed
+	// Replicate is how many nodes hold the result in all, the job's own one
+	// included, as far as the domain has so many; 0 = [DefaultReplicate].
+	Replicate int `json:"replicate,omitempty"`
 }
 
 // Run says what a task's container does.

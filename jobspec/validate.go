@@ -25,6 +25,7 @@ const (
 	MaxInto      = 100_000
 	MaxAttempts  = 10
 	MaxGPU       = 64
+	MaxReplicate = 16        // more copies cost more than they save
 	MaxArguments = 128 << 10 // bytes of a command, or of an environment, with terminators
 )
 
@@ -60,6 +61,9 @@ func (s Spec) Validate() error {
 	s.validateExpose(&l)
 	if s.Keep != 0 {
 		inRange(&l, "keep", s.Keep, MinTimeout, MaxKeep)
+	}
+	if s.Replicate < 0 || s.Replicate > MaxReplicate {
+		l.add("replicate", "is %d, want 1 to %d", s.Replicate, MaxReplicate)
 	}
 	return l.err()
 }

@@ -104,6 +104,9 @@ func TestParseRefusesValues(t *testing.T) {
 		{"retry on nothing", minimal + "retry: {on: []}", jobspec.KindSpec, []string{"retry.on"}},
 		{"retry twice", minimal + "retry: {on: [lost, lost]}", jobspec.KindSpec, []string{"retry.on[1]", "twice"}},
 		{"run over total", minimal + "timeouts: {run: 3h}", jobspec.KindSpec, []string{"timeouts.run", "3h", "2h"}},
+		{"no holder", minimal + "replicate: 0", jobspec.KindSpec, []string{"replicate", "1"}},
+		{"many holders", minimal + "replicate: 17", jobspec.KindSpec, []string{"replicate", "16"}},
+		{"holders in words", minimal + "replicate: all", jobspec.KindSpec, []string{"replicate", "whole"}},
 		{"cache", minimal + "cache: 'no'", jobspec.KindSpec, []string{"cache", "use, refresh, off"}},
 		{"into alone", minimal + "split: {into: 8}", jobspec.KindSpec, []string{"split.into", "by: size or lines"}},
 		{"size alone", minimal + "split: {by: none, size: 64MiB}", jobspec.KindSpec, []string{"split.size", "by: size or lines"}},
@@ -222,6 +225,7 @@ func TestValidateWithoutParse(t *testing.T) {
 		"isolation":        func(s *jobspec.Spec) { s.Isolation = "strict" },
 		"cache":            func(s *jobspec.Spec) { s.Cache = "x" },
 		"keep":             func(s *jobspec.Spec) { s.Keep = -1 },
+		"replicate":        func(s *jobspec.Spec) { s.Replicate = 17 },
 	} {
 		s := good
 		change(&s)
