@@ -28,8 +28,9 @@ var (
 	idempotencyTable = table{"idempotency", []string{"tenant", "key"}, []string{"job", "spec"}}
 	tokenTable       = table{"tokens", []string{"name"}, []string{"hash", "created"}}
 	handedTable      = table{"handed", []string{"tenant", "key"}, []string{"job", "name", "live", "record"}}
+	holdingTable     = table{"holdings", []string{"name"}, []string{"record"}}
 
-	tables = []table{metaTable, jobTable, planTable, attemptTable, eventTable, rememberedTable, idempotencyTable, tokenTable, handedTable}
+	tables = []table{metaTable, jobTable, planTable, attemptTable, eventTable, rememberedTable, idempotencyTable, tokenTable, handedTable, holdingTable}
 )
 
 func (t table) sealed() []string { return append(append([]string(nil), t.key...), t.cols...) }
