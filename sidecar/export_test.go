@@ -1,5 +1,13 @@
 package sidecar
 
+import (
+	"context"
+
+	"github.com/ipdc/ipdc/bus"
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/wire"
+)
+
 // What is pure or small is tested from outside by these names.
 var (
 	ContainerTask = containerTask
@@ -11,6 +19,14 @@ func (s *Sidecar) Followed() int {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	return len(s.hub.wakes)
+}
+
+// Repair is one round of the repairer.
+func (s *Sidecar) Repair(ctx context.Context) error { return s.repair(ctx) }
+
+// Ask asks a member to hold something for this node, as replicate does.
+func (s *Sidecar) Ask(ctx context.Context, id identity.ID, h wire.Hold) (wire.Holding, error) {
+	return bus.Request[wire.Holding](ctx, s.cfg.Post, id, typeHold, h)
 }
 
 // TaskPaths are the host paths of an attempt.

@@ -30,6 +30,7 @@ type Peer struct {
 	Labels   map[string]string
 	Capacity jobspec.Resources // of all tasks together
 	Free     jobspec.Resources // of it, when it last said so
+	Draining bool              // it takes nothing new
 }
 
 // The messages between the owner of a job and who runs its tasks; wire has
@@ -64,6 +65,9 @@ func (s *Sidecar) listen() {
 	bus.Answer(s.cfg.Post, typeReport, s.reported)
 	bus.Answer(s.cfg.Post, typeHand, s.taken)
 	bus.Answer(s.cfg.Post, typeHandedState, s.handedState)
+	bus.Answer(s.cfg.Post, typeHold, s.keepCopy)
+	bus.Answer(s.cfg.Post, typeAudit, s.audit)
+	bus.Handle(s.cfg.Post, typeUnaudited, s.unaudited)
 }
 
 // publishJSON stores v as a file under a pin of the job, for others to read.

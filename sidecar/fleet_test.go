@@ -34,6 +34,7 @@ type fleet struct {
 	net   *memory.Network
 	mu    sync.Mutex
 	nodes []*bench
+	away  map[*bench]bool     // neither heard of nor asked for blocks
 	moved map[jobspec.CID]int // raw blocks that went from one node to another
 
 	streams map[identity.ID]bus.Streams
@@ -46,7 +47,7 @@ func (everybody) Check(identity.ID, []byte, time.Time) error { return nil }
 
 func newFleet(t *testing.T, n int) *fleet {
 	t.Helper()
-	f := &fleet{t: t, net: memory.New(memory.Config{}), moved: map[jobspec.CID]int{}, streams: map[identity.ID]bus.Streams{}}
+	f := &fleet{t: t, net: memory.New(memory.Config{}), moved: map[jobspec.CID]int{}, streams: map[identity.ID]bus.Streams{}, away: map[*bench]bool{}}
 	for range n {
 		b := newBench(t, func(c *embedded.Config) { c.Fetcher = f })
 		f.mu.Lock()
@@ -86,6 +87,9 @@ func (f *fleet) Live() (list []sidecar.Peer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, b := range f.nodes {
+		if f.away[b] {
+			continue
+		}
 		list = append(list, sidecar.Peer{
 			ID: b.key.ID(), Arch: runtime.GOARCH, Labels: b.labels, Capacity: jobspec.Resources(b.cap), Free: jobspec.Resources(b.cap),
 		})
@@ -96,7 +100,7 @@ func (f *fleet) Live() (list []sidecar.Peer) {
 // Block implements embedded.Fetcher.
 func (f *fleet) Block(ctx context.Context, c jobspec.CID) ([]byte, error) {
 	f.mu.Lock()
-	nodes := f.nodes
+	nodes := slices.DeleteFunc(slices.Clone(f.nodes), func(b *bench) bool { return f.away[b] })
 	f.mu.Unlock()
 	for _, b := range nodes {
 		if ok, err := b.ipfs.Has(ctx, c); err == nil && ok {

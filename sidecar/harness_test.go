@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +53,8 @@ type bench struct {
 	imgs    images.Store
 	wrap    func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
 	ahead   time.Duration                             // of the next start's clock
+	later   atomic.Int64                              // of the present clock, besides
+	room    func(context.Context, int64) error        // of the next start
 
 	patience   time.Duration // of the next start
 	sweepEvery time.Duration // likewise
@@ -165,7 +168,7 @@ func (b *bench) start() {
 	sc, err := sidecar.New(sidecar.Config{
 		Post: post, Crew: crew, Lease: b.lease,
 		Registry: b.registry, Limits: b.limits,
-		Now: func() time.Time { return time.Now().Add(ahead) },
+		Now: func() time.Time { return time.Now().Add(ahead + time.Duration(b.later.Load())) }, Room: b.room,
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
 		Executor: ex, Volumes: vols, Inputs: inputs, CARs: cars, Capacity: b.cap, Labels: b.labels, Network: b.network, Logger: log,
 		StopGrace: 50 * time.Millisecond, Admit: b.admit, Budget: b.budget, Fetches: b.fetches, Patience: b.patience, SweepEvery: b.sweepEvery,

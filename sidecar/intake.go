@@ -127,7 +127,10 @@ func (s *Sidecar) Job(ctx context.Context, tenant, ref string) (j wire.Job, err 
 		if j.Job, err = tx.Job(id); err != nil {
 			return err
 		}
-		j.Attempts, err = tx.Attempts(id)
+		if j.Attempts, err = tx.Attempts(id); err != nil {
+			return err
+		}
+		j.Replicas, err = s.replicasOf(tx, pinName(id, "result"))
 		return err
 	})
 	j.Waiting = s.waitsFor(j.ID)

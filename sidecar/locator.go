@@ -45,6 +45,9 @@ func (d *driver) sites(job jobspec.Job, plan jobspec.Plan) sites {
 		}
 	}
 	for _, s := range list {
+		if s.peer.Draining {
+			s.against = append(s.against, "node: drains, it takes nothing new")
+		}
 		if plan.Arch != wasi.Arch && plan.Arch != "" && s.peer.Arch != plan.Arch {
 			s.against = append(s.against, fmt.Sprintf("image: is for %s, runs %s", plan.Arch, cmp.Or(s.peer.Arch, "none")))
 		}
@@ -88,9 +91,10 @@ func (l sites) unfit() jobspec.Unfit {
 	return u
 }
 
-// distance orders members by job: SHA-256 of the one XOR that of the other.
-func distance(id identity.ID, job jobspec.JobID) string {
-	a, b := sha256.Sum256([]byte(id)), sha256.Sum256([]byte(job))
+// distance orders members by a job, or by what is to be held: SHA-256 of the
+// one XOR that of the other.
+func distance[T ~string](id identity.ID, to T) string {
+	a, b := sha256.Sum256([]byte(id)), sha256.Sum256([]byte(to))
 	for i := range a {
 		a[i] ^= b[i]
 	}

@@ -13,7 +13,9 @@ func TestTasksGoWhereTheDataLies(t *testing.T) {
 	f := newFleet(t, 3)
 	root, files := f.dataset(4)
 	owner := f.nodes[0]
-	j := owner.final(owner.submit(perItem(root, files)))
+	s := perItem(root, files)
+	s.Replicate = 1 // copies are moved, of course
+	j := owner.final(owner.submit(s))
 	if j.State != jobspec.JobSucceeded {
 		t.Fatalf("job is %s: %+v", j.State, j.Failure)
 	}

@@ -68,13 +68,16 @@ func (d *driver) verify(job jobspec.Job) (jobspec.Job, error) {
 // way needs no row for each of its steps: after a crash they are done again.
 func (d *driver) succeed(ctx context.Context, job jobspec.Job, result jobspec.CID, change func(*store.Tx, *jobspec.Job) error, states ...jobspec.JobState) (jobspec.Job, error) {
 	failpoint.Hit(string(jobspec.JobSucceeded) + ".before-effect")
-	if _, err := d.cfg.IPFS.Verify(ctx, result); err != nil {
+	st, err := d.cfg.IPFS.Verify(ctx, result)
+	if err != nil {
 		return job, at("result", err)
 	}
+	putCopies, noted := d.copyResult(ctx, job, result, st.Bytes)
+	defer noted()
 	done, err := d.to(ctx, func(tx *store.Tx, j *jobspec.Job) error {
 		j.Result, j.ItemsDone = result, j.ItemsTotal
-		if change == nil {
-			return nil
+		if err := putCopies(tx); err != nil || change == nil {
+			return err
 		}
 		return change(tx, j)
 	}, states...)

@@ -158,12 +158,20 @@ func (r *runner) save(next jobspec.AttemptState) error {
 		failpoint.Hit(string(next) + ".after-completion")
 		return nil
 	}
+	putCopies, noted := nothingToNote, func() {}
+	if state == jobspec.AttemptRecorded && !r.elsewhere() {
+		putCopies, noted = r.copyOutput(r.keep())
+	}
+	defer noted()
 	err = r.cfg.Store.Update(r.keep(), func(tx *store.Tx) error {
 		if err := tx.PutAttempt(row); err != nil {
 			return err
 		}
 		if state != jobspec.AttemptRecorded {
 			return nil
+		}
+		if err := putCopies(tx); err != nil {
+			return err
 		}
 		for key, m := range r.outcome.memories {
 			if err := tx.Remember(key, m); err != nil {

@@ -16,6 +16,9 @@
 //	publisher  running   -> published -> succeeded: outputs become one CID
 //	merger     the outputs of a job that has ended, in another way
 //	rescuer    what a node does first after it was killed
+//	replica    has other members hold results and outputs, too
+//	holder     the same at such a member
+//	repairer   finds new holders for those that are gone, and lets go
 //	keeper     removes jobs at the end of their time, and by prune
 //	cleaner    removes what an attempt leaves on the machine
 //	sweeper    removes what no row of this node knows
@@ -33,6 +36,7 @@
 package sidecar
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,6 +97,9 @@ type Config struct {
 	Post         *bus.Post                                   // to the other members, run by the caller; nil = a node alone
 	Crew         Crew                                        // who they are; nil with Post nil
 	Lease        time.Duration                               // how long a member that runs a task may be silent; default 60 s
+	Room         func(context.Context, int64) error          // refuses so many bytes for another member when there is no room for them; default none
+	Repair       time.Duration                               // how long a holder of a copy may be away before another one takes its place; default 1 h
+	Orphans      time.Duration                               // how long copies are held for a member that is gone; default 90 days
 	Shutdown     context.CancelFunc                          // called by the API's stop; default none
 	Registry     prometheus.Registerer                       // takes the metrics; default none
 }
@@ -131,6 +138,7 @@ type Sidecar struct {
 	cleaners chan struct{} // one element per attempt that is being cleaned in its turn
 	kept     kept
 	away     map[jobspec.AttemptID]*away // attempts that other nodes make
+	copies   copies
 }
 
 // New returns a sidecar; it does no I/O.
@@ -160,6 +168,10 @@ func New(cfg Config) (*Sidecar, error) {
 	if cfg.Check == nil {
 		cfg.Check = func(context.Context) error { return nil }
 	}
+	if cfg.Room == nil {
+		cfg.Room = func(context.Context, int64) error { return nil }
+	}
+	cfg.Repair, cfg.Orphans = cmp.Or(cfg.Repair, time.Hour), cmp.Or(cfg.Orphans, 90*24*time.Hour)
 	if cfg.Storage == nil {
 		cfg.Storage = func(context.Context) (wire.Storage, error) { return wire.Storage{}, nil }
 	}
@@ -187,6 +199,7 @@ func New(cfg Config) (*Sidecar, error) {
 		cleaners:  make(chan struct{}, cleaners),
 		messages:  semaphore.NewWeighted(maxMessageFile),
 		away:      map[jobspec.AttemptID]*away{},
+		copies:    newCopies(),
 		metrics:   newMetrics(cfg.Registry),
 		began:     time.Now(),
 	}
@@ -216,6 +229,7 @@ func (s *Sidecar) Run(ctx context.Context) error {
 	if err := s.rescue(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("rescue: %w", err)
 	}
+	s.work.Go(func() { s.repairer(ctx) })
 	tick := time.NewTicker(s.cfg.SweepEvery)
 	defer tick.Stop()
 	for {

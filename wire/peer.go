@@ -8,14 +8,15 @@ import (
 
 // Advert is what a member of a domain says of itself on the bus.
 type Advert struct {
-	Version  string            `json:"version"`          // of ipdc
-	Arch     string            `json:"arch"`             // of its containers: "amd64"
-	Capacity Capacity          `json:"capacity"`         // of all tasks together
-	Free     Capacity          `json:"free"`             // what no task holds
-	Labels   map[string]string `json:"labels,omitempty"` // setting "labels"
-	Held     jobspec.Bytes     `json:"held_bytes"`       // of blocks that are stored there
-	Addrs    []string          `json:"addrs,omitempty"`  // multiaddrs by which other members reach it
-	Started  int64             `json:"started"`          // when the node was started, in seconds since 1970
+	Version  string            `json:"version"`            // of ipdc
+	Arch     string            `json:"arch"`               // of its containers: "amd64"
+	Capacity Capacity          `json:"capacity"`           // of all tasks together
+	Free     Capacity          `json:"free"`               // what no task holds
+	Labels   map[string]string `json:"labels,omitempty"`   // setting "labels"
+	Held     jobspec.Bytes     `json:"held_bytes"`         // of blocks that are stored there
+	Addrs    []string          `json:"addrs,omitempty"`    // multiaddrs by which other members reach it
+	Draining bool              `json:"draining,omitempty"` // it takes nothing new
+	Started  int64             `json:"started"`            // when the node was started, in seconds since 1970
 }
 
 // PeerList is the answer of GET /v1/peers, by id: the other members of the
@@ -38,8 +39,9 @@ type Peer struct {
 	Free      Capacity          `json:"free"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	Held      jobspec.Bytes     `json:"held_bytes"`
-	Started   time.Time         `json:"started,omitzero"` // by its clock
-	Seen      time.Time         `json:"seen,omitzero"`    // when it last told of itself, by this node's clock
+	Draining  bool              `json:"draining,omitempty"` // it takes nothing new
+	Started   time.Time         `json:"started,omitzero"`   // by its clock
+	Seen      time.Time         `json:"seen,omitzero"`      // when it last told of itself, by this node's clock
 }
 
 // ProbeList is the answer of POST /v1/peers/probe, by id.

@@ -21,6 +21,7 @@ type Job struct {
 	Attempts []jobspec.Attempt `json:"attempts,omitempty"` // left out of lists
 	Waiting  string            `json:"waiting,omitempty"`  // why it does not run now, with numbers
 	Member   string            `json:"member,omitempty"`   // peer id of who has it; "" = the node that answers
+	Replicas *Replicas         `json:"replicas,omitempty"` // who holds the result; left out of lists, and by a node that was alone
 }
 
 // JobList is the answer of GET /v1/jobs, newest first.

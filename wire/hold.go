@@ -1,0 +1,53 @@
+package wire
+
+import (
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// What members tell each other about copies. The owner of a copy is the node
+// that asked for it; all of it may come twice and in any order.
+
+// Hold asks a member to store and pin a DAG for the sender, under a name of
+// the sender's. It is asked again until the answer says that it is done, or is
+// a failure that says why not. Who stops asking does not want it any more.
+type Hold struct {
+	Name  string      `json:"name"` // of the sender's own pin
+	Root  jobspec.CID `json:"root"`
+	Bytes int64       `json:"bytes"`          // about so many; 0 = not known
+	Keep  bool        `json:"keep,omitempty"` // the sender leaves: it is the member's own from now on
+}
+
+// Holding is the answer.
+type Holding struct {
+	Done bool `json:"done"` // all of it is stored and pinned; false: it is being fetched
+}
+
+// Audit tells a member all that it is to hold for the sender. What it holds
+// besides, it lets go.
+type Audit struct {
+	List jobspec.CID `json:"list"` // a file: a JSON list of Copy
+}
+
+// Copy is one DAG that a member holds for another.
+type Copy struct {
+	Name string      `json:"name"`
+	Root jobspec.CID `json:"root"`
+}
+
+// Audited is the answer: bit i is whether the i-th is held.
+type Audited struct {
+	Bits []byte `json:"bits"`
+}
+
+// Unaudited tells an owner that the sender holds something for it, and has
+// not been told for long what is still wanted.
+type Unaudited struct{}
+
+// Replicas says which nodes hold a DAG.
+type Replicas struct {
+	Want    int           `json:"want"`              // nodes in all
+	Holders []identity.ID `json:"holders"`           // the node that is asked comes first
+	Away    []identity.ID `json:"away,omitempty"`    // of them, those that are not heard of now
+	Problem string        `json:"problem,omitempty"` // why there are fewer
+}
