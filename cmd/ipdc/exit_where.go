@@ -21,6 +21,7 @@ var flagOf = map[string]string{
 	"resources.gpu":    "gpu",
 	"resources.memory": "memory",
 	"retry.attempts":   "attempts",
+	"replicate":        "replicate",
 	"run.env":          "env",
 	"run.image":        "image",
 	"run.requirements": "requirements",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,7 @@ func describe(w io.Writer, j wire.Job) error {
 	}
 	add("Cache:", remembered(j, ""))
 	add("Result:", j.Result.String())
+	add("Held by:", heldBy(j.Replicas))
 	add("Partial:", j.Partial.String())
 	for _, m := range j.Merged {
 		add("Merged:", m.CID.String()+" ("+string(m.Merge)+")")
@@ -75,6 +77,24 @@ func describe(w io.Writer, j wire.Job) error {
 		return err
 	}
 	return describeAttempts(w, j)
+}
+
+// heldBy says how many nodes hold something, and which.
+func heldBy(r *wire.Replicas) string {
+	if r == nil {
+		return ""
+	}
+	ids := make([]string, len(r.Holders))
+	for i, id := range r.Holders {
+		if ids[i] = id.Short(); slices.Contains(r.Away, id) {
+			ids[i] += " (away)"
+		}
+	}
+	text := fmt.Sprintf("%d of %d nodes: %s", len(ids), r.Want, strings.Join(ids, ", "))
+	if len(ids) < r.Want {
+		text += "; another member takes it as soon as one is there with room"
+	}
+	return text
 }
 
 // remembered says how much of a job earlier jobs had done, behind sep.

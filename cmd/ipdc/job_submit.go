@@ -27,6 +27,7 @@ type submitFlags struct {
 	env, labels, network []string
 	cache, merge, keep   string
 	attempts, into       int
+	replicate            int
 	split, splitSize     string
 	requirements, wheels string
 	allowBuild           bool
@@ -124,6 +125,7 @@ func (f *submitFlags) addProgram(fs *pflag.FlagSet) {
 	fs.StringVar(&f.splitSize, "split-size", "", "with --split: the size that each part aims at (default 64MiB)")
 	fs.StringVar(&f.merge, "merge", "", "outputs of several tasks: union, shards or concat (default union; concat with --split lines)")
 	fs.StringVar(&f.keep, "keep", "", "remove the job and its result so long after its end, such as 30d (default: keep it)")
+	fs.IntVar(&f.replicate, "replicate", 0, "nodes that hold the result in all, where the domain has so many (default 2)")
 	fs.IntVar(&f.attempts, "attempts", 0, "tries of a task that is lost (default 3)")
 	fs.StringVarP(&f.requirements, "requirements", "r", "", "requirements.txt: Python packages that are installed once, before the program runs")
 	fs.StringVar(&f.wheels, "wheels", "", "folder (or its CID) with wheels, which are then the only source of packages")

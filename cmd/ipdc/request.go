@@ -148,6 +148,9 @@ func (r *request) apply(f *submitFlags) error {
 	if f.into != 0 {
 		s.Split.Into = f.into
 	}
+	if f.replicate != 0 {
+		s.Replicate = f.replicate
+	}
 	if f.attempts != 0 {
 		s.Retry.Attempts = f.attempts
 	}

@@ -75,7 +75,7 @@ type settings struct {
 	InputCache                       jobspec.Bytes
 	InputLevels, InputBlocks         int
 	InputTime, SweepEvery, StopGrace jobspec.Duration
-	Lease                            jobspec.Duration
+	Lease, Repair, Orphans           jobspec.Duration
 	EngineWait                       jobspec.Duration
 
 	origins map[string]string // by key: where the value is from
@@ -153,6 +153,8 @@ func (s *settings) table() []knob {
 		{"tenant-jobs", &s.TenantJobs, "10000", "", "jobs", inFile, "jobs of one tenant that have not ended", "a day of short jobs; a program that submits in a circle ends here"},
 		{"sweep-every", &s.SweepEvery, "30s", "", "duration", inFile, "how often leftovers are looked for", "a listing of the engine takes milliseconds; a leftover holds memory"},
 		{"lease", &s.Lease, "1m", "", "duration", inFile, "how long a member that runs a task may be silent", "it beats at a third of it; a shorter one takes a slow network for a loss, a longer one waits for the dead"},
+		{"repair", &s.Repair, "1h", "", "duration", inFile, "how long a member that holds a copy may be away before another one makes one", "a reboot or an update takes minutes, and a copy of a large result as long; sooner, each of them would cost a copy"},
+		{"orphans", &s.Orphans, "90d", "", "duration", inFile, "how long copies are held for a member that is not heard of any more", "after a loss they may be all that is left, and somebody has to notice; for ever, they would fill the disk"},
 		{"engine-wait", &s.EngineWait, "1m30s", "", "duration", inFile, "how long jobs wait for an engine that does not answer", "after a boot the engine is often slower than the node"},
 		{"stop-grace", &s.StopGrace, "5s", "", "duration", inFile, "from SIGTERM to SIGKILL for a program that is stopped", "enough to write a last file; docker stop gives 10 s"},
 

@@ -34,6 +34,7 @@ func fixed() []settingView {
 		row(originSpec, "resources.disk", job.Resources.Disk.String(), "bytes", "--disk: size of one task's /outputs", "what is written is stored once more as blocks"),
 		row(originSpec, "timeouts.run", job.Timeouts.Run.String(), "duration", "--timeout: of one task's run", "a program that hangs is told within a coffee break"),
 		row(originSpec, "timeouts.total", job.Timeouts.Total.String(), "duration", "--total-timeout: of the job, waiting included", "eight runs, so that a queue does not eat a job's own time"),
+		row(originSpec, "replicate", strconv.Itoa(job.Holders()), "nodes", "--replicate: that hold a result, where the domain has so many", "one machine may be lost without a warning"),
 		row(originSpec, "retry.attempts", strconv.Itoa(job.Retry.Attempts), "tries", "--attempts: of a task that is lost", "a reboot or two; a program's own failure is not tried again"),
 	}
 }
