@@ -1,0 +1,68 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A result is held by two nodes before it is told. Whichever node is killed
+// after the end, its owner too, any other one gives all of it.
+func TestResultOutlivesItsOwner(t *testing.T) {
+	owner, worker, third := newMember(t), newMember(t), newMember(t)
+	worker.joins(owner)
+	third.joins(owner)
+	third.hears(worker)
+	worker.hears(third)
+	dir, want := t.TempDir(), map[string]string{}
+	for i := range 20 {
+		name, text := fmt.Sprintf("%d/%02d.txt", i%2, i), strings.Repeat(fmt.Sprintf("line of file %d\n", i), 5000)
+		write(t, dir, name, text)
+		want[name] = strings.ToUpper(text)
+	}
+	root := owner.ok("add", "-q", dir)
+	worker.ok("pin", "add", root+"/1")
+
+	result := owner.ok("job", "submit", "-e", "tr a-z A-Z", "--cache", "off", "-c", root)
+	if text := owner.ok("job", "describe", "@last"); !strings.Contains(text, "2 of 2 nodes") {
+		t.Errorf("describe does not say who holds the result:\n%s", text)
+	}
+	owner.kill()
+	worker.gives(result, want)
+	third.gives(result, want)
+	owner.start()
+	third.hears(owner)
+	worker.kill()
+	third.ok("node", "gc") // what it fetched to show it is not what it holds
+	third.gives(result, want)
+	owner.gives(result, want)
+	worker.start() // it cleans up behind itself
+}
+
+// gives looks that a node gives a tree of files, byte for byte.
+func (n *node) gives(cid string, want map[string]string) {
+	n.t.Helper()
+	out := filepath.Join(n.t.TempDir(), "out")
+	begun := time.Now()
+	n.ok("get", cid, out)
+	n.t.Logf("%s after %s", cid, time.Since(begun))
+	got := 0
+	err := filepath.WalkDir(out, func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		got++
+		name, _ := filepath.Rel(out, path)
+		b, err := os.ReadFile(path)
+		if string(b) != want[name] {
+			n.t.Errorf("%s has %d bytes, want others", name, len(b))
+		}
+		return err
+	})
+	if err != nil || got != len(want) {
+		n.t.Errorf("%d files of %s, want %d: %v", got, cid, len(want), err)
+	}
+}
