@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/go-cid"
 
 	"github.com/ipdc/ipdc/bus"
@@ -34,8 +35,10 @@ type fleet struct {
 	net   *memory.Network
 	mu    sync.Mutex
 	nodes []*bench
-	away  map[*bench]bool     // neither heard of nor asked for blocks
-	moved map[jobspec.CID]int // raw blocks that went from one node to another
+	away  map[*bench]bool      // neither heard of nor asked for blocks
+	moved map[jobspec.CID]int  // raw blocks that went from one node to another
+	data  map[jobspec.CID]bool // leaves of a dataset that was scattered
+	came  map[*bench]int       // bytes of these that came, by who got them
 
 	streams map[identity.ID]bus.Streams
 }
@@ -47,9 +50,14 @@ func (everybody) Check(identity.ID, []byte, time.Time) error { return nil }
 
 func newFleet(t *testing.T, n int) *fleet {
 	t.Helper()
-	f := &fleet{t: t, net: memory.New(memory.Config{}), moved: map[jobspec.CID]int{}, streams: map[identity.ID]bus.Streams{}, away: map[*bench]bool{}}
+	f := &fleet{
+		t: t, net: memory.New(memory.Config{}), moved: map[jobspec.CID]int{}, came: map[*bench]int{}, data: map[jobspec.CID]bool{},
+		streams: map[identity.ID]bus.Streams{}, away: map[*bench]bool{},
+	}
 	for range n {
-		b := newBench(t, func(c *embedded.Config) { c.Fetcher = f })
+		near := &neighbours{fleet: f}
+		b := newBench(t, func(c *embedded.Config) { c.Fetcher = near })
+		near.self = b
 		f.mu.Lock()
 		f.nodes = append(f.nodes, b)
 		f.mu.Unlock()
@@ -97,28 +105,39 @@ func (f *fleet) Live() (list []sidecar.Peer) {
 	return list
 }
 
+// neighbours is what a node of the fleet fetches with: all others.
+type neighbours struct {
+	*fleet
+	self *bench
+}
+
 // Block implements embedded.Fetcher.
-func (f *fleet) Block(ctx context.Context, c jobspec.CID) ([]byte, error) {
-	f.mu.Lock()
-	nodes := slices.DeleteFunc(slices.Clone(f.nodes), func(b *bench) bool { return f.away[b] })
-	f.mu.Unlock()
+func (n *neighbours) Block(ctx context.Context, c jobspec.CID) ([]byte, error) {
+	n.mu.Lock()
+	nodes := slices.DeleteFunc(slices.Clone(n.nodes), func(b *bench) bool { return n.away[b] })
+	n.mu.Unlock()
 	for _, b := range nodes {
-		if ok, err := b.ipfs.Has(ctx, c); err == nil && ok {
-			if c.Cid().Type() == cid.Raw {
-				f.mu.Lock()
-				f.moved[c]++
-				f.mu.Unlock()
-			}
-			return b.ipfs.Get(ctx, c)
+		if ok, err := b.ipfs.Has(ctx, c); b == n.self || err != nil || !ok {
+			continue
 		}
+		data, err := b.ipfs.Get(ctx, c)
+		if err == nil && c.Cid().Type() == cid.Raw {
+			n.mu.Lock()
+			n.moved[c]++
+			if n.data[c] {
+				n.came[n.self] += len(data)
+			}
+			n.mu.Unlock()
+		}
+		return data, err
 	}
 	return nil, jobspec.KindFetchTimeout.Errorf("nobody has %s", c)
 }
 
-// DAG implements embedded.Fetcher.
-func (f *fleet) DAG(ctx context.Context, roots []jobspec.CID, put func(jobspec.CID, []byte) error) error {
+// DAG implements embedded.Fetcher. What is here is read here.
+func (n *neighbours) DAG(ctx context.Context, roots []jobspec.CID, put func(jobspec.CID, []byte) error) error {
 	for _, root := range roots {
-		data, err := f.Block(ctx, root)
+		data, err := n.Get(ctx, root)
 		if err != nil {
 			return err
 		}
@@ -128,23 +147,46 @@ func (f *fleet) DAG(ctx context.Context, roots []jobspec.CID, put func(jobspec.C
 		if root.Cid().Type() == cid.Raw {
 			continue
 		}
-		links, err := tree.Links(ctx, f, root, ipfs.Budget{})
+		below, err := links(ctx, n, root)
 		if err != nil {
 			return err
 		}
-		below := make([]jobspec.CID, len(links))
-		for i, l := range links {
-			below[i] = l.CID
-		}
-		if err := f.DAG(ctx, below, put); err != nil {
+		if err := n.DAG(ctx, below, put); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Get makes a fleet an ipfs.Getter for its own DAG.
-func (f *fleet) Get(ctx context.Context, c jobspec.CID) ([]byte, error) { return f.Block(ctx, c) }
+// links are the blocks that a block of dag-pb points at.
+func links(ctx context.Context, g ipfs.Getter, c jobspec.CID) ([]jobspec.CID, error) {
+	data, err := g.Get(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	node, err := merkledag.DecodeProtobuf(data)
+	if err != nil {
+		return nil, err
+	}
+	var below []jobspec.CID
+	for _, l := range node.Links() {
+		below = append(below, jobspec.WrapCID(l.Cid))
+	}
+	return below, nil
+}
+
+// Get makes neighbours an ipfs.Getter for their own DAG.
+func (n *neighbours) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
+	if ok, err := n.self.ipfs.Has(ctx, c); err == nil && ok {
+		return n.self.ipfs.Get(ctx, c)
+	}
+	return n.Block(ctx, c)
+}
+
+// Get makes a fleet an ipfs.Getter of what anybody has.
+func (f *fleet) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
+	return (&neighbours{fleet: f}).Block(ctx, c)
+}
 
 // dataset puts some files on each node and their directories on all, and
 // returns the root of all.

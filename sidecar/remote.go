@@ -32,10 +32,8 @@ func (r *runner) attempt(ctx context.Context, try int) error {
 			return err
 		}
 	}
-	if r.task.Shard != r.plan.Input && !r.job.Spec.Split.Shards() && r.job.Origin == nil {
-		if err := r.fetchShard(ctx, r.task); err != nil {
-			return causeOr(ctx, at("inputs[0]", err))
-		}
+	if err := r.bringShard(ctx); err != nil {
+		return causeOr(ctx, at("inputs[0]", err))
 	}
 	if err := r.lease(ctx, try); err != nil {
 		return err

@@ -186,6 +186,26 @@ func (d *driver) sameImage(ctx context.Context, job jobspec.Job, want jobspec.Im
 	return at("run.image", jobspec.KindImageGone.Errorf("image %s is not here", want))
 }
 
+// bringShard makes the input of a task of this node's own whole here: most are
+// a part of what was pinned when the job was prepared.
+func (r *runner) bringShard(ctx context.Context) error {
+	if r.job.Origin != nil || !r.task.Shard.Defined() {
+		return nil // gathered, or nothing to bring
+	}
+	dealt := r.task.Shard != r.plan.Input && !r.job.Spec.Split.Shards()
+	if dealt {
+		return r.fetchShard(ctx, r.task)
+	}
+	pins, err := r.cfg.IPFS.Pins(ctx, pinName(r.id, "input"))
+	if err != nil || len(pins) > 0 {
+		return err
+	}
+	if r.task.Shard == r.plan.Input {
+		return r.fetchDAG(ctx, "input", r.task.Shard)
+	}
+	return r.fetchShard(ctx, r.task)
+}
+
 // fetchShard pins the task's input. A shard of items is built here from their
 // list, unless it is the job's whole input: no other node need have its
 // directories.
