@@ -39,6 +39,7 @@ const (
 	KindSignature    Kind = "E_SIGNATURE"     // a signature does not hold
 	KindPNet         Kind = "E_PNET"          // no member of the private network, or not let in
 	KindLeaseLost    Kind = "E_LEASE_LOST"    // the attempt is not wanted any more: revoked, or its lease ran out
+	KindNoQuorum     Kind = "E_NO_QUORUM"     // no majority of the keepers of the domain's jobs answers
 	KindLimit        Kind = "E_LIMIT"         // another limit of the node
 	KindQuota        Kind = "E_QUOTA"         // /outputs is full
 	KindNotFound     Kind = "E_NOT_FOUND"     // no such job, path or object

@@ -1,0 +1,224 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ipdc/ipdc/bus"
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+const typeRecord bus.Type = "record"
+
+// call is what a member asks of the keepers: one of its fields is set, or none
+// when it wants to know who they are.
+type call struct {
+	Record string         `json:"record,omitempty"` // which one, if the member knows
+	Enter  *wire.Recorded `json:"enter,omitempty"`
+	End    *wire.Ending   `json:"end,omitempty"`
+	Renew  *renewal       `json:"renew,omitempty"`
+	Pass   *wire.Claim    `json:"pass,omitempty"`
+	Find   jobspec.JobID  `json:"find,omitempty"`
+	Leave  bool           `json:"leave,omitempty"`
+}
+
+// renewal is a member's sign of life.
+type renewal struct {
+	Joined int64        `json:"joined"` // since when it is a member, seconds since 1970
+	Claims []wire.Claim `json:"claims,omitempty"`
+}
+
+// answer is what a member says to a call. Only the leader does what is asked.
+type answer struct {
+	Record  string         `json:"record,omitempty"`
+	View    view           `json:"view"`
+	Did     bool           `json:"did,omitempty"`
+	Renewed wire.Renewed   `json:"renewed"`
+	Entry   *wire.Recorded `json:"entry,omitempty"`
+}
+
+// Enter puts a job on the disks of a majority of the keepers. The same again
+// changes nothing. When no majority answers until ctx ends the error's kind is
+// E_NO_QUORUM; the job may have been entered all the same.
+func (q *Quorum) Enter(ctx context.Context, e wire.Recorded) error {
+	_, err := q.call(ctx, call{Enter: &e})
+	return err
+}
+
+// End ends a job under the epoch of its owner, which is this node. The error is
+// of kind E_LEASE_LOST when another owns it now: then nothing of it may be
+// published here.
+func (q *Quorum) End(ctx context.Context, x wire.Ending) error {
+	_, err := q.call(ctx, call{End: &x})
+	return err
+}
+
+// Renew tells the keepers that this node lives and which jobs it believes to
+// own, at most wire.MaxClaims, and returns what the record says.
+func (q *Quorum) Renew(ctx context.Context, claims []wire.Claim) (wire.Renewed, error) {
+	a, err := q.call(ctx, call{Renew: &renewal{Joined: q.cfg.Joined.Unix(), Claims: claims}})
+	return a.Renewed, err
+}
+
+// Pass gives a job of this node to another member, as one that leaves does, or
+// one that cannot run it. Without another one the error is of kind E_CONFLICT.
+func (q *Quorum) Pass(ctx context.Context, c wire.Claim) error {
+	_, err := q.call(ctx, call{Pass: &c})
+	return err
+}
+
+// Find returns what the record says of a job, or an error of kind E_NOT_FOUND.
+func (q *Quorum) Find(ctx context.Context, id jobspec.JobID) (wire.Recorded, error) {
+	a, err := q.call(ctx, call{Find: id})
+	if err != nil {
+		return wire.Recorded{}, err
+	}
+	if a.Entry == nil {
+		return wire.Recorded{}, unknown(id).Error()
+	}
+	return *a.Entry, nil
+}
+
+// Over reports whether a job is over by the record, or unknown to it. A keeper
+// looks into its own copy first.
+func (q *Quorum) Over(ctx context.Context, id jobspec.JobID) (bool, error) {
+	if k := q.copy(); k != nil {
+		if e, ok := k.machine.find(id); ok {
+			return e.Over(), nil
+		}
+	}
+	e, err := q.Find(ctx, id)
+	if errors.Is(err, jobspec.KindNotFound.Error()) {
+		return true, nil
+	}
+	return e.Over(), err
+}
+
+// Leave says that this node is no member any more: it keeps the record no
+// longer and is granted nothing.
+func (q *Quorum) Leave(ctx context.Context) error {
+	_, err := q.call(ctx, call{Leave: true})
+	return err
+}
+
+// call asks the leader, whoever that is, until ctx ends.
+func (q *Quorum) call(ctx context.Context, c call) (answer, error) {
+	for tries := 0; ; tries++ {
+		silent := map[identity.ID]bool{}
+		asked := map[identity.ID]bool{}
+		for {
+			to, ok := q.next(asked, tries)
+			if !ok || ctx.Err() != nil {
+				break
+			}
+			asked[to] = true
+			a, err := q.once(ctx, to, c)
+			var failure *jobspec.FailureError
+			switch {
+			case errors.As(err, &failure):
+				return a, err
+			case err != nil:
+				silent[to] = true
+			case a.Did:
+				return a, nil
+			}
+		}
+		if err := q.rest(ctx, tries, silent); err != nil {
+			return answer{}, err
+		}
+	}
+}
+
+// once asks one member, which may be this node.
+func (q *Quorum) once(ctx context.Context, to identity.ID, c call) (answer, error) {
+	if to == q.cfg.Self {
+		return q.serve(ctx, q.cfg.Self, c)
+	}
+	ctx, cancel := context.WithTimeout(ctx, max(q.pulse(), time.Second))
+	defer cancel()
+	return q.ask(ctx, to, c)
+}
+
+// ask sends a call to another member and learns from its answer.
+func (q *Quorum) ask(ctx context.Context, to identity.ID, c call) (answer, error) {
+	c.Record = q.record()
+	a, err := bus.Request[answer](ctx, q.cfg.Post, to, typeRecord, c)
+	if err != nil || a.Record == "" {
+		return a, err
+	}
+	if err := q.adopt(a.Record); err != nil {
+		return a, err
+	}
+	q.note(a.View)
+	return a, nil
+}
+
+// firstPause is between two rounds; later ones are longer.
+const firstPause = 20 * time.Millisecond
+
+// next is whom to ask now: the leader, the other keepers, and some who live,
+// since all that are known here may be gone.
+func (q *Quorum) next(asked map[identity.ID]bool, tries int) (identity.ID, bool) {
+	k := q.Keepers()
+	list := append([]identity.ID{k.Leader}, k.Voters...)
+	if live := q.cfg.Live(); len(live) > 0 && (len(k.Voters) == 0 || tries > 0) {
+		for range min(len(live), wire.MaxKeepers) {
+			list = append(list, live[rand.N(len(live))])
+		}
+	}
+	for _, id := range list {
+		if id != "" && !asked[id] {
+			return id, true
+		}
+	}
+	return "", false
+}
+
+// rest waits before the keepers are asked again. When ctx has ended it says who
+// of them did not answer.
+func (q *Quorum) rest(ctx context.Context, tries int, silent map[identity.ID]bool) error {
+	pause := min(firstPause<<min(tries, 10), q.pulse()/2)
+	wait := time.NewTimer(pause/2 + rand.N(pause))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return nil
+	case <-ctx.Done():
+		return q.noQuorum(silent)
+	}
+}
+
+func (q *Quorum) noQuorum(silent map[identity.ID]bool) error {
+	k := q.Keepers()
+	return NoQuorum(k, slices.DeleteFunc(slices.Clone(k.Voters), func(id identity.ID) bool { return silent[id] }))
+}
+
+// NoQuorum is the refusal of what needs a majority of the keepers, of whom only
+// some answer.
+func NoQuorum(k wire.Keepers, answer []identity.ID) error {
+	var missing []string
+	for _, id := range k.Voters {
+		if !slices.Contains(answer, id) {
+			missing = append(missing, id.String())
+		}
+	}
+	f := jobspec.Failure{
+		Kind:   jobspec.KindNoQuorum,
+		Detail: fmt.Sprintf("%d of %d keepers of the domain's jobs answer, %d are needed", len(answer), len(k.Voters), k.Majority()),
+		Hint:   "try again in a moment: they are choosing a leader",
+	}
+	if len(k.Voters) == 0 {
+		f.Detail = "no keeper of the domain's jobs is known here yet"
+	}
+	if len(missing) > 0 {
+		f.Hint = "start " + strings.Join(missing, ", ") + " or mend the network to them; who will never come back: ipdc domain revoke ID"
+	}
+	return f.Error()
+}

@@ -1,0 +1,136 @@
+package quorum
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ipdc/ipdc/bus"
+	"github.com/ipdc/ipdc/identity"
+)
+
+// protocol is what keepers speak on streams: the id of the record, then Raft.
+const protocol bus.Protocol = "keepers/1"
+
+// greetFor bounds how long a stream may take to say which record it is about.
+const greetFor = 5 * time.Second
+
+// layer gives Raft the domain's streams as connections.
+type layer struct {
+	streams bus.Streams
+	record  string
+	self    address
+	in      chan net.Conn // never closed
+	once    sync.Once
+	done    chan struct{} // closed by Close
+}
+
+var _ raft.StreamLayer = (*layer)(nil)
+
+func newLayer(streams bus.Streams, self identity.ID, record string) *layer {
+	return &layer{streams: streams, record: record, self: address(self), in: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// Dial implements raft.StreamLayer.
+func (l *layer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	s, err := l.streams.Stream(ctx, identity.ID(to), protocol)
+	if err != nil {
+		return nil, err
+	}
+	_ = s.SetDeadline(time.Now().Add(timeout))
+	if _, err := io.WriteString(s, l.record); err != nil {
+		_ = s.Reset()
+		return nil, err
+	}
+	_ = s.SetDeadline(time.Time{})
+	return &conn{Stream: s, self: l.self, ended: make(chan struct{})}, nil
+}
+
+// take hands a stream over and returns when it is not used any more.
+func (l *layer) take(ctx context.Context, s bus.Stream) {
+	c := &conn{Stream: s, self: l.self, ended: make(chan struct{})}
+	defer c.Close()
+	select {
+	case l.in <- c:
+	case <-l.done:
+		return
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-c.ended:
+	case <-l.done:
+	case <-ctx.Done():
+	}
+}
+
+// greeted reads which record a stream is about.
+func greeted(s bus.Stream) (string, error) {
+	b := make([]byte, recordLen)
+	if err := s.SetDeadline(time.Now().Add(greetFor)); err != nil {
+		return "", err
+	}
+	if _, err := io.ReadFull(s, b); err != nil {
+		return "", err
+	}
+	if len(bytes.Trim(b, "0123456789abcdef")) > 0 {
+		return "", fmt.Errorf("%q is no record's id", b)
+	}
+	return string(b), s.SetDeadline(time.Time{})
+}
+
+// Accept implements net.Listener.
+func (l *layer) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.in:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l *layer) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *layer) Addr() net.Addr { return l.self }
+
+// address is a member as a network address.
+type address identity.ID
+
+// Network implements net.Addr.
+func (address) Network() string { return "ipdc" }
+
+// String implements net.Addr.
+func (a address) String() string { return string(a) }
+
+// conn is a stream as a net.Conn. Both deadlines are one.
+type conn struct {
+	bus.Stream
+	self  address
+	once  sync.Once
+	ended chan struct{} // closed by Close
+}
+
+var _ net.Conn = (*conn)(nil)
+
+func (c *conn) Close() error {
+	c.once.Do(func() { close(c.ended) })
+	return c.Reset()
+}
+
+func (c *conn) LocalAddr() net.Addr                { return c.self }
+func (c *conn) RemoteAddr() net.Addr               { return address(c.Peer()) }
+func (c *conn) SetReadDeadline(t time.Time) error  { return c.SetDeadline(t) }
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.SetDeadline(t) }

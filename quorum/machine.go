@@ -1,0 +1,211 @@
+package quorum
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// Bounds of the record: what is in it has a few hundred bytes for each job.
+const (
+	maxLive  = 20_000 // jobs that are not over
+	maxOver  = 10_000 // jobs that are, of which the oldest are forgotten
+	maxPast  = 16     // earlier owners that are remembered of a job
+	maxEntry = 8 << 10
+)
+
+// command is one entry of the replicated log: one of its fields is set.
+type command struct {
+	Enter *wire.Recorded `json:"enter,omitempty"`
+	Grant *grant         `json:"grant,omitempty"`
+	End   *wire.Ending   `json:"end,omitempty"`
+	By    identity.ID    `json:"by,omitempty"` // whose Ending it is
+}
+
+// grant makes another member the owner of a job, if the epoch is still that.
+type grant struct {
+	wire.Claim
+	To identity.ID `json:"to"`
+}
+
+// machine is the record as it follows from the log: the same on all keepers, as
+// it looks at no clock and at nothing else outside of it.
+type machine struct {
+	mu   sync.RWMutex
+	jobs map[jobspec.JobID]wire.Recorded
+	over []jobspec.JobID // those that are, in the order in which they ended
+}
+
+var _ raft.FSM = (*machine)(nil)
+
+func newMachine() *machine { return &machine{jobs: map[jobspec.JobID]wire.Recorded{}} }
+
+// Apply implements raft.FSM. It returns a jobspec.Failure, or nil.
+func (m *machine) Apply(l *raft.Log) any {
+	var c command
+	if err := json.Unmarshal(l.Data, &c); err != nil {
+		return jobspec.Failure{Kind: jobspec.KindInternal, Detail: "a log entry cannot be read: " + err.Error()}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var f *jobspec.Failure
+	switch {
+	case c.Enter != nil:
+		f = m.enter(*c.Enter)
+	case c.Grant != nil:
+		f = m.grant(*c.Grant)
+	case c.End != nil:
+		f = m.end(*c.End, c.By)
+	}
+	if f != nil {
+		return *f
+	}
+	return nil
+}
+
+// enter takes a new job in. The same again changes nothing.
+func (m *machine) enter(e wire.Recorded) *jobspec.Failure {
+	if old, ok := m.jobs[e.Job]; ok {
+		if old.SpecCID == e.SpecCID && old.Owner == e.Owner && old.Epoch == e.Epoch {
+			return nil
+		}
+		return lost(old)
+	}
+	if live := len(m.jobs) - len(m.over); live >= maxLive {
+		return &jobspec.Failure{
+			Kind: jobspec.KindLimit, Detail: fmt.Sprintf("%d jobs of the domain have not ended, its keepers hold at most %d", live, maxLive),
+			Hint: "submit when some have ended",
+		}
+	}
+	e.State, e.Result, e.Past, e.Detail = "", jobspec.CID{}, nil, ""
+	m.jobs[e.Job] = e
+	return nil
+}
+
+func (m *machine) grant(g grant) *jobspec.Failure {
+	e, ok := m.jobs[g.Job]
+	if !ok {
+		return unknown(g.Job)
+	}
+	if e.Over() || e.Epoch != g.Epoch || e.Owner == g.To {
+		return lost(e)
+	}
+	past := append(slices.Clone(e.Past), e.Owner)
+	e.Past = past[max(0, len(past)-maxPast):]
+	e.Owner = g.To
+	e.Epoch++
+	m.jobs[g.Job] = e
+	return nil
+}
+
+// end refuses whoever is not the owner by the newest epoch: that is what makes
+// a result the only one.
+func (m *machine) end(x wire.Ending, by identity.ID) *jobspec.Failure {
+	e, ok := m.jobs[x.Job]
+	if !ok {
+		return unknown(x.Job)
+	}
+	if e.Epoch != x.Epoch || e.Owner != by {
+		return lost(e)
+	}
+	if !e.Over() {
+		m.over = append(m.over, e.Job)
+	}
+	e.State, e.Result, e.Detail = x.State, x.Result, x.Detail
+	m.jobs[x.Job] = e
+	for len(m.over) > maxOver {
+		delete(m.jobs, m.over[0])
+		m.over = m.over[1:]
+	}
+	return nil
+}
+
+// lost says who owns the job now.
+func lost(e wire.Recorded) *jobspec.Failure {
+	f := jobspec.Failure{
+		Kind: jobspec.KindLeaseLost, Where: "job " + e.Job.String(),
+		Detail: fmt.Sprintf("%s owns it now (epoch %d)", e.Owner, e.Epoch),
+		Hint:   "`ipdc job describe " + e.Job.String() + "` shows how it goes there",
+	}
+	if e.Over() {
+		f.Detail = fmt.Sprintf("it is %s, by %s (epoch %d)", e.State, e.Owner, e.Epoch)
+	}
+	return &f
+}
+
+func unknown(id jobspec.JobID) *jobspec.Failure {
+	return &jobspec.Failure{Kind: jobspec.KindNotFound, Where: "job " + id.String(), Detail: "is not in the record of the domain's keepers"}
+}
+
+// find returns what the record says of a job.
+func (m *machine) find(id jobspec.JobID) (wire.Recorded, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	e, ok := m.jobs[id]
+	return e, ok
+}
+
+// live returns the entries that are not over and of which want is true.
+func (m *machine) live(want func(wire.Recorded) bool) (list []wire.Recorded) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, e := range m.jobs {
+		if !e.Over() && want(e) {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// image is a machine as it is written to disk.
+type image struct {
+	Jobs []wire.Recorded `json:"jobs"`
+	Over []jobspec.JobID `json:"over"`
+}
+
+// Snapshot implements raft.FSM.
+func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	s := image{Over: slices.Clone(m.over)}
+	for _, e := range m.jobs {
+		s.Jobs = append(s.Jobs, e)
+	}
+	return s, nil
+}
+
+// Restore implements raft.FSM.
+func (m *machine) Restore(r io.ReadCloser) error {
+	defer r.Close()
+	var s image
+	if err := json.NewDecoder(r).Decode(&s); err != nil {
+		return fmt.Errorf("read snapshot of the record: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.jobs, m.over = map[jobspec.JobID]wire.Recorded{}, s.Over
+	for _, e := range s.Jobs {
+		m.jobs[e.Job] = e
+	}
+	return nil
+}
+
+// Persist implements raft.FSMSnapshot.
+func (s image) Persist(sink raft.SnapshotSink) error {
+	if err := json.NewEncoder(sink).Encode(s); err != nil {
+		_ = sink.Cancel()
+		return fmt.Errorf("write snapshot of the record: %w", err)
+	}
+	return sink.Close()
+}
+
+// Release implements raft.FSMSnapshot.
+func (image) Release() {}

@@ -1,0 +1,250 @@
+package quorum
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ipdc/ipdc/bus"
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// reign is what a keeper knows while it leads. It is guarded by Quorum.mu.
+type reign struct {
+	term  uint64    // 0: it does not lead
+	since time.Time // when it began to hear of owners
+	seen  map[identity.ID]sign
+}
+
+// sign is a member's last sign of life.
+type sign struct {
+	at     time.Time
+	joined int64
+}
+
+const (
+	maxSeen = 4096
+	maxLost = 64 // entries in one answer
+)
+
+// answer serves a call of another member.
+func (q *Quorum) answer(ctx context.Context, l bus.Letter, c call) (answer, error) {
+	if c.Record != "" {
+		if err := q.adopt(c.Record); err != nil {
+			return answer{}, jobspec.KindConflict.Errorf("%v", err)
+		}
+	}
+	return q.serve(ctx, l.From, c)
+}
+
+// serve does what a member asks if this node leads, and otherwise says who the
+// keepers are.
+func (q *Quorum) serve(_ context.Context, from identity.ID, c call) (answer, error) {
+	k := q.copy()
+	if k != nil {
+		q.note(k.view())
+	}
+	a := answer{Record: q.record()}
+	q.mu.Lock()
+	a.View = q.is
+	leads := q.reign.term != 0
+	q.mu.Unlock()
+	if k == nil || !leads {
+		return a, nil
+	}
+	err := q.do(k, from, c, &a)
+	if errors.Is(err, errNotLeader) {
+		return a, nil
+	}
+	a.Did = err == nil
+	return a, err
+}
+
+func (q *Quorum) do(k *keeper, from identity.ID, c call, a *answer) error {
+	switch {
+	case c.Enter != nil:
+		e := *c.Enter
+		if e.Owner != from || e.Epoch != 1 {
+			return jobspec.KindPolicy.Errorf("%s enters a job of %s with epoch %d", from, e.Owner, e.Epoch)
+		}
+		q.hears(from, 0)
+		return k.apply(command{Enter: &e})
+	case c.End != nil:
+		return k.apply(command{End: c.End, By: from})
+	case c.Renew != nil:
+		q.hears(from, c.Renew.Joined)
+		a.Renewed = k.machine.renewed(from, c.Renew.Claims)
+	case c.Pass != nil:
+		return q.pass(k, from, *c.Pass)
+	case c.Leave:
+		return q.leave(k, from)
+	case c.Find != "":
+		if err := k.VerifyLeader().Error(); err != nil {
+			return errNotLeader
+		}
+		if e, ok := k.machine.find(c.Find); ok {
+			a.Entry = &e
+		}
+	}
+	return nil
+}
+
+// hears notes a sign of life.
+func (q *Quorum) hears(id identity.ID, joined int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if _, ok := q.reign.seen[id]; !ok && len(q.reign.seen) >= maxSeen {
+		return
+	}
+	if joined == 0 { // it did not say
+		joined = time.Now().Unix()
+		if s, ok := q.reign.seen[id]; ok {
+			joined = s.joined
+		}
+	}
+	q.reign.seen[id] = sign{time.Now(), joined}
+}
+
+// renewed compares what an owner claims with the record.
+func (m *machine) renewed(owner identity.ID, claims []wire.Claim) (r wire.Renewed) {
+	claimed := map[jobspec.JobID]int{}
+	for _, c := range claims[:min(len(claims), wire.MaxClaims)] {
+		claimed[c.Job] = c.Epoch
+		e, ok := m.find(c.Job)
+		if ok && !e.Over() && e.Owner == owner && e.Epoch == c.Epoch || len(r.Lost) >= maxLost {
+			continue
+		}
+		if !ok { // so long over that it is forgotten
+			e = wire.Recorded{Job: c.Job}
+		}
+		r.Lost = append(r.Lost, wire.Recorded{Job: e.Job, Owner: e.Owner, Epoch: e.Epoch, State: e.State, Result: e.Result})
+	}
+	r.Granted = m.live(func(e wire.Recorded) bool {
+		epoch, ok := claimed[e.Job]
+		return e.Owner == owner && (!ok || epoch != e.Epoch)
+	})
+	slices.SortFunc(r.Granted, func(a, b wire.Recorded) int { return cmp.Compare(a.Job, b.Job) })
+	r.Granted = r.Granted[:min(len(r.Granted), wire.MaxGranted)]
+	return r
+}
+
+// leads reports whether this node leads, having applied all that was committed
+// before it did.
+func (q *Quorum) leads(k *keeper) bool {
+	term := k.CurrentTerm()
+	q.mu.Lock()
+	same := q.reign.term == term
+	q.mu.Unlock()
+	if k.State() != raft.Leader {
+		q.mu.Lock()
+		q.reign = reign{}
+		q.mu.Unlock()
+		return false
+	}
+	if same {
+		return true
+	}
+	if k.Barrier(applyFor).Error() != nil {
+		return false
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.reign = reign{term: term, since: time.Now(), seen: map[identity.ID]sign{}}
+	q.log.Info("this node leads the keepers of the domain's jobs", "term", term)
+	return true
+}
+
+// tendOwners grants the jobs of owners that were silent for three leases to
+// others.
+func (q *Quorum) tendOwners(k *keeper) {
+	gone := map[identity.ID]bool{}
+	list := k.machine.live(func(e wire.Recorded) bool {
+		g, ok := gone[e.Owner]
+		if !ok {
+			g = q.silent(e.Owner, leases*q.cfg.Lease)
+			gone[e.Owner] = g
+		}
+		return g
+	})
+	for _, e := range list {
+		to := q.heir(e)
+		if to == "" {
+			continue
+		}
+		err := k.apply(command{Grant: &grant{wire.Claim{Job: e.Job, Epoch: e.Epoch}, to}})
+		if errors.Is(err, errNotLeader) {
+			return
+		}
+		q.log.Info("job goes to another owner", "job", e.Job, "from", e.Owner, "to", to, "epoch", e.Epoch+1, "err", err)
+	}
+}
+
+// silent reports whether a member has given no sign of life for so long. Who
+// leads since less has not waited for one so long.
+func (q *Quorum) silent(id identity.ID, d time.Duration) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	last := q.reign.since
+	if s, ok := q.reign.seen[id]; ok {
+		last = s.at
+	}
+	return time.Since(last) > d
+}
+
+// lively are the members that have just given a sign of life.
+func (q *Quorum) lively() map[identity.ID]int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	live := map[identity.ID]int64{}
+	for id, s := range q.reign.seen {
+		if time.Since(s.at) <= q.cfg.Lease && !q.cfg.Revoked(id) {
+			live[id] = s.joined
+		}
+	}
+	return live
+}
+
+// heir is the live member that is nearest to a job by SHA-256 XOR, of those
+// that have not had it.
+func (q *Quorum) heir(e wire.Recorded) (best identity.ID) {
+	for id := range q.lively() {
+		if id == e.Owner || slices.Contains(e.Past, id) {
+			continue
+		}
+		if best == "" || distance(id, e.Job) < distance(best, e.Job) {
+			best = id
+		}
+	}
+	return best
+}
+
+func distance(id identity.ID, job jobspec.JobID) string {
+	a, b := sha256.Sum256([]byte(id)), sha256.Sum256([]byte(job))
+	for i := range a {
+		a[i] ^= b[i]
+	}
+	return string(a[:])
+}
+
+// pass grants a job to another one at the wish of its owner.
+func (q *Quorum) pass(k *keeper, from identity.ID, c wire.Claim) error {
+	e, ok := k.machine.find(c.Job)
+	switch {
+	case !ok:
+		return unknown(c.Job).Error()
+	case e.Over() || e.Owner != from || e.Epoch != c.Epoch:
+		return lost(e).Error()
+	}
+	to := q.heir(e)
+	if to == "" {
+		return jobspec.KindConflict.Errorf("no other member could take job %s: %d live, %d have had it", c.Job, len(q.lively()), len(e.Past)+1)
+	}
+	return k.apply(command{Grant: &grant{c, to}})
+}
