@@ -38,7 +38,7 @@ const (
 	KindNoOutput     Kind = "E_NO_OUTPUT"     // an expected output is missing
 	KindSignature    Kind = "E_SIGNATURE"     // a signature does not hold
 	KindPNet         Kind = "E_PNET"          // no member of the private network, or not let in
-	KindLeaseLost    Kind = "E_LEASE_LOST"    // the attempt is not wanted any more: revoked, or its lease ran out
+	KindLeaseLost    Kind = "E_LEASE_LOST"    // the attempt is not wanted any more: revoked, or its lease ran out; or another node owns the job now
 	KindNoQuorum     Kind = "E_NO_QUORUM"     // no majority of the keepers of the domain's jobs answers
 	KindLimit        Kind = "E_LIMIT"         // another limit of the node
 	KindQuota        Kind = "E_QUOTA"         // /outputs is full

@@ -82,6 +82,16 @@ func ParseJobID(s string) (JobID, error) {
 	return JobID(strings.ToLower(u.String())), nil
 }
 
+// Time is when the id was given, by the clock of the node that gave it; the zero
+// time for what is no id.
+func (id JobID) Time() time.Time {
+	u, err := ulid.ParseStrict(strings.ToUpper(string(id)))
+	if err != nil {
+		return time.Time{}
+	}
+	return ulid.Time(u.Time())
+}
+
 // String returns the id.
 func (id JobID) String() string { return string(id) }
 

@@ -10,6 +10,7 @@ type Job struct {
 	SpecCID    CID       `json:"spec_cid"`
 	Parent     JobID     `json:"parent,omitempty"` // the job that this one installs the requirements of
 	Origin     *Origin   `json:"origin,omitempty"` // set when this is one task of another node's job
+	Tenure     *Tenure   `json:"tenure,omitempty"` // set when the keepers of the domain know of it
 	State      JobState  `json:"state"`
 	Stopping   bool      `json:"stopping,omitempty"` // a stop was asked for and is durable
 	Result     CID       `json:"result,omitzero"`    // set from published on
@@ -28,6 +29,12 @@ type Job struct {
 type Merged struct {
 	Merge Merge `json:"merge"`
 	CID   CID   `json:"cid"`
+}
+
+// Tenure says by what a node owns a job, in the record of the domain's keepers.
+type Tenure struct {
+	Record string `json:"record"` // which one: a node may have gone to another domain
+	Epoch  int    `json:"epoch"`  // 1 for whom the job was submitted to, one more for each later owner
 }
 
 // Origin says for whom a node runs one task of a job that is another node's.

@@ -3,10 +3,8 @@ package quorum
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/ipdc/ipdc/bus"
@@ -86,7 +84,7 @@ func (q *Quorum) Find(ctx context.Context, id jobspec.JobID) (wire.Recorded, err
 	return *a.Entry, nil
 }
 
-// Over reports whether a job is over by the record, or unknown to it. A keeper
+// Over reports whether a job is over, or an error of kind E_NOT_FOUND. A keeper
 // looks into its own copy first.
 func (q *Quorum) Over(ctx context.Context, id jobspec.JobID) (bool, error) {
 	if k := q.copy(); k != nil {
@@ -95,9 +93,6 @@ func (q *Quorum) Over(ctx context.Context, id jobspec.JobID) (bool, error) {
 		}
 	}
 	e, err := q.Find(ctx, id)
-	if errors.Is(err, jobspec.KindNotFound.Error()) {
-		return true, nil
-	}
 	return e.Over(), err
 }
 
@@ -197,28 +192,5 @@ func (q *Quorum) rest(ctx context.Context, tries int, silent map[identity.ID]boo
 
 func (q *Quorum) noQuorum(silent map[identity.ID]bool) error {
 	k := q.Keepers()
-	return NoQuorum(k, slices.DeleteFunc(slices.Clone(k.Voters), func(id identity.ID) bool { return silent[id] }))
-}
-
-// NoQuorum is the refusal of what needs a majority of the keepers, of whom only
-// some answer.
-func NoQuorum(k wire.Keepers, answer []identity.ID) error {
-	var missing []string
-	for _, id := range k.Voters {
-		if !slices.Contains(answer, id) {
-			missing = append(missing, id.String())
-		}
-	}
-	f := jobspec.Failure{
-		Kind:   jobspec.KindNoQuorum,
-		Detail: fmt.Sprintf("%d of %d keepers of the domain's jobs answer, %d are needed", len(answer), len(k.Voters), k.Majority()),
-		Hint:   "try again in a moment: they are choosing a leader",
-	}
-	if len(k.Voters) == 0 {
-		f.Detail = "no keeper of the domain's jobs is known here yet"
-	}
-	if len(missing) > 0 {
-		f.Hint = "start " + strings.Join(missing, ", ") + " or mend the network to them; who will never come back: ipdc domain revoke ID"
-	}
-	return f.Error()
+	return k.NoQuorum(slices.DeleteFunc(slices.Clone(k.Voters), func(id identity.ID) bool { return silent[id] })).Error()
 }

@@ -246,6 +246,14 @@ func (d *driver) fail(job jobspec.Job, err error) (jobspec.Job, error) {
 	if f.Kind == jobspec.KindStopped {
 		state = jobspec.JobStopped
 	}
+	if f.Kind != jobspec.KindLeaseLost {
+		switch serr := d.settle(ctx, state, jobspec.CID{}, f.Detail); {
+		case isLeaseLost(serr):
+			f, state = jobspec.AsFailure(serr), jobspec.JobFailed
+		case serr != nil:
+			return job, serr
+		}
+	}
 	partial, perr := d.partial(ctx, job)
 	if perr != nil {
 		d.log.Warn("keep partial outputs", "job", d.id, "err", perr)

@@ -44,6 +44,7 @@ const (
 
 	typeHand        bus.Type = "hand"
 	typeHandedState bus.Type = "handed-state"
+	typeKeep        bus.Type = "keep"
 )
 
 // maxMessageFile bounds a file that stands for a message, and the sum of those
@@ -68,6 +69,7 @@ func (s *Sidecar) listen() {
 	bus.Answer(s.cfg.Post, typeHold, s.keepCopy)
 	bus.Answer(s.cfg.Post, typeAudit, s.audit)
 	bus.Handle(s.cfg.Post, typeUnaudited, s.unaudited)
+	bus.Answer(s.cfg.Post, typeKeep, s.keepFor)
 }
 
 // publishJSON stores v as a file under a pin of the job, for others to read.

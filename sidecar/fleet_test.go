@@ -41,6 +41,8 @@ type fleet struct {
 	came  map[*bench]int       // bytes of these that came, by who got them
 
 	streams map[identity.ID]bus.Streams
+
+	recorded bool // the nodes keep a record of their jobs, from the next start on
 }
 
 // everybody lets any key in.

@@ -66,7 +66,8 @@ type bench struct {
 	limits   sidecar.Limits       // of the next start
 
 	*sidecar.Sidecar
-	stop func()
+	stop        func()
+	closeRecord func() // of the present start
 }
 
 // mates are other members and the bus to them.
@@ -160,13 +161,19 @@ func (b *bench) start() {
 	b.registry = prometheus.NewRegistry()
 	var post *bus.Post
 	var crew sidecar.Crew
-	leave := func() {}
+	var record sidecar.Record
+	b.closeRecord = func() {}
+	leave, tend := func() {}, func(context.Context) error { return nil }
 	if b.crew != nil {
 		post, leave = b.crew.join(b.key, log)
 		crew = b.crew
+		if f, ok := b.crew.(*fleet); ok && f.recorded {
+			q := f.keepers(b, post, log)
+			record, tend = q, q.Run
+		}
 	}
 	sc, err := sidecar.New(sidecar.Config{
-		Post: post, Crew: crew, Lease: b.lease,
+		Post: post, Crew: crew, Record: record, Lease: b.lease,
 		Registry: b.registry, Limits: b.limits,
 		Now: func() time.Time { return time.Now().Add(ahead + time.Duration(b.later.Load())) }, Room: b.room,
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
@@ -179,6 +186,11 @@ func (b *bench) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- sc.Run(ctx) }()
+	tended := make(chan struct{})
+	go func() {
+		defer close(tended)
+		_ = tend(ctx)
+	}()
 	heard := make(chan struct{})
 	go func() {
 		defer close(heard)
@@ -193,6 +205,8 @@ func (b *bench) start() {
 			b.t.Errorf("Run = %v", err)
 		}
 		<-heard
+		<-tended
+		b.closeRecord()
 		leave()
 		b.stop = func() {}
 	}

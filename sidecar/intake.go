@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/ipdc/ipdc/executor"
@@ -31,6 +32,13 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 		ID: jobspec.NewJobID(s.now()), Tenant: sub.Tenant, Spec: spec, SpecCID: specCID, Parent: parent,
 		State: jobspec.JobAccepted, Submitted: s.now(),
 	}
+	if sub.IdempotencyKey != "" && s.recorded() { // a second one waits until the keepers have the first
+		unlock, err := s.entering.Lock(ctx, sub.Tenant+"/"+sub.IdempotencyKey)
+		if err != nil {
+			return wire.Job{}, false, err
+		}
+		defer unlock()
+	}
 	full := s.cfg.Admit(ctx)
 	created := true
 	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
@@ -51,6 +59,11 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 	})
 	if err != nil {
 		return wire.Job{}, false, fmt.Errorf("store job: %w", err)
+	}
+	if created && parent == "" {
+		if err := s.entered(ctx, &job, sub.IdempotencyKey); err != nil {
+			return wire.Job{}, false, err
+		}
 	}
 	if created {
 		s.log.Info("job", "job", job.ID, "state", job.State, "tenant", job.Tenant, "name", job.Spec.Name)
@@ -133,6 +146,11 @@ func (s *Sidecar) Job(ctx context.Context, tenant, ref string) (j wire.Job, err 
 		j.Replicas, err = s.replicasOf(tx, pinName(id, "result"))
 		return err
 	})
+	if errors.Is(err, jobspec.KindNotFound.Error()) {
+		if e, ok := s.inRecord(ctx, tenant, ref); ok {
+			return e, nil
+		}
+	}
 	j.Waiting = s.waitsFor(j.ID)
 	return j, err
 }
@@ -272,6 +290,9 @@ func (s *Sidecar) Node(ctx context.Context) (wire.Node, error) {
 	n := s.cfg.Node
 	n.ID, n.Capacity, n.Free = s.id.String(), s.cfg.Capacity, s.placer.snapshot()
 	n.Outputs = s.cfg.Volumes.Method()
+	if s.cfg.Record != nil {
+		n.Keepers = s.cfg.Record.Keepers()
+	}
 	s.mu.Lock()
 	n.Jobs = len(s.drivers)
 	s.mu.Unlock()

@@ -34,6 +34,10 @@ func (s *Sidecar) rescue(ctx context.Context) error {
 		return err
 	}
 	for i := len(jobs) - 1; i >= 0; i-- { // oldest first
+		if jobs[i].Tenure != nil && s.cfg.Record != nil {
+			s.unsure = append(s.unsure, jobs[i].ID)
+			continue
+		}
 		s.start(jobs[i].ID)
 	}
 	if len(jobs) > 0 {

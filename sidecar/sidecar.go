@@ -13,6 +13,8 @@
 //	handover   a job that another member takes over; handed, member go with it
 //	remote     an attempt that another member makes, at the owner
 //	worker     the same at that member
+//	owner      what the domain's keepers know of the jobs here, and jobs taken over
+//	custody    what jobs of others need, kept until they are over
 //	publisher  running   -> published -> succeeded: outputs become one CID
 //	merger     the outputs of a job that has ended, in another way
 //	rescuer    what a node does first after it was killed
@@ -96,6 +98,7 @@ type Config struct {
 	Now          func() time.Time                            // default time.Now
 	Post         *bus.Post                                   // to the other members, run by the caller; nil = a node alone
 	Crew         Crew                                        // who they are; nil with Post nil
+	Record       Record                                      // of the domain's jobs; nil = none
 	Lease        time.Duration                               // how long a member that runs a task may be silent; default 60 s
 	Room         func(context.Context, int64) error          // refuses so many bytes for another member when there is no room for them; default none
 	Repair       time.Duration                               // how long a holder of a copy may be away before another one takes its place; default 1 h
@@ -137,6 +140,8 @@ type Sidecar struct {
 	cleaning map[jobspec.AttemptID]bool
 	cleaners chan struct{} // one element per attempt that is being cleaned in its turn
 	kept     kept
+	unsure   []jobspec.JobID             // of an earlier process, until the keepers say that they are this node's
+	entering keylock.Locks               // of submits, by tenant and idempotency key
 	away     map[jobspec.AttemptID]*away // attempts that other nodes make
 	copies   copies
 }
@@ -230,6 +235,9 @@ func (s *Sidecar) Run(ctx context.Context) error {
 		return fmt.Errorf("rescue: %w", err)
 	}
 	s.work.Go(func() { s.repairer(ctx) })
+	if s.cfg.Record != nil {
+		s.work.Go(func() { s.tendTenures(ctx) })
+	}
 	tick := time.NewTicker(s.cfg.SweepEvery)
 	defer tick.Stop()
 	for {

@@ -24,6 +24,7 @@ func (s *Sidecar) sweep(ctx context.Context) error {
 		s.sweepKept(ctx),
 		s.sweepJobs(ctx),
 		s.refreshHanded(ctx),
+		s.sweepCustody(ctx),
 	)
 }
 

@@ -1,6 +1,9 @@
 package wire
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ipdc/ipdc/identity"
@@ -81,6 +84,29 @@ func (k Keepers) Active() bool { return len(k.Voters) >= MinKeepers }
 
 // Majority is how many keepers must agree.
 func (k Keepers) Majority() int { return len(k.Voters)/2 + 1 }
+
+// NoQuorum is the refusal of what needs a majority of the keepers, of whom only
+// some answered.
+func (k Keepers) NoQuorum(answered []identity.ID) jobspec.Failure {
+	var missing []string
+	for _, id := range k.Voters {
+		if !slices.Contains(answered, id) {
+			missing = append(missing, id.String())
+		}
+	}
+	f := jobspec.Failure{
+		Kind:   jobspec.KindNoQuorum,
+		Detail: fmt.Sprintf("%d of %d keepers of the domain's jobs answer, %d are needed", len(answered), len(k.Voters), k.Majority()),
+		Hint:   "try again in a moment: the keepers are choosing a leader",
+	}
+	if len(k.Voters) == 0 {
+		f.Detail = "no keeper of the domain's jobs is known here yet"
+	}
+	if len(missing) > 0 {
+		f.Hint = "start " + strings.Join(missing, ", ") + ", or mend the network to them; who will never come back: ipdc domain revoke ID"
+	}
+	return f
+}
 
 // MinKeepers and MaxKeepers bound how many members keep the record.
 const (

@@ -22,6 +22,7 @@ type Job struct {
 	Waiting  string            `json:"waiting,omitempty"`  // why it does not run now, with numbers
 	Member   string            `json:"member,omitempty"`   // peer id of who has it; "" = the node that answers
 	Replicas *Replicas         `json:"replicas,omitempty"` // who holds the result; left out of lists, and by a node that was alone
+	Recorded *Recorded         `json:"recorded,omitempty"` // what the domain's keepers know of it, when another member owns it; most other fields are empty then
 }
 
 // JobList is the answer of GET /v1/jobs, newest first.
@@ -50,6 +51,7 @@ type Node struct {
 	BlockSize jobspec.Bytes `json:"block_bytes"`
 	Storage   Storage       `json:"storage"`
 	Outputs   string        `json:"outputs"` // how /outputs is bounded: "ext4" or "watchdog"
+	Keepers   Keepers       `json:"keepers"` // who holds the record of the domain's jobs
 }
 
 // Storage is the disk below a node's state, and the marks at which nothing new

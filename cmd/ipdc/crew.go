@@ -24,9 +24,9 @@ func (c crew) Live() []sidecar.Peer {
 
 // others returns what the sidecar needs to hand tasks to other members; nothing
 // on a node that is on no network.
-func (n *node) others() (*bus.Post, sidecar.Crew) {
+func (n *node) others() (*bus.Post, sidecar.Crew, sidecar.Record) {
 	if n.swarm == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
-	return n.swarm.post, crew{n.swarm.fleet}
+	return n.swarm.post, crew{n.swarm.fleet}, n.swarm.quorum
 }

@@ -24,7 +24,12 @@ func (a *app) jobDescribeCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.print(j, j.ID.String(), func(w io.Writer) error { return describe(w, j) })
+		return a.print(j, j.ID.String(), func(w io.Writer) error {
+			if j.Recorded != nil {
+				return describeRecorded(w, j)
+			}
+			return describe(w, j)
+		})
 	})
 }
 
@@ -41,6 +46,11 @@ func describe(w io.Writer, j wire.Job) error {
 	}
 	add("Member:", j.Member)
 	add("Waiting:", j.Waiting)
+	if t := j.Tenure; t != nil {
+		add("Record:", fmt.Sprintf("held by the domain's keepers, epoch %d", t.Epoch))
+	} else if j.Member == "" {
+		add("Record:", "on this node only")
+	}
 	if f := j.Failure; f != nil {
 		add("Failure:", strings.ReplaceAll(describeFailure(*f), "\n", "; "))
 	}
@@ -95,6 +105,32 @@ func heldBy(r *wire.Replicas) string {
 		text += "; another member takes it as soon as one is there with room"
 	}
 	return text
+}
+
+// describeRecorded shows what the keepers of the domain know of a job that is
+// another member's.
+func describeRecorded(w io.Writer, j wire.Job) error {
+	e := j.Recorded
+	rows := [][]string{
+		{"Job:", j.ID.String()},
+		{"State:", "not ended"},
+		{"Owner:", fmt.Sprintf("%s, epoch %d; all else of the job is known there", e.Owner, e.Epoch)},
+		{"Submitted:", stamp(j.Submitted)},
+		{"Spec:", j.SpecCID.String()},
+	}
+	if e.Over() {
+		rows[1][1] = string(e.State)
+	}
+	for _, id := range e.Past {
+		rows = append(rows, []string{"Before:", id.String()})
+	}
+	if e.Result.Defined() {
+		rows = append(rows, []string{"Result:", e.Result.String()})
+	}
+	if e.Detail != "" {
+		rows = append(rows, []string{"Failure:", e.Detail})
+	}
+	return table(w, rows)
 }
 
 // remembered says how much of a job earlier jobs had done, behind sep.

@@ -218,6 +218,7 @@ func nodeTable(w io.Writer, n wire.Node) error {
 		{"Memory:", fmt.Sprintf("%s free of %s", size(int64(n.Free.Memory)), size(int64(n.Capacity.Memory)))},
 		{"Disk:", fmt.Sprintf("%s free of %s, outputs bounded by %s", size(int64(n.Free.Disk)), size(int64(n.Capacity.Disk)), n.Outputs)},
 		{"Jobs:", fmt.Sprintf("%d not ended", n.Jobs)},
+		{"Keepers:", keepers(n.Keepers)},
 		{"IPFS:", n.IPFS},
 		{"Blocks:", fmt.Sprintf("%d, %s", n.Blocks, size(int64(n.BlockSize))) + most(n.Storage.Max)},
 		{"Storage:", fmt.Sprintf("%s free, nothing new is taken below %s (min-free)", size(int64(n.Storage.Free)), size(int64(n.Storage.MinFree)))},
@@ -230,6 +231,21 @@ func nodeTable(w io.Writer, n wire.Node) error {
 		rows = append(rows, []string{"Executor:", e.Name + " " + state})
 	}
 	return table(w, rows)
+}
+
+// keepers says who holds the record of the domain's jobs.
+func keepers(k wire.Keepers) string {
+	if !k.Active() {
+		return "none: jobs are known to their own node only, until the domain has three"
+	}
+	names := make([]string, len(k.Voters))
+	for i, id := range k.Voters {
+		names[i] = id.Short()
+		if id == k.Leader {
+			names[i] += " (leads)"
+		}
+	}
+	return fmt.Sprintf("%d: %s", len(names), strings.Join(names, ", "))
 }
 
 func most(max jobspec.Bytes) string {

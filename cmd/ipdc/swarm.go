@@ -19,6 +19,7 @@ import (
 	"github.com/ipdc/ipdc/internal/p2phost"
 	"github.com/ipdc/ipdc/ipfs/swap"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/quorum"
 	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/fleet"
 	"github.com/ipdc/ipdc/wire"
@@ -35,6 +36,7 @@ type swarm struct {
 	fleet   *fleet.Fleet
 	prober  *fleet.Prober
 	roster  *domain.Roster
+	quorum  *quorum.Quorum
 	labels  map[string]string
 	offer   atomic.Pointer[offering] // nil until there is a sidecar
 
@@ -83,6 +85,9 @@ func (n *node) openSwarm(ctx context.Context) error {
 		return err
 	}
 	if err := s.makePost(messages); err != nil {
+		return err
+	}
+	if err := s.openQuorum(); err != nil {
 		return err
 	}
 	n.registry.MustRegister(newSwarmGauges(s))
@@ -167,6 +172,7 @@ func (s *swarm) run(ctx context.Context) error {
 		return err
 	})
 	g.Go(func() error { return s.fleet.Run(ctx) })
+	g.Go(func() error { return s.quorum.Run(ctx) })
 	g.Go(func() error { return s.follow(ctx) })
 	g.Go(func() error { return s.company(ctx) })
 	return g.Wait()

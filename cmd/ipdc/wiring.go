@@ -204,13 +204,13 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	if err != nil {
 		return nil, err
 	}
-	post, crew := n.others()
+	post, crew, record := n.others()
 	labels, err := fleet.ParseLabels(n.set.Labels)
 	if err != nil {
 		return nil, usagef("--label: %w", err)
 	}
 	return sidecar.New(sidecar.Config{
-		Post: post, Crew: crew, Lease: n.set.Lease.Std(),
+		Post: post, Crew: crew, Record: record, Lease: n.set.Lease.Std(),
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
 		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, Labels: labels, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
 		Network: n.network(), CA: n.authorities(), Fetches: n.set.IPFS != "" || n.exchange.asks(), Budget: n.set.inputBudget(),

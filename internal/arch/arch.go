@@ -66,6 +66,7 @@ var table = []rule{
 	// 2: the daemon knows contracts, never an adapter; the client knows bodies.
 	{packages: []string{"sidecar/fleet"}, may: []string{"bus", "wire", "jobspec", "identity"}},
 	{packages: []string{"sidecar", "sidecar/*"}, may: slices.Concat(contracts, tools, []string{"sidecar/*"}, layer0, internal)},
+	{packages: []string{"quorum"}, may: []string{"bus", "wire", "jobspec", "identity"}},
 	{packages: []string{"domain"}, may: slices.Concat(contracts, layer0, internal)},
 	{packages: []string{"client"}, may: layer0},
 
@@ -99,6 +100,7 @@ var homes = []struct {
 	{"go.uber.org/fx", []string{"internal/p2phost"}},
 	{"github.com/eclipse/paho", []string{"bus/mqtt"}},
 	{"github.com/mochi-mqtt/", []string{"bus/mqtt/broker"}},
+	{"github.com/hashicorp/", []string{"quorum"}},
 	{"github.com/spf13/", []string{"cmd/ipdc"}},
 	{"github.com/prometheus/", []string{"sidecar", "sidecar/*", "cmd/ipdc"}},
 	{"github.com/vbauerster/mpb", []string{"cmd/ipdc"}},

@@ -1,0 +1,142 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ipdc/ipdc/bus"
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/tree"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+const (
+	custody      = "record/" // begins the names of pins of what jobs of others need
+	maxCustody   = 256 << 20 // bytes of one DAG
+	custodyFiles = 20_000
+	custodyYoung = 10 * time.Minute // a job may be on its way into the record
+)
+
+// entrust has a majority of the keepers hold what only this node may have of a
+// job: its spec, its code and its list of requirements. The input is its
+// holders' care.
+func (s *Sidecar) entrust(ctx context.Context, k wire.Keepers, job jobspec.Job, spec jobspec.CID) error {
+	roots := []jobspec.CID{spec}
+	for _, c := range []jobspec.CID{job.Spec.Run.Code, job.Spec.Run.Requirements} {
+		if !c.Defined() {
+			continue
+		}
+		if has, err := s.cfg.IPFS.Has(ctx, c); err != nil {
+			return err
+		} else if has {
+			roots = append(roots, c)
+		}
+	}
+	need := k.Majority()
+	var answered []identity.ID
+	var refused error
+	var mu sync.Mutex
+	var asked sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if slices.Contains(k.Voters, s.id) {
+		answered = append(answered, s.id)
+	}
+	held := len(answered)
+	for _, id := range k.Voters {
+		if id == s.id {
+			continue
+		}
+		asked.Go(func() {
+			_, err := bus.Request[wire.Keeping](ctx, s.cfg.Post, id, typeKeep, wire.Keep{Job: job.ID, Roots: roots})
+			mu.Lock()
+			defer mu.Unlock()
+			var f *jobspec.FailureError
+			switch {
+			case err == nil:
+				answered = append(answered, id)
+				if held++; held >= need {
+					cancel() // the others go on with what they were asked
+				}
+			case errors.As(err, &f):
+				answered = append(answered, id)
+				refused = fmt.Errorf("%s cannot hold what the job needs: %w", id, err)
+			}
+		})
+	}
+	asked.Wait()
+	switch {
+	case held >= need:
+		return nil
+	case refused != nil:
+		return refused
+	}
+	return k.NoQuorum(answered).Error()
+}
+
+// keepFor holds what a job of another member needs, until it is over.
+func (s *Sidecar) keepFor(ctx context.Context, _ bus.Letter, k wire.Keep) (wire.Keeping, error) {
+	if _, err := jobspec.ParseJobID(k.Job.String()); err != nil || len(k.Roots) > wire.MaxKeep {
+		return wire.Keeping{}, jobspec.KindSpec.Errorf("%d DAGs are to be held for job %.40q", len(k.Roots), k.Job)
+	}
+	if err := s.cfg.Admit(ctx); err != nil {
+		return wire.Keeping{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.enterFor())
+	defer cancel()
+	for i, c := range k.Roots {
+		b := ipfs.Budget{Bytes: maxCustody, Entries: custodyFiles}
+		if err := tree.Walk(ctx, s.cfg.IPFS, c, b, func(tree.Entry) error { return nil }); err != nil {
+			return wire.Keeping{}, err
+		}
+		if err := s.cfg.IPFS.Pin(ctx, fmt.Sprintf("%s%s/%d", custody, k.Job, i), c); err != nil {
+			return wire.Keeping{}, err
+		}
+	}
+	return wire.Keeping{}, nil
+}
+
+// sweepCustody lets go of what jobs needed that are over.
+func (s *Sidecar) sweepCustody(ctx context.Context) error {
+	if s.cfg.Record == nil {
+		return nil
+	}
+	pins, err := s.cfg.IPFS.Pins(ctx, custody)
+	if err != nil {
+		return err
+	}
+	over := map[string]bool{}
+	for _, p := range pins {
+		name, _, _ := strings.Cut(strings.TrimPrefix(p.Name, custody), "/")
+		done, seen := over[name]
+		if !seen {
+			done = s.custodyOver(ctx, name)
+			over[name] = done
+		}
+		if done {
+			err = errors.Join(err, s.cfg.IPFS.Unpin(ctx, p.Name))
+		}
+	}
+	return err
+}
+
+func (s *Sidecar) custodyOver(ctx context.Context, name string) bool {
+	id, err := jobspec.ParseJobID(name)
+	if err != nil {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	over, err := s.cfg.Record.Over(ctx, id)
+	if errors.Is(err, jobspec.KindNotFound.Error()) {
+		return s.now().Sub(id.Time()) > custodyYoung
+	}
+	return err == nil && over
+}
