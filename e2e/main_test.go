@@ -63,6 +63,7 @@ type node struct {
 	bin  string
 	env  []string
 	by   []string // command that starts it in its place; nil = none
+	via  []string // the same for commands of the CLI
 	args []string
 	cmd  *exec.Cmd
 	log  *testenv.Log
@@ -173,7 +174,8 @@ func (n *node) ipdcIn(stdin string, args ...string) result {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(n.bin, "ipdc"), args...)
+	words := slices.Concat(n.via, []string{filepath.Join(n.bin, "ipdc")}, args)
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
 	var out, errb bytes.Buffer
 	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.Stdin = n.env, &out, &errb, strings.NewReader(stdin)
 	err := cmd.Run()

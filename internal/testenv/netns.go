@@ -69,7 +69,13 @@ func (n *Network) In(name, command string) {
 	n.must("ip", append([]string{"netns", "exec", n.prefix + name}, strings.Fields(command)...)...)
 }
 
-// Command returns a command that will run in a namespace.
+// Enter returns the words in front of a command that make it run in a
+// namespace, and in nothing else of its own: what it mounts is seen outside.
+func (n *Network) Enter(name string) []string {
+	return []string{"nsenter", "--net=/run/netns/" + n.prefix + name}
+}
+
+// Command returns a command that will run in a namespace, with mounts of its own.
 func (n *Network) Command(name string, words ...string) *exec.Cmd {
 	return exec.CommandContext(n.t.Context(), "ip", append([]string{"netns", "exec", n.prefix + name}, words...)...)
 }
