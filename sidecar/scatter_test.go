@@ -139,7 +139,7 @@ func TestHAMTAndNestedTrees(t *testing.T) {
 	f := newFleet(t, 4)
 	files := map[string][]byte{}
 	for i := range 910 {
-		name := fmt.Sprintf("wide/%04d-%s", i, strings.Repeat("x", 250))
+		name := fmt.Sprintf("wide/%04d-%s", i, strings.Repeat("x", 247))
 		files[name] = []byte(name)
 	}
 	for i := range 30 {
