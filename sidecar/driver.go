@@ -17,6 +17,7 @@ import (
 var (
 	errStopped  = jobspec.Failure{Kind: jobspec.KindStopped, Where: "job", Detail: "stopped by its user"}.Error()
 	errSibling  = jobspec.Failure{Kind: jobspec.KindStopped, Where: "task", Detail: "stopped because another task of the job failed"}.Error()
+	errOutrun   = jobspec.Failure{Kind: jobspec.KindLeaseLost, Where: "task", Detail: "another attempt of the task was first"}.Error()
 	errShutdown = errors.New("the node is stopping")
 )
 
@@ -27,7 +28,10 @@ type driver struct {
 	id     jobspec.JobID
 	cancel context.CancelCauseFunc
 	done   *tally
+	pace   *pace
 	dry    bool // it only looks: nothing is installed
+
+	started func() // called when a program begins; nil = nobody asks
 
 	distant bool // some of the input is not stored here, but perhaps at another member
 
@@ -86,7 +90,14 @@ func (d *driver) drive(ctx context.Context) {
 	if o := job.Origin; o != nil {
 		beating, end := context.WithCancel(ctx)
 		defer end()
-		d.work.Go(func() { d.beat(beating, *o) })
+		now := make(chan struct{}, 1)
+		d.started = func() {
+			select {
+			case now <- struct{}{}:
+			default:
+			}
+		}
+		d.work.Go(func() { d.beat(beating, *o, now) })
 	}
 	for !job.State.Final() {
 		next, err := d.step(ctx, job)

@@ -42,7 +42,7 @@ func (r *runner) follow(ctx context.Context, a *away) error {
 			lease.Reset(r.cfg.Lease)
 			ends = a.ends
 			tries++
-			if done, err := r.settle(ctx, a, t, tries); done {
+			if done, err := r.resolve(ctx, a, t, tries); done {
 				return err
 			}
 		case <-lease.C:
@@ -56,6 +56,9 @@ func (r *runner) beatFrom(ctx context.Context, a *away, b wire.Beat) {
 	if b.Waiting != "" {
 		r.waits(ctx, fmt.Sprintf("task %d at %s %s", r.task.Index, a.node.Short(), b.Waiting))
 	}
+	if b.Ran > 0 {
+		r.runs(r.this, r.now().Add(-b.Ran.Std()))
+	}
 	r.progress(ctx, r.job, r.task.Index, b.ItemsDone, false)
 }
 
@@ -66,10 +69,14 @@ func (r *runner) lose(a *away, why string) error {
 	return r.abandonAway(jobspec.KindLost.Errorf("%s", why))
 }
 
-// settle makes what was taken in the record, or says why it is none. It reports
+// resolve makes what was taken in the record, or says why it is none. It reports
 // false when the member is to report once more.
-func (r *runner) settle(ctx context.Context, a *away, t taken, tries int) (done bool, err error) {
-	if err = t.err; err == nil {
+func (r *runner) resolve(ctx context.Context, a *away, t taken, tries int) (done bool, err error) {
+	if err = t.err; err == nil && t.row.Failure == nil && !r.win(r.this) {
+		r.revoke(a.node)
+		return true, r.abandonAway(errOutrun)
+	}
+	if err == nil {
 		before := r.att
 		r.att, r.outcome = t.row, t.outcome
 		r.progress(ctx, r.job, r.task.Index, r.att.ItemsDone, true)

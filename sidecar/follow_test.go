@@ -48,6 +48,7 @@ func TestOutputThatDoesNotCome(t *testing.T) {
 			owner := f.nodes[0]
 			root, files := f.dataset(1)
 			s := partOf(root, files, 1)
+			s.Replicate = 1
 			hung := &stuck{Node: owner.ipfs, StoredPinner: owner.ipfs.(ipfs.StoredPinner), came: make(chan struct{})}
 			owner.ipfs = hung
 			f.lease(time.Second)
@@ -75,7 +76,9 @@ func TestOutputThatNobodyHas(t *testing.T) {
 		rc.Output = nothing
 		*rc, _ = jobspec.SignReceipt(liar.key, *rc)
 	})
-	j := f.nodes[0].final(f.nodes[0].submit(perItem(root, files)))
+	s := perItem(root, files)
+	s.Replicate = 1 // the liar answers no other question
+	j := f.nodes[0].final(f.nodes[0].submit(s))
 	if j.State != jobspec.JobSucceeded || j.Result.String() != root {
 		t.Errorf("job is %s with %s, want succeeded with %s: %+v", j.State, j.Result, root, j.Failure)
 	}

@@ -62,6 +62,8 @@ type bench struct {
 	crew  mates         // other members, from the next start on
 	lease time.Duration // of what is given to them
 
+	backupAfter time.Duration // of the next start
+
 	registry *prometheus.Registry // of the present start
 	limits   sidecar.Limits       // of the next start
 
@@ -173,7 +175,7 @@ func (b *bench) start() {
 		}
 	}
 	sc, err := sidecar.New(sidecar.Config{
-		Post: post, Crew: crew, Record: record, Lease: b.lease,
+		Post: post, Crew: crew, Record: record, Lease: b.lease, BackupAfter: b.backupAfter,
 		Registry: b.registry, Limits: b.limits,
 		Now: func() time.Time { return time.Now().Add(ahead + time.Duration(b.later.Load())) }, Room: b.room,
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,

@@ -13,11 +13,13 @@ import (
 
 // What members say of the attempts that they make for this node.
 
-// beaten takes a sign of life.
-func (s *Sidecar) beaten(_ context.Context, l bus.Letter, b wire.Beat) (wire.Beating, error) {
+// beaten takes a sign of life. That of an attempt whose report is in the record
+// comes from a member that is about to hear so.
+func (s *Sidecar) beaten(ctx context.Context, l bus.Letter, b wire.Beat) (wire.Beating, error) {
 	a := s.awaited(l.From, b.Attempt, b.Token)
 	if a == nil {
-		return wire.Beating{}, leaseLost(b.Attempt)
+		_, err := s.inRecordOf(ctx, l.From, b.Attempt, b.Token)
+		return wire.Beating{}, err
 	}
 	select {
 	case a.beats <- b:
@@ -29,16 +31,24 @@ func (s *Sidecar) beaten(_ context.Context, l bus.Letter, b wire.Beat) (wire.Bea
 // reported takes the end of an attempt. The member asks again until it is in
 // the record.
 func (s *Sidecar) reported(ctx context.Context, l bus.Letter, p wire.Report) (wire.Reported, error) {
-	id, err := jobspec.ParseAttemptID(p.Attempt)
-	if err != nil {
-		return wire.Reported{}, leaseLost(p.Attempt)
-	}
 	if a := s.awaited(l.From, p.Attempt, p.Token); a != nil {
 		select {
 		case a.ends <- p.Outcome:
 		default:
 		}
 		return wire.Reported{}, nil
+	}
+	in, err := s.inRecordOf(ctx, l.From, p.Attempt, p.Token)
+	return wire.Reported{Taken: in}, err
+}
+
+// inRecordOf reports whether a member's attempt that nobody waits for has its
+// report in the record; false for one that is to be waited for again. Any other
+// is refused with E_LEASE_LOST.
+func (s *Sidecar) inRecordOf(ctx context.Context, from identity.ID, attempt, token string) (bool, error) {
+	id, err := jobspec.ParseAttemptID(attempt)
+	if err != nil {
+		return false, leaseLost(attempt)
 	}
 	var att jobspec.Attempt
 	err = s.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
@@ -47,13 +57,13 @@ func (s *Sidecar) reported(ctx context.Context, l bus.Letter, p wire.Report) (wi
 	})
 	switch {
 	case errors.Is(err, jobspec.KindNotFound.Error()):
-		return wire.Reported{}, leaseLost(p.Attempt)
+		return false, leaseLost(attempt)
 	case err != nil:
-		return wire.Reported{}, err
-	case att.Token != p.Token || att.Node != l.From.String() || att.State == jobspec.AttemptAbandoned:
-		return wire.Reported{}, leaseLost(p.Attempt)
+		return false, err
+	case att.Token != token || att.Node != from.String() || att.State == jobspec.AttemptAbandoned:
+		return false, leaseLost(attempt)
 	}
-	return wire.Reported{Taken: reported(att)}, nil
+	return reported(att), nil
 }
 
 // awaited returns the attempt that a member makes, or nil.

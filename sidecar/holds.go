@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"math"
 	"slices"
@@ -173,7 +174,7 @@ func (d *driver) locate(ctx context.Context, list sites, w *work) error {
 func (d *driver) ask(ctx context.Context, list sites, part []jobspec.CID, at int) error {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	pin := pinName(d.id, fmt.Sprintf("wanted/%d", at))
+	pin := pinName(d.id, "wanted/"+rand.Text())
 	var asked sync.WaitGroup
 	defer func() {
 		if err := d.cfg.IPFS.Unpin(context.WithoutCancel(ctx), pin); err != nil {

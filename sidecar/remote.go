@@ -23,31 +23,32 @@ type away struct {
 // assignFor bounds how long a member may take to accept an attempt.
 const assignFor = 30 * time.Second
 
-// attempt makes one try of the task: at the member that holds its input, or
-// here when that one does not take it.
-func (r *runner) attempt(ctx context.Context, try int) error {
-	if node := r.chosen(); node != "" {
-		taken, err := r.send(ctx, node, jobspec.AttemptID{Job: r.id, Task: r.task.Index, Try: try})
-		if err != nil || taken {
+// attempt makes one try of the task: at the member that holds its input, at
+// another one when that does not take it, or here.
+func (r *runner) attempt(ctx context.Context) error {
+	for {
+		node, err := r.target(ctx)
+		if err != nil {
+			return err
+		}
+		if node == r.Sidecar.id {
+			return r.here(ctx)
+		}
+		if taken, err := r.send(ctx, node); taken || err != nil {
 			return err
 		}
 	}
+}
+
+// here makes the attempt on this node.
+func (r *runner) here(ctx context.Context) error {
 	if err := r.bringShard(ctx); err != nil {
 		return causeOr(ctx, at("inputs[0]", err))
 	}
-	if err := r.lease(ctx, try); err != nil {
+	if err := r.lease(ctx); err != nil {
 		return err
 	}
 	return r.run(ctx)
-}
-
-// chosen is the member that the task goes to; "" = this node.
-func (r *runner) chosen() identity.ID {
-	holder := identity.ID(r.task.Holder)
-	if holder == "" || holder == r.Sidecar.id || r.cfg.Post == nil || r.shunned[holder] {
-		return ""
-	}
-	return holder
 }
 
 // elsewhere says whether the present attempt is another node's.
@@ -57,9 +58,9 @@ func (r *runner) elsewhere() bool { return r.att.Node != r.Sidecar.id.String() }
 // when the member did not take it, or cannot be given the image; then nobody
 // runs it. A member that lacks the image is asked again, with an archive of it
 // and under a new token.
-func (r *runner) send(ctx context.Context, node identity.ID, id jobspec.AttemptID) (taken bool, err error) {
+func (r *runner) send(ctx context.Context, node identity.ID) (taken bool, err error) {
 	for {
-		if err := r.grant(ctx, id, node); err != nil {
+		if err := r.grant(ctx, node); err != nil {
 			return false, err
 		}
 		taken, err = r.hand(ctx, node)
@@ -87,6 +88,7 @@ func (r *runner) hand(ctx context.Context, node identity.ID) (taken bool, err er
 		r.waits(ctx, fmt.Sprintf("task %d goes elsewhere: %s does not take it: %s", r.task.Index, node.Short(), jobspec.AsFailure(err).Detail))
 		return false, nil
 	}
+	r.shy.took(node)
 	r.setActive(1)
 	defer r.setActive(-1)
 	return true, r.follow(ctx, a)
@@ -113,7 +115,7 @@ func (r *runner) rejoin(ctx context.Context) error {
 	}
 	taken, err := r.bringArchive(ctx, node)
 	if taken && err == nil {
-		taken, err = r.send(ctx, node, r.att.ID)
+		taken, err = r.send(ctx, node)
 	}
 	if !taken && err == nil {
 		err = r.abandonAway(jobspec.KindLost.Errorf("%s could not be given the image", node.Short()))
@@ -130,6 +132,8 @@ func (r *runner) bringArchive(ctx context.Context, node identity.ID) (bool, erro
 	r.waits(ctx, fmt.Sprintf("task %d waits for its image, which %s lacks and is sent", r.task.Index, node.Short()))
 	archive, err := r.archiveImage(ctx)
 	if err == nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.archive = archive
 		return true, nil
 	}
@@ -141,26 +145,25 @@ func (r *runner) bringArchive(ctx context.Context, node identity.ID) (bool, erro
 	return false, nil
 }
 
+// sentImage is the archive of the image, once a member has asked for it.
+func (c *course) sentImage() jobspec.CID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.archive
+}
+
 func (r *runner) expect(node identity.ID) *away {
 	a := &away{node: node, token: r.att.Token, beats: make(chan wire.Beat, 1), ends: make(chan jobspec.CID, 1)}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.Sidecar.mu.Lock()
+	defer r.Sidecar.mu.Unlock()
 	r.Sidecar.away[r.att.ID] = a
 	return a
 }
 
 func (r *runner) forgetAway() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.Sidecar.mu.Lock()
+	defer r.Sidecar.mu.Unlock()
 	delete(r.Sidecar.away, r.att.ID)
-}
-
-// shun keeps the task's later tries away from a member.
-func (r *runner) shun(node identity.ID) {
-	if r.shunned == nil {
-		r.shunned = map[identity.ID]bool{}
-	}
-	r.shunned[node] = true
 }
 
 // assign asks the member to take the attempt.
@@ -169,7 +172,7 @@ func (r *runner) assign(ctx context.Context, node identity.ID) error {
 	if err != nil {
 		return fmt.Errorf("store work: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, assignFor)
+	ctx, cancel := context.WithTimeout(ctx, min(assignFor, r.cfg.Lease))
 	defer cancel()
 	_, err = bus.Request[wire.Assigned](ctx, r.cfg.Post, node, typeAssign, wire.Assign{
 		Attempt: r.att.ID.String(), Token: r.att.Token, Lease: jobspec.Duration(r.cfg.Lease), Work: work,
@@ -180,7 +183,7 @@ func (r *runner) assign(ctx context.Context, node identity.ID) error {
 func (r *runner) order() wire.Work {
 	plan := r.plan
 	plan.Tasks = []jobspec.Task{r.task}
-	return wire.Work{Spec: r.job.Spec, Plan: plan, Archive: r.archive}
+	return wire.Work{Spec: r.job.Spec, Plan: plan, Archive: r.sentImage()}
 }
 
 // revoke tells the member that the attempt is not wanted. One that does not

@@ -106,7 +106,7 @@ func (s *Sidecar) replicate(ctx context.Context, h store.Holding, keep bool) (_ 
 
 // candidates are the live members that may hold h besides those that do, by
 // their distance from its job, so that outputs and result go to the same ones;
-// from its root where it is of no job.
+// from its root where it is of no job. Those that were lost lately come last.
 func (s *Sidecar) candidates(h store.Holding) (ids []identity.ID) {
 	live, now := s.others(), s.now()
 	s.mu.Lock()
@@ -120,7 +120,9 @@ func (s *Sidecar) candidates(h store.Holding) (ids []identity.ID) {
 	if rest, ok := strings.CutPrefix(h.Name, "job/"); ok {
 		to, _, _ = strings.Cut(rest, "/")
 	}
-	slices.SortFunc(ids, func(a, b identity.ID) int { return cmp.Compare(distance(a, to), distance(b, to)) })
+	slices.SortFunc(ids, func(a, b identity.ID) int {
+		return cmp.Or(boolInt(s.shy.is(a, now))-boolInt(s.shy.is(b, now)), cmp.Compare(distance(a, to), distance(b, to)))
+	})
 	return ids
 }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/ipdc/ipdc/executor"
-	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/images"
 	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
@@ -20,15 +19,14 @@ import (
 	"github.com/ipdc/ipdc/store"
 )
 
-// runner takes the attempts of one task from lease to receipt. Each step is
+// runner takes one attempt of a task from its lease to its receipt. Each step is
 // idempotent, and the attempt's row says which steps are done, so that a later
 // process goes on with the same container.
 type runner struct {
-	*driver
-	job  jobspec.Job
-	plan jobspec.Plan
-	task jobspec.Task
-	att  jobspec.Attempt
+	*course
+	this jobspec.AttemptID
+	att  jobspec.Attempt // its row, once it has one
+	err  error           // why it ended without a verdict, once the course is told
 
 	holds   bool // resources are taken from the placer
 	vol     volume.Volume
@@ -38,13 +36,13 @@ type runner struct {
 	release []func()         // of cache entries
 	net     *wayOut          // nil without a network, and while it is not open
 	outcome outcome          // what the guest reported; from exited on
-
-	archive jobspec.CID          // of the image, once a member has asked for it
-	shunned map[identity.ID]bool // members that the task does not go to any more
 }
 
-// resume takes back what a running attempt of an earlier process holds.
+// resume goes on with an attempt of an earlier process.
 func (r *runner) resume(ctx context.Context) error {
+	if r.elsewhere() {
+		return r.rejoin(ctx)
+	}
 	if _, ok := r.claim(r.att.ID); ok {
 		r.holds = true
 		r.setActive(1)
@@ -63,6 +61,9 @@ func (r *runner) run(ctx context.Context) error {
 		if r.shuttingDown() {
 			r.suspendNetwork()
 			return errShutdown
+		}
+		if err == nil && next == jobspec.AttemptRecorded && !r.first() {
+			return r.abandon(errOutrun)
 		}
 		if err == nil {
 			if err := r.save(next); err != nil {
@@ -311,6 +312,10 @@ func (r *runner) begin(ctx context.Context) error {
 		return err
 	}
 	r.att.Started = r.now()
+	r.runs(r.this, r.att.Started)
+	if r.started != nil {
+		r.started()
+	}
 	return nil
 }
 

@@ -19,7 +19,7 @@ func TestIndexPassword(t *testing.T) {
 	env := []string{"A=b", pip.EnvIndex + "=" + index.Public()}
 	sees := func(parent jobspec.JobID, req pip.Request) bool {
 		req.Index, req.Limits = index, jobspec.Resources{CPU: 1000, Memory: jobspec.GiB, Disk: jobspec.GiB}
-		r := &runner{driver: &driver{Sidecar: &Sidecar{cfg: Config{Index: index}}}, job: jobspec.Job{Parent: parent, Spec: pip.Job(req)}}
+		r := &runner{course: &course{driver: &driver{Sidecar: &Sidecar{cfg: Config{Index: index}}}, job: jobspec.Job{Parent: parent, Spec: pip.Job(req)}}}
 		return strings.Contains(strings.Join(r.secretEnv(slices.Clone(env)), " "), "secret")
 	}
 	if !sees("x", pip.Request{Image: "python"}) {

@@ -103,6 +103,7 @@ type Config struct {
 	Room         func(context.Context, int64) error          // refuses so many bytes for another member when there is no room for them; default none
 	Repair       time.Duration                               // how long a holder of a copy may be away before another one takes its place; default 1 h
 	Orphans      time.Duration                               // how long copies are held for a member that is gone; default 90 days
+	BackupAfter  time.Duration                               // a task that runs shorter gets no backup attempt; default 15 s
 	Shutdown     context.CancelFunc                          // called by the API's stop; default none
 	Registry     prometheus.Registerer                       // takes the metrics; default none
 }
@@ -144,6 +145,7 @@ type Sidecar struct {
 	entering keylock.Locks               // of submits, by tenant and idempotency key
 	away     map[jobspec.AttemptID]*away // attempts that other nodes make
 	copies   copies
+	shy      shy // members that are not asked for now
 }
 
 // New returns a sidecar; it does no I/O.
@@ -188,6 +190,9 @@ func New(cfg Config) (*Sidecar, error) {
 	}
 	if cfg.Lease <= 0 {
 		cfg.Lease = time.Minute
+	}
+	if cfg.BackupAfter <= 0 {
+		cfg.BackupAfter = 15 * time.Second
 	}
 	id := cfg.Key.ID()
 	s := &Sidecar{

@@ -61,7 +61,7 @@ func (r *runner) notRun(a *away, out wire.Outcome) error {
 	switch {
 	case out.Failure == nil:
 		return jobspec.KindSpec.Errorf("an outcome without a receipt and a failure")
-	case out.Failure.Kind == jobspec.KindImageGone && !r.archive.Defined():
+	case out.Failure.Kind == jobspec.KindImageGone && !r.sentImage().Defined():
 		return errLacksImage
 	}
 	return jobspec.KindLost.Errorf("%s could not run it: %s: %s", a.node.Short(), out.Failure.Kind, out.Failure.Detail)

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -25,7 +24,7 @@ func (d *driver) runTasks(ctx context.Context, job jobspec.Job) (jobspec.Job, er
 	if err != nil {
 		return job, err
 	}
-	d.done = newTally(job, attempts)
+	d.done, d.pace = newTally(job, attempts), newPace(d.cfg.BackupAfter, attempts)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var mu sync.Mutex
@@ -115,67 +114,23 @@ func (d *driver) planned(ctx context.Context) (plan jobspec.Plan, by map[int][]j
 	return plan, by, err
 }
 
-// runTask tries a task until an attempt succeeds, its failure is not to be
-// retried, or the tries are used up.
-func (d *driver) runTask(ctx context.Context, job jobspec.Job, plan jobspec.Plan, task jobspec.Task, before []jobspec.Attempt) error {
-	r := &runner{driver: d, job: job, plan: plan, task: task}
-	try := 1
-	if n := len(before); n > 0 {
-		r.att = before[n-1]
-		try = r.att.ID.Try
-		if !reported(r.att) && !r.att.State.Final() {
-			resume := r.resume
-			if r.elsewhere() {
-				resume = r.rejoin
-			}
-			if err := resume(ctx); err != nil {
-				return err
-			}
-		}
-	}
-	for {
-		if r.att.ID.Try == try {
-			if reported(r.att) && r.att.Failure == nil {
-				return nil
-			}
-			if r.att.Failure == nil {
-				r.att.Failure = &jobspec.Failure{Kind: jobspec.KindLost, Where: fmt.Sprintf("task %d", task.Index), Detail: "was given up without a reason"}
-			}
-			if !d.retry(job, r.att) {
-				return r.att.Failure.Error()
-			}
-			try++
-		}
-		if err := r.attempt(ctx, try); err != nil {
-			return err
-		}
-	}
-}
-
 // reported says whether the owner holds the attempt's receipt.
 func reported(a jobspec.Attempt) bool {
 	return a.State == jobspec.AttemptRecorded || a.State == jobspec.AttemptCleaned
 }
 
-// retry says whether a task is tried again here. Those of another node's job
-// are that node's to try again.
-func (d *driver) retry(job jobspec.Job, a jobspec.Attempt) bool {
-	return job.Origin == nil && a.ID.Try < job.Spec.Retry.Attempts && slices.Contains(job.Spec.Retry.On, a.Failure.Kind)
-}
-
 // lease waits for the task's resources and writes the attempt that holds them.
-func (r *runner) lease(ctx context.Context, try int) error {
-	id := jobspec.AttemptID{Job: r.id, Task: r.task.Index, Try: try}
+func (r *runner) lease(ctx context.Context) error {
 	// The node may have been started with less than it had at the submit.
 	if err := r.runsHere(r.job.Spec); err != nil {
 		return err
 	}
-	err := r.placer.acquire(ctx, id, r.job.Spec.Resources, func(why string) { r.waits(ctx, why) })
+	err := r.placer.acquire(ctx, r.this, r.job.Spec.Resources, func(why string) { r.waits(ctx, why) })
 	if err != nil {
 		return err
 	}
 	r.holds = true
-	if err := r.grant(ctx, id, r.Sidecar.id); err != nil {
+	if err := r.grant(ctx, r.Sidecar.id); err != nil {
 		r.holds = false
 		r.placer.release(r.job.Spec.Resources)
 		return err
@@ -185,11 +140,11 @@ func (r *runner) lease(ctx context.Context, try int) error {
 }
 
 // grant writes the attempt that a node is to make.
-func (r *runner) grant(ctx context.Context, id jobspec.AttemptID, node identity.ID) error {
+func (r *runner) grant(ctx context.Context, node identity.ID) error {
 	token := make([]byte, 16)
 	rand.Read(token) // never fails
 	r.att = jobspec.Attempt{
-		ID: id, Token: hex.EncodeToString(token), Node: node.String(),
+		ID: r.this, Token: hex.EncodeToString(token), Node: node.String(),
 		State: jobspec.AttemptLeased,
 	}
 	err := r.cfg.Store.Update(ctx, func(tx *store.Tx) error {
@@ -210,8 +165,9 @@ func (r *runner) grant(ctx context.Context, id jobspec.AttemptID, node identity.
 		return tx.PutAttempt(r.att)
 	})
 	if err != nil {
-		return causeOr(ctx, fmt.Errorf("lease attempt %s: %w", id, err))
+		return causeOr(ctx, fmt.Errorf("lease attempt %s: %w", r.this, err))
 	}
+	r.goes(r.this, node)
 	r.hub.notify(r.id)
 	return nil
 }

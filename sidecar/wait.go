@@ -33,6 +33,7 @@ func (r *runner) wait(ctx context.Context) (err error) {
 	if err := r.network(); err != nil {
 		return err
 	}
+	r.runs(r.this, r.att.Started)
 	keep, id := r.keep(), executor.ID(r.att.Container)
 	follow, unfollow := context.WithCancel(keep)
 	defer unfollow()
@@ -91,6 +92,9 @@ func (r *runner) await(ctx context.Context, id executor.ID, left time.Duration) 
 	}
 	if bounded.Err() == nil || r.shuttingDown() {
 		return exit, nil, err
+	}
+	if cause := context.Cause(bounded); errors.Is(cause, errOutrun) {
+		return exit, nil, cause // nobody wants what it wrote
 	}
 	why := jobspec.AsFailure(context.Cause(bounded))
 	r.log.Info("stop container", "attempt", r.att.ID, "why", why.Kind)

@@ -237,9 +237,9 @@ func (d *driver) fetchShard(ctx context.Context, t jobspec.Task) error {
 	return err
 }
 
-// beat tells the owner that the attempt lives, until ctx ends. When it is not
-// wanted any more the work ends.
-func (d *driver) beat(ctx context.Context, o jobspec.Origin) {
+// beat tells the owner that the attempt lives, until ctx ends, and at once when
+// now says so. When it is not wanted any more the work ends.
+func (d *driver) beat(ctx context.Context, o jobspec.Origin, now <-chan struct{}) {
 	owner, every := ownerID(o), o.Lease.Std()/3
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -248,14 +248,15 @@ func (d *driver) beat(ctx context.Context, o jobspec.Origin) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-now:
 		}
-		job, err := d.load(ctx)
+		job, ran, err := d.ran(ctx)
 		if err != nil {
 			continue
 		}
 		once, cancel := context.WithTimeout(ctx, every)
 		_, err = bus.Request[wire.Beating](once, d.cfg.Post, owner, typeBeat, wire.Beat{
-			Attempt: o.Attempt, Token: o.Token, ItemsDone: job.ItemsDone, Waiting: d.waitsFor(d.id),
+			Attempt: o.Attempt, Token: o.Token, ItemsDone: job.ItemsDone, Waiting: d.waitsFor(d.id), Ran: ran,
 		})
 		cancel()
 		if isLeaseLost(err) {
@@ -264,6 +265,26 @@ func (d *driver) beat(ctx context.Context, o jobspec.Origin) {
 			return
 		}
 	}
+}
+
+// ran returns the job and for how long its program has run, as far as it does.
+func (d *driver) ran(ctx context.Context) (job jobspec.Job, ran jobspec.Duration, err error) {
+	err = d.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		if job, err = tx.Job(d.id); err != nil {
+			return err
+		}
+		all, err := tx.Attempts(d.id)
+		for _, a := range all {
+			if end := a.Exited; !a.Started.IsZero() {
+				if end.IsZero() {
+					end = d.now()
+				}
+				ran = jobspec.Duration(max(end.Sub(a.Started), time.Millisecond))
+			}
+		}
+		return err
+	})
+	return job, ran, err
 }
 
 // deliver reports how the task ended, until its owner has it or does not want

@@ -28,10 +28,11 @@ type Work struct {
 // Beat is a sign of life of an attempt. The answer is an empty Beating, or a
 // failure of kind E_LEASE_LOST: then the attempt ends.
 type Beat struct {
-	Attempt   string `json:"attempt"`
-	Token     string `json:"token"`
-	ItemsDone int    `json:"items_done"`
-	Waiting   string `json:"waiting,omitempty"` // why it does not run yet
+	Attempt   string           `json:"attempt"`
+	Token     string           `json:"token"`
+	ItemsDone int              `json:"items_done"`
+	Waiting   string           `json:"waiting,omitempty"` // why it does not run yet
+	Ran       jobspec.Duration `json:"ran,omitempty"`     // since its program began; 0 = it has not
 }
 
 // Beating says that the attempt is still wanted.
