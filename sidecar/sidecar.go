@@ -11,6 +11,7 @@
 //	runner     an attempt's way from its lease to its signed receipt
 //	locator    which member holds what of the input: its tasks go there
 //	handover   a job that another member takes over; handed, member go with it
+//	course     a task's way through its attempts, and where each of them is made
 //	remote     an attempt that another member makes, at the owner
 //	worker     the same at that member
 //	owner      what the domain's keepers know of the jobs here, and jobs taken over
