@@ -49,10 +49,11 @@ missing() {
 	want mmdebstrap mmdebstrap
 	file /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 	file /etc/ssl/certs/ca-certificates.crt ca-certificates
-	if [ "${1:-}" = compose ] || [ "${1:-}" = test ]; then
-		docker compose version >/dev/null 2>&1 || want docker-compose docker-compose
+	if [ "${1:-}" = compose ] && ! docker compose version >/dev/null 2>&1; then
+		want docker-compose docker-compose
 	fi
 	if [ "${1:-}" = test ]; then
+		want docker-compose docker-compose
 		want gcc gcc
 		file /usr/include/stdlib.h libc6-dev
 		want python3 python3

@@ -31,7 +31,7 @@ func (r *Repo) under(dry bool, do func() ([]Change, error)) ([]Change, error) {
 // lock takes repo.lock as Kubo itself does: by fcntl.
 func (r *Repo) lock() (unlock func() error, err error) {
 	name := filepath.Join(r.dir, "repo.lock")
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("lock the repository: %w", err)
 	}
@@ -46,9 +46,11 @@ func (r *Repo) lock() (unlock func() error, err error) {
 	return func() error { return errors.Join(os.Remove(name), f.Close()) }, nil
 }
 
-// read returns a file of the repository, nil when there is none.
+// read returns a file of the repository, nil when there is none. It follows no
+// link: root may be at work in somebody else's directory, and copies what it
+// reads for that owner.
 func (r *Repo) read(name string) ([]byte, error) {
-	f, err := os.Open(filepath.Join(r.dir, name))
+	f, err := os.OpenFile(filepath.Join(r.dir, name), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -68,7 +70,7 @@ func (r *Repo) read(name string) ([]byte, error) {
 
 // write replaces a file as a whole, for nobody but the owner of the repository.
 func (r *Repo) write(name string, b []byte) error {
-	info, err := os.Stat(filepath.Join(r.dir, configFile))
+	info, err := os.Lstat(filepath.Join(r.dir, configFile))
 	if err != nil {
 		return fmt.Errorf("write the repository: %w", err)
 	}

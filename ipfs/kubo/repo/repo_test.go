@@ -181,3 +181,27 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 }
+
+// Root in somebody else's directory copies no file of its own for him.
+func TestFollowsNoLink(t *testing.T) {
+	dir, r := fresh(t)
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("root's own"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"swarm.key", "config.before-ipdc", "repo.lock", "swarm.key.new", "config.new"} {
+		if err := os.Symlink(secret, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Private(key, false); err == nil {
+			t.Errorf("a link in the place of %s is followed", name)
+		}
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(secret); err != nil || string(b) != "root's own" {
+			t.Errorf("by a link in the place of %s the file is now %q, %v", name, b, err)
+		}
+	}
+	must(t, func() ([]repo.Change, error) { return r.Private(key, false) }) // the control
+}
