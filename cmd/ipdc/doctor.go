@@ -12,7 +12,6 @@ import (
 
 	"github.com/ipdc/ipdc/client"
 	"github.com/ipdc/ipdc/ipfs/kubo"
-	"github.com/ipdc/ipdc/sidecar/volume"
 )
 
 func (a *app) doctorCmd() *cobra.Command {
@@ -104,10 +103,6 @@ func (a *app) checkNode(ctx context.Context) []finding {
 		f = f.warn("this program is version " + version + ": restart the node (jobs go on): ipdc node stop; ipdc node start -d")
 	}
 	list := []finding{f, ok("blocks", "%d, %s, in %s", n.Blocks, size(int64(n.BlockSize)), n.IPFS)}
-	if n.Outputs == volume.MethodWatchdog { // a node in a container may be asked from outside
-		list = append(list, ok("outputs", "the running node has them bounded by a watchdog only").
-			warn("a program may write more than its bound for a moment; a node as a service lets the kernel refuse it: docs/install.md"))
-	}
 	for _, e := range n.Executors {
 		if e.Problem != "" {
 			list = append(list, ok("executor", "the node cannot use %s: %s", e.Name, e.Problem).warn("see the engine's line; once it answers, the node finds it by itself"))

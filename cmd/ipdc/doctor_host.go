@@ -29,8 +29,13 @@ func (a *app) checkGuest(context.Context) []finding {
 	return []finding{ok("guest", "%s", path)}
 }
 
-// checkOutputs makes a bounded volume, as a node does for each task.
+// checkOutputs makes a bounded volume, as a node does for each task, unless the
+// node that runs says that it could not: one in a container is asked from outside.
 func (a *app) checkOutputs(ctx context.Context) []finding {
+	const advice = "a program may write more than its bound for a moment; run the node as root on the host, with e2fsprogs and loop devices, to let the kernel refuse it"
+	if a.nodeHasWatchdog(ctx) {
+		return []finding{ok("outputs", "bounded by a watchdog only in the node that runs").warn(advice)}
+	}
 	dir, err := os.MkdirTemp(existing(a.set.Path), ".ipdc-doctor-")
 	if err != nil {
 		return []finding{ok("outputs", "%v", err).fail("the state directory must be this user's: give another with --path or IPDC_PATH")}
@@ -46,7 +51,17 @@ func (a *app) checkOutputs(ctx context.Context) []finding {
 	}
 	_, why, _ := strings.Cut(strings.TrimSpace(log.String()), "err=")
 	return []finding{ok("outputs", "bounded by a watchdog only: %s", strings.Trim(why, `"`)).
-		warn("a program may write more than its bound for a moment; run the node as root with e2fsprogs and loop devices to let the kernel refuse it")}
+		warn(advice)}
+}
+
+func (a *app) nodeHasWatchdog(ctx context.Context) bool {
+	c, err := a.client()
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	n, err := c.Node(ctx)
+	return err == nil && n.Outputs == volume.MethodWatchdog
 }
 
 // existing is the nearest directory above path that is there.
