@@ -98,6 +98,25 @@ func (s *Sidecar) withHanded(tx *store.Tx, tenant string, f api.JobFilter, list 
 	return list, nil
 }
 
+// pruneHanded forgets jobs of other members that are known to have ended; what
+// the members keep of them is theirs.
+func (s *Sidecar) pruneHanded(ctx context.Context, tenant string, f api.PruneFilter, res *wire.Pruned) error {
+	return s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		list, err := tx.HandedJobs(tenant, false, 0)
+		for _, h := range slices.Backward(list) {
+			j := h.Job
+			if !j.State.Final() || f.OlderThan > 0 && s.now().Sub(j.Finished) < f.OlderThan || !(api.JobFilter{States: f.States, Labels: f.Labels}).Selects(j) {
+				continue
+			}
+			res.Jobs = append(res.Jobs, wire.PrunedJob{ID: j.ID, Name: j.Spec.Name, State: j.State, Finished: j.Finished, Result: j.Result})
+			if !f.DryRun && err == nil {
+				err = tx.DeleteHanded(h.Tenant, h.Key)
+			}
+		}
+		return err
+	})
+}
+
 // askHandedFor bounds the questions of one round.
 const askHandedFor = 5 * time.Second
 

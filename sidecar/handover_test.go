@@ -122,6 +122,21 @@ func TestHandOver(t *testing.T) {
 	if err != nil || len(list) != 1 || list[0].ID != j.ID || list[0].Result != done.Result || list[0].Member != id {
 		t.Errorf("Jobs = %+v, %v, want the job as it ended", list, err)
 	}
+	for _, dry := range []bool{true, false} {
+		p, err := here.Client.Prune(ctx, wire.PruneWish{States: []jobspec.JobState{jobspec.JobSucceeded}, DryRun: dry})
+		if err != nil || len(p.Jobs) != 1 || p.Jobs[0].ID != j.ID {
+			t.Errorf("Prune = %+v, %v", p, err)
+		}
+	}
+	if list, err := here.Client.Jobs(ctx, client.JobFilter{}); err != nil || len(list) != 0 {
+		t.Errorf("Jobs after prune = %+v, %v", list, err)
+	}
+	if j, err = here.SubmitTo(ctx, id, s, "k2"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := here.Wait(ctx, j.ID.String()); err != nil {
+		t.Fatal(err)
+	}
 	if err := here.Client.Remove(ctx, j.ID.String()); err != nil {
 		t.Error(err)
 	}

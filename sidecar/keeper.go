@@ -128,8 +128,8 @@ func (s *Sidecar) Prune(ctx context.Context, tenant string, f api.PruneFilter) (
 		ids = append(ids, j.ID)
 		res.Jobs = append(res.Jobs, wire.PrunedJob{ID: j.ID, Name: j.Spec.Name, State: j.State, Finished: j.Finished, Result: j.Result})
 	}
-	if f.DryRun {
-		return res, nil
+	if err := s.pruneHanded(ctx, tenant, f, &res); err != nil || f.DryRun {
+		return res, err
 	}
 	return res, s.forget(ctx, ids)
 }

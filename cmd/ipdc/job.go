@@ -101,6 +101,12 @@ func (a *app) printJobs(jobs []wire.Job) error {
 				j.ID.String(), orDash(j.Spec.Name), string(j.State), files(j), ago(j.Submitted), took(j), orDash(a.short(j)),
 			})
 		}
+		if a.format == formatWide {
+			rows[0] = append(rows[0], "MEMBER")
+			for i, j := range jobs {
+				rows[i+1] = append(rows[i+1], orDash(j.Member))
+			}
+		}
 		if a.tenant == api.AllTenants {
 			rows[0] = append(rows[0], "TENANT")
 			for i, j := range jobs {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
@@ -23,6 +24,7 @@ import (
 const (
 	maxMemberJob     = 64 << 20         // bytes of a job with its attempts
 	maxMemberProblem = 1 << 20          // bytes
+	maxMemberHead    = 64 << 10         // bytes before the body
 	memberDial       = 10 * time.Second // to reach it
 )
 
@@ -75,12 +77,13 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request, h Handed) error {
 	if err != nil {
 		return unreachable(h, err)
 	}
-	in := bufio.NewReader(s)
-	resp, err := http.ReadResponse(in, ask)
+	in := &io.LimitedReader{R: s, N: maxMemberHead}
+	resp, err := http.ReadResponse(bufio.NewReader(in), ask)
 	if err != nil {
 		return unreachable(h, err)
 	}
 	defer resp.Body.Close()
+	in.N = math.MaxInt64 // who reads the body bounds it
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch {
 	case r.Method == http.MethodDelete && (resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotFound):
