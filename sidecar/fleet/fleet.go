@@ -7,7 +7,8 @@
 //	go f.Run(ctx)
 //	for _, m := range f.Members() { ... } // m.ID, m.Free, m.Labels, m.Held
 //
-// Invariants: who was not heard for Config.Expiry is not listed; an advert that
+// Invariants: who was not heard for Config.Expiry is not listed, or for longer
+// in a domain so large that Config.Rate holds its members back; an advert that
 // is older than one that came before changes nothing; table and adverts are
 // bounded, whatever members say; what a member says of itself is its claim, and
 // only its id is proved.
@@ -39,6 +40,7 @@ type Config struct {
 	Every     time.Duration // between two adverts; default 10 s
 	Expiry    time.Duration // a member that was not heard for so long is gone; default 3.5 times Every
 	Limit     int           // members that are known at once; default 4096
+	Rate      int           // adverts a second in the whole domain; with more members each tells less often; default 100
 	Logger    *slog.Logger  // default: no log
 	Now       func() time.Time
 }
@@ -75,6 +77,7 @@ const (
 func New(cfg Config) *Fleet {
 	cfg.Every = cmp.Or(cfg.Every, 10*time.Second)
 	cfg.Expiry = cmp.Or(cfg.Expiry, cfg.Every*7/2)
+	cfg.Rate = cmp.Or(cfg.Rate, 100)
 	cfg.Limit = cmp.Or(cfg.Limit, 4096)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -99,10 +102,11 @@ func (f *Fleet) Run(ctx context.Context) error {
 	var at, next time.Time
 	for kicked := true; ; {
 		now, self, here := f.cfg.Now(), f.cfg.Self(ctx), f.here()
-		if kicked || !now.Before(next) || now.Sub(at) >= haste && (changed(said, self) || news(told, here)) {
+		if kicked || !now.Before(next) || now.Sub(at) >= max(haste, f.turn()) && (changed(said, self) || news(told, here)) {
 			f.announce(ctx, self)
 			said, told, at = self, here, now
-			next = now.Add(f.cfg.Every*9/10 + rand.N(f.cfg.Every/5))
+			every := max(f.cfg.Every, f.turn())
+			next = now.Add(every*9/10 + rand.N(every/5))
 		}
 		select {
 		case <-ctx.Done():
@@ -113,6 +117,23 @@ func (f *Fleet) Run(ctx context.Context) error {
 			kicked = true
 		}
 	}
+}
+
+// turn is how long it takes until all members have told of themselves once
+// within the domain's rate. Each of them counts about the same.
+func (f *Fleet) turn() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.turnOf(len(f.members))
+}
+
+func (f *Fleet) turnOf(members int) time.Duration {
+	return time.Duration(members) * time.Second / time.Duration(f.cfg.Rate)
+}
+
+// expiry is for how long a member may be silent. The lock is held.
+func (f *Fleet) expiry() time.Duration {
+	return max(f.cfg.Expiry, f.turnOf(len(f.members))*7/2)
 }
 
 // here are the members that are connected.
@@ -144,7 +165,10 @@ func changed(a, b wire.Advert) bool {
 func (f *Fleet) announce(ctx context.Context, self wire.Advert) {
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Every)
 	defer cancel()
-	err := f.cfg.Post.Announce(ctx, bus.TopicNodes, typeAdvert, self, 2*f.cfg.Expiry)
+	f.mu.Lock()
+	lifetime := 2 * f.expiry()
+	f.mu.Unlock()
+	err := f.cfg.Post.Announce(ctx, bus.TopicNodes, typeAdvert, self, lifetime)
 	if err != nil && !errors.Is(err, bus.ErrClosed) && ctx.Err() == nil {
 		f.cfg.Logger.Debug("advert not sent", "err", err)
 	}
@@ -199,7 +223,8 @@ func (f *Fleet) Refused() int64 {
 
 // expire removes who was not heard for too long. The lock is held.
 func (f *Fleet) expire(now time.Time) {
-	maps.DeleteFunc(f.members, func(_ identity.ID, e entry) bool { return now.Sub(e.Seen) > f.cfg.Expiry })
+	silent := f.expiry()
+	maps.DeleteFunc(f.members, func(_ identity.ID, e entry) bool { return now.Sub(e.Seen) > silent })
 }
 
 // Gone takes a hint that a member is away: it is not listed until it is heard

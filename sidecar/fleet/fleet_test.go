@@ -202,6 +202,36 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// In a large domain each member tells of itself less often, and is not taken
+// for gone.
+func TestRateHoldsForTheDomain(t *testing.T) {
+	for _, rate := range []int{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			const members, span = 25, 200
+			heard := 0
+			nw := memory.New(memory.Config{Faults: func(m memory.Message) []time.Duration { heard++; return []time.Duration{0} }})
+			var all []*node
+			for i := range members {
+				n := join(t, nw, func(c *fleet.Config) { c.Rate = rate })
+				n.say(func(a *wire.Advert) { a.Labels = map[string]string{"n": fmt.Sprint(i)} })
+				all = append(all, n)
+			}
+			pass(time.Minute)
+			heard = 0
+			for range span {
+				pass(time.Second)
+				if got := len(all[0].Members()); got != members-1 {
+					t.Fatalf("rate %d: %d members are listed, want %d", rate, got, members-1)
+				}
+			}
+			sent := heard / (members - 1)
+			if over := sent > span*3/2; over != (rate == 0) { // the control: all of them in ten seconds
+				t.Errorf("rate %d: %d adverts in %d s", rate, sent, span)
+			}
+		})
+	}
+}
+
 // The table does not grow over its limit, whoever comes.
 func TestTableIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
