@@ -13,7 +13,8 @@ import (
 
 // TestBench measures what docs/benchmarks.md shows and writes that file to
 // the path in IPDC_BENCH; IPDC_BENCH_ONLY names the sections to run, separated
-// by commas. It asserts no times.
+// by commas, which then take the places of those in the file, and the others
+// stay. It asserts no times.
 func TestBench(t *testing.T) {
 	out := os.Getenv("IPDC_BENCH")
 	if out == "" {
@@ -28,23 +29,68 @@ func TestBench(t *testing.T) {
 	}{
 		{"trivial", benchTrivial}, {"burst", benchBurst}, {"large", benchLarge}, {"files", benchFiles},
 		{"million", benchMillion}, {"pictures", benchPictures}, {"idle", benchIdle},
+		{"nodes", benchNodes}, {"entries", benchEntries}, {"lines", benchLines},
 	} {
 		if only != "" && !slices.Contains(strings.Split(only, ","), section.name) {
 			continue
 		}
 		t.Run(section.name, func(t *testing.T) { section.run(t, &text) })
+		if only != "" {
+			fmt.Fprintf(&text, "\nMeasured by itself, on %s.\n", time.Now().UTC().Format(time.DateOnly))
+		}
 	}
 	notes, err := os.ReadFile("testdata/benchmarks-notes.md") // what the figures mean, and what is left
 	if err != nil {
 		t.Fatal(err)
 	}
 	text.Write(notes)
+	if only != "" {
+		old, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := replaceSections(string(old), text.String())
+		text.Reset()
+		text.WriteString(whole)
+	}
 	t.Log(text.String())
 	if t.Failed() {
 		return // half a table is worse than the last whole one
 	}
 	if err := os.WriteFile(out, []byte(text.String()), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// replaceSections returns old with those sections of fresh that have one's
+// title in their places, and new ones before the last of old.
+func replaceSections(old, fresh string) string {
+	const mark = "\n## "
+	title := func(section string) string { line, _, _ := strings.Cut(section, "\n"); return line }
+	sections, by := strings.Split(old, mark), map[string]string{}
+	for _, s := range strings.Split(fresh, mark)[1:] {
+		by[title(s)] = s
+	}
+	for i, s := range sections[1:] {
+		if f, ok := by[title(s)]; ok {
+			sections[i+1] = f
+			delete(by, title(s))
+		}
+	}
+	for _, s := range strings.Split(fresh, mark)[1:] {
+		if _, ok := by[title(s)]; ok {
+			sections = slices.Insert(sections, len(sections)-1, s)
+		}
+	}
+	return strings.Join(sections, mark)
+}
+
+func TestReplaceSections(t *testing.T) {
+	old := "# Head\n\n## One\n1\n\n## Two\n2\n\n## Notes\nold\n"
+	got := replaceSections(old, "# Other\n\n## Two\nII\n\n## Three\nIII\n\n## Notes\nnew\n")
+	want := "# Head\n\n## One\n1\n\n## Two\nII\n\n## Three\nIII\n\n## Notes\nnew\n"
+	if got != want {
+		t.Errorf("replaceSections = %q, want %q", got, want)
 	}
 }
 
