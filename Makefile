@@ -22,7 +22,7 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo -E env "PATH=$(PATH)" "HOME=
 EXEC    := $(if $(AS_ROOT),-exec '$(AS_ROOT)')
 
 .DEFAULT_GOAL := help
-.PHONY: help build images container compose engine test test-unit demo bench lint generate verify fuzz clean go
+.PHONY: help build images container compose engine test test-unit demo bench scale lint generate verify fuzz clean go
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ demo: images ## a whole job, with pictures; PICTURES=DIR for your own
 bench: images ## measure, and write docs/benchmarks.md
 	@scripts/kubo.sh >/dev/null
 	IPDC_TEST_REQUIRE=docker,images,kubo IPDC_BENCH=$(CURDIR)/docs/benchmarks.md $(GO) test -count=1 -timeout 60m $(EXEC) -run '^TestBench$$' ./e2e
+
+scale: go ## simulate 10, 50 and 200 nodes, and write the tables of docs/scale.md
+	IPDC_SCALE=$(CURDIR)/docs/scale.md $(GO) test -count=1 -timeout 30m -run '^TestScaleCurves$$' ./sidecar
 
 lint: go ## gofmt, go vet, staticcheck, shellcheck when installed, go mod verify
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || \

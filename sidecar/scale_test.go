@@ -2,6 +2,7 @@ package sidecar_test
 
 import (
 	"os"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"testing"
@@ -20,8 +21,9 @@ type figures struct {
 	Messages float64       // on the bus, for each task
 	Bytes    float64       // likewise
 	Control  float64       // bytes of lists and plans that were fetched from the owner, for each task
-	CPU      time.Duration // processor time of the whole process for each task
-	Heap     int64         // bytes, at the end
+	CPU      time.Duration // processor time for each task without that of the thin workers, but with their half of the bus
+	Heap     int64         // bytes in use at the end, of all members
+	Rows     float64       // bytes of the owner's databases for each task
 }
 
 // measure runs a job of a size.
@@ -36,7 +38,7 @@ func measure(t *testing.T, size simSize) (f figures) {
 		synctest.Wait()
 		begun, used := time.Now(), processor()
 		j := s.run(root)
-		f = s.figures(begun, processor()-used, len(j.Attempts))
+		f = s.figures(begun, processor()-used-time.Duration(s.thin.Load()), len(j.Attempts))
 		if j.ItemsDone != size.Tasks*filesPerTask {
 			t.Errorf("%d of %d items done", j.ItemsDone, size.Tasks*filesPerTask)
 		}
@@ -67,6 +69,11 @@ func (s *simulation) figures(begun time.Time, used time.Duration, attempts int) 
 	n := float64(s.size.Tasks)
 	f.Messages, f.Bytes = float64(s.messages.Load())/n, float64(s.bytes.Load())/n
 	f.Control = float64(s.control.Load()) / n
+	for _, name := range []string{"state.db", "ipfs/pins.db"} {
+		if info, err := os.Stat(filepath.Join(s.owner.dir, name)); err == nil {
+			f.Rows += float64(info.Size()) / n
+		}
+	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	f.Heap = int64(m.HeapInuse)
