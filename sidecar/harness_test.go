@@ -54,6 +54,7 @@ type bench struct {
 	wrap    func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
 	ahead   time.Duration                             // of the next start's clock
 	later   atomic.Int64                              // of the present clock, besides
+	running atomic.Pointer[sidecar.Sidecar]           // for others
 	room    func(context.Context, int64) error        // of the next start
 
 	patience   time.Duration // of the next start
@@ -201,6 +202,7 @@ func (b *bench) start() {
 		}
 	}()
 	b.Sidecar = sc
+	b.running.Store(sc)
 	b.stop = func() {
 		cancel()
 		if err := <-ended; err != nil {

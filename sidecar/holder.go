@@ -93,7 +93,7 @@ func (s *Sidecar) copying(ctx context.Context, owner identity.ID, pin string, q 
 	if c := s.underWay(pin); c != nil && c.root == q.Root {
 		return c, nil
 	}
-	if s.isDraining() {
+	if s.Draining() {
 		return nil, errDraining()
 	}
 	if err := s.cfg.Room(ctx, q.Bytes); err != nil {

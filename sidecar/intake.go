@@ -39,7 +39,11 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 		}
 		defer unlock()
 	}
-	full := s.cfg.Admit(ctx)
+	admit := s.open
+	if parent != "" { // what a job here needs is made while the node drains, too
+		admit = s.cfg.Admit
+	}
+	full := admit(ctx)
 	created := true
 	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		if sub.IdempotencyKey != "" {
@@ -289,7 +293,7 @@ func (s *Sidecar) eventPage(ctx context.Context, id jobspec.JobID, after int64) 
 func (s *Sidecar) Node(ctx context.Context) (wire.Node, error) {
 	n := s.cfg.Node
 	n.ID, n.Capacity, n.Free = s.id.String(), s.cfg.Capacity, s.placer.snapshot()
-	n.Outputs = s.cfg.Volumes.Method()
+	n.Outputs, n.Draining = s.cfg.Volumes.Method(), s.Draining()
 	if s.cfg.Record != nil {
 		n.Keepers = s.cfg.Record.Keepers()
 	}

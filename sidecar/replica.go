@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -102,6 +103,22 @@ func (s *Sidecar) replicate(ctx context.Context, h store.Holding, keep bool) (_ 
 		why = nil
 	}
 	return h, why
+}
+
+// copyTo has members hold h until there are so many holders now, and writes
+// down that so many are wanted. why there are fewer is as of replicate.
+func (s *Sidecar) copyTo(ctx context.Context, h store.Holding, want, now int) (got store.Holding, why, err error) {
+	defer s.asking(h)()
+	h.Want = now
+	got, why = s.replicate(ctx, h, false)
+	got.Want = want
+	err = s.cfg.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+		if err := tx.PutHolding(got); err != nil {
+			return err
+		}
+		return s.changeHolding(tx, h.Name, func(*store.Holding) {}) // none wanted, none there: no row
+	})
+	return got, why, err
 }
 
 // candidates are the live members that may hold h besides those that do, by
@@ -209,6 +226,54 @@ func (r *runner) copyOutput(ctx context.Context) (put func(*store.Tx) error, don
 		return put, done
 	}
 	return func(tx *store.Tx) error { return tx.PutHolding(h) }, done
+}
+
+// Replicate keeps what is pinned here under a name on so many nodes in all,
+// from now on, and says which. Fewer, where no more have room, is no error.
+func (s *Sidecar) Replicate(ctx context.Context, name string, root jobspec.CID, n int) (wire.Replicas, error) {
+	if n < 1 || n > jobspec.MaxReplicate {
+		return wire.Replicas{}, jobspec.Failure{Kind: jobspec.KindSpec, Where: "replicate", Detail: fmt.Sprintf("is %d, want 1 to %d", n, jobspec.MaxReplicate)}.Error()
+	}
+	h := store.Holding{Name: name, Root: root}
+	err := s.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		old, err := tx.Holding(name)
+		if err == nil && old.Root == root {
+			h = old
+		}
+		if errors.Is(err, jobspec.KindNotFound.Error()) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return wire.Replicas{}, err
+	}
+	want := n
+	if n == 1 {
+		want = 0 // whoever holds it lets go
+	}
+	h, why, err := s.copyTo(ctx, h, want, n)
+	if err != nil {
+		return wire.Replicas{}, err
+	}
+	r := s.replicas(h)
+	r.Want = n
+	if n > len(r.Holders) && why != nil {
+		r.Problem = jobspec.AsFailure(why).Detail
+	}
+	return r, nil
+}
+
+// Replicas describes what other members hold, too, by the names of pins.
+func (s *Sidecar) Replicas(ctx context.Context) (map[string]wire.Replicas, error) {
+	rows, err := s.holdings(ctx)
+	by := make(map[string]wire.Replicas, len(rows))
+	for _, h := range rows {
+		if h.Want > 0 {
+			by[h.Name] = s.replicas(h)
+		}
+	}
+	return by, err
 }
 
 // replicasOf describes who holds what is pinned here under a name; nil where

@@ -141,11 +141,11 @@ func TestFewerMembersThanWanted(t *testing.T) {
 	f := newFleet(t, 3)
 	f.leave(f.nodes[2])
 	owner := f.nodes[0]
-	j := owner.final(owner.submit(spec("DUMMY_WRITE=/outputs/x:hello")))
+	j := owner.final(owner.submit(spec("DUMMY_WRITE_X=/outputs/x:hello")))
 	if j.Replicas == nil || j.Replicas.Want != 2 || len(j.Replicas.Holders) != 2 {
 		t.Fatalf("with one other member replicas are %+v, want 2 of 2", j.Replicas)
 	}
-	s := spec("DUMMY_WRITE=/outputs/x:hello", "N=2")
+	s := spec("DUMMY_WRITE_X=/outputs/x:hello", "N=2")
 	s.Replicate = 3
 	id := owner.submit(s)
 	if j = owner.final(id); j.State != jobspec.JobSucceeded || len(j.Replicas.Holders) != 2 || j.Replicas.Want != 3 {
@@ -164,7 +164,7 @@ func TestFewerMembersThanWanted(t *testing.T) {
 func TestRepair(t *testing.T) {
 	f := newFleet(t, 4)
 	owner := f.nodes[0]
-	id := owner.submit(spec("DUMMY_WRITE=/outputs/x:hello"))
+	id := owner.submit(spec("DUMMY_WRITE_X=/outputs/x:hello"))
 	j := owner.final(id)
 	lost := f.node(j.Replicas.Holders[1])
 	f.leave(lost)
@@ -198,7 +198,7 @@ func TestRepair(t *testing.T) {
 func TestLostCopyIsMadeAgain(t *testing.T) {
 	f := newFleet(t, 2)
 	owner, other := f.nodes[0], f.nodes[1]
-	owner.final(owner.submit(spec("DUMMY_WRITE=/outputs/x:hello")))
+	owner.final(owner.submit(spec("DUMMY_WRITE_X=/outputs/x:hello")))
 	names := other.held()
 	if len(names) != 1 {
 		t.Fatalf("the other node holds %q", names)
@@ -254,7 +254,7 @@ func TestFullMemberHoldsNothing(t *testing.T) {
 	}
 	full.restart()
 	for i := 0; i < 100 && refused.Load() == 0; i++ { // until it is the nearest one
-		j := owner.final(owner.submit(spec("DUMMY_WRITE=/outputs/x:hello", fmt.Sprint("N=", i))))
+		j := owner.final(owner.submit(spec("DUMMY_WRITE_X=/outputs/x:hello", fmt.Sprint("N=", i))))
 		if len(j.Replicas.Holders) != 2 || slices.Contains(j.Replicas.Holders, full.key.ID()) {
 			t.Errorf("holders are %v, want two without the full %s", j.Replicas.Holders, full.key.ID())
 		}
@@ -268,7 +268,7 @@ func TestFullMemberHoldsNothing(t *testing.T) {
 func TestOrphans(t *testing.T) {
 	f := newFleet(t, 2)
 	owner, other := f.nodes[0], f.nodes[1]
-	owner.final(owner.submit(spec("DUMMY_WRITE=/outputs/x:hello")))
+	owner.final(owner.submit(spec("DUMMY_WRITE_X=/outputs/x:hello")))
 	f.leave(owner)
 	other.later.Store(int64(89 * 24 * time.Hour))
 	other.repair()

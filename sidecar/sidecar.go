@@ -146,7 +146,8 @@ type Sidecar struct {
 	entering keylock.Locks               // of submits, by tenant and idempotency key
 	away     map[jobspec.AttemptID]*away // attempts that other nodes make
 	copies   copies
-	shy      shy // members that are not asked for now
+	shy      shy      // members that are not asked for now
+	drainer  *drainer // nil: the node takes work
 }
 
 // New returns a sidecar; it does no I/O.

@@ -99,7 +99,7 @@ func (s *Sidecar) takeOn(ctx context.Context, sub api.Submission, job jobspec.Jo
 	if s.stopping() {
 		return errShutdown
 	}
-	if err := s.cfg.Admit(ctx); err != nil {
+	if err := s.open(ctx); err != nil {
 		return err
 	}
 	created := false
@@ -405,6 +405,9 @@ func (d *driver) serve(ctx context.Context, job jobspec.Job) (_ jobspec.Job, err
 func (d *driver) delivered(ctx context.Context, job jobspec.Job, cause error) (jobspec.Job, error) {
 	if d.shuttingDown() || errors.Is(cause, jobspec.KindStopped.Error()) {
 		return job, cause
+	}
+	if errors.Is(context.Cause(ctx), errGivenBack) { // the owner is to know at once
+		ctx = d.keep()
 	}
 	if err := d.deliver(ctx, job, cause); err != nil {
 		return job, err

@@ -21,6 +21,8 @@ type Pin struct {
 	Job     jobspec.JobID `json:"job,omitempty"` // whose pin it is; "" for a user's
 	Created time.Time     `json:"created"`
 	Paths   []string      `json:"paths,omitempty"` // by which it was pinned; the directories on them are kept too
+
+	Replicas *Replicas `json:"replicas,omitempty"` // who holds it, where others are to
 }
 
 // PinUser is the kind of a pin that a user made.
@@ -34,4 +36,6 @@ type PinList struct {
 // PinWish is the body of POST /v1/pins.
 type PinWish struct {
 	Path string `json:"path"` // CID, CID/a/b, /ipfs/CID/a or ipfs://CID/a
+
+	Replicate int `json:"replicate,omitempty"` // nodes in all that are to hold it from now on; 0 = as it is
 }

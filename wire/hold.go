@@ -51,3 +51,30 @@ type Replicas struct {
 	Away    []identity.ID `json:"away,omitempty"`    // of them, those that are not heard of now
 	Problem string        `json:"problem,omitempty"` // why there are fewer
 }
+
+// DrainWish is the body of POST /v1/node/drain.
+type DrainWish struct {
+	Undo    bool             `json:"undo,omitempty"`    // take work again
+	Timeout jobspec.Duration `json:"timeout,omitempty"` // after it, tasks of other members' jobs are given back; 0 = at once
+	Leave   bool             `json:"leave,omitempty"`   // for good: other members make what is pinned here their own
+}
+
+// Drain says how far a node is with draining.
+type Drain struct {
+	State   DrainState      `json:"state"`
+	Tasks   int             `json:"tasks"`             // of other members' jobs, that have not ended
+	Jobs    []jobspec.JobID `json:"jobs,omitempty"`    // its own, that have not ended
+	Pins    int             `json:"pins"`              // that no other member holds yet: of users, and results
+	Handed  int             `json:"handed"`            // that another member holds
+	Problem string          `json:"problem,omitempty"` // why there are any of the former
+}
+
+// DrainState is a word for it.
+type DrainState string
+
+// The values of DrainState.
+const (
+	DrainNo  DrainState = "no"       // the node takes work
+	Draining DrainState = "draining" // it takes nothing new
+	Drained  DrainState = "drained"  // nor is there anything left to wait for
+)

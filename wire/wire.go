@@ -50,8 +50,9 @@ type Node struct {
 	Blocks    int64         `json:"blocks"`    // there; in a Kubo those that this node's pins hold
 	BlockSize jobspec.Bytes `json:"block_bytes"`
 	Storage   Storage       `json:"storage"`
-	Outputs   string        `json:"outputs"` // how /outputs is bounded: "ext4" or "watchdog"
-	Keepers   Keepers       `json:"keepers"` // who holds the record of the domain's jobs
+	Outputs   string        `json:"outputs"`            // how /outputs is bounded: "ext4" or "watchdog"
+	Keepers   Keepers       `json:"keepers"`            // who holds the record of the domain's jobs
+	Draining  bool          `json:"draining,omitempty"` // it takes nothing new
 }
 
 // Storage is the disk below a node's state, and the marks at which nothing new

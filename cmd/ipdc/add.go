@@ -20,6 +20,7 @@ import (
 
 func (a *app) addCmd() *cobra.Command {
 	var onlyHash bool
+	var nodes int
 	cmd := &cobra.Command{
 		Use:   "add PATH... | -",
 		Short: "Add files and directories and print their CIDs",
@@ -29,7 +30,7 @@ func (a *app) addCmd() *cobra.Command {
 		Args:    usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, path := range args {
-				if err := a.add(cmd.Context(), path, onlyHash); err != nil {
+				if err := a.add(cmd.Context(), path, onlyHash, nodes); err != nil {
 					return err
 				}
 			}
@@ -37,6 +38,8 @@ func (a *app) addCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&onlyHash, "only-hash", "n", false, "print the CID without storing anything; needs no node")
+	addReplicate(cmd, &nodes)
+	cmd.MarkFlagsMutuallyExclusive("only-hash", "replicate")
 	cmd.Flags().BoolP("recursive", "r", true, "directories are always added with all that is in them")
 	_ = cmd.Flags().MarkHidden("recursive") // kept for those who type `ipfs add -r`
 	return cmd
@@ -50,13 +53,19 @@ type added struct {
 	Files int64       `json:"entries"`
 }
 
-func (a *app) add(ctx context.Context, path string, onlyHash bool) error {
+func (a *app) add(ctx context.Context, path string, onlyHash bool, nodes int) error {
 	var res added
 	var err error
 	if onlyHash {
 		res, err = a.hash(ctx, path)
 	} else {
 		res, err = a.upload(ctx, path)
+	}
+	if err == nil && nodes > 0 {
+		err = a.withClient(func(c *client.Client) error {
+			_, err := a.pinOn(ctx, c, res.CID.String(), nodes)
+			return err
+		})
 	}
 	if err != nil {
 		return err

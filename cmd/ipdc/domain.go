@@ -160,18 +160,27 @@ func (a *app) domainCreateCmd() *cobra.Command {
 
 func (a *app) domainLeaveCmd() *cobra.Command {
 	var force bool
+	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use: "leave", Short: "Leave the domain for one of this node's own",
 		Long: "Leave removes the domain's secret and this node's certificate, and puts the node\n" +
-			"into a new domain of its own. An admin key that lies here is kept.",
+			"into a new domain of its own. An admin key that lies here is kept. A running node\n" +
+			"drains first (see ipdc node drain), and hands over for good: each pin of a user and\n" +
+			"each result becomes a pin of another member's user.",
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			files, key, err := a.local()
 			if err != nil {
 				return err
 			}
+			if !force {
+				if err := a.handOver(cmd.Context(), timeout); err != nil {
+					return err
+				}
+			}
 			m, err := files.Leave(key.ID(), hostName(), force, time.Now())
 			if err != nil {
+				a.stay(cmd.Context())
 				return err
 			}
 			if err := a.taken(cmd.Context(), m); err != nil {
@@ -180,7 +189,8 @@ func (a *app) domainLeaveCmd() *cobra.Command {
 			return a.printMembership(m)
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "also when members are left behind whom only this node can revoke")
+	cmd.Flags().BoolVar(&force, "force", false, "at once, without a hand-over, and also when members are left behind whom only this node can revoke")
+	cmd.Flags().DurationVar(&timeout, "timeout", drainTimeout, "time for tasks of others' jobs to end, then they are given back")
 	return cmd
 }
 

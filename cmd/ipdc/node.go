@@ -22,7 +22,7 @@ import (
 )
 
 func (a *app) nodeCmd(load *loader) *cobra.Command {
-	return group("node", "Run the node on this machine", a.nodeStartCmd(load), a.nodeStopCmd(), a.nodeStatusCmd(), a.nodeGCCmd())
+	return group("node", "Run the node on this machine", a.nodeStartCmd(load), a.nodeStopCmd(), a.nodeStatusCmd(), a.nodeDrainCmd(), a.nodeGCCmd())
 }
 
 func (a *app) nodeStartCmd(load *loader) *cobra.Command {
@@ -222,6 +222,9 @@ func nodeTable(w io.Writer, n wire.Node) error {
 		{"IPFS:", n.IPFS},
 		{"Blocks:", fmt.Sprintf("%d, %s", n.Blocks, size(int64(n.BlockSize))) + most(n.Storage.Max)},
 		{"Storage:", fmt.Sprintf("%s free, nothing new is taken below %s (min-free)", size(int64(n.Storage.Free)), size(int64(n.Storage.MinFree)))},
+	}
+	if n.Draining {
+		rows = append(rows, []string{"Drains:", "takes nothing new (ipdc node drain; --undo ends it)"})
 	}
 	for _, e := range n.Executors {
 		state := e.Version

@@ -57,7 +57,7 @@ func peerTable(w io.Writer, list []wire.Peer, wide bool) error {
 	for _, p := range list {
 		row := []string{p.ID, addresses(p, wide), latency(p), said(p, p.Version)}
 		row = append(row,
-			said(p, fmt.Sprintf("%s/%s", p.Free.CPU, p.Capacity.CPU)),
+			said(p, cpuOf(p)),
 			said(p, size(int64(p.Free.Memory))+"/"+size(int64(p.Capacity.Memory))),
 			labels(p.Labels), said(p, size(int64(p.Held))), since(p.Started))
 		if wide {
@@ -74,6 +74,14 @@ func said(p wire.Peer, text string) string {
 		return "-"
 	}
 	return text
+}
+
+// cpuOf is what tasks may have of a member.
+func cpuOf(p wire.Peer) string {
+	if p.Draining {
+		return "drains"
+	}
+	return fmt.Sprintf("%s/%s", p.Free.CPU, p.Capacity.CPU)
 }
 
 func addresses(p wire.Peer, all bool) string {

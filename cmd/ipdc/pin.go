@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -17,16 +18,18 @@ func (a *app) pinCmd() *cobra.Command {
 }
 
 func (a *app) pinAddCmd() *cobra.Command {
-	return &cobra.Command{
+	var nodes int
+	cmd := &cobra.Command{
 		Use: "add CID[/PATH]...", Short: "Keep the DAG below a CID until it is unpinned",
 		Long: "Add keeps all that is below a CID, or below a path, and fetches what is not here. Of\n" +
 			"a path it keeps the directories on the way too, without what else is in them: so\n" +
-			"members that keep parts of a dataset keep its directories together.",
+			"members that keep parts of a dataset keep its directories together. --replicate N\n" +
+			"has other members keep it, too, so that N nodes do in all, until it is unpinned.",
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(func(c *client.Client) error {
 				for _, path := range args {
-					p, err := c.Pin(cmd.Context(), path)
+					p, err := a.pinOn(cmd.Context(), c, path, nodes)
 					if err != nil {
 						return err
 					}
@@ -38,6 +41,25 @@ func (a *app) pinAddCmd() *cobra.Command {
 			})
 		},
 	}
+	addReplicate(cmd, &nodes)
+	return cmd
+}
+
+func addReplicate(cmd *cobra.Command, nodes *int) {
+	cmd.Flags().IntVar(nodes, "replicate", 0, "nodes that hold it in all from now on, where the domain has so many; 1 = this one alone")
+}
+
+// pinOn pins a path on so many nodes, on this one when nodes is 0, and says
+// when others have no room.
+func (a *app) pinOn(ctx context.Context, c *client.Client, path string, nodes int) (wire.Pin, error) {
+	if nodes == 0 {
+		return c.Pin(ctx, path)
+	}
+	p, err := c.Replicate(ctx, path, nodes)
+	if r := p.Replicas; err == nil && r != nil && len(r.Holders) < r.Want {
+		a.say("held by %s", heldBy(r))
+	}
+	return p, err
 }
 
 func (a *app) pinRmCmd() *cobra.Command {
@@ -139,9 +161,9 @@ func (a *app) printPins(pins []wire.Pin) error {
 		return nil
 	}
 	return a.print(wire.PinList{Pins: pins}, "", func(w io.Writer) error {
-		rows := [][]string{{"CID", "KIND", "JOB", "PINNED", "PATH"}}
+		rows := [][]string{{"CID", "KIND", "JOB", "PINNED", "NODES", "PATH"}}
 		for _, p := range pins {
-			rows = append(rows, []string{p.CID.String(), p.Kind, orDash(p.Job.String()), ago(p.Created), paths(p, a.format == formatWide)})
+			rows = append(rows, []string{p.CID.String(), p.Kind, orDash(p.Job.String()), ago(p.Created), nodesOf(p), paths(p, a.format == formatWide)})
 		}
 		return table(w, rows)
 	})
@@ -156,4 +178,12 @@ func paths(p wire.Pin, all bool) string {
 		return fmt.Sprintf("%s +%d", visible(p.Paths[0]), n-1)
 	}
 	return visible(strings.Join(p.Paths, " "))
+}
+
+// nodesOf is how many nodes hold a pin, of how many that should.
+func nodesOf(p wire.Pin) string {
+	if p.Replicas == nil {
+		return "1"
+	}
+	return fmt.Sprintf("%d/%d", len(p.Replicas.Holders), p.Replicas.Want)
 }

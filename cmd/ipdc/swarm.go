@@ -207,7 +207,7 @@ func (s *swarm) advert(ctx context.Context) wire.Advert {
 	if o := s.offer.Load(); o != nil {
 		var started time.Time
 		a.Capacity, a.Free, started = o.Offer()
-		a.Started = started.Unix()
+		a.Started, a.Draining = started.Unix(), o.Draining()
 	}
 	if h := s.current(); h != nil {
 		a.Addrs = h.Addrs()

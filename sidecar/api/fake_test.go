@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
@@ -26,6 +27,7 @@ type service struct {
 	filter   api.JobFilter   // of the last Jobs
 	pruned   api.PruneFilter // of the last Prune
 	shutdown int
+	drained  wire.Drain
 	refs     []string // that were asked for
 	yielding int      // Events calls that wait in yield
 }
@@ -254,6 +256,28 @@ func (s *service) Node(context.Context) (wire.Node, error) {
 
 func (s *service) GC(context.Context) (wire.Collected, error) {
 	return wire.Collected{Blocks: 3, Bytes: 7}, nil
+}
+
+func (s *service) Replicate(_ context.Context, _ string, _ jobspec.CID, n int) (wire.Replicas, error) {
+	return wire.Replicas{Want: n, Holders: []identity.ID{"12D3KooWTest"}}, nil
+}
+
+func (s *service) Replicas(context.Context) (map[string]wire.Replicas, error) { return nil, nil }
+
+func (s *service) Drain(_ context.Context, w wire.DrainWish) (d wire.Drain, _ error) {
+	s.update(func() {
+		s.drained = wire.Drain{State: wire.Draining}
+		if w.Undo {
+			s.drained.State = wire.DrainNo
+		}
+		d = s.drained
+	})
+	return d, nil
+}
+
+func (s *service) Drained(context.Context) (d wire.Drain, _ error) {
+	s.update(func() { d = s.drained })
+	return d, nil
 }
 
 func (s *service) Shutdown() { s.update(func() { s.shutdown++ }) }

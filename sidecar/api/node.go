@@ -31,6 +31,7 @@ func (a *API) registerNode(h huma.API) {
 		Summary:       "Stop the node; jobs in containers go on. Only over the unix socket",
 		DefaultStatus: http.StatusAccepted,
 	}, a.stopNode)
+	a.registerDrain(h)
 	register(a, h, huma.Operation{
 		OperationID: "gc", Method: http.MethodPost, Path: "/v1/node/gc", Summary: "Remove the blocks that no pin needs",
 		Middlewares: huma.Middlewares{noDeadline},
@@ -72,7 +73,11 @@ func (a *API) registerHealth(doc *huma.OpenAPI) {
 	a.registerStream(doc, huma.Operation{
 		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Summary: "Can the node take jobs", Description: "503 when it cannot.", Responses: textDoc(), Security: noToken,
 	}, func(w *stream, r *http.Request) error {
-		if _, err := a.cfg.Service.Node(r.Context()); err != nil {
+		n, err := a.cfg.Service.Node(r.Context())
+		if err == nil && n.Draining {
+			return refuse(http.StatusServiceUnavailable, jobspec.KindConflict, "ipdc node drain --undo lets it take work again", "the node drains")
+		}
+		if err != nil {
 			a.log.Warn("not ready", "err", err)
 			return refuse(http.StatusServiceUnavailable, jobspec.KindInternal, "the node's log says why", "the node is not ready")
 		}

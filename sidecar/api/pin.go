@@ -80,6 +80,9 @@ func (a *API) pins(ctx context.Context, in *pinsInput) (*answer[wire.PinList], e
 		return nil, err
 	}
 	out := append([]wire.Pin{}, withWays(list)...)
+	if err := a.withReplicas(ctx, out); err != nil {
+		return nil, err
+	}
 	slices.SortStableFunc(out, func(x, y wire.Pin) int {
 		return cmp.Or(y.Created.Compare(x.Created), cmp.Compare(x.CID.String(), y.CID.String()))
 	})
@@ -152,11 +155,42 @@ func (a *API) pin(ctx context.Context, in *jsonInput) (*answer[wire.Pin], error)
 		return nil, err
 	}
 	p, err := a.userPinOf(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	out := wirePin(p)
 	if len(way) > 0 {
 		out.Paths = []string{path.String()}
 	}
-	return &answer[wire.Pin]{out}, err
+	if w.Replicate != 0 {
+		r, err := a.cfg.Service.Replicate(ctx, p.Name, c, w.Replicate)
+		if err != nil {
+			return nil, err
+		}
+		out.Replicas = &r
+	}
+	return &answer[wire.Pin]{out}, nil
+}
+
+// withReplicas adds who holds what is pinned.
+func (a *API) withReplicas(ctx context.Context, list []wire.Pin) error {
+	held, err := a.cfg.Service.Replicas(ctx)
+	byRoot := map[string]wire.Replicas{}
+	for name, r := range held {
+		if strings.HasPrefix(name, "user/") {
+			byRoot[name[strings.LastIndex(name, "/")+1:]] = r
+		}
+	}
+	for i, p := range list {
+		r, ok := byRoot[p.CID.String()]
+		if p.Kind != wire.PinUser {
+			r, ok = held["job/"+p.Job.String()+"/"+p.Kind]
+		}
+		if ok {
+			list[i].Replicas = &r
+		}
+	}
+	return err
 }
 
 func (a *API) unpin(ctx context.Context, in *unpinInput) (*nothing, error) {

@@ -45,6 +45,15 @@ type Service interface {
 	LogEvents(ctx context.Context, tenant, ref string, after LogPlace, follow bool, yield func(LogPiece) error) error
 	Node(ctx context.Context) (wire.Node, error)
 	GC(ctx context.Context) (wire.Collected, error)
+	// Replicate keeps what is pinned under a name on so many nodes in all from
+	// now on, and returns when it is, as far as others have room for it.
+	Replicate(ctx context.Context, pin string, root jobspec.CID, nodes int) (wire.Replicas, error)
+	// Replicas says who holds what is pinned here, too, by the names of pins.
+	Replicas(ctx context.Context) (map[string]wire.Replicas, error)
+	// Drain makes the node take nothing new and hand over what it has, or ends
+	// that; Drained says how far it is.
+	Drain(ctx context.Context, w wire.DrainWish) (wire.Drain, error)
+	Drained(ctx context.Context) (wire.Drain, error)
 	// Shutdown asks the node to stop; jobs in containers go on.
 	Shutdown()
 }
