@@ -125,6 +125,9 @@ func (q *Quorum) call(ctx context.Context, c call) (answer, error) {
 				return a, nil
 			}
 		}
+		if len(q.Keepers().Voters) == 0 { // nobody knows of any: do not ask in vain
+			return answer{}, q.noQuorum(silent)
+		}
 		if err := q.rest(ctx, tries, silent); err != nil {
 			return answer{}, err
 		}
@@ -164,7 +167,7 @@ func (q *Quorum) next(asked map[identity.ID]bool, tries int) (identity.ID, bool)
 	k := q.Keepers()
 	list := append([]identity.ID{k.Leader}, k.Voters...)
 	if live := q.cfg.Live(); len(live) > 0 && (len(k.Voters) == 0 || tries > 0) {
-		for range min(len(live), wire.MaxKeepers) {
+		for range 2 {
 			list = append(list, live[rand.N(len(live))])
 		}
 	}

@@ -204,7 +204,7 @@ func (s *Sidecar) Stop(ctx context.Context, tenant, ref string) (j wire.Job, err
 		s.stopDriver(j.ID, errStopped)
 		s.hub.notify(j.ID)
 	}
-	return j, err
+	return j, s.orAtOwner(ctx, tenant, ref, err)
 }
 
 // Remove deletes the record of a final job. Its pins go with it; their blocks
@@ -241,7 +241,7 @@ func (s *Sidecar) Events(ctx context.Context, tenant, ref string, after int64, f
 		return err
 	})
 	if err != nil {
-		return err
+		return s.orAtOwner(ctx, tenant, ref, err)
 	}
 	for {
 		var wake <-chan struct{}

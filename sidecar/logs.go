@@ -14,6 +14,9 @@ import (
 // leased. That order only ever grows, so that a place in it can be come back to.
 func (s *Sidecar) LogEvents(ctx context.Context, tenant, ref string, after api.LogPlace, follow bool, yield func(api.LogPiece) error) error {
 	j, err := s.Job(ctx, tenant, ref)
+	if err == nil && j.Recorded != nil {
+		err = atOwner(j)
+	}
 	if err != nil {
 		return err
 	}

@@ -151,9 +151,12 @@ func (s *Sidecar) tendTenures(ctx context.Context) {
 			s.startUnsure()
 		}
 		wait := every
-		if err != nil {
+		switch {
+		case errors.Is(err, errNobody):
+			wait = min(every, time.Second) // nobody is asked
+		case err != nil:
 			s.log.Debug("the keepers do not answer", "err", err)
-			wait = min(every, time.Second)
+			wait = min(every, 5*time.Second)
 		}
 		select {
 		case <-ctx.Done():
@@ -334,6 +337,46 @@ func (s *Sidecar) takeOver(ctx context.Context, e wire.Recorded, t jobspec.Tenur
 	return nil
 }
 
+// PassJobs gives the jobs of this node to other members, as far as there are
+// keepers who know of them, and returns how many went.
+func (s *Sidecar) PassJobs(ctx context.Context) (passed int, err error) {
+	if !s.recorded() {
+		return 0, nil
+	}
+	var jobs []jobspec.Job
+	err = s.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
+		jobs, err = tx.Jobs(store.Filter{Live: true})
+		return err
+	})
+	for _, j := range jobs {
+		went, perr := s.passOn(ctx, j)
+		if err = errors.Join(err, perr); went {
+			passed++
+		}
+	}
+	return passed, err
+}
+
+// passOn gives a job of this node to another member, as a node does that
+// leaves. It reports false where there are no keepers who could.
+func (s *Sidecar) passOn(ctx context.Context, job jobspec.Job) (bool, error) {
+	t := job.Tenure
+	if t == nil || !s.recorded() || t.Record != s.cfg.Record.Keepers().Record || job.State.Final() {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.enterFor())
+	defer cancel()
+	if err := s.cfg.Record.Pass(ctx, wire.Claim{Job: job.ID, Epoch: t.Epoch}); err != nil {
+		return false, err
+	}
+	f := jobspec.Failure{
+		Kind: jobspec.KindLeaseLost, Where: "job", Detail: "was handed on to another member, as this node leaves",
+		Hint: "it goes on there: ipdc job describe " + job.ID.String() + ", at any member",
+	}
+	s.lose(f, job.ID)
+	return true, nil
+}
+
 // handOn passes a job on that this node would never run; the last one that
 // could have ends it.
 func (s *Sidecar) handOn(ctx context.Context, e wire.Recorded, why error) error {
@@ -346,13 +389,47 @@ func (s *Sidecar) handOn(ctx context.Context, e wire.Recorded, why error) error 
 		"its owner is gone, and no other member can run it: "+why.Error())
 }
 
+// disowned says whether the owner of a task that does not answer owns the job
+// no more. While the keepers do not answer either, the task goes on.
+func (s *Sidecar) disowned(ctx context.Context, o jobspec.Origin) bool {
+	id, err := jobspec.ParseAttemptID(o.Attempt)
+	if err != nil || !s.recorded() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, findFor)
+	defer cancel()
+	e, err := s.cfg.Record.Find(ctx, id.Job)
+	return err == nil && (e.Over() || e.Owner.String() != o.Owner)
+}
+
+// orAtOwner turns err, that a job is not here, into one that says who owns it.
+func (s *Sidecar) orAtOwner(ctx context.Context, tenant, ref string, err error) error {
+	if !errors.Is(err, jobspec.KindNotFound.Error()) {
+		return err
+	}
+	if j, ok := s.inRecord(ctx, tenant, ref); ok {
+		return atOwner(j)
+	}
+	return err
+}
+
+func atOwner(j wire.Job) error {
+	return jobspec.Failure{
+		Kind: jobspec.KindNotFound, Where: "job " + j.ID.String(), Detail: j.Recorded.Owner.String() + " owns it, not this node",
+		Hint: "ask there; `ipdc job describe " + j.ID.String() + "` shows its state and result here",
+	}.Error()
+}
+
+// findFor bounds a question about a job.
+const findFor = 5 * time.Second
+
 // inRecord is what the keepers know of a job that this node does not own.
 func (s *Sidecar) inRecord(ctx context.Context, tenant, ref string) (wire.Job, bool) {
 	id, err := jobspec.ParseJobID(ref)
 	if err != nil || !s.recorded() {
 		return wire.Job{}, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, findFor)
 	defer cancel()
 	e, err := s.cfg.Record.Find(ctx, id)
 	if err != nil || e.Tenant != tenant {

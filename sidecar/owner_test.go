@@ -148,6 +148,9 @@ func TestOwnerIsGoneForGood(t *testing.T) {
 		}
 	}
 
+	for _, b := range f.nodes[1:] { // though the old owner revokes nothing
+		f.await("its tasks have ended", func() bool { return b.status().Jobs == 0 })
+	}
 	f.lose(owner, false)
 	owner.start()
 	back := owner.final(id)
@@ -261,6 +264,10 @@ func TestLateRecord(t *testing.T) {
 		j, err := f.nodes[1].Job(t.Context(), "t", id)
 		return err == nil && j.Recorded != nil && j.Recorded.Epoch == 1
 	})
+	err := f.nodes[1].Events(t.Context(), "t", id, 0, true, func(jobspec.Event) error { return nil })
+	if !errors.Is(err, jobspec.KindNotFound.Error()) || !strings.Contains(err.Error(), f.nodes[0].key.ID().String()) {
+		t.Errorf("its history at another member: %v, want who owns it", err)
+	}
 	if _, err := f.nodes[1].Job(t.Context(), "u", id); !errors.Is(err, jobspec.KindNotFound.Error()) {
 		t.Errorf("another tenant is told of it: %v", err)
 	}

@@ -259,7 +259,7 @@ func (d *driver) beat(ctx context.Context, o jobspec.Origin, now <-chan struct{}
 			Attempt: o.Attempt, Token: o.Token, ItemsDone: job.ItemsDone, Waiting: d.waitsFor(d.id), Ran: ran,
 		})
 		cancel()
-		if isLeaseLost(err) {
+		if isLeaseLost(err) || err != nil && d.disowned(ctx, o) {
 			d.log.Info("attempt is not wanted any more", "job", d.id, "attempt", o.Attempt)
 			d.cancel(errStopped)
 			return

@@ -59,6 +59,7 @@ func (s *swarm) follow(ctx context.Context) error {
 		}
 		stamp = now
 		if m.ID() != s.member.ID() {
+			s.leaveRecord(ctx)
 			return errMoved
 		}
 		s.take(ctx, m)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"path/filepath"
+	"time"
 
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/quorum"
@@ -25,4 +27,24 @@ func (s *swarm) openQuorum() (err error) {
 		s.onClose(s.quorum.Close)
 	}
 	return err
+}
+
+// leaveFor bounds how long a node that leaves its domain hands its jobs on.
+const leaveFor = 10 * time.Second
+
+// leaveRecord hands the jobs of this node on before it leaves the domain, and
+// its part in their record.
+func (s *swarm) leaveRecord(ctx context.Context) {
+	if !s.quorum.Keepers().Active() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveFor)
+	defer cancel()
+	if o := s.offer.Load(); o != nil {
+		passed, err := o.PassJobs(ctx)
+		s.log.Info("jobs go to other members, as this node leaves the domain", "jobs", passed, "err", err)
+	}
+	if err := s.quorum.Leave(ctx); err != nil {
+		s.log.Warn("the keepers of the domain's jobs do not hear that this node leaves", "err", err)
+	}
 }
