@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,12 +141,12 @@ func TestMemberIsNotBelieved(t *testing.T) {
 // A stream that the member cuts is cut here too, so that no half looks whole;
 // what it asks the member is the job's endpoint and nothing of the caller's.
 func TestMemberStreams(t *testing.T) {
-	var asked *http.Request
-	cut := true
+	asks := make(chan *http.Request, 2)
+	var cuts atomic.Bool
 	e, far := withMember(t, func(r *http.Request, s bus.Stream) {
-		asked = r
+		asks <- r
 		raw(s, 200, "text/event-stream", "id: 7\nevent: progress\ndata: {\"seq\":7}\n\n")
-		if cut {
+		if cuts.Load() {
 			_ = s.Reset()
 		}
 	})
@@ -156,7 +157,8 @@ func TestMemberStreams(t *testing.T) {
 	}
 	req.Header.Set("Authorization", "Bearer "+alice)
 	req.Header.Set("Last-Event-ID", "6")
-	for _, cut = range []bool{true, false} {
+	for _, cut := range []bool{true, false} {
+		cuts.Store(cut)
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -168,6 +170,7 @@ func TestMemberStreams(t *testing.T) {
 			t.Errorf("a stream that is cut (%v) gives %q, %v", cut, b.String(), err)
 		}
 	}
+	asked := <-asks
 	if asked.Header.Get("Authorization") != "" || asked.Header.Get("Last-Event-ID") != "6" || asked.URL.RawQuery != "follow=true" {
 		t.Errorf("the member was asked %s with %v", asked.URL, asked.Header)
 	}
