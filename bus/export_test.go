@@ -17,7 +17,7 @@ func (p *Post) Remembered() int {
 
 // Take receives d and handles it at once.
 func (p *Post) Take(ctx context.Context, d Delivery) {
-	if work := p.receive(ctx, d); work != nil {
+	if _, work := p.receive(ctx, d); work != nil {
 		work()
 	}
 }

@@ -4,16 +4,22 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+
+	"github.com/ipdc/ipdc/identity"
 )
 
 // Inbox is what adapters receive with: a bounded queue between the medium,
-// which Puts, and the one caller of Receive. Make one with NewInbox.
+// which Puts, and the one caller of Receive. One sender has a quarter of it at
+// most, as far as the medium knows who sends. Make one with NewInbox.
 type Inbox struct {
 	queue   chan Delivery // never closed
 	done    chan struct{} // closed by Close
 	close   sync.Once
 	busy    atomic.Bool
 	dropped atomic.Int64
+
+	mu sync.Mutex
+	by map[identity.ID]int // in the queue
 }
 
 // NewInbox returns an inbox for size messages; 0 means 256.
@@ -21,21 +27,41 @@ func NewInbox(size int) *Inbox {
 	if size <= 0 {
 		size = 256
 	}
-	return &Inbox{queue: make(chan Delivery, size), done: make(chan struct{})}
+	return &Inbox{queue: make(chan Delivery, size), done: make(chan struct{}), by: map[identity.ID]int{}}
 }
 
-// Put never waits: it reports false, and counts, when the queue is full or the
-// inbox is closed.
+// Put never waits: it reports false, and counts, when the queue or its sender's
+// part of it is full, or the inbox is closed.
 func (i *Inbox) Put(d Delivery) bool {
-	if !i.Closed() {
+	if !i.Closed() && i.count(d.From, 1) {
 		select {
 		case i.queue <- d:
 			return true
 		default:
+			i.count(d.From, -1)
 		}
 	}
 	i.dropped.Add(1)
 	return false
+}
+
+// count notes that n more messages of a sender are in the queue, unless they
+// have no room.
+func (i *Inbox) count(from identity.ID, n int) bool {
+	if from == "" {
+		return true
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	switch now := i.by[from] + n; {
+	case now > max(1, cap(i.queue)/4):
+		return false
+	case now == 0:
+		delete(i.by, from)
+	default:
+		i.by[from] = now
+	}
+	return true
 }
 
 // Dropped returns how many messages had no room.
@@ -59,6 +85,7 @@ func (i *Inbox) Receive(ctx context.Context, handle func(Delivery)) error {
 		case <-i.done:
 		case <-ctx.Done():
 		case d := <-i.queue:
+			i.count(d.From, -1)
 			handle(d)
 		}
 	}

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 )
@@ -35,7 +33,7 @@ type Config struct {
 	Skew     time.Duration    // how much clocks may differ; 0 means 2m
 	Resend   time.Duration    // after how long Request asks again, doubling; 0 means 2s
 	Window   int              // messages remembered against replays; 0 means 65536 (some 8 MB)
-	Workers  int              // messages handled at once; 0 means 16
+	Workers  int              // messages handled at once, of one sender a quarter; 0 means 16. Some 500 wait
 	Now      func() time.Time // nil means time.Now
 }
 
@@ -171,18 +169,14 @@ func (p *Post) seal(e Envelope, body any, lifetime time.Duration) (message []byt
 // Run receives until ctx ends or the Messenger is closed, and returns when its
 // handlers have.
 func (p *Post) Run(ctx context.Context) error {
-	var workers errgroup.Group
-	workers.SetLimit(p.cfg.Workers)
-	err := p.m.Receive(ctx, func(d Delivery) {
-		work := p.receive(ctx, d)
-		if work == nil {
-			return
-		}
-		if !workers.TryGo(func() error { work(); return nil }) {
-			p.drop(DropBusy, d.From, nil)
+	l := newLanes(p.cfg.Workers)
+	defer l.close()
+	return p.m.Receive(ctx, func(d Delivery) {
+		from, work := p.receive(ctx, d)
+		if work != nil && !l.take(from, work) {
+			p.drop(DropBusy, from, nil)
 		}
 	})
-	return errors.Join(err, workers.Wait())
 }
 
 // Dropped returns how many messages were dropped, by reason.
@@ -193,28 +187,29 @@ func (p *Post) drop(why Drop, hint identity.ID, err error) {
 	p.cfg.Logger.Debug("message dropped", "why", why.String(), "node", hint.Short(), "err", err)
 }
 
-// receive opens d and returns what is to be done about it, or nil.
-func (p *Post) receive(ctx context.Context, d Delivery) func() {
+// receive opens d and returns what is to be done about it, or nil, and who
+// sent it.
+func (p *Post) receive(ctx context.Context, d Delivery) (from identity.ID, work func()) {
 	if d.Gone {
 		if p.cfg.Gone == nil || d.From == "" || d.From == p.self {
-			return nil
+			return "", nil
 		}
-		return func() { p.cfg.Gone(ctx, d.From) }
+		return d.From, func() { p.cfg.Gone(ctx, d.From) }
 	}
 	e, why, err := p.open(d)
 	if err != nil {
 		p.drop(why, d.From, err)
-		return nil
+		return "", nil
 	}
 	if len(e.Re) > 0 {
 		p.settle(e)
-		return nil
+		return "", nil
 	}
 	route := p.routes[e.Type]
 	if route == nil {
 		p.drop(DropType, e.From, nil)
-		return nil
+		return "", nil
 	}
 	l := Letter{From: e.From, Topic: e.Topic, Type: e.Type, Time: time.UnixMilli(e.Time).UTC(), id: e.ID}
-	return func() { route(ctx, l, e.Body) }
+	return e.From, func() { route(ctx, l, e.Body) }
 }

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"github.com/ipdc/ipdc/bus"
@@ -253,25 +254,86 @@ func TestAnnounce(t *testing.T) {
 	})
 }
 
-// A slow handler costs messages, and holds up neither the medium nor others.
-func TestBusy(t *testing.T) {
+// A member that floods a slow handler costs its own messages: they are handled
+// some at a time, wait in a line of their own up to a bound, and hold up neither
+// the medium nor what others send, by the same handler.
+func TestFloodIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nw := memory.New(memory.Config{})
 		release := make(chan struct{})
-		b, id := joined(t, nw, func(p *bus.Post) {
-			bus.Handle(p, "slow", func(context.Context, bus.Letter, question) { <-release })
-		}, func(c *bus.Config) { c.Workers = 2 })
-		a, _ := joined(t, nw, nil)
-		for range 5 {
-			if err := a.Send(t.Context(), id, "slow", question{}); err != nil {
+		var mu sync.Mutex
+		running, handled := map[identity.ID]int{}, map[identity.ID]int{}
+		victim, id := joined(t, nw, func(p *bus.Post) {
+			bus.Handle(p, "slow", func(_ context.Context, l bus.Letter, q question) {
+				mu.Lock()
+				running[l.From]++
+				mu.Unlock()
+				if q.N == 0 {
+					<-release
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				running[l.From]--
+				handled[l.From]++
+			})
+		}, func(c *bus.Config) { c.Workers = 8 })
+		bad, badID := joined(t, nw, nil)
+		for range 200 {
+			if err := bad.Send(t.Context(), id, "slow", question{}); err != nil {
 				t.Fatal(err)
 			}
+			synctest.Wait()
 		}
-		synctest.Wait()
-		if n := b.Dropped()["busy"]; n != 3 {
-			t.Errorf("%d dropped as busy, want 3", n)
+		if n := victim.Dropped()["busy"]; n != 200-2-64 || running[badID] != 2 {
+			t.Errorf("of 200 messages %d run and %d were dropped, want 2 and the others but 64 that wait", running[badID], n)
+		}
+		for range 3 { // others, and their second messages
+			good, goodID := joined(t, nw, nil)
+			for range 2 {
+				if err := good.Send(t.Context(), id, "slow", question{N: 1}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+			}
+			if handled[goodID] != 2 {
+				t.Errorf("%d of 2 messages of another member are handled meanwhile", handled[goodID])
+			}
 		}
 		close(release)
+		synctest.Wait()
+		if handled[badID] != 2+64 {
+			t.Errorf("%d of the flood are handled in the end, want those that waited, 66", handled[badID])
+		}
+	})
+}
+
+// Lines take turns: who comes last does not wait for the whole line of another.
+func TestLinesTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nw := memory.New(memory.Config{})
+		turn := make(chan struct{})
+		var order []identity.ID
+		_, id := joined(t, nw, func(p *bus.Post) {
+			bus.Handle(p, "slow", func(_ context.Context, l bus.Letter, _ question) {
+				<-turn
+				order = append(order, l.From)
+			})
+		}, func(c *bus.Config) { c.Workers = 1 })
+		a, first := joined(t, nw, nil)
+		b, second := joined(t, nw, nil)
+		for _, from := range []*bus.Post{a, a, a, a, b, b} {
+			if err := from.Send(t.Context(), id, "slow", question{}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		for range 6 {
+			turn <- struct{}{}
+			synctest.Wait()
+		}
+		if diff := cmp.Diff([]identity.ID{first, first, second, first, second, first}, order); diff != "" {
+			t.Errorf("order (-want +got):\n%s", diff)
+		}
 	})
 }
 

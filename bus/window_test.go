@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ipdc/ipdc/bus"
+	"github.com/ipdc/ipdc/identity"
 )
 
 // Whatever order, delay and repetition the medium chooses, and however small
@@ -59,6 +60,33 @@ func TestInbox(t *testing.T) {
 	}
 	if in.Put(bus.Delivery{}) {
 		t.Error("Put after Close succeeds")
+	}
+}
+
+// One sender fills its part of an inbox only; what was read makes room again.
+func TestInboxIsShared(t *testing.T) {
+	in := bus.NewInbox(16)
+	put := func(from string) (n int) {
+		for in.Put(bus.Delivery{From: identity.ID(from), Payload: []byte("x")}) {
+			n++
+		}
+		return n
+	}
+	if n := put("flood"); n != 4 {
+		t.Errorf("one sender has %d of 16 places, want 4", n)
+	}
+	if n := put("another"); n != 4 {
+		t.Errorf("another has %d, want 4", n)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	left := 8
+	_ = in.Receive(ctx, func(bus.Delivery) {
+		if left--; left == 0 {
+			stop()
+		}
+	})
+	if n := put("flood"); n != 4 {
+		t.Errorf("after all was read it has %d places, want 4", n)
 	}
 }
 

@@ -84,7 +84,9 @@ func TestZ01ShellInAField(t *testing.T) {
 // choice, which no honest program makes.
 func (r *traitor) directory(name string, file jobspec.CID) jobspec.CID {
 	r.t.Helper()
-	field := func(n byte, b []byte) []byte { return append(binary.AppendUvarint([]byte{n<<3 | 2}, uint64(len(b))), b...) }
+	field := func(n byte, b []byte) []byte {
+		return append(binary.AppendUvarint([]byte{n<<3 | 2}, uint64(len(b))), b...)
+	}
 	hash := file.Cid().Bytes()
 	link := append(field(1, hash), field(2, []byte(name))...)
 	block := append(field(2, append(link, 3<<3, 1)), field(1, []byte{8, 1})...) // dag-pb, UnixFS: a directory
