@@ -23,7 +23,7 @@ import (
 
 // A worker that reports what it was not asked for, or in another's name, is
 // not believed; the task is done elsewhere.
-func TestLyingWorker(t *testing.T) {
+func TestQ12Z11LyingWorker(t *testing.T) {
 	for name, lie := range map[string]func(*jobspec.Receipt, identity.Key){
 		"the truth":                      func(rc *jobspec.Receipt, key identity.Key) { *rc, _ = jobspec.SignReceipt(key, *rc) },
 		"no signature":                   func(rc *jobspec.Receipt, _ identity.Key) { rc.Signature = nil },
@@ -54,7 +54,6 @@ func TestLyingWorker(t *testing.T) {
 			f := newFleet(t, 2)
 			root, files := f.dataset(1)
 			liar := f.nodes[1]
-			liar.stop()
 			key := f.lieAs(liar, func(rc *jobspec.Receipt) { lie(rc, liar.key) })
 			work := perItem(root, files)
 			work.Replicate = 1 // the liar answers no other question
@@ -77,10 +76,35 @@ func TestLyingWorker(t *testing.T) {
 // the shard itself as the output, with a receipt that lie has changed.
 func (f *fleet) lieAs(b *bench, lie func(*jobspec.Receipt)) identity.ID {
 	f.t.Helper()
+	var work sync.WaitGroup
+	f.t.Cleanup(work.Wait) // after the puppet's own
+	f.puppet(b, func(ctx context.Context, post *bus.Post) {
+		f.answersHolds(post, b)
+		bus.Answer(post, "assign", func(_ context.Context, l bus.Letter, a wire.Assign) (wire.Assigned, error) {
+			work.Go(func() { reportUntilTaken(ctx, post, l.From, a, f.outcome(b, a, lie)) })
+			return wire.Assigned{}, nil
+		})
+	})
+	return b.key.ID()
+}
+
+// puppet takes the place of a node, which is stopped, on the bus; what it
+// answers is set by set. ctx lasts as long.
+func (f *fleet) puppet(b *bench, set func(ctx context.Context, post *bus.Post)) *bus.Post {
+	f.t.Helper()
+	b.stop()
 	post, leave := f.join(b.key, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(f.t.Context())
-	var work sync.WaitGroup
-	bus.Answer(post, "holds", func(_ context.Context, _ bus.Letter, q wire.Holds) (wire.Held, error) {
+	set(ctx, post)
+	var running sync.WaitGroup
+	running.Go(func() { _ = post.Run(ctx) })
+	f.t.Cleanup(func() { cancel(); leave(); running.Wait() })
+	return post
+}
+
+// answersHolds makes a puppet say what the node has.
+func (f *fleet) answersHolds(post *bus.Post, b *bench) {
+	bus.Answer(post, "holds", func(ctx context.Context, _ bus.Letter, q wire.Holds) (wire.Held, error) {
 		var wanted []jobspec.CID
 		f.read(q.List, &wanted)
 		bits := make([]byte, (len(wanted)+7)/8)
@@ -91,17 +115,10 @@ func (f *fleet) lieAs(b *bench, lie func(*jobspec.Receipt)) identity.ID {
 		}
 		return wire.Held{Bits: bits}, nil
 	})
-	bus.Answer(post, "assign", func(_ context.Context, l bus.Letter, a wire.Assign) (wire.Assigned, error) {
-		work.Go(func() { f.report(ctx, b, post, l.From, a, lie) })
-		return wire.Assigned{}, nil
-	})
-	work.Go(func() { _ = post.Run(ctx) })
-	f.t.Cleanup(func() { cancel(); leave(); work.Wait() })
-	return b.key.ID()
 }
 
-// report reports a task as done that was not.
-func (f *fleet) report(ctx context.Context, b *bench, post *bus.Post, owner identity.ID, a wire.Assign, lie func(*jobspec.Receipt)) {
+// outcome is the report of a task as done that was not.
+func (f *fleet) outcome(b *bench, a wire.Assign, lie func(*jobspec.Receipt)) jobspec.CID {
 	var w wire.Work
 	f.read(a.Work, &w)
 	task := w.Plan.Tasks[0]
@@ -109,25 +126,39 @@ func (f *fleet) report(ctx context.Context, b *bench, post *bus.Post, owner iden
 	for _, it := range task.Items {
 		list = append(list, merge.File{Path: it.Path, CID: it.CID, Size: it.Size})
 	}
+	ctx := context.WithoutCancel(f.t.Context())
 	output, err := b.ipfs.Add(ctx, "lie", func(s ipfs.Session) (jobspec.CID, error) { return merge.Files(ctx, s, list) })
 	if err != nil {
 		f.t.Error(err)
-		return
 	}
 	rc := jobspec.Receipt{
 		Version: jobspec.ReceiptVersion, Attempt: a.Attempt, Token: a.Token, SpecCID: w.Plan.SpecCID, TaskKey: task.Key,
 		Input: task.Shard, Image: w.Plan.Image, Output: output, Started: time.Now().UTC(), Exited: time.Now().UTC(), Worker: b.key.ID().String(),
 	}
 	lie(&rc)
-	text, _ := json.Marshal(wire.Outcome{Receipt: &rc})
-	outcome, err := b.ipfs.Add(ctx, "outcome", func(s ipfs.Session) (jobspec.CID, error) {
+	return b.file(wire.Outcome{Receipt: &rc})
+}
+
+// file stores v for others to read.
+func (b *bench) file(v any) jobspec.CID {
+	text, err := json.Marshal(v)
+	if err != nil {
+		b.t.Error(err)
+	}
+	ctx := context.WithoutCancel(b.t.Context())
+	c, err := b.ipfs.Add(ctx, "file", func(s ipfs.Session) (jobspec.CID, error) {
 		c, _, err := pack.File(ctx, s, bytes.NewReader(text))
 		return c, err
 	})
 	if err != nil {
-		f.t.Error(err)
-		return
+		b.t.Error(err)
 	}
+	return c
+}
+
+// reportUntilTaken says how a task ended until its owner has it, or does not
+// want it.
+func reportUntilTaken(ctx context.Context, post *bus.Post, owner identity.ID, a wire.Assign, outcome jobspec.CID) {
 	for ctx.Err() == nil {
 		got, err := bus.Request[wire.Reported](ctx, post, owner, "report", wire.Report{Attempt: a.Attempt, Token: a.Token, Outcome: outcome})
 		if err != nil || got.Taken {
@@ -153,15 +184,12 @@ func (f *fleet) read(c jobspec.CID, v any) {
 }
 
 // Who reports or beats for what is not its own is told so.
-func TestLeaseLost(t *testing.T) {
+func TestZ11UnknownAttempt(t *testing.T) {
 	refusal.Produces(t, jobspec.KindLeaseLost)
 	f := newFleet(t, 2)
-	f.nodes[1].stop()
-	post, leave := f.join(f.nodes[1].key, slog.New(slog.DiscardHandler))
+	post := f.puppet(f.nodes[1], func(_ context.Context, post *bus.Post) { f.answersHolds(post, f.nodes[1]) })
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	var work sync.WaitGroup
-	work.Go(func() { _ = post.Run(ctx) })
-	t.Cleanup(func() { cancel(); leave(); work.Wait() })
+	defer cancel()
 	root, _ := f.dataset(1)
 	s := spec("DUMMY_SLEEP=1h")
 	s.Inputs = []jobspec.Input{{CID: root + "/0"}} // of the owner's own

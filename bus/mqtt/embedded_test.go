@@ -75,7 +75,7 @@ func (s *site) deaf(t *testing.T, key identity.Key) {
 }
 
 // A member that does not read holds up neither the others nor Close.
-func TestQ10Deaf(t *testing.T) {
+func TestDeafMember(t *testing.T) {
 	s := embedded(t)
 	deaf, other := newKey(t), newKey(t)
 	from, to := dial(t, s.config(t, newKey(t))), dial(t, s.config(t, other))
@@ -124,7 +124,7 @@ func TestQ15Subscriptions(t *testing.T) {
 
 // Connections that say nothing take the room of one address only, and members
 // take none of it.
-func TestQ14Strangers(t *testing.T) {
+func TestStrangersOfAnAddress(t *testing.T) {
 	s := embedded(t)
 	for range 20 { // members, of one address
 		dial(t, s.config(t, newKey(t)))
