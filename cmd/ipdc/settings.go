@@ -47,6 +47,8 @@ type settings struct {
 	P2PListen             string
 	P2PAnnounce           []string
 	P2PLAN                bool
+	RelayBytes            jobspec.Bytes
+	RelayTime             jobspec.Duration
 	Labels                []string
 	Bus                   busKind
 	Broker, BrokerListen  string
@@ -125,6 +127,8 @@ func (s *settings) table() []knob {
 		{"p2p-listen", &s.P2PListen, "", "a free port of all addresses, kept", "multiaddr or off", start, "where the other members of the domain reach this node, such as /ip4/0.0.0.0/tcp/4101; off: this node stays by itself", "without the domain's secret nothing but noise comes over this port, without a certificate no byte of a protocol"},
 		{"p2p-announce", &s.P2PAnnounce, "", "what it listens on", "multiaddrs", start, "addresses that other members are told instead, such as /dns4/node.example.org/tcp/4101", "behind a forwarded port only you know them"},
 		{"p2p-lan", &s.P2PLAN, "false", "", "true or false", start, "find members on the local network by multicast DNS", "it tells the domain's id to everybody on that network; members that know one address find each other without it"},
+		{"relay-bytes", &s.RelayBytes, "16GiB", "", "bytes", inFile, "what one connection that other members have by way of this node may move, both ways together; they make a new one then", "more than the largest input; whoever relays does so with its own line, and nobody should have that for ever"},
+		{"relay-time", &s.RelayTime, "2h", "", "time", inFile, "how long one connection by way of this node lasts; its ends make a new one then", "a new one takes a second, and those that wait for a place get a turn"},
 		{"labels", &s.Labels, "", "none", "KEY=VALUE", start, "labels of this node, which jobs may ask for and the other members are shown; may be repeated, also as --label", "only you know what is special about a machine"},
 		{"bus", &s.Bus, "p2p", "", "p2p or mqtt", start, "what messages between members go by; blocks always go by p2p", "p2p needs no other program; mqtt suits a site that has a broker"},
 		{"broker", &s.Broker, "", "the one of broker-listen", "URL", start, "broker for bus mqtt: mqtt://HOST[:1883] or mqtts://HOST[:8883]", "nobody's broker is asked unless told to"},

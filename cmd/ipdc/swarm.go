@@ -120,6 +120,7 @@ func (s *swarm) openHost(ctx context.Context, book []byte, near map[identity.ID]
 	h, err := s.openKept(ctx, p2pFile, s.set.P2PListen, p2phost.Config{
 		Domain: m.ID().String(), Key: s.key, PSK: m.PSK(), Guard: s, Announce: s.set.P2PAnnounce, LAN: s.set.P2PLAN,
 		Book: book, Logger: s.log.With("host", "p2p"),
+		Limits: p2phost.Limits{CircuitBytes: int64(s.set.RelayBytes), CircuitTime: s.set.RelayTime.Std()},
 	})
 	if err != nil {
 		return fmt.Errorf("open the domain's network: %w", err)

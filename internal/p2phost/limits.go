@@ -23,6 +23,11 @@ type Limits struct {
 	Members int   // how many members are kept connected; default 64
 	Conns   int   // open at once, those that still shake hands included; default 192
 	Streams int   // open at once by one peer; default 256
+	// CircuitBytes, both ways together, and CircuitTime end a connection that
+	// is relayed here; its ends make a new one. Default 16 GiB, more than the
+	// largest input, and 2 h.
+	CircuitBytes int64
+	CircuitTime  time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -30,6 +35,8 @@ func (l Limits) withDefaults() Limits {
 	l.Members = cmp.Or(l.Members, 64)
 	l.Conns = cmp.Or(l.Conns, 192)
 	l.Streams = cmp.Or(l.Streams, 256)
+	l.CircuitBytes = cmp.Or(l.CircuitBytes, 16<<30)
+	l.CircuitTime = cmp.Or(l.CircuitTime, 2*time.Hour)
 	return l
 }
 

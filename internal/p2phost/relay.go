@@ -16,9 +16,8 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 )
 
-// relayResources bounds what members may relay through this node. A circuit
-// itself has no limit of bytes: over one that has, libp2p lets no other
-// protocol open streams.
+// relayResources bounds what members may relay through this node; metered bounds
+// each circuit.
 var relayResources = relayv2.Resources{
 	ReservationTTL: time.Hour, MaxReservations: 64, MaxCircuits: 8, BufferSize: 8 << 10,
 	MaxReservationsPerIP: connsPerAddress, MaxReservationsPerASN: 64,
@@ -26,7 +25,8 @@ var relayResources = relayv2.Resources{
 
 // serveRelay lets members reach each other through this node, nobody else.
 func (h *Host) serveRelay() (*relayv2.Relay, error) {
-	return relayv2.New(h.Libp2p(), relayv2.WithResources(relayResources), relayv2.WithInfiniteLimits(), relayv2.WithACL(membersOnly{h}))
+	through := metered{h.Libp2p(), h.cfg.Limits.CircuitBytes, h.cfg.Limits.CircuitTime}
+	return relayv2.New(through, relayv2.WithResources(relayResources), relayv2.WithInfiniteLimits(), relayv2.WithACL(membersOnly{h}))
 }
 
 type membersOnly struct{ h *Host }

@@ -68,7 +68,7 @@ func (s *Swap) block(ctx context.Context, from exchange.Fetcher, id jobspec.CID,
 		defer close(done)
 		members, silent = s.watch(search, cancel, id, patience)
 	}()
-	blk, err := from.GetBlock(search, id.Cid())
+	blk, err := s.losses.get(search, from, id)
 	why := context.Cause(search)
 	cancel(nil)
 	<-done

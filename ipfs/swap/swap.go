@@ -67,6 +67,8 @@ type Swap struct {
 	slots     chan struct{}
 	asks      asks
 	counter   counter
+	losses    losses
+	unfollow  func()
 	cancel    context.CancelFunc
 	closeOnce sync.Once
 }
@@ -90,7 +92,7 @@ func New(cfg Config) *Swap {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // until Close
-	s.cancel = cancel
+	s.cancel, s.unfollow = cancel, s.losses.follow(cfg.Host.Libp2p().Network())
 	prefix := cfg.Host.Protocol("blocks")
 	s.net = bsnet.NewFromIpfsHost(cfg.Host.Libp2p(), bsnet.Prefix(prefix))
 	s.bitswap = bitswap.New(ctx, s.net, nil, stored{s},
@@ -107,6 +109,7 @@ func (s *Swap) Serve(local Local) { s.local.Store(&local) }
 // Close leaves the exchange. Fetches that run fail. Closing twice is safe.
 func (s *Swap) Close() error {
 	s.closeOnce.Do(func() {
+		s.unfollow()
 		s.cancel()
 		s.bitswap.Close()
 	})
