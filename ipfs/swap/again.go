@@ -19,6 +19,19 @@ import (
 type losses struct {
 	mu   sync.Mutex
 	next chan struct{} // closed by the next loss
+	last time.Time
+}
+
+// comeback is how long a member that was lost may take to come back, before it
+// counts that the others have nothing: the host dials again every five seconds.
+const comeback = 12 * time.Second
+
+// hope says whether a member that was lost lately may still have what a search
+// that began then did not find.
+func (l *losses) hope(begun time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.last.IsZero() && time.Since(l.last) < comeback && time.Since(begun) < 2*comeback
 }
 
 // wait is closed by the next loss.
@@ -34,6 +47,7 @@ func (l *losses) wait() <-chan struct{} {
 func (l *losses) tell() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.last = time.Now()
 	if l.next != nil {
 		close(l.next)
 		l.next = nil

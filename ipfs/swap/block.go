@@ -53,12 +53,28 @@ func (s *Swap) slot(ctx context.Context) (release func(), err error) {
 // errNobody ends the search for a block that no member has.
 var errNobody = errors.New("no member has the block")
 
-// block gets one block. After patience members are asked to say no, too.
-// The block of no bytes needs nobody; bitswap answers that nobody has it.
+// block gets one block. After patience members are asked to say no, too; those
+// that were lost lately may come back with it. The block of no bytes needs
+// nobody; bitswap answers that nobody has it.
 func (s *Swap) block(ctx context.Context, from exchange.Fetcher, id jobspec.CID, patience time.Duration) ([]byte, error) {
 	if dag.Verify(id, nil) == nil {
 		return []byte{}, nil
 	}
+	for begun := time.Now(); ; {
+		data, err := s.search(ctx, from, id, patience)
+		if !isMissing(err) || s.cfg.Next != nil || !s.losses.hope(begun) {
+			return data, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(patience/2 + 100*time.Millisecond):
+		}
+	}
+}
+
+// search is one look for a block among those that are connected.
+func (s *Swap) search(ctx context.Context, from exchange.Fetcher, id jobspec.CID, patience time.Duration) ([]byte, error) {
 	search, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	begun := time.Now()
