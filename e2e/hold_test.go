@@ -42,6 +42,37 @@ func TestResultOutlivesItsOwner(t *testing.T) {
 	worker.start() // it cleans up behind itself
 }
 
+// A node that drains hands over what only it has, and one that leaves does so
+// for good. A command says what it cannot do without a running node.
+func TestDrainAndLeave(t *testing.T) {
+	home, other := newMember(t), newMember(t)
+	other.joins(home)
+	dir := t.TempDir()
+	want := map[string]string{"a.txt": "first\n", "b.txt": "second\n"}
+	for name, text := range want {
+		write(t, dir, name, text)
+	}
+	root := other.ok("add", "-q", dir)
+	if text := other.ok("node", "drain", "--timeout", "5s"); !strings.Contains(text, "drained, 1 pin held elsewhere too") {
+		t.Errorf("node drain says %q", text)
+	}
+	if text := other.fails(1, "job", "submit", "--once", "-e", "true").stderr; !strings.Contains(text, "--undo") {
+		t.Errorf("submit to a node that drains says %q", text)
+	}
+	home.await("hearing that the other one drains", 30*time.Second, func() bool { return home.peers()[other.peerID()].Draining })
+	other.ok("node", "drain", "--undo")
+	other.ok("domain", "leave")
+	if pins := home.ok("pin", "ls"); !strings.Contains(pins, root) {
+		t.Errorf("after the leave the other's pin is not here:\n%s", pins)
+	}
+	other.kill()
+	home.gives(root, want)
+	if text := other.ipdc("domain", "leave").stderr; !strings.Contains(text, "nothing is handed over") {
+		t.Errorf("domain leave without a running node says %q", text)
+	}
+	other.start()
+}
+
 // gives looks that a node gives a tree of files, byte for byte.
 func (n *node) gives(cid string, want map[string]string) {
 	n.t.Helper()
