@@ -131,6 +131,9 @@ func (s *Sidecar) drainOnce(ctx context.Context, d *drainer) (now wire.Drain, er
 		switch {
 		case j.Origin == nil:
 			now.Jobs = append(now.Jobs, j.ID)
+			if late {
+				s.passLate(ctx, j)
+			}
 			continue
 		case late:
 			s.stopDriver(j.ID, errGivenBack)
@@ -149,6 +152,13 @@ func (s *Sidecar) drainOnce(ctx context.Context, d *drainer) (now wire.Drain, er
 		now.State = wire.Drained
 	}
 	return now, nil
+}
+
+// passLate hands a job of this node's own on, where keepers know of it.
+func (s *Sidecar) passLate(ctx context.Context, j jobspec.Job) {
+	if _, err := s.passOn(ctx, j); err != nil && !isLeaseLost(err) && ctx.Err() == nil {
+		s.log.Info("job is not handed on", "job", j.ID, "err", err)
+	}
 }
 
 // handOverPins finds another holder for what users have pinned here and for

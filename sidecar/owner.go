@@ -308,6 +308,9 @@ func (s *Sidecar) takeOver(ctx context.Context, e wire.Recorded, t jobspec.Tenur
 		return fmt.Errorf("read spec: %w", err)
 	}
 	spec, c, err := s.admit(spec, s.runsSomewhere)
+	if err == nil && s.Draining() {
+		err = errDraining()
+	}
 	if err == nil && c != e.SpecCID {
 		err = jobspec.KindSpec.Errorf("the spec that the keepers hold has the CID %s, not %s", c, e.SpecCID)
 	}

@@ -191,6 +191,27 @@ func TestOwnerCutOffDoesNotPublish(t *testing.T) {
 	}
 }
 
+// A node that drains and has waited long enough hands its jobs on, and they end
+// elsewhere.
+func TestDrainHandsJobsOn(t *testing.T) {
+	f := newRecorded(t, 3, shortLease)
+	root, files := f.dataset(1)
+	f.everywhere(root)
+	owner := f.nodes[0]
+	id := owner.submit(slow(root, files, time.Second))
+	f.untilAway(1)
+	if _, err := owner.Drain(t.Context(), wire.DrainWish{}); err != nil {
+		t.Fatal(err)
+	}
+	heir := f.heir(id)
+	if j := heir.final(id); j.State != jobspec.JobSucceeded || j.Result.String() != root {
+		t.Errorf("job is %s with %s: %+v", j.State, j.Result, j.Failure)
+	}
+	if j := owner.final(id); j.State != jobspec.JobFailed || j.Failure.Kind != jobspec.KindLeaseLost {
+		t.Errorf("at the node that drains the job is %s: %+v", j.State, j.Failure)
+	}
+}
+
 // Without a majority of the keepers nothing is taken, and the numbers are told.
 func TestSubmitWithoutMajority(t *testing.T) {
 	refusal.Produces(t, jobspec.KindNoQuorum)

@@ -29,7 +29,8 @@ func (a *app) nodeDrainCmd() *cobra.Command {
 		Long: "Drain is for before a machine is taken away. The node takes no job and no task any\n" +
 			"more and tells the other members so. Tasks of their jobs come to their end, or are\n" +
 			"given back to be tried elsewhere when --timeout is over. Its own jobs come to their\n" +
-			"end; those that have not by then are named, and go on. What users have pinned here,\n" +
+			"end; in a domain with keepers those that have not by then go to other members, under\n" +
+			"the same id, and elsewhere they are named, and go on. What users have pinned here,\n" +
 			"and results, get a second holder where they have none. Drain waits for all of it;\n" +
 			"exit code 124 says that something is left. It is undone by --undo, or when the node\n" +
 			"is started again.",
