@@ -100,7 +100,7 @@ func (s *Sidecar) setTenure(ctx context.Context, id jobspec.JobID, t jobspec.Ten
 // it waits until a majority has it. When they refuse it the job is another
 // node's, and nothing of it is published here.
 func (d *driver) settle(ctx context.Context, state jobspec.JobState, result jobspec.CID, detail string) error {
-	if d.cfg.Record == nil {
+	if !d.recorded() {
 		return nil
 	}
 	for tries := 1; ; tries++ {
