@@ -56,8 +56,8 @@ func TestPartitionHeals(t *testing.T) {
 	b.ok("pin", "add", root+"/1")
 	c.ok("pin", "add", root)
 
-	id := a.ok("job", "submit", "-d", "-e", "sleep 0.1; cat", "--cache", "off", "-c", root)
-	a.await("a task beyond the cut", time.Minute, func() bool { return anyAt(a.job(id), c.peerID()) })
+	id := a.ok("job", "submit", "-d", "-e", "sleep 0.3; cat", "--cache", "off", "-c", root)
+	a.awaitWork(id, c)
 	s.net.In("hub", "ip link set to-c down")
 	a.await("the attempt beyond the cut to be lost", time.Minute, func() bool { return lost(a.job(id)) > 0 })
 	s.net.In("hub", "ip link set to-c up")

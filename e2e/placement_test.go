@@ -49,7 +49,7 @@ func TestEachPartIsProcessedWhereItLies(t *testing.T) {
 
 	holders[0].ok("pin", "add", root+"/1")
 	id := owner.ok("job", "submit", "-d", "-e", "sleep 0.05; sed -n 2p", "--cache", "off", "-c", root)
-	owner.await("a task at the holder", time.Minute, func() bool { return anyAt(owner.job(id), holders[1].peerID()) })
+	owner.awaitWork(id, holders[1])
 	holders[1].kill()
 	owner.ok("job", "wait", id)
 	j := owner.job(id)
@@ -116,7 +116,7 @@ func TestHolderIsKilled(t *testing.T) {
 	holder.joins(owner)
 	holder.ok("pin", "add", root)
 	id := owner.ok("job", "submit", "-d", "-e", "sleep 0.1; cat", "--cache", "off", "-c", root)
-	owner.await("a task at the holder", time.Minute, func() bool { return anyAt(owner.job(id), holder.peerID()) })
+	owner.awaitWork(id, holder)
 	holder.kill()
 	owner.ok("job", "wait", id)
 	j := owner.job(id)
@@ -140,6 +140,14 @@ func anyAt(j wire.Job, node string) bool {
 		}
 	}
 	return false
+}
+
+// awaitWork waits until a holder is at work for a job: a container of its runs,
+// so it has taken a task, and has said so.
+func (n *node) awaitWork(job string, holder *node) {
+	n.t.Helper()
+	id := holder.peerID()
+	n.await("a task at the holder", time.Minute, func() bool { return anyAt(n.job(job), id) && len(holder.containers()) > 0 })
 }
 
 // lost counts the attempts of a job that were lost with their node.
