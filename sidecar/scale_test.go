@@ -96,8 +96,8 @@ func processor() time.Duration {
 func TestScale(t *testing.T) {
 	f := measure(t, simSize{Nodes: 20, Tasks: 400, Seed: 1})
 	t.Logf("%+v", f)
-	if f.Attempts != f.Tasks {
-		t.Errorf("%d attempts, want one for each of %d tasks", f.Attempts, f.Tasks)
+	if f.Attempts > f.Tasks*21/20 {
+		t.Errorf("%d attempts, want one for each of %d tasks and a few backups", f.Attempts, f.Tasks)
 	}
 	if f.Local < 0.9 {
 		t.Errorf("%.2f of the bytes were processed where they lay, want 0.9", f.Local)
