@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -275,6 +276,27 @@ func TestRevokeSpreads(t *testing.T) {
 	if r := b.fails(1, "domain", "refresh"); !strings.Contains(r.stderr, "was revoked") {
 		t.Errorf("the revoked asks at the door: %s", r.stderr)
 	}
+}
+
+// A member that is cut off while another is revoked, and then finds the revoked
+// one and nobody else in the network of the old secret, asks at a door.
+func TestRevokeDuringPartition(t *testing.T) {
+	a, b, c := newMember(t), newMember(t), newMember(t)
+	b.joins(a)
+	c.joins(a)
+	c.hears(b)
+	if err := c.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	a.ok("domain", "revoke", b.peerID())
+	a.await("the revoked to be gone", 60*time.Second, func() bool { _, there := a.peers()[b.peerID()]; return !there && a.domain().Generation == 2 })
+	if err := c.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	c.await("the new secret to reach who was cut off", 60*time.Second, func() bool { return c.domain().Generation == 2 })
+	c.hears(a)
+	c.gets(a.random(50_000), a)
+	b.await("the revoked to be alone", 60*time.Second, func() bool { return len(b.peers()) == 0 })
 }
 
 // Either side is killed: both find each other again by themselves.

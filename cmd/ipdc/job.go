@@ -60,6 +60,9 @@ func (a *app) jobListCmd() *cobra.Command {
 		Use: "list", Aliases: []string{"ls", "ps"}, Short: "List jobs, newest first", Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f := client.JobFilter{Limit: limit, All: needed}
+			if all && a.tenant != "" {
+				return usagef("-A lists the jobs of every tenant: leave out -A or --tenant %s", a.tenant)
+			}
 			if all {
 				a.tenant = api.AllTenants
 			}

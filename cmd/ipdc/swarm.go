@@ -42,7 +42,8 @@ type swarm struct {
 
 	held    jobspec.Bytes // of blocks, when asked; both are advert's
 	asked   time.Time
-	renewAt time.Time // company's: when a door is asked next
+	renewAt time.Time   // company's: when a door is asked next
+	lost    atomic.Bool // a member, since a door was asked
 
 	mu    sync.Mutex
 	is    domain.Membership // as it is on disk
@@ -109,7 +110,10 @@ func (s *swarm) makePost(messages bus.Messenger) (err error) {
 func (s *swarm) postConfig() bus.Config {
 	return bus.Config{
 		Domain: bus.DomainID(s.member.ID()), Key: s.key, Roster: s.roster, Certificate: s.proof, Logger: s.log,
-		Gone: func(ctx context.Context, id identity.ID) { s.fleet.Gone(ctx, id) },
+		Gone: func(ctx context.Context, id identity.ID) {
+			s.lost.Store(true)
+			s.fleet.Gone(ctx, id)
+		},
 	}
 }
 

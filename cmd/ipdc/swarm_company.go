@@ -128,14 +128,16 @@ func (s *swarm) told() map[identity.ID][]string {
 // renew asks at a door for the newest secret and, when it is time, a new
 // certificate: at the start and from time to time, as members that were revoked
 // can keep a node that was away in the network of the old secret; and when this
-// node is alone or knows that it is behind.
+// node is alone, knows that it is behind, or has lost a member, which may have
+// gone to the network of a new secret.
 func (s *swarm) renew(ctx context.Context) {
 	h, m := s.current(), s.membership()
-	if h == nil || !s.otherDoors(m) || len(h.Peers()) > 0 && !s.behind(m) && time.Now().Before(s.renewAt) || !s.mayTry("door") {
+	if h == nil || !s.otherDoors(m) || len(h.Peers()) > 0 && !s.behind(m) && !s.lost.Load() && time.Now().Before(s.renewAt) || !s.mayTry("door") {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	lost := s.lost.Swap(false)
 	_, changed, err := refresh(ctx, s.doorway.files, s.key)
 	switch {
 	case err == nil:
@@ -143,6 +145,7 @@ func (s *swarm) renew(ctx context.Context) {
 	case errors.Is(err, jobspec.KindPNet.Error()):
 		s.log.Error("the domain refuses this node", "err", err)
 	default:
+		s.lost.CompareAndSwap(false, lost) // asked again
 		s.log.Debug("no door answers", "err", err)
 	}
 	if changed {
