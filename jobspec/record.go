@@ -22,7 +22,8 @@ type Job struct {
 	Finished   time.Time `json:"finished,omitzero"` // final state
 	ItemsTotal int       `json:"items_total"`       // files to do; 0 when not per item
 	ItemsDone  int       `json:"items_done"`
-	Remembered int       `json:"remembered"` // items that needed no run, or tasks of a job without items
+	Moved      *Moved    `json:"moved,omitempty"` // by its owner, since that was started last; of a job that has ended
+	Remembered int       `json:"remembered"`      // items that needed no run, or tasks of a job without items
 }
 
 // Merged is what the outputs of a job give when they are merged in some way.
@@ -35,6 +36,14 @@ type Merged struct {
 type Tenure struct {
 	Record string `json:"record"` // which one: a node may have gone to another domain
 	Epoch  int    `json:"epoch"`  // 1 for whom the job was submitted to, one more for each later owner
+}
+
+// Moved are bytes that came from other members for a job. What workers fetched
+// stands in their receipts.
+type Moved struct {
+	Content Bytes `json:"content"` // of files: of the input, of code, packages and images
+	Nodes   Bytes `json:"nodes"`   // directories and the inner nodes of files
+	Outputs Bytes `json:"outputs"` // what tasks gave elsewhere, with its nodes
 }
 
 // Origin says for whom a node runs one task of a job that is another node's.
@@ -81,6 +90,11 @@ type Usage struct {
 	Wall      Duration `json:"wall"`       // start to exit
 	NetIn     Bytes    `json:"net_in,omitempty"`
 	NetOut    Bytes    `json:"net_out,omitempty"`
+
+	// Bytes that came from other members for the attempt, when another node's
+	// job it is part of: see Moved.
+	MovedContent Bytes `json:"moved_content,omitempty"`
+	MovedNodes   Bytes `json:"moved_nodes,omitempty"`
 }
 
 // Event is one entry of a job's history. Seq starts at 1 and has no gaps.

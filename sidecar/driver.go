@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ipdc/ipdc/internal/failpoint"
+	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
 )
@@ -33,7 +34,9 @@ type driver struct {
 
 	started func() // called when a program begins; nil = nobody asks
 
-	distant bool // some of the input is not stored here, but perhaps at another member
+	moved   ipfs.Moved // for the job, outputs left out
+	came    ipfs.Moved // outputs of what other members ran
+	distant bool       // some of the input is not stored here, but perhaps at another member
 
 	waiting    string // why nothing of it runs; guarded by Sidecar.mu
 	everWaited bool   // likewise
@@ -87,6 +90,7 @@ func (d *driver) drive(ctx context.Context) {
 	if job.Stopping {
 		d.cancel(errStopped)
 	}
+	ctx = ipfs.CountMoved(ctx, &d.moved)
 	if o := job.Origin; o != nil {
 		beating, end := context.WithCancel(ctx)
 		defer end()
@@ -163,6 +167,16 @@ func (d *driver) load(ctx context.Context) (job jobspec.Job, err error) {
 	return job, err
 }
 
+// movedAll is what came from other members for the job; nil for nothing.
+func (d *driver) movedAll() *jobspec.Moved {
+	content, nodes := d.moved.Bytes()
+	out, above := d.came.Bytes()
+	if content+nodes+out+above == 0 {
+		return nil
+	}
+	return &jobspec.Moved{Content: jobspec.Bytes(content), Nodes: jobspec.Bytes(nodes), Outputs: jobspec.Bytes(out + above)}
+}
+
 // to moves the job to a state, or through several, in one durable transaction,
 // with whatever else change does, and tells followers.
 func (d *driver) to(ctx context.Context, change func(*store.Tx, *jobspec.Job) error, states ...jobspec.JobState) (job jobspec.Job, err error) {
@@ -181,7 +195,7 @@ func (d *driver) to(ctx context.Context, change func(*store.Tx, *jobspec.Job) er
 			events[i] = jobspec.Event{Type: jobspec.EventState, Detail: string(state)}
 		}
 		if job.State.Final() {
-			job.Finished = d.now()
+			job.Finished, job.Moved = d.now(), d.movedAll()
 		}
 		if change != nil {
 			if err := change(tx, &job); err != nil {

@@ -203,6 +203,8 @@ func (r *runner) sign(ctx context.Context) (err error) {
 	}
 	if o := r.job.Origin; o != nil {
 		rc.Attempt, rc.Token = o.Attempt, o.Token
+		content, nodes := r.moved.Bytes()
+		rc.Usage.MovedContent, rc.Usage.MovedNodes = jobspec.Bytes(content), jobspec.Bytes(nodes)
 	}
 	rc.Usage.NetIn, rc.Usage.NetOut = r.att.NetIn, r.att.NetOut
 	rc.Usage.Wall = jobspec.Duration(r.att.Exited.Sub(r.att.Started))

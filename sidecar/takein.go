@@ -24,6 +24,7 @@ type taken struct {
 // against what was asked, its output is stored and pinned here too. It changes
 // no record, so that it can be cut off and done again.
 func (r *runner) takeIn(ctx context.Context, a *away, c jobspec.CID) (t taken) {
+	ctx = ipfs.CountMoved(ctx, &r.came)
 	var out wire.Outcome
 	if t.err = r.readJSON(ctx, c, &out); t.err != nil {
 		return t

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -74,6 +75,7 @@ func describe(w io.Writer, j wire.Job) error {
 	add("Network:", strings.Join(j.Spec.Network, ", "))
 	r := j.Spec.Resources
 	add("Resources:", fmt.Sprintf("%s CPU, %s memory, %s disk per task", r.CPU, r.Memory, r.Disk))
+	add("Moved:", moved(j))
 	add("Submitted:", stamp(j.Submitted))
 	add("Started:", stamp(j.Started))
 	add("Finished:", stamp(j.Finished))
@@ -131,6 +133,25 @@ func describeRecorded(w io.Writer, j wire.Job) error {
 		rows = append(rows, []string{"Failure:", e.Detail})
 	}
 	return table(w, rows)
+}
+
+// moved says what was fetched from other members for a job that has ended.
+func moved(j wire.Job) string {
+	var m jobspec.Moved
+	if j.Moved != nil {
+		m = *j.Moved
+	}
+	away := j.Moved != nil
+	for _, at := range j.Attempts {
+		if rc := at.Receipt; rc != nil {
+			m.Content, m.Nodes = m.Content+rc.Usage.MovedContent, m.Nodes+rc.Usage.MovedNodes
+			away = away || rc.Worker != j.Attempts[0].Node
+		}
+	}
+	if !away || !j.State.Final() {
+		return ""
+	}
+	return fmt.Sprintf("%s of content and %s of directories to where it ran; %s of outputs", size(int64(m.Content)), size(int64(m.Nodes)), size(int64(m.Outputs)))
 }
 
 // remembered says how much of a job earlier jobs had done, behind sep.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ipfs/boxo/exchange"
 
+	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/dag"
 	"github.com/ipdc/ipdc/jobspec"
 )
@@ -90,6 +91,9 @@ func (s *Swap) search(ctx context.Context, from exchange.Fetcher, id jobspec.CID
 	<-done
 	switch {
 	case err == nil:
+		var sum Bytes
+		sum.count(blk)
+		ipfs.AddMoved(ctx, sum.Content, sum.Files+sum.Directories)
 		return blk.RawData(), dag.Verify(id, blk.RawData())
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
