@@ -25,6 +25,7 @@ type course struct {
 	tried  int // number of the last attempt
 	failed int // attempts that ended badly of themselves
 	backed bool
+	since  time.Time // the task waits
 	live   map[*runner]context.CancelCauseFunc
 	ended  chan *runner // each one of live, once; never closed
 
@@ -47,7 +48,7 @@ type stand struct {
 func (d *driver) runTask(ctx context.Context, job jobspec.Job, plan jobspec.Plan, task jobspec.Task, before []jobspec.Attempt) error {
 	c := &course{
 		driver: d, job: job, plan: plan, task: task, live: map[*runner]context.CancelCauseFunc{}, ended: make(chan *runner),
-		at: map[jobspec.AttemptID]stand{}, shunned: map[identity.ID]bool{},
+		at: map[jobspec.AttemptID]stand{}, shunned: map[identity.ID]bool{}, since: waitsSince(before, d.now()),
 	}
 	if done, err := c.takeUp(ctx, before); done {
 		return err
@@ -105,6 +106,7 @@ func (c *course) run(ctx context.Context) error {
 			}
 		case <-look.C:
 			c.backUp(ctx)
+			c.overflow(ctx)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -186,4 +187,40 @@ func cidOf(t *testing.T, text string) jobspec.CID {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// A task that waited long enough goes to a node that was kept for it, and not
+// before.
+func TestOverflow(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 2)
+	f.change(0, func(b *bench) { b.labels = map[string]string{"home": ""}; b.backupAfter = 100 * time.Millisecond })
+	f.change(1, func(b *bench) { b.labels = map[string]string{"cloud": ""} })
+	owner := f.nodes[0]
+	all := jobspec.Resources{CPU: 2000, Memory: jobspec.GiB, Disk: jobspec.GiB}
+	busy := spec("DUMMY_SLEEP=1h")
+	busy.Resources, busy.Place.Require = all, map[string]string{"label": "home"}
+	first := owner.submit(busy)
+	owner.until(first, jobspec.AttemptRunning)
+
+	s := spec()
+	s.Resources, s.Place.Overflow = all, jobspec.Overflow{To: "label=cloud", After: jobspec.Duration(time.Second)}
+	j := owner.final(owner.submit(s))
+	took := j.Finished.Sub(j.Submitted)
+	if j.State != jobspec.JobSucceeded || !slices.Equal(f.workers(j), []int{1}) || took < time.Second {
+		t.Errorf("job is %s at %v after %s: %+v, want succeeded at 1 after a second", j.State, f.workers(j), took, j.Failure)
+	}
+	if _, err := owner.Stop(t.Context(), "t", first); err != nil {
+		t.Fatal(err)
+	}
+	owner.final(first)
+	s.Cache = jobspec.CacheRefresh
+	if j := owner.final(owner.submit(s)); j.State != jobspec.JobSucceeded || !slices.Equal(f.workers(j), []int{0}) {
+		t.Errorf("with room at home the job is %s at %v: %+v", j.State, f.workers(j), j.Failure)
+	}
+	s.Resources.CPU = 1000
+	f.change(0, func(b *bench) { b.cap.CPU = 500 }) // can never run it: nothing to wait for
+	if j := owner.final(owner.submit(s)); j.State != jobspec.JobSucceeded || !slices.Equal(f.workers(j), []int{1}) {
+		t.Errorf("where nobody else can, the job is %s at %v: %+v", j.State, f.workers(j), j.Failure)
+	}
 }

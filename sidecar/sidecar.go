@@ -9,7 +9,8 @@
 //	installer  requirements become a directory of packages, by a job of their own
 //	placer     queued    -> running: leases in order of submission, by resources
 //	runner     an attempt's way from its lease to its signed receipt
-//	locator    which member holds what of the input: its tasks go there
+//	locator    who may run a task, who holds what of its input: there it goes
+//	overflow   a task that waited too long goes to a node kept for that
 //	handover   a job that another member takes over; handed, member go with it
 //	course     a task's way through its attempts, and where each of them is made
 //	remote     an attempt that another member makes, at the owner

@@ -119,13 +119,15 @@ func TestPinFetches(t *testing.T) {
 	a := newMember(t, swap.Config{})
 	b := newMember(t, swap.Config{}, a.host)
 	root := fill(t, a)
-	if _, err := b.Get(t.Context(), root); err != nil {
+	var moved ipfs.Moved
+	ctx := ipfs.CountMoved(t.Context(), &moved)
+	if _, err := b.Get(ctx, root); err != nil {
 		t.Fatal(err)
 	}
 	if in := total(b).In; in.Content != 0 || in.Files != 0 || in.Directories == 0 || in.Blocks != 1 {
 		t.Errorf("after the root directory alone %+v came in", in)
 	}
-	if err := b.Pin(t.Context(), "user/y", root); err != nil {
+	if err := b.Pin(ctx, "user/y", root); err != nil {
 		t.Fatal(err)
 	}
 	want, err := a.Verify(t.Context(), root)
@@ -156,6 +158,10 @@ func TestPinFetches(t *testing.T) {
 	}
 	if again := total(b).In; again != in {
 		t.Errorf("a second pin moved %+v, after %+v", again, in)
+	}
+	bytes, nodes := moved.Bytes()
+	if in := total(b).In; bytes < content || bytes > in.Content || nodes == 0 || nodes > in.Files+in.Directories {
+		t.Errorf("counted for the caller are %d and %d bytes, in all %+v", bytes, nodes, in)
 	}
 }
 
