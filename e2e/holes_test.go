@@ -253,7 +253,7 @@ func TestZ07Z08Z11MessagesOf2018(t *testing.T) {
 	for _, typ := range []bus.Type{"add-peer", "portal-connect", "clean-up", "stop-chain", "close-enode", "done-done", "stop", "rm"} {
 		r.isDropped("type", typ, map[string]string{"job": id, "enode": "enode://" + strings.Repeat("ab", 64) + "@127.0.0.1:30303"})
 	}
-	for i := range 50 {
+	for i := range 10 {
 		attempt := fmt.Sprintf("%s-%d-1", id, i)
 		if err := r.post.Send(t.Context(), r.id(), "revoke", wire.Revoke{Attempt: attempt, Token: "DoneDone"}); err != nil {
 			t.Fatal(err)
