@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
 )
@@ -29,7 +30,8 @@ func TestZ05TextInFieldsIsNoStatement(t *testing.T) {
 		update(t, st, func(tx *store.Tx) error {
 			put := tx.PutJob(job)
 			_, err := tx.AppendEvent(jobspec.Event{Job: job.ID, Type: jobspec.EventState, Detail: evil, Time: epoch})
-			return errors.Join(put, err, tx.PutAttempt(attempt), tx.PutIdempotencyKey(evil, evil, job.ID, mustCID(t, 1)),
+			handed := tx.PutHanded(store.Handed{Tenant: evil, Key: evil, Member: identity.ID(evil), Asked: epoch, Job: job})
+			return errors.Join(put, err, handed, tx.PutAttempt(attempt), tx.PutIdempotencyKey(evil, evil, job.ID, mustCID(t, 1)),
 				tx.PutMeta(evil, evil), tx.PutToken(store.Token{Name: evil, Created: epoch}, sha256.Sum256([]byte(evil))))
 		})
 		view(t, st, func(tx *store.Tx) error {
@@ -39,17 +41,18 @@ func TestZ05TextInFieldsIsNoStatement(t *testing.T) {
 			back, err4 := tx.Attempt(attempt.ID)
 			byKey, _, known, err5 := tx.IdempotencyKey(evil, evil)
 			value, _, err6 := tx.Meta(evil)
+			handed, err7 := tx.FindHanded(evil, evil)
 			if diff := cmp.Diff(job, got, equateCIDs); diff != "" {
 				t.Errorf("%q: job (-want +got):\n%s", evil, diff)
 			}
-			if len(list) != 1 || id != job.ID || back.Token != evil || !known || byKey != job.ID || value != evil {
-				t.Errorf("%q: %d jobs, found %s, token %q, by key %s, meta %q", evil, len(list), id, back.Token, byKey, value)
+			if len(list) != 1 || id != job.ID || back.Token != evil || !known || byKey != job.ID || value != evil || len(handed) != 1 {
+				t.Errorf("%q: %d jobs, found %s, token %q, by key %s, meta %q, %d handed over", evil, len(list), id, back.Token, byKey, value, len(handed))
 			}
 			_, none := tx.FindJob("local", evil)
 			wantKind(t, none, jobspec.KindNotFound)
-			return errors.Join(err1, err2, err3, err4, err5, err6)
+			return errors.Join(err1, err2, err3, err4, err5, err6, err7)
 		})
-		update(t, st, func(tx *store.Tx) error { return errors.Join(tx.DeleteJob(job.ID), tx.DeleteToken(evil)) })
+		update(t, st, func(tx *store.Tx) error { return errors.Join(tx.DeleteJob(job.ID), tx.DeleteToken(evil), tx.DeleteHanded(evil, evil)) })
 		view(t, st, func(tx *store.Tx) error {
 			all, err := tx.Jobs(store.Filter{})
 			tokens, err2 := tx.Tokens()
