@@ -52,7 +52,9 @@ func TestZ05TextInFieldsIsNoStatement(t *testing.T) {
 			wantKind(t, none, jobspec.KindNotFound)
 			return errors.Join(err1, err2, err3, err4, err5, err6, err7)
 		})
-		update(t, st, func(tx *store.Tx) error { return errors.Join(tx.DeleteJob(job.ID), tx.DeleteToken(evil), tx.DeleteHanded(evil, evil)) })
+		update(t, st, func(tx *store.Tx) error {
+			return errors.Join(tx.DeleteJob(job.ID), tx.DeleteToken(evil), tx.DeleteHanded(evil, evil))
+		})
 		view(t, st, func(tx *store.Tx) error {
 			all, err := tx.Jobs(store.Filter{})
 			tokens, err2 := tx.Tokens()
