@@ -41,6 +41,7 @@ const (
 	typeReport bus.Type = "report"
 	typeRevoke bus.Type = "revoke"
 	typeHolds  bus.Type = "holds"
+	typeTail   bus.Type = "tail"
 
 	typeHand        bus.Type = "hand"
 	typeHandedState bus.Type = "handed-state"
@@ -64,6 +65,7 @@ func (s *Sidecar) listen() {
 	bus.Answer(s.cfg.Post, typeHolds, s.holds)
 	bus.Answer(s.cfg.Post, typeBeat, s.beaten)
 	bus.Answer(s.cfg.Post, typeReport, s.reported)
+	bus.Answer(s.cfg.Post, typeTail, s.tailed)
 	bus.Answer(s.cfg.Post, typeHand, s.taken)
 	bus.Answer(s.cfg.Post, typeHandedState, s.handedState)
 	bus.Answer(s.cfg.Post, typeHold, s.keepCopy)

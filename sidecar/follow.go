@@ -21,11 +21,18 @@ func (r *runner) follow(ctx context.Context, a *away) error {
 	fetching, cancel := context.WithCancel(ctx)
 	got, tries := make(chan taken, 1), 0
 	ends := a.ends // nil while an outcome is being taken in
+	tailed := make(chan struct{})
+	r.work.Go(func() {
+		defer close(tailed)
+		r.tailLog(fetching, a)
+	})
 	defer func() {
 		cancel()
 		if ends == nil {
 			<-got
 		}
+		<-tailed
+		a.tail.close()
 	}()
 	for {
 		select {

@@ -20,6 +20,8 @@ func (s *Sidecar) LogEvents(ctx context.Context, tenant, ref string, after api.L
 	if err != nil {
 		return err
 	}
+	unwant := func() {} // the log of the present attempt
+	defer func() { unwant() }()
 	for next := 0; ; {
 		var wake <-chan struct{}
 		if follow {
@@ -36,6 +38,9 @@ func (s *Sidecar) LogEvents(ctx context.Context, tenant, ref string, after api.L
 		}
 		for ; next < len(list); next++ {
 			a := list[next]
+			if unwant(); follow {
+				unwant = s.want(a.ID)
+			}
 			if !s.logReady(a, follow) {
 				if follow && !j.State.Final() && !a.State.Final() && !reported(a) {
 					break // it will be

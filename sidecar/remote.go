@@ -18,6 +18,7 @@ type away struct {
 	token string
 	beats chan wire.Beat   // holds one
 	ends  chan jobspec.CID // holds one; the outcome's file
+	tail  tail             // of its log
 }
 
 // assignFor bounds how long a member may take to accept an attempt.

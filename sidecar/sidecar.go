@@ -147,8 +147,9 @@ type Sidecar struct {
 	entering keylock.Locks               // of submits, by tenant and idempotency key
 	away     map[jobspec.AttemptID]*away // attempts that other nodes make
 	copies   copies
-	shy      shy      // members that are not asked for now
-	drainer  *drainer // nil: the node takes work
+	tails    map[jobspec.AttemptID]int // how many wait for the log of an attempt
+	shy      shy                       // members that are not asked for now
+	drainer  *drainer                  // nil: the node takes work
 }
 
 // New returns a sidecar; it does no I/O.
@@ -212,6 +213,7 @@ func New(cfg Config) (*Sidecar, error) {
 		cleaners:  make(chan struct{}, cleaners),
 		messages:  semaphore.NewWeighted(maxMessageFile),
 		away:      map[jobspec.AttemptID]*away{},
+		tails:     map[jobspec.AttemptID]int{},
 		copies:    newCopies(),
 		metrics:   newMetrics(cfg.Registry),
 		began:     time.Now(),

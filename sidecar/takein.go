@@ -1,10 +1,8 @@
 package sidecar
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/ipdc/ipdc/ipfs"
@@ -42,10 +40,11 @@ func (r *runner) takeIn(ctx context.Context, a *away, c jobspec.CID) (t taken) {
 			return t
 		}
 	}
-	if err := r.keepLog(ctx, out.Log); err != nil {
+	if err := r.keepLog(ctx, &a.tail, out.Log); err != nil {
 		r.log.Warn("log of another node", "attempt", r.att.ID, "err", err)
 	}
 	t.row = r.att
+	t.row.LogBytes, t.row.LogDropped = a.tail.close()
 	t.row.Started, t.row.Exited, t.row.ExitCode, t.row.Output = rc.Started, rc.Exited, rc.ExitCode, rc.Output
 	t.row.Receipt, t.row.Failure, t.row.NetIn, t.row.NetOut = &rc, out.Failure, rc.Usage.NetIn, rc.Usage.NetOut
 	t.row.ItemsDone = min(out.ItemsDone, len(r.task.Items))
@@ -98,21 +97,6 @@ func (r *runner) keepOutput(ctx context.Context, c jobspec.CID) error {
 	}
 	b := ipfs.Budget{Bytes: int64(r.job.Spec.Resources.Disk), Entries: 2 * r.cfg.Limits.files(r.job)}
 	return tree.Walk(ctx, r.cfg.IPFS, c, b, func(tree.Entry) error { return nil })
-}
-
-func (r *runner) keepLog(ctx context.Context, c jobspec.CID) error {
-	if !c.Defined() {
-		return nil
-	}
-	if err := os.MkdirAll(r.logDir(r.id), 0o700); err != nil {
-		return err
-	}
-	var b bytes.Buffer
-	_, err := tree.Copy(ctx, r.cfg.IPFS, c, &b, ipfs.Budget{Bytes: maxLogFile})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(r.logFile(r.att.ID), b.Bytes(), 0o600)
 }
 
 // outcomeFrom is what a member said of each item.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/ipfs"
@@ -15,6 +17,7 @@ import (
 	"github.com/ipdc/ipdc/ipfs/pack"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/sidecar/joblog"
 	"github.com/ipdc/ipdc/store"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -342,17 +345,20 @@ func (d *driver) outcomeOf(ctx context.Context, job jobspec.Job, cause error) (w
 
 // publishLog stores the attempt's log as a file.
 func (d *driver) publishLog(ctx context.Context, a jobspec.Attempt) (jobspec.CID, error) {
-	f, err := os.Open(d.logFile(a.ID))
-	if errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(d.logFile(a.ID)); errors.Is(err, os.ErrNotExist) {
 		return jobspec.CID{}, nil
 	}
-	if err != nil {
-		return jobspec.CID{}, err
-	}
-	defer f.Close()
 	return d.cfg.IPFS.Add(ctx, pinName(d.id, "log"), func(w ipfs.Session) (jobspec.CID, error) {
-		c, _, err := pack.File(ctx, w, io.LimitReader(f, maxLogFile))
-		return c, err
+		pr, pw := io.Pipe()
+		var g errgroup.Group
+		g.Go(func() error {
+			err := joblog.Copy(ctx, d.logFile(a.ID), 0, pw)
+			pw.CloseWithError(err)
+			return err
+		})
+		c, _, err := pack.File(ctx, w, pr)
+		pr.CloseWithError(errNotRead)
+		return c, errors.Join(err, g.Wait())
 	})
 }
 

@@ -51,6 +51,20 @@ type Reported struct {
 	Taken bool `json:"taken"` // false: the owner is still reading it
 }
 
+// Tail asks for what the program of an attempt has written, behind so many bytes
+// of its output.
+type Tail struct {
+	Attempt string `json:"attempt"`
+	Token   string `json:"token"`
+	From    int64  `json:"from"`
+}
+
+// Tailed is the answer: pieces of the node's log, as package joblog has them.
+type Tailed struct {
+	Pieces []byte `json:"pieces,omitempty"`
+	More   bool   `json:"more,omitempty"` // there is more than a message holds
+}
+
 // Outcome is how an attempt ended.
 type Outcome struct {
 	Receipt    *jobspec.Receipt    `json:"receipt,omitempty"` // nil when no program was run
@@ -58,7 +72,7 @@ type Outcome struct {
 	ItemsDone  int                 `json:"items_done"`
 	ItemErrors []jobspec.ItemError `json:"item_errors,omitempty"`
 	Items      []ItemOutcome       `json:"items,omitempty"`
-	Log        jobspec.CID         `json:"log,omitzero"` // a file in the node's log format
+	Log        jobspec.CID         `json:"log,omitzero"` // a file: pieces of the node's log
 }
 
 // ItemOutcome is what became of one item.
