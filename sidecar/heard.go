@@ -21,11 +21,35 @@ func (s *Sidecar) beaten(ctx context.Context, l bus.Letter, b wire.Beat) (wire.B
 		_, err := s.inRecordOf(ctx, l.From, b.Attempt, b.Token)
 		return wire.Beating{}, err
 	}
+	s.told(a, b)
 	select {
 	case a.beats <- b:
 	default: // an earlier one has not been read yet
 	}
 	return wire.Beating{}, nil
+}
+
+// told keeps what a member last said of an attempt.
+func (s *Sidecar) told(a *away, b wire.Beat) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a.items = b.ItemsDone
+	if b.Ran > 0 {
+		a.began = s.now().Add(-b.Ran.Std())
+	}
+}
+
+// asTold shows attempts that members make as they last said, which is in no
+// record.
+func (s *Sidecar) asTold(list []jobspec.Attempt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range list {
+		at := &list[i]
+		if a := s.away[at.ID]; a != nil && a.token == at.Token && at.State == jobspec.AttemptLeased && !a.began.IsZero() {
+			at.State, at.Started, at.ItemsDone = jobspec.AttemptRunning, a.began, a.items
+		}
+	}
 }
 
 // reported takes the end of an attempt. The member asks again until it is in

@@ -156,6 +156,7 @@ func (s *Sidecar) Job(ctx context.Context, tenant, ref string) (j wire.Job, err 
 		}
 	}
 	j.Waiting = s.waitsFor(j.ID)
+	s.asTold(j.Attempts)
 	return j, err
 }
 

@@ -19,6 +19,9 @@ type away struct {
 	beats chan wire.Beat   // holds one
 	ends  chan jobspec.CID // holds one; the outcome's file
 	tail  tail             // of its log
+
+	began time.Time // its program, as the member says; zero = it has not. Guarded by Sidecar.mu
+	items int       // that are done; likewise
 }
 
 // assignFor bounds how long a member may take to accept an attempt.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -170,7 +171,7 @@ func describeAttempts(w io.Writer, j wire.Job) error {
 		return nil
 	}
 	fmt.Fprintln(w)
-	rows := [][]string{{"TASK", "TRY", "STATE", "EXIT", "FILES", "CPU", "MEMORY", "WALL", "OUTPUT"}}
+	rows := [][]string{{"TASK", "TRY", "NODE", "STATE", "SINCE", "EXIT", "FILES", "CPU", "MEMORY", "WALL", "OUTPUT"}}
 	for _, at := range j.Attempts {
 		exit, cpu, mem, wall := "-", "-", "-", "-"
 		if rc := at.Receipt; rc != nil {
@@ -179,7 +180,7 @@ func describeAttempts(w io.Writer, j wire.Job) error {
 			wall = span(time.Duration(rc.Usage.Wall))
 		}
 		rows = append(rows, []string{
-			fmt.Sprint(at.ID.Task), fmt.Sprint(at.ID.Try), string(at.State), exit,
+			fmt.Sprint(at.ID.Task), fmt.Sprint(at.ID.Try), identity.ID(at.Node).Short(), string(at.State), reachedAt(at), exit,
 			fmt.Sprint(at.ItemsDone), cpu, mem, wall, orDash(at.Output.String()),
 		})
 	}
@@ -187,11 +188,25 @@ func describeAttempts(w io.Writer, j wire.Job) error {
 		return err
 	}
 	for _, at := range j.Attempts {
+		if f := at.Failure; f != nil && at.State == jobspec.AttemptAbandoned {
+			fmt.Fprintf(w, "given up: task %d, try %d: %s: %s\n", at.ID.Task, at.ID.Try, f.Kind, visible(f.Detail))
+		}
 		for _, e := range at.ItemErrors {
 			fmt.Fprintf(w, "failed: %s: %s\n", visible(e.Path), visible(e.Detail))
 		}
 	}
 	return nil
+}
+
+// reachedAt says when an attempt came as far as is known: its end, its program's
+// begin, or its lease.
+func reachedAt(at jobspec.Attempt) string {
+	for _, t := range []time.Time{at.Exited, at.Started} {
+		if !t.IsZero() {
+			return ago(t)
+		}
+	}
+	return ago(at.Leased)
 }
 
 func stamp(t time.Time) string {
