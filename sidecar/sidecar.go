@@ -15,7 +15,8 @@
 //	course     a task's way through its attempts, and where each of them is made
 //	remote     an attempt that another member makes, at the owner
 //	worker     the same at that member
-//	owner      what the domain's keepers know of the jobs here, and jobs taken over
+//	owner      what the domain's keepers know of the jobs here
+//	takeover   signs of life to them, jobs lost, taken over and handed on
 //	custody    what jobs of others need, kept until they are over
 //	publisher  running   -> published -> succeeded: outputs become one CID
 //	merger     the outputs of a job that has ended, in another way
