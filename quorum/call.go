@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -29,8 +30,10 @@ type call struct {
 
 // renewal is a member's sign of life.
 type renewal struct {
-	Joined int64        `json:"joined"` // since when it is a member, seconds since 1970
-	Claims []wire.Claim `json:"claims,omitempty"`
+	Joined int64         `json:"joined"` // since when it is a member, seconds since 1970
+	Claims []wire.Claim  `json:"claims,omitempty"`
+	From   jobspec.JobID `json:"from,omitempty"` // Claims are all that it believes to own of the jobs
+	To     jobspec.JobID `json:"to,omitempty"`   // from here to before there; "" = no bound
 }
 
 // answer is what a member says to a call. Only the leader does what is asked.
@@ -58,11 +61,37 @@ func (q *Quorum) End(ctx context.Context, x wire.Ending) error {
 	return err
 }
 
-// Renew tells the keepers that this node lives and which jobs it believes to
-// own, at most wire.MaxClaims, and returns what the record says.
-func (q *Quorum) Renew(ctx context.Context, claims []wire.Claim) (wire.Renewed, error) {
-	a, err := q.call(ctx, call{Renew: &renewal{Joined: q.cfg.Joined.Unix(), Claims: claims}})
-	return a.Renewed, err
+// Renew tells the keepers that this node lives and all jobs that it believes to
+// own, and returns what the record says. It asks once for each wire.MaxClaims of
+// them. What was said before an error is returned with it.
+func (q *Quorum) Renew(ctx context.Context, claims []wire.Claim) (all wire.Renewed, err error) {
+	for _, r := range renewals(q.cfg.Joined.Unix(), claims) {
+		a, err := q.call(ctx, call{Renew: &r})
+		if err != nil {
+			return all, err
+		}
+		all.Lost = append(all.Lost, a.Renewed.Lost...)
+		all.Granted = append(all.Granted, a.Renewed.Granted...)
+	}
+	return all, nil
+}
+
+// renewals shares claims out to messages, of which each speaks of one range of
+// ids; together they speak of all ids.
+func renewals(joined int64, claims []wire.Claim) (list []renewal) {
+	claims = slices.Clone(claims)
+	slices.SortFunc(claims, func(a, b wire.Claim) int { return cmp.Compare(a.Job, b.Job) })
+	list = []renewal{{Joined: joined}}
+	for part := range slices.Chunk(claims, wire.MaxClaims) {
+		last := &list[len(list)-1]
+		if last.Claims == nil {
+			last.Claims = part
+			continue
+		}
+		last.To = part[0].Job
+		list = append(list, renewal{Joined: joined, From: part[0].Job, Claims: part})
+	}
+	return list
 }
 
 // Pass gives a job of this node to another member, as one that leaves does, or
@@ -85,15 +114,24 @@ func (q *Quorum) Find(ctx context.Context, id jobspec.JobID) (wire.Recorded, err
 }
 
 // Over reports whether a job is over, or an error of kind E_NOT_FOUND. A keeper
-// looks into its own copy first.
+// looks into its own copy first, which is no more written when it keeps the
+// record no longer: what is over there is over, but what is not may be.
 func (q *Quorum) Over(ctx context.Context, id jobspec.JobID) (bool, error) {
 	if k := q.copy(); k != nil {
-		if e, ok := k.machine.find(id); ok {
+		if e, ok := k.machine.find(id); ok && (e.Over() || q.follows(k)) {
 			return e.Over(), nil
 		}
 	}
 	e, err := q.Find(ctx, id)
 	return e.Over(), err
+}
+
+// follows reports whether a copy is one of a keeper that hears of a leader.
+func (q *Quorum) follows(k *keeper) bool {
+	v := k.view()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return v.Leader != "" && slices.Contains(v.Voters, q.cfg.Self) && v.compare(q.is) >= 0
 }
 
 // Leave says that this node is no member any more: it keeps the record no

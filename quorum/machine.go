@@ -17,6 +17,7 @@ import (
 // Bounds of the record: what is in it has a few hundred bytes for each job.
 const (
 	maxLive  = 20_000 // jobs that are not over
+	maxOwn   = 10_000 // of them of one owner, so that nobody can take all of the room
 	maxOver  = 10_000 // jobs that are, of which the oldest are forgotten
 	maxPast  = 16     // earlier owners that are remembered of a job
 	maxEntry = 8 << 10
@@ -85,9 +86,29 @@ func (m *machine) enter(e wire.Recorded) *jobspec.Failure {
 			Hint: "submit when some have ended",
 		}
 	}
+	if own := m.owned(e.Owner, maxOwn); own >= maxOwn {
+		return &jobspec.Failure{
+			Kind: jobspec.KindLimit, Detail: fmt.Sprintf("%d jobs of %s have not ended, the domain's keepers hold at most %d of one member", own, e.Owner, maxOwn),
+			Hint: "submit when some have ended, or at another member",
+		}
+	}
 	e.State, e.Result, e.Past, e.Detail = "", jobspec.CID{}, nil, ""
 	m.jobs[e.Job] = e
 	return nil
+}
+
+// owned counts the live jobs of an owner. It does not look when there are fewer
+// than least in all.
+func (m *machine) owned(by identity.ID, least int) (n int) {
+	if len(m.jobs)-len(m.over) < least {
+		return 0
+	}
+	for _, e := range m.jobs {
+		if !e.Over() && e.Owner == by {
+			n++
+		}
+	}
+	return n
 }
 
 func (m *machine) grant(g grant) *jobspec.Failure {
@@ -106,19 +127,22 @@ func (m *machine) grant(g grant) *jobspec.Failure {
 	return nil
 }
 
-// end refuses whoever is not the owner by the newest epoch: that is what makes
-// a result the only one.
+// end refuses whoever is not the owner by the newest epoch, and another end than
+// the first one: that is what makes a result the only one. The same again
+// changes nothing.
 func (m *machine) end(x wire.Ending, by identity.ID) *jobspec.Failure {
 	e, ok := m.jobs[x.Job]
 	if !ok {
 		return unknown(x.Job)
 	}
-	if e.Epoch != x.Epoch || e.Owner != by {
+	same := e.State == x.State && e.Result == x.Result
+	if e.Epoch != x.Epoch || e.Owner != by || e.Over() && !same {
 		return lost(e)
 	}
-	if !e.Over() {
-		m.over = append(m.over, e.Job)
+	if e.Over() {
+		return nil
 	}
+	m.over = append(m.over, e.Job)
 	e.State, e.Result, e.Detail = x.State, x.Result, x.Detail
 	m.jobs[x.Job] = e
 	for len(m.over) > maxOver {

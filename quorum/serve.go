@@ -1,11 +1,13 @@
 package quorum
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
+	"maps"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -29,10 +31,7 @@ type sign struct {
 	joined int64
 }
 
-const (
-	maxSeen = 4096
-	maxLost = 64 // entries in one answer
-)
+const maxLost = 64 // entries in one answer
 
 // answer serves a call of another member.
 func (q *Quorum) answer(ctx context.Context, l bus.Letter, c call) (answer, error) {
@@ -70,17 +69,23 @@ func (q *Quorum) serve(_ context.Context, from identity.ID, c call) (answer, err
 func (q *Quorum) do(k *keeper, from identity.ID, c call, a *answer) error {
 	switch {
 	case c.Enter != nil:
-		e := *c.Enter
-		if e.Owner != from || e.Epoch != 1 {
-			return jobspec.KindPolicy.Errorf("%s enters a job of %s with epoch %d", from, e.Owner, e.Epoch)
+		if err := enterable(*c.Enter, from); err != nil {
+			return err
 		}
-		q.hears(from, 0)
-		return k.apply(command{Enter: &e})
+		if err := q.hears(from, 0); err != nil {
+			return err
+		}
+		return k.apply(command{Enter: c.Enter})
 	case c.End != nil:
+		if x := c.End; !x.State.Final() && x.State != jobspec.JobPublished {
+			return jobspec.KindSpec.Errorf("job %.64q cannot end as %.64q", x.Job, x.State)
+		}
 		return k.apply(command{End: c.End, By: from})
 	case c.Renew != nil:
-		q.hears(from, c.Renew.Joined)
-		a.Renewed = k.machine.renewed(from, c.Renew.Claims)
+		if err := q.hears(from, c.Renew.Joined); err != nil {
+			return err
+		}
+		a.Renewed = k.machine.renewed(from, *c.Renew)
 	case c.Pass != nil:
 		return q.pass(k, from, *c.Pass)
 	case c.Leave:
@@ -96,12 +101,41 @@ func (q *Quorum) do(k *keeper, from identity.ID, c call, a *answer) error {
 	return nil
 }
 
-// hears notes a sign of life.
-func (q *Quorum) hears(id identity.ID, joined int64) {
+// Bounds of what a member may enter: a job's owner names the tenant, the key and
+// the id of its files at whoever owns the job later.
+const (
+	maxName  = 128 // bytes of a tenant and of a key
+	maxEpoch = 1 << 20
+)
+
+// enterable refuses entries that could harm who is granted the job. One of a
+// later epoch is of an heir, when the record was lost and began anew.
+func enterable(e wire.Recorded, from identity.ID) error {
+	if e.Owner != from || e.Epoch < 1 || e.Epoch > maxEpoch {
+		return jobspec.KindPolicy.Errorf("%s enters a job of %.64q with epoch %d", from, e.Owner, e.Epoch)
+	}
+	if id, err := jobspec.ParseJobID(e.Job.String()); err != nil || id != e.Job {
+		return jobspec.KindSpec.Errorf("%.64q is not a job id", e.Job)
+	}
+	if e.Tenant == "" || !printable(e.Tenant) || !printable(e.Key) {
+		return jobspec.KindSpec.Errorf("job %s: tenant and key have at most %d printable ASCII characters, not %d and %d", e.Job, maxName, len(e.Tenant), len(e.Key))
+	}
+	if !e.SpecCID.Defined() || !e.Spec.Defined() {
+		return jobspec.KindSpec.Errorf("job %s is entered without its spec", e.Job)
+	}
+	return nil
+}
+
+func printable(s string) bool {
+	return len(s) <= maxName && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r >= 0x7f })
+}
+
+// hears notes a sign of life, as long as this node leads.
+func (q *Quorum) hears(id identity.ID, joined int64) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if _, ok := q.reign.seen[id]; !ok && len(q.reign.seen) >= maxSeen {
-		return
+	if q.reign.seen == nil {
+		return errNotLeader
 	}
 	if joined == 0 { // it did not say
 		joined = time.Now().Unix()
@@ -110,29 +144,43 @@ func (q *Quorum) hears(id identity.ID, joined int64) {
 		}
 	}
 	q.reign.seen[id] = sign{time.Now(), joined}
+	return nil
 }
 
-// renewed compares what an owner claims with the record.
-func (m *machine) renewed(owner identity.ID, claims []wire.Claim) (r wire.Renewed) {
+// forget drops the signs of members that are silent for so long that it makes
+// no difference any more.
+func (q *Quorum) forget() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	maps.DeleteFunc(q.reign.seen, func(_ identity.ID, s sign) bool { return time.Since(s.at) > 2*replaceAfter*q.cfg.Lease })
+}
+
+// renewed compares what an owner claims with the record. A job that the owner
+// itself has ended under this epoch is not lost: its row follows.
+func (m *machine) renewed(owner identity.ID, r renewal) (out wire.Renewed) {
 	claimed := map[jobspec.JobID]int{}
-	for _, c := range claims[:min(len(claims), wire.MaxClaims)] {
+	for _, c := range r.Claims[:min(len(r.Claims), wire.MaxClaims)] {
 		claimed[c.Job] = c.Epoch
 		e, ok := m.find(c.Job)
-		if ok && !e.Over() && e.Owner == owner && e.Epoch == c.Epoch || len(r.Lost) >= maxLost {
+		if ok && e.Owner == owner && e.Epoch == c.Epoch || len(out.Lost) >= maxLost {
 			continue
 		}
 		if !ok { // so long over that it is forgotten
 			e = wire.Recorded{Job: c.Job}
 		}
-		r.Lost = append(r.Lost, wire.Recorded{Job: e.Job, Owner: e.Owner, Epoch: e.Epoch, State: e.State, Result: e.Result})
+		out.Lost = append(out.Lost, wire.Recorded{Job: e.Job, Owner: e.Owner, Epoch: e.Epoch, State: e.State, Result: e.Result})
 	}
-	r.Granted = m.live(func(e wire.Recorded) bool {
+	out.Granted = m.live(func(e wire.Recorded) bool {
 		epoch, ok := claimed[e.Job]
-		return e.Owner == owner && (!ok || epoch != e.Epoch)
+		return e.Owner == owner && (!ok || epoch != e.Epoch) && e.Job >= r.From && (r.To == "" || e.Job < r.To)
 	})
-	slices.SortFunc(r.Granted, func(a, b wire.Recorded) int { return cmp.Compare(a.Job, b.Job) })
-	r.Granted = r.Granted[:min(len(r.Granted), wire.MaxGranted)]
-	return r
+	// Any of them: those that cannot be taken over now are in nobody's way.
+	rand.Shuffle(len(out.Granted), func(i, j int) { out.Granted[i], out.Granted[j] = out.Granted[j], out.Granted[i] })
+	out.Granted = out.Granted[:min(len(out.Granted), wire.MaxGranted)]
+	for i, e := range out.Granted { // all of them fit into one message
+		out.Granted[i].Past = e.Past[max(0, len(e.Past)-1):]
+	}
+	return out
 }
 
 // leads reports whether this node leads, having applied all that was committed
@@ -162,8 +210,13 @@ func (q *Quorum) leads(k *keeper) bool {
 }
 
 // tendOwners grants the jobs of owners that were silent for three leases to
-// others.
+// others. With fewer than three keepers owners end their jobs without asking, so
+// none is granted then.
 func (q *Quorum) tendOwners(k *keeper) {
+	q.forget()
+	if len(k.view().Voters) < wire.MinKeepers {
+		return
+	}
 	gone := map[identity.ID]bool{}
 	list := k.machine.live(func(e wire.Recorded) bool {
 		g, ok := gone[e.Owner]

@@ -48,8 +48,8 @@ type Ending struct {
 
 // Renewed is what the record says to an owner that gives a sign of life.
 type Renewed struct {
-	Lost    []Recorded `json:"lost,omitempty"`    // of those that it claimed: another's now, or over
-	Granted []Recorded `json:"granted,omitempty"` // its own, not over, which it did not claim; at most MaxGranted
+	Lost    []Recorded `json:"lost,omitempty"`    // of those that it claimed: another's now, or forgotten; what it ended itself is not lost
+	Granted []Recorded `json:"granted,omitempty"` // its own, not over, which it did not claim: any MaxGranted of them, with the last of Past
 }
 
 // MaxClaims is how many claims go into one message, MaxGranted how many entries

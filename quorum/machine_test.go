@@ -1,0 +1,155 @@
+package quorum
+
+import (
+	"testing"
+	"time"
+
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+func aCID(t *testing.T, s string) jobspec.CID {
+	t.Helper()
+	c, err := jobspec.ParseCID(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func newJobs(n int) (ids []jobspec.JobID) {
+	for i := range n {
+		ids = append(ids, jobspec.NewJobID(time.UnixMilli(int64(i+1))))
+	}
+	return ids
+}
+
+// What was ended once stays so; the same again is no error.
+func TestEndIsOnce(t *testing.T) {
+	m, id := newMachine(), newJobs(1)[0]
+	result := aCID(t, "bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e")
+	if f := m.enter(wire.Recorded{Job: id, Owner: "a", Epoch: 1}); f != nil {
+		t.Fatal(f)
+	}
+	won := wire.Ending{Claim: wire.Claim{Job: id, Epoch: 1}, State: jobspec.JobSucceeded, Result: result}
+	for range 2 {
+		if f := m.end(won, "a"); f != nil {
+			t.Errorf("end: %v", f)
+		}
+	}
+	failed := won
+	failed.State, failed.Result = jobspec.JobFailed, jobspec.CID{}
+	if f := m.end(failed, "a"); f == nil || f.Kind != jobspec.KindLeaseLost {
+		t.Errorf("a job that succeeded ends again as failed: %v", f)
+	}
+	if e, _ := m.find(id); e.State != jobspec.JobSucceeded || e.Result != result || len(m.over) != 1 {
+		t.Errorf("the record says %+v, %d are over", e, len(m.over))
+	}
+}
+
+// What an owner has ended itself is not lost to it; another's is.
+func TestRenewedAfterEnd(t *testing.T) {
+	m, ids := newMachine(), newJobs(2)
+	for _, id := range ids {
+		m.enter(wire.Recorded{Job: id, Owner: "a", Epoch: 1})
+		m.end(wire.Ending{Claim: wire.Claim{Job: id, Epoch: 1}, State: jobspec.JobSucceeded}, "a")
+	}
+	claims := []wire.Claim{{Job: ids[0], Epoch: 1}}
+	if got := m.renewed("a", renewal{Claims: claims}); len(got.Lost) != 0 || len(got.Granted) != 0 {
+		t.Errorf("its own end: %+v, want nothing", got)
+	}
+	if got := m.renewed("b", renewal{Claims: claims}); len(got.Lost) != 1 { // the control
+		t.Errorf("another's: %+v, want it as lost", got)
+	}
+}
+
+// An owner of more jobs than one message names hears of one that it does not
+// know of, though it is the last by id.
+func TestGrantOfManyJobs(t *testing.T) {
+	m, ids := newMachine(), newJobs(3*wire.MaxClaims)
+	var claims []wire.Claim
+	for i, id := range ids {
+		if m.enter(wire.Recorded{Job: id, Owner: "a", Epoch: 1}); i != len(ids)-2 {
+			claims = append(claims, wire.Claim{Job: id, Epoch: 1})
+		}
+	}
+	var granted []jobspec.JobID
+	for _, r := range renewals(1, claims) {
+		if len(r.Claims) > wire.MaxClaims {
+			t.Errorf("%d claims in one message", len(r.Claims))
+		}
+		for _, e := range m.renewed("a", r).Granted {
+			granted = append(granted, e.Job)
+		}
+	}
+	if len(granted) != 1 || granted[0] != ids[len(ids)-2] {
+		t.Errorf("granted %v, want only %s", granted, ids[len(ids)-2])
+	}
+	if n := len(renewals(1, nil)); n != 1 {
+		t.Errorf("without jobs there are %d signs of life", n)
+	}
+}
+
+// One member cannot take all room of the record.
+func TestShareOfOneMember(t *testing.T) {
+	m := newMachine()
+	ids := newJobs(maxOwn + 2)
+	for _, id := range ids[:maxOwn] {
+		if f := m.enter(wire.Recorded{Job: id, Owner: "a", Epoch: 1}); f != nil {
+			t.Fatal(f)
+		}
+	}
+	if f := m.enter(wire.Recorded{Job: ids[maxOwn], Owner: "a", Epoch: 1}); f == nil || f.Kind != jobspec.KindLimit {
+		t.Errorf("one more of it: %v, want a refusal", f)
+	}
+	if f := m.enter(wire.Recorded{Job: ids[maxOwn+1], Owner: "b", Epoch: 1}); f != nil {
+		t.Errorf("one of another: %v", f)
+	}
+}
+
+// What is entered is used as a name and a path at whoever owns the job later.
+func TestEnterable(t *testing.T) {
+	c := aCID(t, "bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e")
+	good := wire.Recorded{Job: newJobs(1)[0], Tenant: "local", Key: "k 1", SpecCID: c, Spec: c, Owner: "a", Epoch: 1}
+	long := string(make([]byte, maxName+1))
+	for name, tt := range map[string]struct {
+		with func(*wire.Recorded)
+		ok   bool
+	}{
+		"good":          {func(*wire.Recorded) {}, true},
+		"an heir's":     {func(e *wire.Recorded) { e.Epoch = 3 }, true},
+		"no key":        {func(e *wire.Recorded) { e.Key = "" }, true},
+		"a path":        {func(e *wire.Recorded) { e.Job = ".." }, false},
+		"no job":        {func(e *wire.Recorded) { e.Job = "" }, false},
+		"no tenant":     {func(e *wire.Recorded) { e.Tenant = "" }, false},
+		"a long tenant": {func(e *wire.Recorded) { e.Tenant = long }, false},
+		"a long key":    {func(e *wire.Recorded) { e.Key = long }, false},
+		"a line's end":  {func(e *wire.Recorded) { e.Key = "a\nb" }, false},
+		"no spec":       {func(e *wire.Recorded) { e.Spec = jobspec.CID{} }, false},
+		"no epoch":      {func(e *wire.Recorded) { e.Epoch = 0 }, false},
+		"another's":     {func(e *wire.Recorded) { e.Owner = "b" }, false},
+	} {
+		e := good
+		tt.with(&e)
+		if err := enterable(e, "a"); (err == nil) != tt.ok {
+			t.Errorf("%s: %v, want ok %v", name, err, tt.ok)
+		}
+	}
+}
+
+// A keeper that does not lead any more takes no signs of life.
+func TestHearsAfterItsReign(t *testing.T) {
+	q := &Quorum{cfg: Config{Lease: time.Minute}}
+	if err := q.hears("a", 1); err != errNotLeader {
+		t.Errorf("hears(no reign) = %v, want %v", err, errNotLeader)
+	}
+	q.reign.seen = map[identity.ID]sign{"old": {at: time.Now().Add(-time.Hour)}}
+	if err := q.hears("a", 1); err != nil {
+		t.Fatal(err)
+	}
+	q.forget()
+	if n := len(q.reign.seen); n != 1 || q.reign.seen["a"].joined != 1 {
+		t.Errorf("%d signs are kept, want the new one: %v", n, q.reign.seen)
+	}
+}
