@@ -21,6 +21,7 @@ const (
 	custody      = "record/" // begins the names of pins of what jobs of others need
 	maxCustody   = 256 << 20 // bytes of one DAG
 	custodyFiles = 20_000
+	maxCustodies = 50_000           // DAGs for one owner
 	custodyYoung = 10 * time.Minute // a job may be on its way into the record
 )
 
@@ -81,8 +82,11 @@ func (s *Sidecar) entrust(ctx context.Context, k wire.Keepers, job jobspec.Job, 
 	return k.NoQuorum(answered).Error()
 }
 
+// custodyOf begins the names of pins of what the jobs of one owner need.
+func custodyOf(owner identity.ID) string { return custody + owner.String() + "/" }
+
 // keepFor holds what a job of another member needs, until it is over.
-func (s *Sidecar) keepFor(ctx context.Context, _ bus.Letter, k wire.Keep) (wire.Keeping, error) {
+func (s *Sidecar) keepFor(ctx context.Context, l bus.Letter, k wire.Keep) (wire.Keeping, error) {
 	if _, err := jobspec.ParseJobID(k.Job.String()); err != nil || len(k.Roots) > wire.MaxKeep {
 		return wire.Keeping{}, jobspec.KindSpec.Errorf("%d DAGs are to be held for job %.40q", len(k.Roots), k.Job)
 	}
@@ -91,12 +95,20 @@ func (s *Sidecar) keepFor(ctx context.Context, _ bus.Letter, k wire.Keep) (wire.
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.enterFor())
 	defer cancel()
+	of := custodyOf(l.From)
+	pins, err := s.cfg.IPFS.Pins(ctx, of)
+	if err != nil {
+		return wire.Keeping{}, err
+	}
+	if len(pins) >= maxCustodies {
+		return wire.Keeping{}, jobspec.KindLimit.Errorf("%d DAGs are held here for jobs of %s that have not ended, at most %d are", len(pins), l.From.Short(), maxCustodies)
+	}
 	for i, c := range k.Roots {
 		b := ipfs.Budget{Bytes: maxCustody, Entries: custodyFiles}
 		if err := tree.Walk(ctx, s.cfg.IPFS, c, b, func(tree.Entry) error { return nil }); err != nil {
 			return wire.Keeping{}, err
 		}
-		if err := s.cfg.IPFS.Pin(ctx, fmt.Sprintf("%s%s/%d", custody, k.Job, i), c); err != nil {
+		if err := s.cfg.IPFS.Pin(ctx, fmt.Sprintf("%s%s/%d", of, k.Job, i), c); err != nil {
 			return wire.Keeping{}, err
 		}
 	}
@@ -114,10 +126,11 @@ func (s *Sidecar) sweepCustody(ctx context.Context) error {
 	}
 	over := map[string]bool{}
 	for _, p := range pins {
-		name, _, _ := strings.Cut(strings.TrimPrefix(p.Name, custody), "/")
+		_, name, _ := strings.Cut(strings.TrimPrefix(p.Name, custody), "/")
+		name, _, _ = strings.Cut(name, "/")
 		done, seen := over[name]
 		if !seen {
-			done = s.custodyOver(ctx, name)
+			done = s.custodyOver(ctx, name, p.Created)
 			over[name] = done
 		}
 		if done {
@@ -127,7 +140,7 @@ func (s *Sidecar) sweepCustody(ctx context.Context) error {
 	return err
 }
 
-func (s *Sidecar) custodyOver(ctx context.Context, name string) bool {
+func (s *Sidecar) custodyOver(ctx context.Context, name string, since time.Time) bool {
 	id, err := jobspec.ParseJobID(name)
 	if err != nil {
 		return true
@@ -136,7 +149,7 @@ func (s *Sidecar) custodyOver(ctx context.Context, name string) bool {
 	defer cancel()
 	over, err := s.cfg.Record.Over(ctx, id)
 	if errors.Is(err, jobspec.KindNotFound.Error()) {
-		return s.now().Sub(id.Time()) > custodyYoung
+		return s.now().Sub(since) > custodyYoung
 	}
 	return err == nil && over
 }

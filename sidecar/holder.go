@@ -178,12 +178,12 @@ func (s *Sidecar) audit(ctx context.Context, l bus.Letter, q wire.Audit) (wire.A
 	for i, c := range list {
 		at[heldPin(l.From, c.Name)] = i
 	}
-	held := newBitmap(len(list))
+	held, made := newBitmap(len(list)), time.UnixMilli(q.At)
 	for _, p := range pins {
 		switch i, wanted := at[p.Name]; {
 		case wanted && p.Root == list[i].Root:
 			held.set(i)
-		case !p.Created.After(l.Time):
+		case !p.Created.After(made):
 			err = errors.Join(err, s.cfg.IPFS.Unpin(ctx, p.Name))
 		}
 	}

@@ -171,8 +171,8 @@ func (d *driver) locate(ctx context.Context, list sites, w *work) error {
 
 // ask asks for some blocks, which begin at a whole byte of the bitmaps. Each
 // list has a pin of its own, which goes when all have answered.
-func (d *driver) ask(ctx context.Context, list sites, part []jobspec.CID, at int) error {
-	ctx, cancel := context.WithTimeout(ctx, askFor)
+func (d *driver) ask(whole context.Context, list sites, part []jobspec.CID, at int) error {
+	ctx, cancel := context.WithTimeout(whole, askFor)
 	defer cancel()
 	pin := pinName(d.id, "wanted/"+rand.Text())
 	var asked sync.WaitGroup
@@ -204,7 +204,7 @@ func (d *driver) ask(ctx context.Context, list sites, part []jobspec.CID, at int
 	}
 	for _, s := range list {
 		if s.id == d.Sidecar.id {
-			here, err := d.heldHere(ctx, part)
+			here, err := d.heldHere(whole, part) // a Kubo takes long over many, and it is this node's own
 			if err != nil {
 				return fmt.Errorf("look what is held here: %w", err)
 			}

@@ -86,6 +86,10 @@ func fitting(others []Peer, spec jobspec.Spec, key string) (ids []identity.ID, e
 	var no refusals
 	free := map[identity.ID]int{}
 	for _, p := range others {
+		if p.Draining {
+			no = append(no, refused{p.ID, jobspec.AsFailure(errDraining())})
+			continue
+		}
 		if why := spec.Against(p.Offer()); len(why) > 0 {
 			no = append(no, refused{p.ID, jobspec.Unfit{why}.Nobody()})
 			continue

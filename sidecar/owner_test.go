@@ -249,7 +249,7 @@ func TestKeepersHoldWhatAJobNeeds(t *testing.T) {
 	id := owner.submit(s)
 	held := func() (n int) {
 		for _, b := range f.nodes[1:] {
-			pins, err := b.ipfs.Pins(t.Context(), "record/"+id+"/")
+			pins, err := b.ipfs.Pins(t.Context(), "record/"+owner.key.ID().String()+"/"+id+"/")
 			if err != nil {
 				t.Fatal(err)
 			}

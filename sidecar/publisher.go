@@ -81,6 +81,7 @@ func (d *driver) succeed(ctx context.Context, job jobspec.Job, result jobspec.CI
 		if err := d.settle(ctx, jobspec.JobSucceeded, result, ""); err != nil {
 			return job, err
 		}
+		ctx = d.keep() // the domain knows of the success: nothing stops it here
 	}
 	done, err := d.to(ctx, func(tx *store.Tx, j *jobspec.Job) error {
 		j.Result, j.ItemsDone = result, j.ItemsTotal

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -235,7 +236,7 @@ func (s *Sidecar) tellHolders(ctx context.Context, live map[identity.ID]Peer) er
 		due := s.copies.poked[id] || over[id] || len(by[id]) > 0 && now.Sub(s.copies.told[id]) >= s.auditEvery()
 		s.mu.Unlock()
 		if due {
-			if terr := s.tell(ctx, id, by[id]); terr != nil {
+			if terr := s.tell(ctx, id); terr != nil {
 				err = errors.Join(err, fmt.Errorf("tell %s what to hold: %w", id.Short(), terr))
 			}
 		}
@@ -245,7 +246,16 @@ func (s *Sidecar) tellHolders(ctx context.Context, live map[identity.ID]Peer) er
 
 // tell tells one member what it is to hold, and takes what it has lost, and has
 // let go, off its rows.
-func (s *Sidecar) tell(ctx context.Context, id identity.ID, rows []store.Holding) error {
+func (s *Sidecar) tell(ctx context.Context, id identity.ID) error {
+	at := s.now()
+	s.mu.Lock()
+	asked := slices.Collect(maps.Keys(s.copies.asked)) // before the rows: a copy goes from here to there
+	s.mu.Unlock()
+	rows, err := s.holdings(ctx)
+	if err != nil {
+		return err
+	}
+	rows = slices.DeleteFunc(rows, func(h store.Holding) bool { return !slices.Contains(h.Holders, id) })
 	list := []wire.Copy{}
 	for _, h := range rows {
 		if h.Want > 0 && len(list) < maxCopies {
@@ -253,11 +263,7 @@ func (s *Sidecar) tell(ctx context.Context, id identity.ID, rows []store.Holding
 		}
 	}
 	n := len(list)
-	s.mu.Lock()
-	for c := range s.copies.asked { // it may be this member's in a moment
-		list = append(list, c)
-	}
-	s.mu.Unlock()
+	list = append(list, asked...) // it may be this member's in a moment
 	pin := "audit/" + id.String()
 	file, err := s.publishJSON(ctx, pin, list)
 	if err != nil {
@@ -265,7 +271,7 @@ func (s *Sidecar) tell(ctx context.Context, id identity.ID, rows []store.Holding
 	}
 	once, cancel := context.WithTimeout(ctx, askCopy)
 	defer cancel()
-	got, err := bus.Request[wire.Audited](once, s.cfg.Post, id, typeAudit, wire.Audit{List: file})
+	got, err := bus.Request[wire.Audited](once, s.cfg.Post, id, typeAudit, wire.Audit{List: file, At: at.UnixMilli()})
 	if err = errors.Join(err, s.cfg.IPFS.Unpin(ctx, pin)); err != nil {
 		return err
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
@@ -55,6 +57,8 @@ func (s *Sidecar) startUnsure() {
 // errNobody says that there are not enough members for keepers.
 var errNobody = errors.New("the domain has no keepers")
 
+// renew gives a sign of life, and then enters jobs that the record lacks for as
+// long as ctx lasts.
 func (s *Sidecar) renew(ctx context.Context) error {
 	k := s.cfg.Record.Keepers()
 	if !k.Active() && len(s.cfg.Crew.Live()) < wire.MinKeepers-1 {
@@ -69,21 +73,27 @@ func (s *Sidecar) renew(ctx context.Context) error {
 		return err
 	}
 	var claims []wire.Claim
+	var late []jobspec.Job
 	for _, j := range jobs {
 		switch {
 		case j.Parent != "" || j.Origin != nil:
 		case j.Tenure != nil && j.Tenure.Record == k.Record:
 			claims = append(claims, wire.Claim{Job: j.ID, Epoch: j.Tenure.Epoch})
 		case k.Active():
-			s.enterLate(ctx, j)
+			late = append(late, j)
 		}
 	}
 	if len(claims) == 0 {
-		claims = make([]wire.Claim, 0, 1)
-		return s.renewSome(ctx, k, claims)
+		err = s.renewSome(ctx, k, make([]wire.Claim, 0, 1))
 	}
 	for part := range slices.Chunk(claims, wire.MaxClaims) {
 		err = errors.Join(err, s.renewSome(ctx, k, part))
+	}
+	rand.Shuffle(len(late), func(i, j int) { late[i], late[j] = late[j], late[i] }) // one that takes long does not keep out the others
+	for _, j := range late {
+		if ctx.Err() == nil {
+			s.enterLate(ctx, j)
+		}
 	}
 	return err
 }
@@ -112,10 +122,13 @@ func (s *Sidecar) renewSome(ctx context.Context, k wire.Keepers, claims []wire.C
 		return err
 	}
 	for _, e := range r.Lost {
-		if e.Owner == "" { // see settle
-			continue
+		switch {
+		case e.Owner == s.id && e.Over(), e.Owner == "": // it ended here, and its row comes; see settle
+		case e.Owner == s.id:
+			r.Granted = append(r.Granted, e) // again
+		default:
+			s.lose(superseded(e), e.Job)
 		}
-		s.lose(superseded(e), e.Job)
 	}
 	for _, e := range r.Granted {
 		if err := s.granted(ctx, k.Record, e); err != nil && ctx.Err() == nil {
@@ -134,7 +147,7 @@ func (s *Sidecar) lose(f jobspec.Failure, id jobspec.JobID) {
 
 func superseded(e wire.Recorded) jobspec.Failure {
 	f := jobspec.Failure{
-		Kind: jobspec.KindLeaseLost, Where: "job", Detail: fmt.Sprintf("%s owns this job now (epoch %d): this node was not heard of for three leases", e.Owner, e.Epoch),
+		Kind: jobspec.KindLeaseLost, Where: "job", Detail: fmt.Sprintf("%s owns this job now (epoch %d): it was handed on, or this node was not heard of for three leases", e.Owner, e.Epoch),
 		Hint: "describe it there: ipdc job describe " + e.Job.String(),
 	}
 	if e.Over() {
@@ -178,6 +191,12 @@ func (s *Sidecar) granted(ctx context.Context, record string, e wire.Recorded) e
 // was done of it and is remembered here is not done again. A job that cannot
 // be run here goes on to the next one.
 func (s *Sidecar) takeOver(ctx context.Context, e wire.Recorded, t jobspec.Tenure) error {
+	if err := checkRecorded(e); err != nil {
+		return err
+	}
+	if err := s.cfg.Admit(ctx); err != nil {
+		return err // it is asked for again with the next sign of life
+	}
 	var spec jobspec.Spec
 	if err := s.readJSON(ctx, e.Spec, &spec); err != nil {
 		return fmt.Errorf("read spec: %w", err)
@@ -255,6 +274,24 @@ func (s *Sidecar) passOn(ctx context.Context, job jobspec.Job) (bool, error) {
 	return true, nil
 }
 
+// checkRecorded looks at what another member made up: names of files and rows
+// come of it.
+func checkRecorded(e wire.Recorded) error {
+	odd := func(r rune) bool { return r < ' ' || r > '~' }
+	if _, err := jobspec.ParseJobID(e.Job.String()); err != nil {
+		return err
+	}
+	if e.Tenant == "" || len(e.Tenant) > maxTenant || strings.ContainsFunc(e.Tenant, odd) || len(e.Key) > maxKey || strings.ContainsFunc(e.Key, odd) {
+		return jobspec.KindSpec.Errorf("job %s has the tenant %.80q and the idempotency key %.80q", e.Job, e.Tenant, e.Key)
+	}
+	return nil
+}
+
+const (
+	maxTenant = 128 // bytes
+	maxKey    = 128 // bytes
+)
+
 // handOn passes a job on that this node would never run; the last one that
 // could have ends it.
 func (s *Sidecar) handOn(ctx context.Context, e wire.Recorded, why error) error {
@@ -262,6 +299,9 @@ func (s *Sidecar) handOn(ctx context.Context, e wire.Recorded, why error) error 
 	err := s.cfg.Record.Pass(ctx, wire.Claim{Job: e.Job, Epoch: e.Epoch})
 	if !errors.Is(err, jobspec.KindConflict.Error()) {
 		return err
+	}
+	if s.Draining() {
+		return why // it stays this node's, which may take it when it drains no more
 	}
 	return s.endRecorded(ctx, jobspec.Job{ID: e.Job, Tenure: &jobspec.Tenure{Epoch: e.Epoch}}, jobspec.JobFailed, jobspec.CID{},
 		"its owner is gone, and no other member can run it: "+why.Error())

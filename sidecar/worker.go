@@ -413,7 +413,9 @@ func (d *driver) delivered(ctx context.Context, job jobspec.Job, cause error) (j
 		return job, cause
 	}
 	if errors.Is(context.Cause(ctx), errGivenBack) { // the owner is to know at once
-		ctx = d.keep()
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(d.keep(), giveBackFor)
+		defer cancel()
 	}
 	if err := d.deliver(ctx, job, cause); err != nil {
 		return job, err
@@ -425,6 +427,10 @@ func (d *driver) delivered(ctx context.Context, job jobspec.Job, cause error) (j
 }
 
 func ownerID(o jobspec.Origin) identity.ID { return identity.ID(o.Owner) }
+
+// giveBackFor bounds how long an owner is told of a task that is given back. One
+// that does not hear it misses the beats.
+const giveBackFor = time.Minute
 
 // maxLogFile bounds the log of an attempt as it travels, in bytes.
 const maxLogFile = 256 << 20

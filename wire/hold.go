@@ -27,6 +27,7 @@ type Holding struct {
 // besides, it lets go.
 type Audit struct {
 	List jobspec.CID `json:"list"` // a file: a JSON list of Copy
+	At   int64       `json:"at"`   // when the list was made, in Unix milliseconds: what came later stays
 }
 
 // Copy is one DAG that a member holds for another.

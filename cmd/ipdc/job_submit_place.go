@@ -23,6 +23,9 @@ func (r *request) setPlace(f *submitFlags) error {
 	if f.gpu != 0 {
 		s.Resources.GPU = f.gpu
 	}
+	if len(f.expose) > 0 {
+		s.Expose = nil
+	}
 	for _, e := range f.expose {
 		s.Expose = append(s.Expose, jobspec.Exposure(e))
 	}

@@ -29,7 +29,8 @@ func (s *swarm) openQuorum() (err error) {
 	return err
 }
 
-// leaveFor bounds how long a node that leaves its domain hands its jobs on.
+// leaveFor bounds how long a node that leaves its domain hands its jobs on, and
+// then how long it takes its leave of the keepers.
 const leaveFor = 10 * time.Second
 
 // leaveRecord hands the jobs of this node on before it leaves the domain, and
@@ -38,12 +39,14 @@ func (s *swarm) leaveRecord(ctx context.Context) {
 	if !s.quorum.Keepers().Active() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, leaveFor)
-	defer cancel()
 	if o := s.offer.Load(); o != nil {
-		passed, err := o.PassJobs(ctx)
+		pass, cancel := context.WithTimeout(ctx, leaveFor)
+		passed, err := o.PassJobs(pass)
+		cancel()
 		s.log.Info("jobs go to other members, as this node leaves the domain", "jobs", passed, "err", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, leaveFor)
+	defer cancel()
 	if err := s.quorum.Leave(ctx); err != nil {
 		s.log.Warn("the keepers of the domain's jobs do not hear that this node leaves", "err", err)
 	}

@@ -201,10 +201,10 @@ func (a *API) unpin(ctx context.Context, in *unpinInput) (*nothing, error) {
 	if _, err := a.userPinOf(ctx, c); err != nil {
 		return nil, err
 	}
-	if err := a.cfg.IPFS.Unpin(ctx, UserPin(tenantOf(ctx), c)); err != nil {
+	if err := a.dropWays(ctx, c); err != nil { // first, so that it can be asked for again
 		return nil, err
 	}
-	return nil, a.dropWays(ctx, c)
+	return nil, a.cfg.IPFS.Unpin(ctx, UserPin(tenantOf(ctx), c))
 }
 
 // userPinOf returns a user's pin, or says what keeps the CID in its place.

@@ -164,7 +164,13 @@ func (r *Repo) undo(before, now []byte, dry bool) ([]Change, error) {
 	} else {
 		err = r.remove(keyFile)
 	}
-	return changes, errors.Join(err, r.remove(keyFile+kept), r.remove(configFile+kept))
+	if err == nil { // the copy of the configuration says that there is something to undo: it goes first
+		err = r.remove(configFile + kept)
+	}
+	if err == nil {
+		err = r.remove(keyFile + kept)
+	}
+	return changes, err
 }
 
 // keep puts aside what is there, unless that was done already.
@@ -172,10 +178,12 @@ func (r *Repo) keep(config, key []byte) error {
 	if old, err := r.read(configFile + kept); err != nil || old != nil {
 		return err
 	}
+	err := r.remove(keyFile + kept) // of an undo that was cut short
 	if key != nil {
-		if err := r.write(keyFile+kept, key); err != nil {
-			return err
-		}
+		err = r.write(keyFile+kept, key)
+	}
+	if err != nil {
+		return err
 	}
 	return r.write(configFile+kept, config)
 }
