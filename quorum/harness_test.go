@@ -168,10 +168,10 @@ func (c *council) isRevoked(id identity.ID) bool {
 	return c.revoked[id]
 }
 
-func (c *council) revoke(s *seat) {
+func (c *council) revoke(s *seat, is bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.revoked[s.id()] = true
+	c.revoked[s.id()] = is
 }
 
 // await waits until ok, which is looked at again and again.

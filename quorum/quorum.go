@@ -143,7 +143,7 @@ func (q *Quorum) tend(ctx context.Context) {
 	}
 	q.note(k.view())
 	if !q.leads(k) {
-		q.recover(k)
+		q.recover(ctx, k)
 		return
 	}
 	q.tendVoters(k)

@@ -49,7 +49,7 @@ func TestRevokedKeeperIsReplaced(t *testing.T) {
 			out = s
 		}
 	}
-	c.revoke(out)
+	c.revoke(out, true)
 	out.stop()
 	c.await("the revoked is replaced", func() bool {
 		v := c.leader().Keepers().Voters
@@ -80,8 +80,8 @@ func TestMajorityIsRevoked(t *testing.T) {
 	e := c.all[0].enter()
 	c.all[1].stop()
 	c.all[2].stop()
-	c.revoke(c.all[1])
-	c.revoke(c.all[2])
+	c.revoke(c.all[1], true)
+	c.revoke(c.all[2], true)
 	c.await("the last one is by itself", func() bool { return len(c.all[0].Keepers().Voters) == 1 })
 	if got := c.all[0].found(e.Job); got.Owner != c.all[0].id() {
 		t.Errorf("the record says %+v", got)
@@ -90,6 +90,41 @@ func TestMajorityIsRevoked(t *testing.T) {
 	c.join()
 	c.await("there are three again", func() bool { return c.all[0].Keepers().Active() && c.all[4].Keepers().Active() })
 	if got := c.all[4].found(e.Job); got.Epoch != 1 {
+		t.Errorf("the record says %+v", got)
+	}
+}
+
+// A keeper of long ago, which was away when others took its place, does not go on
+// by itself when all that it knew are revoked: there would be two records.
+func TestKeeperOfLongAgoDoesNotRecover(t *testing.T) {
+	c := newCouncil(t, 4)
+	first := c.formed(3)
+	old, last := c.seat(first[0]), c.all[0]
+	if old == c.leader() { // the next one was the next keeper, and so has heard of itself
+		old = c.seat(first[1])
+	}
+	for _, s := range c.all {
+		if !slices.Contains(first, s.id()) {
+			last = s
+		}
+	}
+	old.stop()
+	c.revoke(old, true)
+	c.await("another takes its place", func() bool {
+		v := last.Keepers().Voters
+		return len(v) == 3 && !slices.Contains(v, old.id()) && slices.Contains(v, last.id())
+	})
+	e := last.enter()
+	for _, id := range first {
+		c.seat(id).stop()
+		c.revoke(c.seat(id), true)
+	}
+	c.await("the new one is by itself", func() bool { return slices.Equal(last.Keepers().Voters, []identity.ID{last.id()}) })
+	c.revoke(old, false)
+	old.mute.Store(true) // or it would be made a keeper again
+	old.start()
+	c.await("who was away hears who keeps the record", func() bool { return slices.Equal(old.Keepers().Voters, []identity.ID{last.id()}) })
+	if got := old.found(e.Job); got.Owner != last.id() {
 		t.Errorf("the record says %+v", got)
 	}
 }

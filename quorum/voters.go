@@ -2,9 +2,11 @@ package quorum
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -82,35 +84,93 @@ func (q *Quorum) change(voters []identity.ID, live map[identity.ID]int64) (add, 
 	return "", ""
 }
 
+// maxConsult is how many members are asked before the record is recovered.
+const maxConsult = 32
+
 // recover makes those who are left the only keepers when so many were revoked
 // that the others are no majority. Revoked members are cut off from all others,
-// so no second majority can decide anything.
-func (q *Quorum) recover(k *keeper) {
+// so no second majority can decide anything. A copy that was away may be of
+// keepers of long ago: the newest ones count that anybody knows of.
+func (q *Quorum) recover(ctx context.Context, k *keeper) {
 	v := k.view()
-	var left []identity.ID
-	for _, id := range v.Voters {
-		if !q.cfg.Revoked(id) {
-			left = append(left, id)
-		}
-	}
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if v.Leader != "" || len(left) == 0 || len(left) >= len(v.Voters)/2+1 || !slices.Contains(left, q.cfg.Self) || q.closed {
-		q.orphan = time.Time{}
+	v = newest(v, q.is)
+	orphan := q.orphaned(k, v)
+	q.mu.Unlock()
+	if !orphan {
 		return
 	}
-	if q.orphan.IsZero() {
-		q.orphan = time.Now()
-	}
-	if time.Since(q.orphan) < 4*q.pulse() {
+	v = q.consult(ctx, v)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.orphan = time.Time{}
+	left := q.remnant(v)
+	if len(left) == 0 || q.keeper != k || q.closed {
 		return
 	}
 	q.log.Warn("most keepers were revoked: the others go on without them", "before", len(v.Voters), "left", len(left))
 	if err := k.close(); err != nil {
 		q.log.Warn("close the record", "err", err)
 	}
-	q.keeper, q.orphan = nil, time.Time{}
+	q.keeper = nil
 	if err := q.openCopyLocked(left); err != nil {
 		q.log.Error("the record of jobs cannot be opened", "err", err)
 	}
+}
+
+// orphaned reports whether the copy has had no leader for long, and can have
+// none by v. It is called with the lock held.
+func (q *Quorum) orphaned(k *keeper, v view) bool {
+	if _, leader := k.LeaderWithID(); leader != "" || len(q.remnant(v)) == 0 || q.closed {
+		q.orphan = time.Time{}
+		return false
+	}
+	if q.orphan.IsZero() {
+		q.orphan = time.Now()
+	}
+	return time.Since(q.orphan) >= 4*q.pulse()
+}
+
+// remnant are the keepers that were not revoked, if they are no majority and
+// this node is one of them.
+func (q *Quorum) remnant(v view) (left []identity.ID) {
+	for _, id := range v.Voters {
+		if !q.cfg.Revoked(id) {
+			left = append(left, id)
+		}
+	}
+	if len(left) >= len(v.Voters)/2+1 || !slices.Contains(left, q.cfg.Self) {
+		return nil
+	}
+	return left
+}
+
+// consult asks the members that live who the keepers are, and returns the newest
+// answer, or v.
+func (q *Quorum) consult(ctx context.Context, v view) view {
+	ctx, cancel := context.WithTimeout(ctx, max(q.pulse(), time.Second))
+	defer cancel()
+	live := q.cfg.Live()
+	var mu sync.Mutex
+	var asked sync.WaitGroup
+	for _, id := range live[:min(len(live), maxConsult)] {
+		asked.Go(func() {
+			a, err := q.ask(ctx, id, call{})
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				v = newest(v, a.View)
+			}
+		})
+	}
+	asked.Wait()
+	return v
+}
+
+// newest is w if it is newer than v and says something.
+func newest(v, w view) view {
+	if len(w.Voters) > 0 && w.compare(v) > 0 {
+		return w
+	}
+	return v
 }
