@@ -115,7 +115,7 @@ func (f *submitFlags) addProgram(fs *pflag.FlagSet) {
 	fs.StringVar(&f.cpu, "cpu", "", "processors of one task (default 1)")
 	fs.StringVar(&f.memory, "memory", "", "memory of one task (default 512MiB)")
 	fs.StringVar(&f.disk, "disk", "", "size of one task's /outputs (default 1GiB)")
-	fs.IntVar(&f.gpu, "gpu", 0, "graphics processors of one task (default none)")
+	fs.IntVar(&f.gpu, "gpu", 0, "graphics processors of one task (default none; no node of this version has any to offer)")
 	f.addPlace(fs)
 	fs.StringVar(&f.timeout, "timeout", "", "time of one task's run (default 15m)")
 	fs.StringVar(&f.total, "total-timeout", "", "time of the whole job, waiting included (default 2h)")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -48,6 +49,9 @@ func (a *app) nodeDrainCmd() *cobra.Command {
 				} else {
 					d, err = a.drained(cmd.Context(), c, w)
 				}
+				if errors.Is(err, errInterrupted) {
+					a.say("interrupted; the node goes on draining\n  see how far it is: ipdc node drain\n  let it take work again: ipdc node drain --undo")
+				}
 				if err != nil {
 					return err
 				}
@@ -59,7 +63,7 @@ func (a *app) nodeDrainCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&undo, "undo", false, "take work again")
-	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "do not wait; ipdc node status says how far it is")
+	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "do not wait; ipdc node drain waits, and says how far it is")
 	cmd.Flags().DurationVar(&timeout, "timeout", drainTimeout, "time for tasks of others' jobs to end, then they are given back; 0s gives them back at once")
 	return cmd
 }
@@ -74,7 +78,6 @@ func (a *app) drained(ctx context.Context, c *client.Client, w wire.DrainWish) (
 	for said := ""; ; {
 		switch {
 		case ctx.Err() != nil:
-			a.say("interrupted; the node goes on draining\n  see how far it is: ipdc node status\n  let it take work again: ipdc node drain --undo")
 			return d, errInterrupted
 		case err != nil:
 			return d, err
@@ -84,6 +87,7 @@ func (a *app) drained(ctx context.Context, c *client.Client, w wire.DrainWish) (
 		if text := drainState(d); text != said {
 			a.say("%s", text)
 			said = text
+			late = time.After(w.Timeout.Std() + giveBackTime) // copies take what they take, as long as they go on
 		}
 		if d.State == wire.Drained {
 			return d, nil

@@ -26,6 +26,7 @@ const (
 	maxMemberProblem = 1 << 20          // bytes
 	maxMemberHead    = 64 << 10         // bytes before the body
 	memberDial       = 10 * time.Second // to reach it
+	mergePath        = "/merge"
 )
 
 // refOf is the job that a path below /v1/jobs names; "" = none.
@@ -70,12 +71,16 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request, h Handed) error {
 	defer s.Close()
 	defer context.AfterFunc(r.Context(), func() { _ = s.Reset() })()
 	_ = s.SetDeadline(time.Now().Add(a.cfg.Timeout))
-	ask, err := a.ask(r, h)
+	ask, err := a.ask(w, r, h)
 	if err == nil {
 		err = ask.Write(s)
 	}
 	if err != nil {
 		return unreachable(h, err)
+	}
+	if strings.HasSuffix(ask.URL.Path, mergePath) { // takes as long as it takes; who asked may leave
+		_ = s.SetDeadline(time.Time{})
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	}
 	in := &io.LimitedReader{R: s, N: maxMemberHead}
 	resp, err := http.ReadResponse(bufio.NewReader(in), ask)
@@ -99,7 +104,7 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request, h Handed) error {
 		if err != nil {
 			return unreachable(h, err)
 		}
-		if strings.HasSuffix(ask.URL.Path, "/merge") {
+		if strings.HasSuffix(ask.URL.Path, mergePath) {
 			return passMerged(w, b, h)
 		}
 		return a.passJob(w, r, b, h)
@@ -124,10 +129,14 @@ func (a *API) reach(ctx context.Context, h Handed) (bus.Stream, error) {
 }
 
 // ask is the request for the member: the same endpoint, of the job's id there.
-func (a *API) ask(r *http.Request, h Handed) (*http.Request, error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxMemberAsk/2))
+func (a *API) ask(w http.ResponseWriter, r *http.Request, h Handed) (*http.Request, error) {
+	const most = maxMemberAsk / 2
+	body, err := io.ReadAll(io.LimitReader(newTimedBody(r, http.NewResponseController(w), a.cfg.BodyStall), most+1))
 	if err != nil {
 		return nil, err
+	}
+	if len(body) > most {
+		return nil, jobspec.KindLimit.Errorf("the request has over %d bytes, more than a member is sent", most)
 	}
 	part := strings.Split(r.URL.EscapedPath(), "/")
 	part[3] = h.Job.String()
