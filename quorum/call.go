@@ -155,11 +155,11 @@ func (q *Quorum) call(ctx context.Context, c call) (answer, error) {
 			a, err := q.once(ctx, to, c)
 			var failure *jobspec.FailureError
 			switch {
-			case errors.As(err, &failure):
+			case errors.As(err, &failure) && q.keeps(to):
 				return a, err
 			case err != nil:
 				silent[to] = true
-			case a.Did:
+			case a.Did && q.keeps(to):
 				return a, nil
 			}
 		}
@@ -182,7 +182,8 @@ func (q *Quorum) once(ctx context.Context, to identity.ID, c call) (answer, erro
 	return q.ask(ctx, to, c)
 }
 
-// ask sends a call to another member and learns from its answer.
+// ask sends a call to another member and learns from its answer, if it is one
+// that can know.
 func (q *Quorum) ask(ctx context.Context, to identity.ID, c call) (answer, error) {
 	c.Record = q.record()
 	a, err := bus.Request[answer](ctx, q.cfg.Post, to, typeRecord, c)
@@ -192,8 +193,25 @@ func (q *Quorum) ask(ctx context.Context, to identity.ID, c call) (answer, error
 	if err := q.adopt(a.Record); err != nil {
 		return a, err
 	}
-	q.note(a.View)
+	if q.heeds(to) {
+		q.note(a.View)
+	}
 	return a, nil
+}
+
+// keeps reports whether a member keeps the record, as far as this node knows:
+// only such a one is believed that something was done, or refused.
+func (q *Quorum) keeps(id identity.ID) bool {
+	return id == q.cfg.Self || slices.Contains(q.Keepers().Voters, id)
+}
+
+// heeds reports whether a member is believed who the keepers are: one of them,
+// or anybody while none is known that lives.
+func (q *Quorum) heeds(id identity.ID) bool {
+	known, live := q.Keepers().Voters, q.cfg.Live()
+	return slices.Contains(known, id) || !slices.ContainsFunc(known, func(v identity.ID) bool {
+		return v != q.cfg.Self && slices.Contains(live, v) && !q.cfg.Revoked(v)
+	})
 }
 
 // firstPause is between two rounds; later ones are longer.

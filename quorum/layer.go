@@ -1,11 +1,11 @@
 package quorum
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -81,10 +81,18 @@ func greeted(s bus.Stream) (string, error) {
 	if _, err := io.ReadFull(s, b); err != nil {
 		return "", err
 	}
-	if len(bytes.Trim(b, "0123456789abcdef")) > 0 {
-		return "", fmt.Errorf("%q is no record's id", b)
+	if err := checkRecord(string(b)); err != nil {
+		return "", err
 	}
 	return string(b), s.SetDeadline(time.Time{})
+}
+
+// checkRecord refuses what is no id of a record.
+func checkRecord(id string) error {
+	if len(id) != recordLen || strings.Trim(id, "0123456789abcdef") != "" {
+		return fmt.Errorf("%.64q is no record's id", id)
+	}
+	return nil
 }
 
 // Accept implements net.Listener.

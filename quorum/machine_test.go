@@ -153,3 +153,39 @@ func TestHearsAfterItsReign(t *testing.T) {
 		t.Errorf("%d signs are kept, want the new one: %v", n, q.reign.seen)
 	}
 }
+
+// Who keeps the record is believed to keepers, and to others only while none of
+// the keepers lives.
+func TestHeeds(t *testing.T) {
+	var live []identity.ID
+	q := &Quorum{cfg: Config{Self: "me", Live: func() []identity.ID { return live }, Revoked: func(id identity.ID) bool { return id == "bad" }}}
+	for _, tt := range []struct {
+		known, live []identity.ID
+		from        identity.ID
+		want        bool
+	}{
+		{nil, []identity.ID{"x"}, "x", true},
+		{[]identity.ID{"a", "b"}, []identity.ID{"a", "x"}, "a", true},
+		{[]identity.ID{"a", "b"}, []identity.ID{"a", "x"}, "x", false},
+		{[]identity.ID{"a", "b"}, []identity.ID{"x"}, "x", true},
+		{[]identity.ID{"me", "bad"}, []identity.ID{"bad", "x"}, "x", true},
+	} {
+		q.is.Voters, live = tt.known, tt.live
+		if got := q.heeds(tt.from); got != tt.want {
+			t.Errorf("heeds(%s), knowing %v, live %v = %v, want %v", tt.from, tt.known, tt.live, got, tt.want)
+		}
+	}
+	q.is.Voters = []identity.ID{"a"}
+	if !q.keeps("a") || q.keeps("x") {
+		t.Errorf("a does: %v, x does: %v", q.keeps("a"), q.keeps("x"))
+	}
+}
+
+// What is no id is never noted as the domain's record.
+func TestRecordID(t *testing.T) {
+	for id, ok := range map[string]bool{"": false, "x": false, "0123456789abcdef0123456789abcdef": true, "0123456789abcdef0123456789abcdeg": false, "0123456789abcdex0123456789abcdef": false} {
+		if err := checkRecord(id); (err == nil) != ok {
+			t.Errorf("checkRecord(%q) = %v, want ok %v", id, err, ok)
+		}
+	}
+}

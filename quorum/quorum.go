@@ -26,6 +26,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -213,9 +214,13 @@ func (q *Quorum) openCopyLocked(recover []identity.ID) error {
 	return q.write()
 }
 
-// hear takes a stream of another keeper. Who is spoken to has been chosen.
+// hear takes a stream of another keeper. Who is spoken to has been chosen, and
+// has heard of the chooser when it gave its signs of life.
 func (q *Quorum) hear(ctx context.Context, s bus.Stream) {
 	record, err := greeted(s)
+	if err == nil && !q.hearsOf(s.Peer()) {
+		err = errors.New("it is no keeper, as far as this node knows")
+	}
 	if err == nil {
 		err = q.adopt(record)
 	}
@@ -232,8 +237,20 @@ func (q *Quorum) hear(ctx context.Context, s bus.Stream) {
 	}
 }
 
+// hearsOf reports whether a member is a keeper by what was heard, or by the copy.
+func (q *Quorum) hearsOf(id identity.ID) bool {
+	if q.keeps(id) {
+		return true
+	}
+	k := q.copy()
+	return k != nil && slices.Contains(k.view().Voters, id)
+}
+
 // adopt notes which record is the domain's. It is never another one.
 func (q *Quorum) adopt(record string) error {
+	if err := checkRecord(record); err != nil {
+		return err
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {

@@ -33,12 +33,11 @@ type sign struct {
 
 const maxLost = 64 // entries in one answer
 
-// answer serves a call of another member.
+// answer serves a call of another member. What that says of the record is not
+// learned: it is asked for, where it is needed.
 func (q *Quorum) answer(ctx context.Context, l bus.Letter, c call) (answer, error) {
-	if c.Record != "" {
-		if err := q.adopt(c.Record); err != nil {
-			return answer{}, jobspec.KindConflict.Errorf("%v", err)
-		}
+	if r := q.record(); r != "" && c.Record != "" && c.Record != r {
+		return answer{}, jobspec.KindConflict.Errorf("it is of the record %.64q, this domain's is %s", c.Record, r)
 	}
 	return q.serve(ctx, l.From, c)
 }
