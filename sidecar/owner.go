@@ -24,7 +24,8 @@ type Record interface {
 	// End ends a job, or is refused with E_LEASE_LOST when another node owns
 	// it now. E_NOT_FOUND: the record does not know it.
 	End(ctx context.Context, x wire.Ending) error
-	// Renew is a sign of life, and asks what was lost and granted.
+	// Renew is a sign of life with all that this node owns, and asks what was
+	// lost and granted.
 	Renew(ctx context.Context, claims []wire.Claim) (wire.Renewed, error)
 	// Pass gives a job to another member, or is refused with E_CONFLICT when
 	// there is none.
@@ -71,17 +72,21 @@ func (s *Sidecar) enter(ctx context.Context, job *jobspec.Job, key string) error
 		return fmt.Errorf("store spec: %w", err)
 	}
 	k := s.cfg.Record.Keepers()
+	t := jobspec.Tenure{Record: k.Record, Epoch: 1}
+	if old := job.Tenure; old != nil && old.Record == k.Record {
+		t = *old // most keepers were lost, and with them what they knew of it
+	}
 	if err := s.entrust(ctx, k, *job, spec); err != nil {
 		return err
 	}
 	err = s.cfg.Record.Enter(ctx, wire.Recorded{
 		Job: job.ID, Tenant: job.Tenant, Key: key, SpecCID: job.SpecCID, Spec: spec,
-		Submitted: job.Submitted.UnixMilli(), Owner: s.id, Epoch: 1,
+		Submitted: job.Submitted.UnixMilli(), Owner: s.id, Epoch: t.Epoch,
 	})
 	if err != nil {
 		return err
 	}
-	return s.setTenure(ctx, job.ID, jobspec.Tenure{Record: k.Record, Epoch: 1}, job)
+	return s.setTenure(ctx, job.ID, t, job)
 }
 
 // setTenure notes by what this node owns a job.
@@ -112,7 +117,7 @@ func (d *driver) settle(ctx context.Context, state jobspec.JobState, result jobs
 			return nil
 		}
 		err = d.endRecorded(ctx, job, state, result, detail)
-		if errors.Is(err, jobspec.KindNotFound.Error()) && job.Tenure.Epoch == 1 { // most keepers were lost, and with them this
+		if errors.Is(err, jobspec.KindNotFound.Error()) {
 			err = d.enter(ctx, &job, "")
 		} else if err == nil || isLeaseLost(err) {
 			return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"time"
 
@@ -83,12 +82,7 @@ func (s *Sidecar) renew(ctx context.Context) error {
 			late = append(late, j)
 		}
 	}
-	if len(claims) == 0 {
-		err = s.renewSome(ctx, k, make([]wire.Claim, 0, 1))
-	}
-	for part := range slices.Chunk(claims, wire.MaxClaims) {
-		err = errors.Join(err, s.renewSome(ctx, k, part))
-	}
+	err = s.renewAll(ctx, k, claims)
 	rand.Shuffle(len(late), func(i, j int) { late[i], late[j] = late[j], late[i] }) // one that takes long does not keep out the others
 	for _, j := range late {
 		if ctx.Err() == nil {
@@ -116,7 +110,7 @@ func (s *Sidecar) enterLate(ctx context.Context, j jobspec.Job) {
 	}
 }
 
-func (s *Sidecar) renewSome(ctx context.Context, k wire.Keepers, claims []wire.Claim) error {
+func (s *Sidecar) renewAll(ctx context.Context, k wire.Keepers, claims []wire.Claim) error {
 	r, err := s.cfg.Record.Renew(ctx, claims)
 	if err != nil {
 		return err
