@@ -39,10 +39,13 @@ func (e *Executor) followLogs(ctx context.Context, id executor.ID, c *logCopy) e
 		// What the program's state is now decides what the end of the stream
 		// means afterwards.
 		box, err := e.inspect(ctx, string(id))
-		if err == nil && box.State != nil && !running(box.State.Status) {
-			return e.restOfLogs(ctx, id, c)
-		}
-		if err == nil {
+		switch {
+		case err != nil:
+		case box.State != nil && !running(box.State.Status):
+			if err = e.restOfLogs(ctx, id, c); err == nil {
+				return nil
+			}
+		default:
 			err = e.copyLogs(ctx, id, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Follow: true}, c)
 		}
 		switch {
