@@ -102,8 +102,9 @@ func voters(ids []identity.ID) (c raft.Configuration) {
 }
 
 func (k *keeper) close() error {
-	err := k.Shutdown().Error()
-	return errors.Join(err, k.trans.Close(), k.disk.Close())
+	err := errors.Join(k.Shutdown().Error(), k.trans.Close())
+	k.layer.wait()
+	return errors.Join(err, k.disk.Close())
 }
 
 // view is what this copy knows of the keepers. It says how new that is.

@@ -27,8 +27,11 @@ type layer struct {
 	record  string
 	self    address
 	in      chan net.Conn // never closed
-	once    sync.Once
 	done    chan struct{} // closed by Close
+
+	mu     sync.Mutex
+	closed bool
+	served sync.WaitGroup // connections that Raft was handed and has not closed
 }
 
 var _ raft.StreamLayer = (*layer)(nil)
@@ -58,11 +61,17 @@ func (l *layer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, er
 func (l *layer) take(ctx context.Context, s bus.Stream) {
 	c := &conn{Stream: s, self: l.self, ended: make(chan struct{})}
 	defer c.Close()
+	h := l.serve(c)
+	if h == nil {
+		return
+	}
 	select {
-	case l.in <- c:
+	case l.in <- h:
 	case <-l.done:
+		_ = h.Close()
 		return
 	case <-ctx.Done():
+		_ = h.Close()
 		return
 	}
 	select {
@@ -71,6 +80,34 @@ func (l *layer) take(ctx context.Context, s bus.Stream) {
 	case <-ctx.Done():
 	}
 }
+
+// handed is a connection from another keeper as Raft has it, which closes it
+// when it does no more work for it.
+type handed struct {
+	*conn
+	once   sync.Once
+	served func()
+}
+
+func (h *handed) Close() error {
+	defer h.once.Do(h.served)
+	return h.conn.Close()
+}
+
+func (l *layer) serve(c *conn) *handed {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.served.Add(1)
+	return &handed{conn: c, served: l.served.Done}
+}
+
+// wait returns when Raft does no more work for other keepers, after Close. What
+// it does for a heartbeat it does beside its own loop, and its disk must be
+// there for that.
+func (l *layer) wait() { l.served.Wait() }
 
 // greeted reads which record a stream is about.
 func greeted(s bus.Stream) (string, error) {
@@ -107,7 +144,12 @@ func (l *layer) Accept() (net.Conn, error) {
 
 // Close implements net.Listener.
 func (l *layer) Close() error {
-	l.once.Do(func() { close(l.done) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		l.closed = true
+		close(l.done)
+	}
 	return nil
 }
 
