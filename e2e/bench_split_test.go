@@ -93,10 +93,10 @@ func splitAndMerge(t testing.TB, entries int) (cut, joined time.Duration) {
 	return cut, joined
 }
 
-// linesSize is the size of the file of benchLines. 10 GiB take five times that
+// linesSize is the size of the file of benchLines. 10 GB take five times that
 // on the disk: the file, two stores, and twice the rival's copies.
 func linesSize() int64 {
-	size := int64(10 << 30)
+	size := int64(10_000_000_000)
 	if s := os.Getenv("IPDC_BENCH_LINES"); s != "" {
 		_, _ = fmt.Sscan(s, &size)
 	}
@@ -132,7 +132,7 @@ func benchLines(t testing.TB, w io.Writer) {
 	}
 	theirs := time.Since(start)
 	fmt.Fprintf(w, `
-## A file of lines, %.0f GiB, split by lines
+## A file of lines, %.0f GB, split by lines
 Into shards of 64 MiB that end at line ends: %d of them, as `+"`ipdc job plan --split lines`"+` shows them, once, against `+"`ipfs get`"+` and GNU `+"`split -C`"+`.
 ipdc reads two blocks at each border and links to the rest; both daemons have the file already, stored on the same disk.
 
@@ -140,7 +140,7 @@ ipdc reads two blocks at each border and links to the rest; both daemons have th
 |---|---|---|---|
 | `+"`ipdc job plan --split lines`"+` | %s | the shards' nodes | %.4f |
 | `+"`ipfs get`"+` and `+"`split -C 64M`"+` | %s (get %s) | twice the file | 1 |
-`, float64(size)/(1<<30), len(plan.Tasks), show(ours), ours.Seconds()/theirs.Seconds(), show(theirs), show(gotten))
+`, float64(size)/1e9, len(plan.Tasks), show(ours), ours.Seconds()/theirs.Seconds(), show(theirs), show(gotten))
 }
 
 // lineFile writes lines of 40 to 140 bytes.
