@@ -14,7 +14,7 @@ import (
 func (a *API) registerDrain(h huma.API) {
 	register(a, h, takesJSON(a, h, wire.DrainWish{Timeout: jobspec.Duration(10 * time.Minute)}, huma.Operation{
 		OperationID: "drain-node", Method: http.MethodPost, Path: "/v1/node/drain",
-		Summary: "Take nothing new, and hand over what is here. Only for the node's own user",
+		Summary: "Take nothing new, and hand over what is here. Only over the unix socket",
 	}), a.drain)
 	register(a, h, huma.Operation{
 		OperationID: "drained", Method: http.MethodGet, Path: "/v1/node/drain",
@@ -29,7 +29,7 @@ func (a *API) registerDrain(h huma.API) {
 }
 
 func (a *API) drain(ctx context.Context, in *jsonInput) (*answer[wire.Drain], error) {
-	if err := adminOnly(ctx); err != nil {
+	if err := ownUser(ctx, "drained", "drain"); err != nil {
 		return nil, err
 	}
 	w, err := decode[wire.DrainWish](in)

@@ -44,16 +44,24 @@ func (a *API) registerNode(h huma.API) {
 	})
 }
 
-// stopNode is for the node's own user: a tenant must not end the others' node.
 func (a *API) stopNode(ctx context.Context, _ *nothing) (*nothing, error) {
-	if !callerOf(ctx).socket {
-		return nil, jobspec.Failure{
-			Kind: jobspec.KindPolicy, Detail: "a node is stopped by its own user only",
-			Hint: "use the node's unix socket: ipdc node stop on its machine",
-		}.Error()
+	if err := ownUser(ctx, "stopped", "stop"); err != nil {
+		return nil, err
 	}
 	a.cfg.Service.Shutdown()
 	return nil, nil
+}
+
+// ownUser refuses all but the node's own user: a tenant must not end the others'
+// node.
+func ownUser(ctx context.Context, what, command string) error {
+	if callerOf(ctx).socket {
+		return nil
+	}
+	return jobspec.Failure{
+		Kind: jobspec.KindPolicy, Detail: "a node is " + what + " by its own user only",
+		Hint: "use the node's unix socket: ipdc node " + command + " on its machine",
+	}.Error()
 }
 
 // noDeadline is for an answer that takes as long as it takes.
