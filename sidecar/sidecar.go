@@ -14,7 +14,7 @@
 //	handover   a job that another member takes over; handed, member go with it
 //	course     a task's way through its attempts, and where each of them is made
 //	remote     an attempt that another member makes, at the owner
-//	worker     the same at that member
+//	worker     the same at that member; deliver tells its owner how it ended
 //	owner      what the domain's keepers know of the jobs here
 //	takeover   signs of life to them, jobs lost, taken over and handed on
 //	custody    what jobs of others need, kept until they are over
