@@ -40,7 +40,7 @@ func (s Spec) WithDefaults() Spec {
 	if s.Split.Shards() && s.Split.Into == 0 {
 		fill(&s.Split.Size, DefaultShard)
 	}
-	if s.Split.By == SplitLines {
+	if s.Split.Cuts() {
 		fill(&s.Merge, MergeConcat)
 	}
 	fill(&s.Merge, MergeUnion)

@@ -13,7 +13,7 @@ type Spec struct {
 	Run       Run               `json:"run"`                // the program
 	Inputs    []Input           `json:"inputs,omitempty"`   // at most one in this version; none runs the program once
 	Split     Split             `json:"split,omitzero"`     // how inputs become tasks
-	Merge     Merge             `json:"merge,omitzero"`     // how outputs become one; default union, concat for by: lines
+	Merge     Merge             `json:"merge,omitzero"`     // how outputs become one; default union, concat for by: lines|bytes
 	Resources Resources         `json:"resources,omitzero"` // of one task
 	Timeouts  Timeouts          `json:"timeouts,omitzero"`  //
 	Retry     Retry             `json:"retry,omitzero"`     //
@@ -90,16 +90,23 @@ const (
 // Split says how inputs become tasks.
 type Split struct {
 	By SplitBy `json:"by,omitempty"` // default auto
-	// Into asks for so many shards of about the same size, with by: size or
-	// lines; there are fewer where files or lines are too few. 0 = as Size says.
+	// Into asks for so many shards of about the same size, with by: size,
+	// lines or bytes; there are fewer where files, lines or records are too
+	// few. 0 = as Size says.
 	Into int `json:"into,omitempty"`
-	// Size is what each shard aims at, with by: size or lines; default 64MiB
-	// unless Into is given.
+	// Size is what each shard aims at, with by: size, lines or bytes; default
+	// 64MiB unless Into is given.
 	Size Bytes `json:"size,omitempty"`
+	// Record is the length of a record, with by: bytes, which needs it. Only a
+	// file's last record may be shorter.
+	Record Bytes `json:"record,omitempty"`
 }
 
 // Shards says whether s asks for shards, which are directories of their own.
-func (s Split) Shards() bool { return s.By == SplitSize || s.By == SplitLines }
+func (s Split) Shards() bool { return s.By == SplitSize || s.Cuts() }
+
+// Cuts says whether s asks for shards that may hold pieces of files.
+func (s Split) Cuts() bool { return s.By == SplitLines || s.By == SplitBytes }
 
 // SplitBy is a way of splitting.
 type SplitBy string
@@ -111,6 +118,7 @@ const (
 
 	SplitSize  SplitBy = "size"  // a task for each shard of whole files
 	SplitLines SplitBy = "lines" // likewise, and large files are cut behind line ends
+	SplitBytes SplitBy = "bytes" // likewise, and large files are cut between records of one length
 )
 
 // Merge says how the outputs of all tasks become one directory.

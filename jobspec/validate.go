@@ -23,6 +23,7 @@ const (
 	MaxKeep      = Duration(3650 * day)
 	MinShard     = 64 * KiB // below it there is more to be told of shards than in them
 	MaxInto      = 100_000
+	MaxRecord    = GiB // as long as the longest line that is looked for
 	MaxAttempts  = 10
 	MaxGPU       = 64
 	MaxReplicate = 16        // more copies cost more than they save
@@ -49,7 +50,7 @@ func (s Spec) Validate() error {
 	s.validateSplit(&l)
 	oneOf(&l, "merge", s.Merge, MergeUnion, MergeShards, MergeConcat)
 	if s.Merge == MergeConcat && s.Run.Per == PerItem && !s.Split.Shards() {
-		l.add("merge", "is concat, and batches of items have no order: use split.by: size or lines, or run.per: task")
+		l.add("merge", "is concat, and batches of items have no order: use split.by: size, lines or bytes, or run.per: task")
 	}
 	s.Resources.validate(&l)
 	s.Timeouts.validate(&l)
@@ -121,13 +122,21 @@ func (s Spec) validateInputs(l *problemList) {
 
 func (s Spec) validateSplit(l *problemList) {
 	sp := s.Split
-	oneOf(l, "split.by", sp.By, SplitAuto, SplitNone, SplitSize, SplitLines)
+	switch {
+	case sp.By != SplitBytes && sp.Record != 0:
+		l.add("split.record", "needs by: bytes")
+	case sp.By == SplitBytes && sp.Record == 0:
+		l.add("split.record", "is missing: with by: bytes it says how long a record is, in bytes")
+	case sp.By == SplitBytes:
+		inRange(l, "split.record", sp.Record, 1, MaxRecord)
+	}
+	oneOf(l, "split.by", sp.By, SplitAuto, SplitNone, SplitSize, SplitLines, SplitBytes)
 	if !sp.Shards() {
 		if sp.Into != 0 {
-			l.add("split.into", "needs by: size or lines")
+			l.add("split.into", "needs by: size, lines or bytes")
 		}
 		if sp.Size != 0 {
-			l.add("split.size", "needs by: size or lines")
+			l.add("split.size", "needs by: size, lines or bytes")
 		}
 		return
 	}

@@ -17,7 +17,7 @@ import (
 // dataset has one of its own.
 func (d *driver) split(ctx context.Context, spec jobspec.Spec, f *jobspec.Facts) error {
 	o := split.Options{
-		By: spec.Split.By, Size: int64(spec.Split.Size), Into: spec.Split.Into,
+		By: spec.Split.By, Size: int64(spec.Split.Size), Into: spec.Split.Into, Record: int64(spec.Split.Record),
 		Budget: ipfs.Budget{Entries: d.cfg.Limits.Dataset, Levels: d.cfg.Budget.Levels, DAGDepth: d.cfg.Budget.DAGDepth},
 	}
 	err := d.inTime(ctx, func(ctx context.Context) error { return d.makeShards(ctx, spec, o, f) })

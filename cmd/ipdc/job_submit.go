@@ -29,6 +29,7 @@ type submitFlags struct {
 	attempts, into       int
 	replicate            int
 	split, splitSize     string
+	record               string
 	requirements, wheels string
 	allowBuild           bool
 	as                   string
@@ -120,10 +121,11 @@ func (f *submitFlags) addProgram(fs *pflag.FlagSet) {
 	fs.StringVar(&f.timeout, "timeout", "", "time of one task's run (default 15m)")
 	fs.StringVar(&f.total, "total-timeout", "", "time of the whole job, waiting included (default 2h)")
 	fs.StringVar(&f.cache, "cache", "", "remembered results: use, refresh or off (default use)")
-	fs.StringVar(&f.split, "split", "", "a task per part of the input: size (whole files) or lines (large files are cut too)")
+	fs.StringVar(&f.split, "split", "", "a task per part of the input: size (whole files), lines (large files are cut too) or bytes (these are cut between records)")
 	fs.IntVar(&f.into, "into", 0, "with --split: so many parts of about the same size")
 	fs.StringVar(&f.splitSize, "split-size", "", "with --split: the size that each part aims at (default 64MiB)")
-	fs.StringVar(&f.merge, "merge", "", "outputs of several tasks: union, shards or concat (default union; concat with --split lines)")
+	fs.StringVar(&f.record, "record", "", "with --split bytes: the length of a record, such as 100")
+	fs.StringVar(&f.merge, "merge", "", "outputs of several tasks: union, shards or concat (default union; concat with --split lines|bytes)")
 	fs.StringVar(&f.keep, "keep", "", "remove the job and its result so long after its end, such as 30d (default: keep it)")
 	fs.IntVar(&f.replicate, "replicate", 0, "nodes that hold the result in all, where the domain has so many (default 2)")
 	fs.IntVar(&f.attempts, "attempts", 0, "tries of a task that is lost (default 3)")

@@ -175,6 +175,7 @@ func (r *request) apply(f *submitFlags) error {
 		setting("total-timeout", f.total, &s.Timeouts.Total),
 		setting("keep", f.keep, &s.Keep),
 		setting("split-size", f.splitSize, &s.Split.Size),
+		setting("record", f.record, &s.Split.Record),
 	)
 }
 

@@ -29,9 +29,9 @@ func (o Options) bound(shards int64) error {
 	return f.Error()
 }
 
-// boundLines refuses large files before they are cut: a piece for each size
-// that they declare is the most that lines give.
-func (o Options) boundLines(files []file) error {
+// boundPieces refuses large files before they are cut: a piece for each size
+// that they declare is the most that there can be.
+func (o Options) boundPieces(files []file) error {
 	var pieces int64
 	for _, f := range files {
 		if f.size >= o.Size {

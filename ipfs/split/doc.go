@@ -9,9 +9,9 @@
 //
 // Invariants: the shards are a function of root and options alone, never of
 // the number of nodes; each file, or each byte of it when files are cut, is in
-// exactly one shard; a file is cut behind a line end only; shards come in the
-// order of the paths and of the bytes in them, so that concatenated outputs
-// are in the order of the input. A file that is added or removed moves borders
+// exactly one shard; a file is cut behind a line end only, or between records of
+// one length; shards come in the order of the paths and of the bytes in them,
+// so that concatenated outputs are in the order of the input. A file that is added or removed moves borders
 // in its neighbourhood only: the other shards keep their CIDs, and what was
 // computed from them is remembered.
 //

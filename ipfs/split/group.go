@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
-
-	"github.com/ipdc/ipdc/jobspec"
 )
 
 const (
@@ -18,10 +16,10 @@ const (
 	maxFiles = 10_000
 )
 
-// bySize groups small files and lets large ones be alone, cut by lines or not.
+// bySize groups small files and lets large ones be alone, cut or not.
 func (c *cutter) bySize(ctx context.Context, files []file) ([][]piece, error) {
-	if c.o.By == jobspec.SplitLines {
-		if err := c.o.boundLines(files); err != nil {
+	if c.o.cuts() {
+		if err := c.o.boundPieces(files); err != nil {
 			return nil, err
 		}
 	}
@@ -33,9 +31,9 @@ func (c *cutter) bySize(ctx context.Context, files []file) ([][]piece, error) {
 		}
 		g.cut()
 		pieces := []piece{whole(f)}
-		if c.o.By == jobspec.SplitLines {
+		if c.o.cuts() {
 			var err error
-			if pieces, _, err = c.lines(ctx, f, multiples(c.o.Size, f.size)); err != nil {
+			if pieces, _, err = c.pieces(ctx, f, multiples(c.o.Size, f.size)); err != nil {
 				return nil, err
 			}
 		}

@@ -20,15 +20,18 @@ const DefaultSize = 64 << 20
 
 // Options say where the borders are.
 type Options struct {
-	// By is jobspec.SplitSize, for shards of whole files, or
-	// jobspec.SplitLines, which cuts large files behind line ends too.
+	// By is jobspec.SplitSize, for shards of whole files,
+	// jobspec.SplitLines, which cuts large files behind line ends too, or
+	// jobspec.SplitBytes, which cuts them between records.
 	By jobspec.SplitBy
 	// Size is what a shard aims at, in bytes; default DefaultSize. A shard of
 	// small files has a quarter to twice of it, and at most 10,000 files.
 	Size int64
 	// Into asks for that many shards of about the same size instead; there
-	// are fewer where the files, or the lines, are too few. 0 = as Size says.
+	// are fewer where the files, lines or records are too few. 0 = as Size says.
 	Into int
+	// Record is the length of a record in bytes, with jobspec.SplitBytes; 0 = 1.
+	Record int64
 	// Budget bounds the reading of the dataset; it has at most 1,000,000
 	// entries and 2^62 bytes by default, as limits of inputs hold per task.
 	Budget ipfs.Budget
@@ -36,9 +39,15 @@ type Options struct {
 
 // Shard is a part of a dataset.
 type Shard struct {
-	CID   jobspec.CID  // a directory
-	Bytes int64        // of file content
-	Files []merge.File // files, or pieces of them, in byte order of their paths
+	CID   jobspec.CID // a directory
+	Bytes int64       // of file content
+	Files []File      // files, or pieces of them, in byte order of their paths
+}
+
+// File is a file of a shard, or a piece of one.
+type File struct {
+	merge.File
+	Offset int64 // at which the piece begins in the dataset's file of that path; 0 for whole files
 }
 
 // Split returns the shards of the directory root. Their new nodes are written
@@ -48,6 +57,7 @@ type Shard struct {
 // there would be over 100,000.
 func Split(ctx context.Context, s ipfs.Session, root jobspec.CID, o Options) ([]Shard, error) {
 	o.Size = cmp.Or(o.Size, DefaultSize)
+	o.Record = cmp.Or(o.Record, 1)
 	o.Budget.Entries = cmp.Or(o.Budget.Entries, 1_000_000)
 	o.Budget.Bytes = cmp.Or(o.Budget.Bytes, 1<<62)
 	o.Budget.Blocks = cmp.Or(o.Budget.Blocks, 16*o.Budget.Entries)
@@ -109,6 +119,9 @@ type piece struct {
 
 func whole(f file) piece { return piece{file: f, to: f.size} }
 
+// cuts says whether large files are cut.
+func (o Options) cuts() bool { return jobspec.Split{By: o.By}.Cuts() }
+
 // cutter splits one dataset.
 type cutter struct {
 	s    ipfs.Session
@@ -118,8 +131,8 @@ type cutter struct {
 
 func (c *cutter) groups(ctx context.Context, files []file) ([][]piece, error) {
 	switch {
-	case c.o.Into > 0 && c.o.By == jobspec.SplitLines:
-		return c.linesInto(ctx, files)
+	case c.o.Into > 0 && c.o.cuts():
+		return c.piecesInto(ctx, files)
 	case c.o.Into > 0:
 		return filesInto(files, c.o.Into), nil
 	}
@@ -128,21 +141,23 @@ func (c *cutter) groups(ctx context.Context, files []file) ([][]piece, error) {
 
 // write stores the directory of one shard.
 func (c *cutter) write(ctx context.Context, pieces []piece) (Shard, error) {
-	out := Shard{Files: make([]merge.File, len(pieces))}
-	for i, p := range pieces {
-		out.Bytes += p.to - p.from
-		out.Files[i] = merge.File{Path: p.path, CID: p.cid, Size: p.size}
-		if p.from == 0 && p.to == p.size {
-			continue
+	var out Shard
+	files := make([]merge.File, 0, len(pieces))
+	for _, p := range pieces {
+		f := merge.File{Path: p.path, CID: p.cid, Size: p.to - p.from}
+		if f.Size < p.size {
+			l, err := c.slice(ctx, p)
+			if err != nil {
+				return out, err
+			}
+			f.CID = l.CID
 		}
-		l, err := c.slice(ctx, p)
-		if err != nil {
-			return out, err
-		}
-		out.Files[i].CID, out.Files[i].Size = l.CID, p.to-p.from
+		files = append(files, f)
+		out.Files = append(out.Files, File{f, p.from})
+		out.Bytes += f.Size
 	}
 	var err error
-	out.CID, err = merge.Files(ctx, c.s, out.Files)
+	out.CID, err = merge.Files(ctx, c.s, files)
 	return out, err
 }
 

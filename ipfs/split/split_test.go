@@ -83,6 +83,11 @@ func joined(t fataler, s ipfs.Getter, shards []split.Shard) map[string]string {
 	for _, sh := range shards {
 		var size int64
 		part := contents(t, s, sh.CID)
+		for _, f := range sh.Files {
+			if f.Offset != int64(len(all[f.Path])) || f.Size != int64(len(part[f.Path])) {
+				t.Fatalf("shard %s tells of %s: %d bytes at %d, want %d at %d", sh.CID, f.Path, f.Size, f.Offset, len(part[f.Path]), len(all[f.Path]))
+			}
+		}
 		for path, text := range part {
 			all[path] += text
 			size += int64(len(text))
@@ -120,9 +125,10 @@ func TestShardsHoldAll(t *testing.T) {
 		})
 		files := rapid.MapOfN(rapid.StringMatching(`[abc]/[a-d]|[x-z]`), text, 0, 10).Draw(t, "files")
 		o := split.Options{
-			By:   rapid.SampledFrom([]jobspec.SplitBy{jobspec.SplitSize, jobspec.SplitLines}).Draw(t, "by"),
-			Size: rapid.Int64Range(1, 3000).Draw(t, "size"),
-			Into: rapid.SampledFrom([]int{0, 0, 1, 2, 3, 7, 500}).Draw(t, "into"),
+			By:     rapid.SampledFrom([]jobspec.SplitBy{jobspec.SplitSize, jobspec.SplitLines, jobspec.SplitBytes}).Draw(t, "by"),
+			Size:   rapid.Int64Range(1, 3000).Draw(t, "size"),
+			Into:   rapid.SampledFrom([]int{0, 0, 1, 2, 3, 7, 500}).Draw(t, "into"),
+			Record: rapid.SampledFrom([]int64{0, 1, 10, 97, 5000}).Draw(t, "record"),
 		}
 		s := ipfstest.NewMemory()
 		shards := do(t, s, dataset(t, s, files), o)
@@ -134,6 +140,11 @@ func TestShardsHoldAll(t *testing.T) {
 		}
 		last := ""
 		for _, sh := range shards {
+			for _, f := range sh.Files {
+				if o.By == jobspec.SplitBytes && f.Offset%max(o.Record, 1) != 0 {
+					t.Fatalf("a piece of %s begins at %d, inside a record of %d", f.Path, f.Offset, o.Record)
+				}
+			}
 			part := contents(t, s, sh.CID)
 			for _, path := range slices.Sorted(maps.Keys(part)) {
 				if path < last {
@@ -143,7 +154,7 @@ func TestShardsHoldAll(t *testing.T) {
 				if o.By == jobspec.SplitSize && part[path] != string(files[path]) {
 					t.Fatalf("%s is cut", path)
 				}
-				if rest := string(files[path]); !strings.HasSuffix(rest, part[path]) && !strings.HasSuffix(part[path], "\n") {
+				if rest := string(files[path]); o.By == jobspec.SplitLines && !strings.HasSuffix(rest, part[path]) && !strings.HasSuffix(part[path], "\n") {
 					t.Fatalf("%s is cut inside a line", path)
 				}
 			}
@@ -185,6 +196,34 @@ func TestLinesOfOneLargeFile(t *testing.T) {
 		if off := sh.Bytes - 3<<20; off < -80 || off > 80 {
 			t.Errorf("shard %d has %d bytes, want about %d", i, sh.Bytes, 3<<20)
 		}
+	}
+}
+
+// Records are found by counting: no leaf is read, but the one at a border is
+// cut.
+func TestRecordsOfOneLargeFile(t *testing.T) {
+	const record = 100
+	data := logs(200_000)
+	data = data[:len(data)/record*record+37] // the last one is short
+	s := ipfstest.NewMemory()
+	root := dataset(t, s, map[string][]byte{"log": data})
+	shards := do(t, s, root, split.Options{By: jobspec.SplitBytes, Size: 3 << 20, Record: record})
+	var at []int64
+	for _, sh := range shards {
+		at = append(at, sh.Files[0].Offset)
+	}
+	want := []int64{0}
+	for o := int64(3 << 20); o < int64(len(data)); o += 3 << 20 {
+		want = append(want, (o+record-1)/record*record)
+	}
+	if diff := cmp.Diff(want, at); diff != "" || len(want) < 3 {
+		t.Errorf("pieces begin at (-want +got):\n%s", diff)
+	}
+	if joined(t, s, shards)["log"] != string(data) {
+		t.Error("the shards are not the file")
+	}
+	if got := do(t, s, root, split.Options{By: jobspec.SplitBytes, Size: 3 << 20, Record: 1 << 30}); len(got) != 1 {
+		t.Errorf("a file of one record gives %d shards, want 1", len(got))
 	}
 }
 

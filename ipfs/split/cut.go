@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/ipdc/ipdc/ipfs/tree"
+	"github.com/ipdc/ipdc/jobspec"
 )
 
 // multiples yields where a file of that size is cut at the latest: size,
@@ -18,17 +19,18 @@ func multiples(size, of int64) iter.Seq[int64] {
 	}
 }
 
-// lines cuts a file behind the first line end at or behind each offset. Lines
-// longer than the distance of two offsets make fewer pieces; spilled says that
-// the last border came to the file's end. At most the whole file is read,
-// once; as a rule two leaves for each offset.
-func (c *cutter) lines(ctx context.Context, f file, offsets iter.Seq[int64]) (pieces []piece, spilled bool, err error) {
+// pieces cuts a file at the first border at or behind each offset: behind a
+// line end, or between two records. Those longer than the distance of two
+// offsets make fewer pieces; spilled says that the last border came to the
+// file's end. For lines at most the whole file is read, once; as a rule two
+// leaves for each offset.
+func (c *cutter) pieces(ctx context.Context, f file, offsets iter.Seq[int64]) (list []piece, spilled bool, err error) {
 	from := int64(0)
 	for at := range offsets {
 		if at <= from {
 			continue
 		}
-		to, err := c.lineEnd(ctx, f, at-1)
+		to, err := c.border(ctx, f, at)
 		if err != nil {
 			return nil, false, err
 		}
@@ -36,10 +38,22 @@ func (c *cutter) lines(ctx context.Context, f file, offsets iter.Seq[int64]) (pi
 			spilled = true
 			break
 		}
-		pieces = append(pieces, piece{f, from, to})
+		list = append(list, piece{f, from, to})
 		from = to
 	}
-	return append(pieces, piece{f, from, f.size}), spilled, nil
+	return append(list, piece{f, from, f.size}), spilled, nil
+}
+
+// border returns where a file may be cut, at or behind an offset over 0.
+func (c *cutter) border(ctx context.Context, f file, at int64) (int64, error) {
+	if c.o.By == jobspec.SplitLines {
+		return c.lineEnd(ctx, f, at-1)
+	}
+	records := (at-1)/c.o.Record + 1
+	if records > f.size/c.o.Record {
+		return f.size, nil
+	}
+	return records * c.o.Record, nil
 }
 
 // lineEnd returns the offset behind the first newline at or behind from, the
@@ -73,9 +87,9 @@ func (c *cutter) lineEnd(ctx context.Context, f file, from int64) (int64, error)
 	return f.size, nil
 }
 
-// linesInto deals all bytes into at most n groups, in order, with borders at
-// line ends.
-func (c *cutter) linesInto(ctx context.Context, files []file) ([][]piece, error) {
+// piecesInto deals all bytes into at most n groups, in order, with borders at
+// line ends, or between records.
+func (c *cutter) piecesInto(ctx context.Context, files []file) ([][]piece, error) {
 	total := sum(files, func(f file) int64 { return f.size })
 	if total == 0 {
 		return filesInto(files, c.o.Into), nil
@@ -94,7 +108,7 @@ func (c *cutter) linesInto(ctx context.Context, files []file) ([][]piece, error)
 				inside = append(inside, at)
 			}
 		}
-		pieces, spilled, err := c.lines(ctx, f, slices.Values(inside))
+		pieces, spilled, err := c.pieces(ctx, f, slices.Values(inside))
 		if err != nil {
 			return nil, err
 		}
