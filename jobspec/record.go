@@ -75,6 +75,23 @@ type Attempt struct {
 	NetOut     Bytes        `json:"net_out,omitempty"`     // to the outside, likewise
 	LogBytes   int64        `json:"log_bytes"`             // kept
 	LogDropped int64        `json:"log_dropped,omitempty"` // bytes over the limit, not kept
+	Phases     Phases       `json:"phases,omitzero"`       // how long its parts took
+}
+
+// Phases is how long the parts of an attempt took, to the millisecond and in
+// their order: each begins where the one before it ended. What an attempt did
+// not come to is zero, and so is what was under way when its node was killed.
+type Phases struct {
+	Waited   Duration `json:"waited,omitempty"`   // for a node's free resources
+	Brought  Duration `json:"brought,omitempty"`  // input, code and image came from other members
+	Staged   Duration `json:"staged,omitempty"`   // they were written to the input cache, or found there
+	Mounted  Duration `json:"mounted,omitempty"`  // the outputs volume was made
+	Created  Duration `json:"created,omitempty"`  // the container was made
+	Begun    Duration `json:"begun,omitempty"`    // it was started
+	Ran      Duration `json:"ran,omitempty"`      // until its end was known, with its log and its report
+	Packed   Duration `json:"packed,omitempty"`   // outputs became a DAG, stored and pinned
+	Recorded Duration `json:"recorded,omitempty"` // the receipt was signed, and its row made ready
+	Taken    Duration `json:"taken,omitempty"`    // the owner fetched and checked what another node's report names
 }
 
 // ItemError is an item's own failure.

@@ -84,13 +84,13 @@ func (r *runner) resolve(ctx context.Context, a *away, t taken, tries int) (done
 		return true, r.abandonAway(errOutrun)
 	}
 	if err == nil {
-		before := r.att
-		r.att, r.outcome = t.row, t.outcome
+		before, watch := r.att, r.watch
+		r.att, r.outcome, r.watch.spent = t.row, t.outcome, t.row.Phases
 		r.progress(ctx, r.job, r.task.Index, r.att.ItemsDone, true)
 		if err = r.save(jobspec.AttemptRecorded); err == nil {
 			return true, nil
 		}
-		r.att = before
+		r.att, r.watch = before, watch
 	}
 	if ctx.Err() != nil {
 		return false, nil // follow looks why

@@ -54,6 +54,7 @@ type bench struct {
 	wrap    func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
 	ahead   time.Duration                             // of the next start's clock
 	later   atomic.Int64                              // of the present clock, besides
+	ticks   bool                                      // the next start's clock goes on by a millisecond with each look at it
 	running atomic.Pointer[sidecar.Sidecar]           // for others
 	room    func(context.Context, int64) error        // of the next start
 
@@ -160,7 +161,10 @@ func (b *bench) start() {
 	if b.wrap != nil {
 		ex = b.wrap(ex)
 	}
-	ahead := b.ahead
+	ahead, tick := b.ahead, int64(0)
+	if b.ticks {
+		tick = int64(time.Millisecond)
+	}
 	b.registry = prometheus.NewRegistry()
 	var post *bus.Post
 	var crew sidecar.Crew
@@ -178,7 +182,7 @@ func (b *bench) start() {
 	sc, err := sidecar.New(sidecar.Config{
 		Post: post, Crew: crew, Record: record, Lease: b.lease, BackupAfter: b.backupAfter,
 		Registry: b.registry, Limits: b.limits,
-		Now: func() time.Time { return time.Now().Add(ahead + time.Duration(b.later.Load())) }, Room: b.room,
+		Now: func() time.Time { return time.Now().Add(ahead + time.Duration(b.later.Add(tick))) }, Room: b.room,
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
 		Executor: ex, Volumes: vols, Inputs: inputs, CARs: cars, Capacity: b.cap, Labels: b.labels, Network: b.network, Logger: log,
 		StopGrace: 50 * time.Millisecond, Admit: b.admit, Budget: b.budget, Fetches: b.fetches, Patience: b.patience, SweepEvery: b.sweepEvery,

@@ -30,6 +30,7 @@ const assignFor = 30 * time.Second
 // attempt makes one try of the task: at the member that holds its input, at
 // another one when that does not take it, or here.
 func (r *runner) attempt(ctx context.Context) error {
+	r.watch.start(r.now(), jobspec.Phases{})
 	for {
 		node, err := r.target(ctx)
 		if err != nil {
@@ -46,9 +47,13 @@ func (r *runner) attempt(ctx context.Context) error {
 
 // here makes the attempt on this node.
 func (r *runner) here(ctx context.Context) error {
+	if o := r.job.Origin; o != nil { // gathered before the task was begun
+		r.watch.spent.Brought = max(0, jobspec.Duration(r.since.Sub(r.job.Submitted)))
+	}
 	if err := r.bringShard(ctx); err != nil {
 		return causeOr(ctx, at("inputs[0]", err))
 	}
+	r.watch.lap(r.now(), brought)
 	if err := r.lease(ctx); err != nil {
 		return err
 	}
@@ -64,6 +69,7 @@ func (r *runner) elsewhere() bool { return r.att.Node != r.Sidecar.id.String() }
 // and under a new token.
 func (r *runner) send(ctx context.Context, node identity.ID) (taken bool, err error) {
 	for {
+		r.watch.lap(r.now(), waited)
 		if err := r.grant(ctx, node); err != nil {
 			return false, err
 		}

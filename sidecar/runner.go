@@ -36,6 +36,7 @@ type runner struct {
 	release []func()         // of cache entries
 	net     *wayOut          // nil without a network, and while it is not open
 	outcome outcome          // what the guest reported; from exited on
+	watch   stopwatch        // of its phases
 }
 
 // resume goes on with an attempt of an earlier process.
@@ -47,6 +48,7 @@ func (r *runner) resume(ctx context.Context) error {
 		r.holds = true
 		r.setActive(1)
 	}
+	r.watch.start(r.now(), r.att.Phases)
 	r.log.Info("resume", "attempt", r.att.ID, "state", r.att.State, "container", r.att.Container)
 	return r.run(ctx)
 }
@@ -66,6 +68,7 @@ func (r *runner) run(ctx context.Context) error {
 			return r.abandon(errOutrun)
 		}
 		if err == nil {
+			r.watch.lap(r.now(), reached(next))
 			if err := r.save(next); err != nil {
 				return err
 			}
@@ -153,7 +156,7 @@ func (r *runner) save(next jobspec.AttemptState) error {
 		return err
 	}
 	row := r.att
-	row.State = state
+	row.State, row.Phases = state, r.watch.spent
 	if passing(state) {
 		r.att = row
 		failpoint.Hit(string(next) + ".after-completion")

@@ -23,6 +23,7 @@ type taken struct {
 // no record, so that it can be cut off and done again.
 func (r *runner) takeIn(ctx context.Context, a *away, c jobspec.CID) (t taken) {
 	ctx = ipfs.CountMoved(ctx, &r.came)
+	began := r.now()
 	var out wire.Outcome
 	if t.err = r.readJSON(ctx, c, &out); t.err != nil {
 		return t
@@ -49,10 +50,14 @@ func (r *runner) takeIn(ctx context.Context, a *away, c jobspec.CID) (t taken) {
 	t.row.Receipt, t.row.Failure, t.row.NetIn, t.row.NetOut = &rc, out.Failure, rc.Usage.NetIn, rc.Usage.NetOut
 	t.row.ItemsDone = min(out.ItemsDone, len(r.task.Items))
 	t.row.ItemErrors = out.ItemErrors[:min(len(out.ItemErrors), maxItemErrors)]
+	t.row.Phases = out.Phases
+	// For the member, then there; never negative, which no record holds: a member may say anything.
+	t.row.Phases.Waited = max(0, t.row.Phases.Waited+r.watch.spent.Waited)
 	t.outcome = outcomeFrom(r.task, out)
 	if rc.Output.Defined() {
 		t.outcome.memories, t.err = r.memories(ctx, t.row, t.outcome)
 	}
+	t.row.Phases.Taken = max(0, jobspec.Duration(r.now().Sub(began)))
 	return t
 }
 

@@ -130,6 +130,7 @@ func (r *runner) lease(ctx context.Context) error {
 		return err
 	}
 	r.holds = true
+	r.watch.lap(r.now(), waited)
 	if err := r.grant(ctx, r.Sidecar.id); err != nil {
 		r.holds = false
 		r.placer.release(r.job.Spec.Resources)
@@ -145,7 +146,7 @@ func (r *runner) grant(ctx context.Context, node identity.ID) error {
 	rand.Read(token) // never fails
 	r.att = jobspec.Attempt{
 		ID: r.this, Token: hex.EncodeToString(token), Node: node.String(),
-		State: jobspec.AttemptLeased,
+		State: jobspec.AttemptLeased, Phases: r.watch.spent,
 	}
 	err := r.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		job, err := tx.Job(r.id)

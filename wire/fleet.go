@@ -72,7 +72,8 @@ type Outcome struct {
 	ItemsDone  int                 `json:"items_done"`
 	ItemErrors []jobspec.ItemError `json:"item_errors,omitempty"`
 	Items      []ItemOutcome       `json:"items,omitempty"`
-	Log        jobspec.CID         `json:"log,omitzero"` // a file: pieces of the node's log
+	Log        jobspec.CID         `json:"log,omitzero"`    // a file: pieces of the node's log
+	Phases     jobspec.Phases      `json:"phases,omitzero"` // as the member says
 }
 
 // ItemOutcome is what became of one item.

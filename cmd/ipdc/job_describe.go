@@ -20,6 +20,9 @@ func (a *app) jobDescribeCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "describe JOB", Aliases: []string{"inspect", "show"},
 		Short: "Show all that is known about a job",
+		Long: `Shows all that is known about a job. -o wide says, too, how long the parts of
+each attempt took: where its time went.
+` + refHelp,
 	}
 	return a.withJob(cmd, func(ctx context.Context, c *client.Client, ref string, _ []string) error {
 		j, err := c.Job(ctx, ref)
@@ -30,7 +33,10 @@ func (a *app) jobDescribeCmd() *cobra.Command {
 			if j.Recorded != nil {
 				return describeRecorded(w, j)
 			}
-			return describe(w, j)
+			if err := describe(w, j); err != nil || a.format != formatWide {
+				return err
+			}
+			return describePhases(w, j)
 		})
 	})
 }
@@ -196,6 +202,23 @@ func describeAttempts(w io.Writer, j wire.Job) error {
 		}
 	}
 	return nil
+}
+
+// describePhases shows how long the parts of each attempt took.
+func describePhases(w io.Writer, j wire.Job) error {
+	if len(j.Attempts) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{{"TASK", "TRY", "WAITED", "BROUGHT", "STAGED", "MOUNTED", "CREATED", "BEGUN", "RAN", "PACKED", "RECORDED", "TAKEN"}}
+	for _, at := range j.Attempts {
+		row, p := []string{fmt.Sprint(at.ID.Task), fmt.Sprint(at.ID.Try)}, at.Phases
+		for _, d := range []jobspec.Duration{p.Waited, p.Brought, p.Staged, p.Mounted, p.Created, p.Begun, p.Ran, p.Packed, p.Recorded, p.Taken} {
+			row = append(row, span(d.Std()))
+		}
+		rows = append(rows, row)
+	}
+	return table(w, rows)
 }
 
 // reachedAt says when an attempt came as far as is known: its end, its program's
