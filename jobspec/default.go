@@ -23,9 +23,8 @@ const (
 // with others, keeps values that are wrong, and done twice does no more.
 func (s Spec) WithDefaults() Spec {
 	fill(&s.Version, Version)
-	fill(&s.Run.Per, PerTask)
-	if s.Run.Per == PerItem {
-		fill(&s.Run.Feed, FeedStdin)
+	if len(s.Stages) == 0 {
+		s.Run.fill()
 	}
 	s.Inputs = slices.Clone(s.Inputs)
 	for i := range s.Inputs {
@@ -36,17 +35,16 @@ func (s Spec) WithDefaults() Spec {
 			in.CID = p.String()
 		}
 	}
-	fill(&s.Split.By, SplitAuto)
-	if s.Split.Shards() && s.Split.Into == 0 {
-		fill(&s.Split.Size, DefaultShard)
+	if len(s.Stages) == 0 {
+		s.Split.fill()
+		s.Merge.fill(s.Split)
+	} else {
+		s.Merge.fill(s.Stages[len(s.Stages)-1].Split)
 	}
-	if s.Split.Cuts() {
-		fill(&s.Merge, MergeConcat)
-	}
-	fill(&s.Merge, MergeUnion)
 	fill(&s.Resources.CPU, DefaultCPU)
 	fill(&s.Resources.Memory, DefaultMemory)
 	fill(&s.Resources.Disk, DefaultDisk)
+	s.Stages = s.stagesWithDefaults()
 	fill(&s.Timeouts.Run, DefaultRunTimeout)
 	fill(&s.Timeouts.Total, DefaultTotalTimeout)
 	fill(&s.Retry.Attempts, DefaultAttempts)
@@ -62,6 +60,27 @@ func (s Spec) WithDefaults() Spec {
 	}
 	fill(&s.Cache, CacheUse)
 	return s
+}
+
+func (r *Run) fill() {
+	fill(&r.Per, PerTask)
+	if r.Per == PerItem {
+		fill(&r.Feed, FeedStdin)
+	}
+}
+
+func (sp *Split) fill() {
+	fill(&sp.By, SplitAuto)
+	if sp.Shards() && sp.Into == 0 {
+		fill(&sp.Size, DefaultShard)
+	}
+}
+
+func (m *Merge) fill(sp Split) {
+	if sp.Cuts() {
+		fill(m, MergeConcat)
+	}
+	fill(m, MergeUnion)
 }
 
 func (as As) mountPoint() string {

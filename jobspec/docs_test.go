@@ -47,7 +47,9 @@ func TestDocs(t *testing.T) {
 // fieldsOf lists the leaves of the schema as the table writes them.
 func fieldsOf(defs map[string]schemaNode, s schemaNode, path string) []string {
 	if name, ok := strings.CutPrefix(s.Ref, "#/$defs/"); ok {
-		s = defs[name]
+		if s = defs[name]; path == "stages[]."+name { // a field of its own is described once
+			return []string{path}
+		}
 	}
 	if s.Items != nil && strings.HasPrefix(s.Items.Ref, "#") {
 		return append(fieldsOf(defs, *s.Items, path+"[]"), path)

@@ -17,7 +17,13 @@ type Place struct {
 	Prefer Prefer `json:"prefer,omitempty"`
 	// Overflow are nodes for tasks that have waited too long for the others.
 	Overflow Overflow `json:"overflow,omitzero"`
+	// MinWorkers is how many members, the node that takes the job included, must
+	// be able to run its tasks when it is submitted; 0 = one.
+	MinWorkers int `json:"min_workers,omitempty"`
 }
+
+// MaxMinWorkers bounds Place.MinWorkers.
+const MaxMinWorkers = 1000
 
 // Prefer says who comes first.
 type Prefer string
@@ -37,7 +43,7 @@ type Overflow struct {
 
 // IsZero reports whether nothing is asked for.
 func (p Place) IsZero() bool {
-	return len(p.Require) == 0 && p.Prefer == "" && p.Overflow == Overflow{}
+	return len(p.Require) == 0 && p.Prefer == "" && p.Overflow == Overflow{} && p.MinWorkers == 0
 }
 
 // Requirements that are no label.
@@ -128,6 +134,9 @@ func (p Place) validate(l *problemList, inputs int) {
 	}
 	if p.LocalOnly() && p.Prefer == PreferAny {
 		l.add("place.prefer", "is any, and require.data: local leaves only nodes that hold the input")
+	}
+	if p.MinWorkers < 0 || p.MinWorkers > MaxMinWorkers {
+		l.add("place.min_workers", "is %d, want 1 to %d", p.MinWorkers, MaxMinWorkers)
 	}
 	if p.LocalOnly() && inputs == 0 {
 		l.add("place.require.data", "is local, and there is no input that could be held")

@@ -1,7 +1,8 @@
 package jobspec
 
 // Plan is what the owner resolved once for the whole job. Workers resolve
-// nothing themselves. It is written once and never changed.
+// nothing themselves. It is written once and never changed; the tasks of later
+// stages are added behind the others.
 type Plan struct {
 	SpecCID CID     `json:"spec_cid"`
 	Image   ImageID `json:"image"`          // config digest
@@ -12,11 +13,19 @@ type Plan struct {
 
 	Dependencies CID      `json:"dependencies,omitzero"` // directory of installed packages
 	Packages     []string `json:"packages,omitempty"`    // what it holds: "numpy==2.4.1", sorted
+
+	// Stages are those of a spec with stages, all of them, in order. What stands
+	// above for the job as a whole stands there for each.
+	Stages []PlanStage `json:"stages,omitempty"`
+	// Kept are the tasks that earlier jobs have done, by index; they are not
+	// among Tasks.
+	Kept []KeptTask `json:"kept,omitempty"`
 }
 
 // Task is what one container does. A task of items sees the whole input but
 // may read its own items only: another batch would give it other neighbours.
 type Task struct {
+	Stage int    `json:"stage,omitempty"` // of the spec's stages; 0 without any
 	Index int    `json:"index"`           // position among all tasks of the job, those that are remembered included
 	Key   CID    `json:"key"`             // same key, same output
 	Shard CID    `json:"shard,omitzero"`  // shown at /inputs, or as /inputs.car; undefined = an empty directory

@@ -16,7 +16,6 @@ import (
 var later = map[string]string{
 	"publish":          "fetch the result with ipdc get",
 	"notify":           "follow the job with ipdc job wait",
-	"stages":           "submit one job per stage, with the result of one as the input of the next",
 	"verify":           "submit the job twice with cache: refresh and compare the results",
 	"merge=none":       "use union, shards or concat",
 	"isolation=strict": "use standard",

@@ -29,6 +29,7 @@ func TestSchemaMatchesSpec(t *testing.T) {
 		t.Fatal(err)
 	}
 	full := jobspec.Spec{Run: jobspec.Run{Per: jobspec.PerItem}, Inputs: []jobspec.Input{{CID: someCID}}}.WithDefaults()
+	full.Stages = jobspec.Spec{Stages: []jobspec.Stage{{Run: full.Run}}}.WithDefaults().Stages
 	var defaults any
 	if err := json.Unmarshal([]byte(mustJSON(t, full)), &defaults); err != nil {
 		t.Fatal(err)
@@ -44,7 +45,7 @@ func compareSchema(t *testing.T, defs map[string]schemaNode, s schemaNode, typ r
 		}
 	}
 	// per defaults to task; the spec under test is one of items.
-	if s.Default != nil && path != ".run.per" {
+	if s.Default != nil && !strings.HasSuffix(path, ".run.per") {
 		if value == nil && s.Default == false { // omitted
 			value = false
 		}

@@ -10,7 +10,7 @@ type Spec struct {
 	Version   string            `json:"version"`            // always "ipdc/v1"
 	Name      string            `json:"name,omitempty"`     // at most 128 printable runes; default none
 	Labels    map[string]string `json:"labels,omitempty"`   // the user's own, for list --label
-	Run       Run               `json:"run"`                // the program
+	Run       Run               `json:"run,omitzero"`       // the program; none where there are stages
 	Inputs    []Input           `json:"inputs,omitempty"`   // at most one in this version; none runs the program once
 	Split     Split             `json:"split,omitzero"`     // how inputs become tasks
 	Merge     Merge             `json:"merge,omitzero"`     // how outputs become one; default union, concat for by: lines|bytes
@@ -26,6 +26,10 @@ type Spec struct {
 	// Replicate is how many nodes hold the result in all, the job's own one
 	// included, as far as the domain has so many; 0 = [DefaultReplicate].
 	Replicate int `json:"replicate,omitempty"`
+	// Stages are the steps of a job of several, at most [MaxStages], in place of
+	// Run and Split. Each reads the inputs or what an earlier one gave; the
+	// outputs of the last one are the result. Default none.
+	Stages []Stage `json:"stages,omitempty"`
 }
 
 // Run says what a task's container does.
@@ -100,6 +104,11 @@ type Split struct {
 	// Record is the length of a record, with by: bytes, which needs it. Only a
 	// file's last record may be shorter.
 	Record Bytes `json:"record,omitempty"`
+	// Offsets tells tasks at which offset of its file each piece begins, with
+	// by: lines or bytes: the shard lies at /inputs/data then, and the file
+	// /inputs/offsets has a line "OFFSET PATH" for each piece that does not
+	// begin at 0.
+	Offsets bool `json:"offsets,omitempty"`
 }
 
 // Shards says whether s asks for shards, which are directories of their own.

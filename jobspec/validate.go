@@ -45,12 +45,18 @@ func (s Spec) Validate() error {
 		l.add("name", "begins with @, which is kept for references such as @last")
 	}
 	validateLabels(&l, s.Labels)
-	s.Run.validate(&l)
 	s.validateInputs(&l)
-	s.validateSplit(&l)
-	oneOf(&l, "merge", s.Merge, MergeUnion, MergeShards, MergeConcat)
-	if s.Merge == MergeConcat && s.Run.Per == PerItem && !s.Split.Shards() {
-		l.add("merge", "is concat, and batches of items have no order: use split.by: size, lines or bytes, or run.per: task")
+	switch {
+	case len(s.Stages) > 0:
+		s.validateStages(&l)
+		s.Stage(len(s.Stages) - 1).validateMerge(&l)
+	case s.Run.Image == "" && len(s.Run.Command) == 0:
+		l.add("run", "is missing: say what to run, or give stages")
+	default:
+		s.Run.validate(&l)
+		s.validatePer(&l)
+		s.validateSplit(&l)
+		s.validateMerge(&l)
 	}
 	s.Resources.validate(&l)
 	s.Timeouts.validate(&l)
@@ -105,18 +111,30 @@ func (s Spec) validateInputs(l *problemList) {
 	if len(s.Inputs) > 1 {
 		l.add("inputs", "has %d entries, at most 1 is supported by this version", len(s.Inputs))
 	}
-	if len(s.Inputs) == 0 && s.Run.Per == PerItem {
-		l.add("inputs", "is missing: with per: item the command is run for the files of an input")
-	}
 	for i, in := range s.Inputs {
 		path := joinIndex("inputs", i)
 		_, err := ParsePath(in.CID)
 		l.check(path+".cid", err)
 		oneOf(l, path+".as", in.As, AsFiles, AsCAR)
 		oneOf(l, path+".at", in.At, in.As.mountPoint())
-		if in.As == AsCAR && s.Run.Per == PerItem {
-			l.add(path+".as", "is car, which has no files: use run.per: task")
-		}
+	}
+}
+
+// validatePer checks that what a per: item program runs for is there.
+func (s Spec) validatePer(l *problemList) {
+	switch {
+	case s.Run.Per != PerItem:
+	case len(s.Inputs) == 0:
+		l.add("inputs", "is missing: with per: item the command is run for the files of an input")
+	case s.Inputs[0].As == AsCAR:
+		l.add("inputs[0].as", "is car, which has no files: use run.per: task")
+	}
+}
+
+func (s Spec) validateMerge(l *problemList) {
+	oneOf(l, "merge", s.Merge, MergeUnion, MergeShards, MergeConcat)
+	if s.Merge == MergeConcat && s.batches() {
+		l.add("merge", "is concat, and batches of items have no order: use split.by: size, lines or bytes, or run.per: task")
 	}
 }
 
@@ -131,6 +149,13 @@ func (s Spec) validateSplit(l *problemList) {
 		inRange(l, "split.record", sp.Record, 1, MaxRecord)
 	}
 	oneOf(l, "split.by", sp.By, SplitAuto, SplitNone, SplitSize, SplitLines, SplitBytes)
+	switch {
+	case !sp.Offsets:
+	case !sp.Cuts():
+		l.add("split.offsets", "needs by: lines or bytes, which cut files")
+	case s.Run.Per == PerItem:
+		l.add("split.offsets", "is for run.per: task")
+	}
 	if !sp.Shards() {
 		if sp.Into != 0 {
 			l.add("split.into", "needs by: size, lines or bytes")

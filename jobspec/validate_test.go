@@ -44,7 +44,7 @@ func TestParseRefusesKeys(t *testing.T) {
 
 func TestParseRefusesWhatIsForLater(t *testing.T) {
 	for path, text := range map[string]string{
-		"publish": minimal + "publish: [s3://b/p]\n", "notify": minimal + "notify: []\n", "stages": minimal + "stages: []\n",
+		"publish": minimal + "publish: [s3://b/p]\n", "notify": minimal + "notify: []\n",
 		"verify": minimal + "verify: {replicas: 3}\n", "merge": minimal + "merge: none\n", "isolation": minimal + "isolation: strict\n",
 	} {
 		checkRefusals(t, []refused{{path, text, jobspec.KindSpec, []string{path + ": ", "not supported by this version"}}})

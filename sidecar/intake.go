@@ -83,6 +83,9 @@ func (s *Sidecar) admit(spec jobspec.Spec, runs func(jobspec.Spec) error) (jobsp
 	if err := spec.Validate(); err != nil {
 		return spec, jobspec.CID{}, err
 	}
+	if len(spec.Stages) > 0 {
+		return spec, jobspec.CID{}, jobspec.KindSpec.Errorf("stages: are not run by this version yet")
+	}
 	if err := s.checkNetwork(spec); err != nil {
 		return spec, jobspec.CID{}, err
 	}
