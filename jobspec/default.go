@@ -71,7 +71,7 @@ func (r *Run) fill() {
 
 func (sp *Split) fill() {
 	fill(&sp.By, SplitAuto)
-	if sp.Shards() && sp.Into == 0 {
+	if sp.sized() && sp.Into == 0 {
 		fill(&sp.Size, DefaultShard)
 	}
 }

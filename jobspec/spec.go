@@ -112,7 +112,10 @@ type Split struct {
 }
 
 // Shards says whether s asks for shards, which are directories of their own.
-func (s Split) Shards() bool { return s.By == SplitSize || s.Cuts() }
+func (s Split) Shards() bool { return s.By == SplitEntries || s.sized() }
+
+// sized says whether Into or Size say how many shards there are.
+func (s Split) sized() bool { return s.By == SplitSize || s.Cuts() }
 
 // Cuts says whether s asks for shards that may hold pieces of files.
 func (s Split) Cuts() bool { return s.By == SplitLines || s.By == SplitBytes }
@@ -128,6 +131,8 @@ const (
 	SplitSize  SplitBy = "size"  // a task for each shard of whole files
 	SplitLines SplitBy = "lines" // likewise, and large files are cut behind line ends
 	SplitBytes SplitBy = "bytes" // likewise, and large files are cut between records of one length
+
+	SplitEntries SplitBy = "entries" // a task for each file or directory at the top of the input
 )
 
 // Merge says how the outputs of all tasks become one directory.

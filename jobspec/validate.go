@@ -148,7 +148,7 @@ func (s Spec) validateSplit(l *problemList) {
 	case sp.By == SplitBytes:
 		inRange(l, "split.record", sp.Record, 1, MaxRecord)
 	}
-	oneOf(l, "split.by", sp.By, SplitAuto, SplitNone, SplitSize, SplitLines, SplitBytes)
+	oneOf(l, "split.by", sp.By, SplitAuto, SplitNone, SplitSize, SplitLines, SplitBytes, SplitEntries)
 	switch {
 	case !sp.Offsets:
 	case !sp.Cuts():
@@ -156,22 +156,20 @@ func (s Spec) validateSplit(l *problemList) {
 	case s.Run.Per == PerItem:
 		l.add("split.offsets", "is for run.per: task")
 	}
-	if !sp.Shards() {
-		if sp.Into != 0 {
-			l.add("split.into", "needs by: size, lines or bytes")
-		}
-		if sp.Size != 0 {
-			l.add("split.size", "needs by: size, lines or bytes")
-		}
-		return
-	}
 	switch {
+	case !sp.sized() && sp.Into != 0:
+		l.add("split.into", "needs by: size, lines or bytes")
+	case !sp.sized() && sp.Size != 0:
+		l.add("split.size", "needs by: size, lines or bytes")
 	case sp.Into != 0 && sp.Size != 0:
 		l.add("split", "has into and size: one of them says how many shards there are")
 	case sp.Into < 0 || sp.Into > MaxInto:
 		l.add("split.into", "is %d, want 1 to %d", sp.Into, MaxInto)
-	case sp.Into == 0:
+	case sp.sized() && sp.Into == 0:
 		inRange(l, "split.size", sp.Size, MinShard, MaxDisk)
+	}
+	if !sp.Shards() {
+		return
 	}
 	switch {
 	case len(s.Inputs) == 0:

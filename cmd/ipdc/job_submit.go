@@ -121,7 +121,7 @@ func (f *submitFlags) addProgram(fs *pflag.FlagSet) {
 	fs.StringVar(&f.timeout, "timeout", "", "time of one task's run (default 15m)")
 	fs.StringVar(&f.total, "total-timeout", "", "time of the whole job, waiting included (default 2h)")
 	fs.StringVar(&f.cache, "cache", "", "remembered results: use, refresh or off (default use)")
-	fs.StringVar(&f.split, "split", "", "a task per part of the input: size (whole files), lines (large files are cut too) or bytes (these are cut between records)")
+	fs.StringVar(&f.split, "split", "", "a task per part of the input: size (whole files), lines (large files are cut too), bytes (these are cut between records) or entries (each file or directory at its top)")
 	fs.IntVar(&f.into, "into", 0, "with --split: so many parts of about the same size")
 	fs.StringVar(&f.splitSize, "split-size", "", "with --split: the size that each part aims at (default 64MiB)")
 	fs.StringVar(&f.record, "record", "", "with --split bytes: the length of a record, such as 100")

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"strings"
 )
 
 const (
@@ -85,6 +86,20 @@ func chance(f file) float64 {
 	h.Write([]byte{0})
 	h.Write(f.cid.Cid().Bytes())
 	return float64(binary.BigEndian.Uint64(h.Sum(nil))>>11) / (1 << 53)
+}
+
+// byEntry makes a group of the files below each entry of the root.
+func byEntry(files []file) (groups [][]piece) {
+	last := ""
+	for _, f := range files { // sorted, so that those of an entry stand together
+		entry, _, _ := strings.Cut(f.path, "/")
+		if entry != last {
+			groups, last = append(groups, nil), entry
+		}
+		i := len(groups) - 1
+		groups[i] = append(groups[i], whole(f))
+	}
+	return groups
 }
 
 // filesInto deals whole files into at most n groups, in order: a file belongs

@@ -22,7 +22,8 @@ const DefaultSize = 64 << 20
 type Options struct {
 	// By is jobspec.SplitSize, for shards of whole files,
 	// jobspec.SplitLines, which cuts large files behind line ends too, or
-	// jobspec.SplitBytes, which cuts them between records.
+	// jobspec.SplitBytes, which cuts them between records; or
+	// jobspec.SplitEntries, for what lies below each entry of the root.
 	By jobspec.SplitBy
 	// Size is what a shard aims at, in bytes; default DefaultSize. A shard of
 	// small files has a quarter to twice of it, and at most 10,000 files.
@@ -131,6 +132,8 @@ type cutter struct {
 
 func (c *cutter) groups(ctx context.Context, files []file) ([][]piece, error) {
 	switch {
+	case c.o.By == jobspec.SplitEntries:
+		return byEntry(files), nil
 	case c.o.Into > 0 && c.o.cuts():
 		return c.piecesInto(ctx, files)
 	case c.o.Into > 0:

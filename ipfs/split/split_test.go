@@ -309,3 +309,27 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("Split within its budget = %v", err)
 	}
 }
+
+// Each entry of the root is a shard of its own, whatever its size, under its
+// own name.
+func TestShardsOfEntries(t *testing.T) {
+	s := ipfstest.NewMemory()
+	big := make([]byte, 3<<20)
+	files := map[string][]byte{"a/x": []byte("1"), "a/y/z": []byte("2"), "a.b/x": big, "a-/x": nil, "b": []byte("3")}
+	shards := do(t, s, dataset(t, s, files), split.Options{By: jobspec.SplitEntries})
+	want := [][]string{{"a-/x"}, {"a.b/x"}, {"a/x", "a/y/z"}, {"b"}}
+	var got [][]string
+	for _, sh := range shards {
+		got = append(got, slices.Sorted(maps.Keys(contents(t, s, sh.CID))))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("shards (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(texts(files), joined(t, s, shards)); diff != "" {
+		t.Errorf("joined shards (-dataset +shards):\n%s", diff)
+	}
+	files["a/new"] = []byte("4")
+	if again := do(t, s, dataset(t, s, files), split.Options{By: jobspec.SplitEntries}); !slices.Equal(cids(shards[:2]), cids(again[:2])) || again[3].CID != shards[3].CID {
+		t.Errorf("shards changed where nothing did: %v, then %v", cids(shards), cids(again))
+	}
+}
