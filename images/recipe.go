@@ -23,6 +23,9 @@ type Recipe struct {
 	Packages []string          `json:"packages"` // besides the essential ones
 	Run      []string          `json:"run"`      // shell commands inside the new root, after the packages
 	Env      map[string]string `json:"env"`      // of the image's config
+	// OnDemand leaves the image out where all stock images are asked for: it
+	// is large, and of use to one command.
+	OnDemand bool `json:"on_demand"`
 
 	hash string
 }

@@ -23,7 +23,7 @@ func TestStock(t *testing.T) {
 			t.Errorf("StockRecipe(%q) = %q, %v, want %q", r.Name, got.Tag(), ok, r.Tag())
 		}
 	}
-	for _, want := range []string{"python", "shell"} {
+	for _, want := range []string{"crawler", "python", "shell"} {
 		if !slices.Contains(names, want) {
 			t.Errorf("Stock() = %v, want %q among them", names, want)
 		}

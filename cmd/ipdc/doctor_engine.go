@@ -68,10 +68,10 @@ func (a *app) checkImages(ctx context.Context) []finding {
 	defer st.Close()
 	var have, lack []string
 	for _, r := range images.Stock() {
-		if _, err := st.Resolve(ctx, r.Name); err != nil {
-			lack = append(lack, r.Name)
-		} else {
+		if _, err := st.Resolve(ctx, r.Name); err == nil {
 			have = append(have, r.Name)
+		} else if !r.OnDemand {
+			lack = append(lack, r.Name)
 		}
 	}
 	if len(lack) > 0 {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,14 +31,12 @@ func (a *app) imageBuildCmd() *cobra.Command {
 	var cache string
 	cmd := &cobra.Command{
 		Use: "build [NAME...]", Short: "Build stock images from Debian's packages and load them into the engine",
-		Long: "Build makes the stock images (all of them without a NAME) and loads them. It needs\n" +
-			"root, mmdebstrap, and Debian's package archive; no image registry. What is built\n" +
-			"already is not built again.",
+		Long: "Build makes stock images and loads them: without a NAME " + strings.Join(usualImages(), " and ") + ", not those\n" +
+			"that one command needs (crawler, for ipdc cl crawl). It needs root, mmdebstrap, and\n" +
+			"Debian's package archive; no image registry. What is built already is not built again.",
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if len(names) == 0 {
-				for _, r := range images.Stock() {
-					names = append(names, r.Name)
-				}
+				names = usualImages()
 			}
 			st, err := a.engineImages(cmd.Context())
 			if err != nil {
@@ -58,6 +57,16 @@ func (a *app) imageBuildCmd() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&cache, "cache", filepath.Join(dir, "ipdc", "images"), "directory of built archives")
 	return cmd
+}
+
+// usualImages are the stock images that jobs are likely to ask for.
+func usualImages() (names []string) {
+	for _, r := range images.Stock() {
+		if !r.OnDemand {
+			names = append(names, r.Name)
+		}
+	}
+	return names
 }
 
 func (a *app) buildImage(ctx context.Context, st *imagesdocker.Store, name, cache string) error {

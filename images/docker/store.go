@@ -320,7 +320,7 @@ func (t target) absent() error {
 	}
 	if t.stock != "" {
 		f.Detail = fmt.Sprintf("the stock image %s of this version, %s, is not built yet", t.stock, t.shown)
-		f.Hint = fmt.Sprintf("run `sudo ipdc image build %s`, or `make images` in the source tree", t.stock)
+		f.Hint = fmt.Sprintf("run `sudo ipdc image build %s`", t.stock)
 	}
 	return f.Error()
 }

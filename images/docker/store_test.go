@@ -56,7 +56,7 @@ func TestResolveRefusesGarbage(t *testing.T) {
 
 func TestResolveSaysWhatToDo(t *testing.T) {
 	s, _ := openFake(t)
-	for ref, want := range map[string]string{"shell": "make images", "python": "ipdc image build python", "debian:12": "docker pull"} {
+	for ref, want := range map[string]string{"shell": "ipdc image build shell", "python": "ipdc image build python", "debian:12": "docker pull"} {
 		_, err := s.Resolve(t.Context(), ref)
 		if f := jobspec.AsFailure(err); !strings.Contains(f.Hint, want) {
 			t.Errorf("Resolve(%q) gives the hint %q, want %q in it", ref, f.Hint, want)
