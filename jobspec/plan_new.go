@@ -206,6 +206,9 @@ func batchCount(s Spec, f Facts) int {
 	if s.Split.By == SplitNone {
 		return min(1, items)
 	}
+	if s.Split.Into > 0 {
+		return min(s.Split.Into, items)
+	}
 	bySize := sizeOf(f.Items)/maxBatchBytes + 1
 	if sizeOf(f.Items)%maxBatchBytes == 0 {
 		bySize--

@@ -59,6 +59,8 @@ func TestBatches(t *testing.T) {
 	const limit = 256 << 20
 	none := itemSpec()
 	none.Split.By = jobspec.SplitNone
+	three := itemSpec()
+	three.Split.Into = 3
 	many := make([]int64, 2500)
 	oneBig := make([]int64, 2000)
 	oneBig[7] = limit
@@ -80,6 +82,9 @@ func TestBatches(t *testing.T) {
 		{"one large file", itemSpec(), 1, []int64{100 * limit}, [][]int{{0}}, nil},
 		{"many items", itemSpec(), 1, many, nil, []int{834, 833, 833}},
 		{"many items beside a large one", itemSpec(), 1, oneBig, nil, []int{1000, 1000}},
+		{"as asked", three, 1, many, nil, []int{834, 833, 833}},
+		{"as asked beside many slots", three, 8, []int64{3, 2, 1, 1}, [][]int{{0}, {1}, {2, 3}}, nil},
+		{"more asked than there are", three, 1, []int64{1, 1}, [][]int{{0}, {1}}, nil},
 		{"split none", none, 4, many, nil, []int{2500}},
 		{"split none of empty", none, 4, nil, nil, []int{}},
 	} {
@@ -192,7 +197,7 @@ func TestKeysAreOfWhatTheProgramSees(t *testing.T) {
 		"input CID": func(s *jobspec.Spec, _ *jobspec.Facts) { s.Inputs[0].CID = "/ipfs/" + someCID },
 		"resources": func(s *jobspec.Spec, _ *jobspec.Facts) { s.Resources = jobspec.Resources{CPU: 1, Memory: 2, Disk: 3} },
 		"timeouts":  func(s *jobspec.Spec, _ *jobspec.Facts) { s.Timeouts = jobspec.Timeouts{Run: 1, Total: 2} },
-		"retry":     func(s *jobspec.Spec, _ *jobspec.Facts) { s.Retry.Attempts = 9 },
+		"retry":     func(s *jobspec.Spec, _ *jobspec.Facts) { s.Retry.Attempts, s.Retry.Items = 9, 9 },
 		"merge":     func(s *jobspec.Spec, _ *jobspec.Facts) { s.Merge = jobspec.MergeShards },
 		"cache":     func(s *jobspec.Spec, _ *jobspec.Facts) { s.Cache = jobspec.CacheOff },
 		"keep":      func(s *jobspec.Spec, _ *jobspec.Facts) { s.Keep = 5 },

@@ -96,7 +96,8 @@ type Split struct {
 	By SplitBy `json:"by,omitempty"` // default auto
 	// Into asks for so many shards of about the same size, with by: size,
 	// lines or bytes; there are fewer where files, lines or records are too
-	// few. 0 = as Size says.
+	// few. 0 = as Size says. With by: auto and per: item it is the number of
+	// batches of items; 0 = as the nodes have slots.
 	Into int `json:"into,omitempty"`
 	// Size is what each shard aims at, with by: size, lines or bytes; default
 	// 64MiB unless Into is given.
@@ -164,6 +165,9 @@ type Timeouts struct {
 type Retry struct {
 	Attempts int    `json:"attempts,omitempty"` // in all, 1 to 10; default 3
 	On       []Kind `json:"on,omitempty"`       // kinds that are retried; default [lost]
+	// Items is how often an item that failed is tried again within its task,
+	// behind the task's other items, 0 to 10; default 0. With per: item only.
+	Items int `json:"items,omitempty"`
 }
 
 // Isolation is the kind of wall between a program and the host.

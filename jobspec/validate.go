@@ -25,6 +25,8 @@ const (
 	MaxInto      = 100_000
 	MaxRecord    = GiB // as long as the longest line that is looked for
 	MaxAttempts  = 10
+
+	MaxItemRetries = 10 // with pauses of five minutes in all
 	MaxGPU       = 64
 	MaxReplicate = 16        // more copies cost more than they save
 	MaxArguments = 128 << 10 // bytes of a command, or of an environment, with terminators
@@ -60,7 +62,7 @@ func (s Spec) Validate() error {
 	}
 	s.Resources.validate(&l)
 	s.Timeouts.validate(&l)
-	s.Retry.validate(&l)
+	s.Retry.validate(&l, s.Run.Per)
 	validateNetwork(&l, s.Network)
 	oneOf(&l, "isolation", s.Isolation, IsolationStandard)
 	oneOf(&l, "cache", s.Cache, CacheUse, CacheRefresh, CacheOff)
@@ -157,8 +159,8 @@ func (s Spec) validateSplit(l *problemList) {
 		l.add("split.offsets", "is for run.per: task")
 	}
 	switch {
-	case !sp.sized() && sp.Into != 0:
-		l.add("split.into", "needs by: size, lines or bytes")
+	case !sp.sized() && sp.Into != 0 && (sp.By != SplitAuto || s.Run.Per != PerItem):
+		l.add("split.into", "needs by: size, lines or bytes, or run.per: item")
 	case !sp.sized() && sp.Size != 0:
 		l.add("split.size", "needs by: size, lines or bytes")
 	case sp.Into != 0 && sp.Size != 0:
@@ -196,9 +198,15 @@ func (t Timeouts) validate(l *problemList) {
 	}
 }
 
-func (r Retry) validate(l *problemList) {
+func (r Retry) validate(l *problemList, per Per) {
 	if r.Attempts < 1 || r.Attempts > MaxAttempts {
 		l.add("retry.attempts", "is %d, want 1 to %d", r.Attempts, MaxAttempts)
+	}
+	switch {
+	case r.Items < 0 || r.Items > MaxItemRetries:
+		l.add("retry.items", "is %d, want 0 to %d", r.Items, MaxItemRetries)
+	case r.Items > 0 && per != PerItem:
+		l.add("retry.items", "is for per: item only; a whole task is tried again with retry.attempts and retry.on")
 	}
 	for i, kind := range r.On {
 		path := joinIndex("retry.on", i)

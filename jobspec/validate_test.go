@@ -54,6 +54,9 @@ func TestParseRefusesWhatIsForLater(t *testing.T) {
 // splitInput is an input that can be split.
 const splitInput = "inputs: [{cid: " + someCID + "}]\n"
 
+// perItem is a spec that runs for each file of an input.
+var perItem = strings.Replace(minimal, "{", "{per: item, ", 1) + splitInput
+
 func TestParseRefusesValues(t *testing.T) {
 	env := func(pair string) string { return strings.Replace(minimal, "{", "{env: {"+pair+"}, ", 1) }
 	list := []refused{
@@ -109,6 +112,11 @@ func TestParseRefusesValues(t *testing.T) {
 		{"holders in words", minimal + "replicate: all", jobspec.KindSpec, []string{"replicate", "whole"}},
 		{"cache", minimal + "cache: 'no'", jobspec.KindSpec, []string{"cache", "use, refresh, off"}},
 		{"into alone", minimal + "split: {into: 8}", jobspec.KindSpec, []string{"split.into", "by: size, lines or bytes"}},
+		{"into none", perItem + "split: {by: none, into: 8}", jobspec.KindSpec, []string{"split.into", "run.per: item"}},
+		{"into too many batches", perItem + "split: {into: 100001}", jobspec.KindSpec, []string{"split.into", "100000"}},
+		{"item retries", perItem + "retry: {items: 11}", jobspec.KindSpec, []string{"retry.items", "maximum", "10"}},
+		{"item retries below zero", perItem + "retry: {items: -1}", jobspec.KindSpec, []string{"retry.items", "0"}},
+		{"item retries of no items", minimal + "retry: {items: 1}", jobspec.KindSpec, []string{"retry.items", "per: item only"}},
 		{"size alone", minimal + "split: {by: none, size: 64MiB}", jobspec.KindSpec, []string{"split.size", "by: size, lines or bytes"}},
 		{"into of entries", minimal + splitInput + "split: {by: entries, into: 8}", jobspec.KindSpec, []string{"split.into", "by: size, lines or bytes"}},
 		{"size of entries", minimal + splitInput + "split: {by: entries, size: 64MiB}", jobspec.KindSpec, []string{"split.size", "by: size, lines or bytes"}},

@@ -62,7 +62,7 @@ func newBitmap(n int) bitmap { return make(bitmap, (n+7)/8) }
 // workOf lists the blocks of what a plan reads.
 func (d *driver) workOf(ctx context.Context, job jobspec.Job, plan jobspec.Plan) (*work, error) {
 	l := lister{driver: d, work: &work{}, seen: map[jobspec.CID]int{}, blind: job.Spec.Place.Prefer == jobspec.PreferAny && !d.dry}
-	if job.Spec.Run.Per == jobspec.PerItem && !job.Spec.Split.Shards() {
+	if job.Spec.Run.Per == jobspec.PerItem && !job.Spec.Split.Shards() && job.Spec.Split.Into == 0 {
 		l.items = allItems(plan)
 		for _, it := range l.items {
 			u := unit{work: l.work, bytes: it.Size, name: it.Path}

@@ -143,11 +143,30 @@ func (d *driver) spread(ctx context.Context, job jobspec.Job, plan jobspec.Plan)
 		plan, err = d.deal(ctx, job, plan, all, w.items, chosen)
 		return plan, all, err
 	}
+	away := false
 	for i, s := range chosen {
 		s.tasks++
 		plan.Tasks[i].Holder = d.holder(s)
+		away = away || s.id != d.Sidecar.id
 	}
-	return plan, all, nil
+	if away && job.Spec.Run.Per == jobspec.PerItem && !job.Spec.Split.Shards() {
+		plan, err = d.ownDirectories(ctx, job, plan)
+	}
+	return plan, all, err
+}
+
+// ownDirectories gives each batch of items a directory with those items only,
+// so that who runs it fetches no others.
+func (d *driver) ownDirectories(ctx context.Context, job jobspec.Job, plan jobspec.Plan) (jobspec.Plan, error) {
+	shards := make([]jobspec.Shard, len(plan.Tasks))
+	for i, t := range plan.Tasks {
+		root, err := d.directoryOf(ctx, t.Items)
+		if err != nil {
+			return plan, fmt.Errorf("directory of %d items: %w", len(t.Items), err)
+		}
+		shards[i] = jobspec.Shard{CID: root, Items: t.Items, Bytes: t.Bytes, Holder: t.Holder}
+	}
+	return plan.WithShards(job.Spec, shards)
 }
 
 // holder is how a plan names a site.

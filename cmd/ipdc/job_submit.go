@@ -91,11 +91,7 @@ tasks. This node asks it for all that the job commands show, by its id.`,
 	}
 	fs := cmd.Flags()
 	f.addProgram(fs)
-	fs.StringVar(&f.out, "out", "", "download the result to this folder")
-	fs.BoolVarP(&f.detach, "detach", "d", false, "print the job id and do not wait")
-	fs.BoolVar(&f.dryRun, "dry-run", false, "print the completed spec with its CID and run nothing; needs no node")
-	fs.StringVar(&f.to, "to", "", "the member that takes the job over: PEER (its id, a unique beginning or end of it, or its label name) or any, which is the one with most room for it")
-	fs.StringVar(&f.key, "idempotency-key", "", "the same key and spec give the same job (default a new key)")
+	f.addSend(fs)
 	return cmd
 }
 
@@ -108,6 +104,17 @@ func (f *submitFlags) addProgram(fs *pflag.FlagSet) {
 	fs.StringVar(&f.function, "function", "", "with -f and -x: the function to call")
 	fs.BoolVar(&f.once, "once", false, "run once over the whole input instead of once per file")
 	fs.BoolVar(&f.keepGoing, "keep-going", false, "a file that fails does not fail the job")
+	fs.StringVar(&f.split, "split", "", "a task per part of the input: size (whole files), lines (large files are cut too), bytes (these are cut between records) or entries (each file or directory at its top)")
+	fs.IntVar(&f.into, "into", 0, "so many parts of about the same size, with --split or for a program that runs once per file")
+	fs.StringVar(&f.splitSize, "split-size", "", "with --split: the size that each part aims at (default 64MiB)")
+	fs.StringVar(&f.record, "record", "", "with --split bytes: the length of a record, such as 100")
+	fs.StringVar(&f.merge, "merge", "", "outputs of several tasks: union, shards or concat (default union; concat with --split lines|bytes)")
+	fs.StringVar(&f.as, "as", "", "how the input is shown: files, or car for one file with any DAG (default files)")
+	f.addRun(fs)
+}
+
+// addRun adds the flags that any job has, whatever its program and input are.
+func (f *submitFlags) addRun(fs *pflag.FlagSet) {
 	fs.StringVar(&f.image, "image", "", "stock image (python, shell) or an image that the engine has")
 	fs.StringVar(&f.name, "name", "", "name of the job")
 	fs.StringArrayVarP(&f.labels, "label", "l", nil, "label of the job, KEY=VALUE (repeatable)")
@@ -121,18 +128,21 @@ func (f *submitFlags) addProgram(fs *pflag.FlagSet) {
 	fs.StringVar(&f.timeout, "timeout", "", "time of one task's run (default 15m)")
 	fs.StringVar(&f.total, "total-timeout", "", "time of the whole job, waiting included (default 2h)")
 	fs.StringVar(&f.cache, "cache", "", "remembered results: use, refresh or off (default use)")
-	fs.StringVar(&f.split, "split", "", "a task per part of the input: size (whole files), lines (large files are cut too), bytes (these are cut between records) or entries (each file or directory at its top)")
-	fs.IntVar(&f.into, "into", 0, "with --split: so many parts of about the same size")
-	fs.StringVar(&f.splitSize, "split-size", "", "with --split: the size that each part aims at (default 64MiB)")
-	fs.StringVar(&f.record, "record", "", "with --split bytes: the length of a record, such as 100")
-	fs.StringVar(&f.merge, "merge", "", "outputs of several tasks: union, shards or concat (default union; concat with --split lines|bytes)")
 	fs.StringVar(&f.keep, "keep", "", "remove the job and its result so long after its end, such as 30d (default: keep it)")
 	fs.IntVar(&f.replicate, "replicate", 0, "nodes that hold the result in all, where the domain has so many (default 2)")
 	fs.IntVar(&f.attempts, "attempts", 0, "tries of a task that is lost (default 3)")
 	fs.StringVarP(&f.requirements, "requirements", "r", "", "requirements.txt: Python packages that are installed once, before the program runs")
 	fs.StringVar(&f.wheels, "wheels", "", "folder (or its CID) with wheels, which are then the only source of packages")
 	fs.BoolVar(&f.allowBuild, "allow-build", false, "build packages that have no wheel from their source, in the sandbox")
-	fs.StringVar(&f.as, "as", "", "how the input is shown: files, or car for one file with any DAG (default files)")
+}
+
+// addSend adds the flags that say what becomes of the job once it is described.
+func (f *submitFlags) addSend(fs *pflag.FlagSet) {
+	fs.StringVar(&f.out, "out", "", "download the result to this folder")
+	fs.BoolVarP(&f.detach, "detach", "d", false, "print the job id and do not wait")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "print the completed spec with its CID and run nothing; needs no node")
+	fs.StringVar(&f.to, "to", "", "the member that takes the job over: PEER (its id, a unique beginning or end of it, or its label name) or any, which is the one with most room for it")
+	fs.StringVar(&f.key, "idempotency-key", "", "the same key and spec give the same job (default a new key)")
 }
 
 func (a *app) submit(ctx context.Context, f *submitFlags, args []string) error {
@@ -151,6 +161,12 @@ func (a *app) submit(ctx context.Context, f *submitFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	return a.sendJob(ctx, f, req)
+}
+
+// sendJob stores what a request needs, submits it and shows the job to its end,
+// or does of it what the flags leave.
+func (a *app) sendJob(ctx context.Context, f *submitFlags, req request) error {
 	if f.dryRun {
 		return a.dryRun(ctx, req)
 	}

@@ -26,6 +26,9 @@ type request struct {
 	local string            // path that becomes the input; "" = none
 	car   string            // CAR file that holds the input; "" = none
 	as    jobspec.As        // how that input is shown
+
+	// input makes the input; nil = it is a path, or named in the spec.
+	input func(context.Context, ipfs.Session) (jobspec.CID, error)
 }
 
 // oneProgram refuses a command line that does not say one thing to run.
@@ -78,7 +81,7 @@ func (r *request) validate() error {
 	if err != nil {
 		return err
 	}
-	if s.Run.Per == jobspec.PerItem && len(s.Inputs) == 0 && r.local == "" {
+	if s.Run.Per == jobspec.PerItem && len(s.Inputs) == 0 && r.local == "" && r.input == nil {
 		return usagef("there are no files to run it for: give them with -c CID|PATH, or run it once without any with --once")
 	}
 	if r.files != nil {
@@ -87,7 +90,7 @@ func (r *request) validate() error {
 	if r.pip != nil {
 		s.Run.Requirements = some
 	}
-	if r.local != "" {
+	if r.local != "" || r.input != nil {
 		s.Inputs = []jobspec.Input{{CID: some.String(), As: r.as}}
 	}
 	return s.WithDefaults().Validate()
@@ -249,6 +252,13 @@ func (a *app) place(ctx context.Context, r request, store storer) (jobspec.Spec,
 			return r.spec, fmt.Errorf("store the requirements: %w", err)
 		}
 		r.spec.Run.Requirements = root
+	}
+	if r.input != nil {
+		root, err := store(r.input)
+		if err != nil {
+			return r.spec, fmt.Errorf("store the input: %w", err)
+		}
+		r.spec.Inputs = []jobspec.Input{{CID: root.String(), As: r.as}}
 	}
 	if r.local == "" {
 		return r.spec, nil

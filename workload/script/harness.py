@@ -1,12 +1,17 @@
 """Calls one function of a Python file for each input file of an ipdc task.
 
     python3 harness.py process.py downscale
+    python3 harness.py crawler.py crawl lines
 
 docs/jobspec.md ("item protocol") says what it reads and writes. The function
 gets a binary file whose name is the path below the input; the working
 directory is the input, so open(file.name) works as well. It returns bytes, str
 (stored as UTF-8), an iterable of these (stored as it comes), (name, data) to
 choose the output's name, or None for no output. Nothing is kept per item.
+
+With lines each file holds one line, and the function gets that, as text
+without its line end; bytes that are no UTF-8 are in it as surrogate escapes.
+It may return a dict, too, which is stored as JSON.
 
 Python 3.6 or later, standard library only.
 """
@@ -32,7 +37,8 @@ sys.dont_write_bytecode = True
 
 MAX_TEXT = 1000  # bytes of an error's text in the report
 PART = ".ipdc-part"  # an output that is being written
-ALLOWED = "return bytes, str, an iterable of them, (name, data) or None"
+LINES = sys.argv[3:] == ["lines"]  # each file holds one line, which the function gets
+ALLOWED = "return bytes, str, an iterable of them, %s(name, data) or None" % ("a dict, " if LINES else "")
 PICTURE = "return bytes: buf = io.BytesIO(); img.save(buf, 'JPEG'); return buf.getvalue()"
 HINTS = {
     "PIL": PICTURE,
@@ -55,6 +61,13 @@ class InputFile(io.BufferedReader):
     @property
     def name(self):
         return self._path
+
+
+def read_line(root, path):
+    """The line that an input file holds."""
+    with InputFile(root, path) as file:
+        text = file.read().decode("utf-8", "surrogateescape")
+    return text[:-1] if text.endswith("\n") else text
 
 
 class OutputError(Exception):
@@ -200,6 +213,9 @@ def chunks(function, data):
         hint = "return its content: .getvalue()"
     elif isinstance(data, io.IOBase):
         hint = "return its content: .read()"
+    elif isinstance(data, dict) and LINES:
+        yield (json.dumps(data, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape")
+        return
     elif isinstance(data, dict):
         hint = "return text: json.dumps(...)"
     elif isinstance(data, (set, frozenset)):
@@ -266,8 +282,11 @@ class Batch:
     def run_item(self, path):
         """Gives the item's exit code, and whether the outputs are full."""
         try:
-            with InputFile(self.inputs, path) as file:
-                names = self.outputs.store(path, self.function(file), self.function)
+            if LINES:
+                names = self.outputs.store(path, self.function(read_line(self.inputs, path)), self.function)
+            else:
+                with InputFile(self.inputs, path) as file:
+                    names = self.outputs.store(path, self.function(file), self.function)
         except (Exception, SystemExit) as e:
             return self.failed(path, e), getattr(e, "full", False)
         self.report.add(type="item", path=path, outputs=names)

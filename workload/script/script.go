@@ -30,13 +30,14 @@ type Options struct {
 	Name     string // base name of the file, kept in tracebacks; default "process.py"
 	Function string // called for each input file; default: see Python
 	Once     bool   // run the file as a script, once per task
+	Lines    bool   // call the function with the one line that each input file holds, as text
 }
 
 // Python returns the program for a Python file. A function that the file
 // defines at its top level is called for each input file: the one that Options
-// name, else the only public one, else "process". A file without a public
-// function is a script, as with Once. Anything else is an E_SPEC failure that
-// lists the functions.
+// name, else the only public one, else "process", with Lines "crawl". A file
+// without a public function is a script, as with Once, unless Lines is set.
+// Anything else is an E_SPEC failure that lists the functions.
 func Python(source []byte, o Options) (Program, error) {
 	if o.Name == "" {
 		o.Name = "process.py"
@@ -61,6 +62,9 @@ func Python(source []byte, o Options) (Program, error) {
 	}
 	p.Files[name] = bytes.Clone(harness)
 	p.Run.Command = []string{"python3", "/code/" + name, o.Name, fn}
+	if o.Lines {
+		p.Run.Command = append(p.Run.Command, "lines")
+	}
 	p.Run.Per, p.Run.Feed = jobspec.PerItem, jobspec.FeedList
 	return p, nil
 }
@@ -98,32 +102,57 @@ func choose(source []byte, o Options) (string, error) {
 		return "", nil
 	}
 	all := scan(source)
-	d, ok := pick(all, norm.NFKC.String(o.Function))
+	d, ok := pick(all, norm.NFKC.String(o.Function), o.fallback())
 	switch {
 	case !ok && o.Function != "":
-		return "", refuse(o, fmt.Sprintf("no function %s at the top level; there is %s", o.Function, list(all)), hintChoose)
+		return "", refuse(o, fmt.Sprintf("no function %s at the top level; there is %s", o.Function, list(all)), o.hintChoose())
+	case !ok && len(public(all)) == 0 && o.Lines:
+		return "", refuse(o, "it defines no function that could be called for a line", "write def crawl(line) at its top level")
 	case !ok && len(public(all)) == 0:
 		return "", nil
 	case !ok:
-		return "", refuse(o, "which function is to be called for each file? There is "+list(public(all)), hintChoose)
+		return "", refuse(o, "which function is to be called for each "+o.unit()+"? There is "+list(public(all)), o.hintChoose())
 	case d.async:
-		return "", refuse(o, fmt.Sprintf("%s is an async function, which cannot be called for a file", d), "write a plain def that calls asyncio.run(...)")
+		return "", refuse(o, fmt.Sprintf("%s is an async function, which cannot be called for a %s", d, o.unit()), "write a plain def that calls asyncio.run(...)")
+	case d.noParams && o.Lines:
+		return "", refuse(o, fmt.Sprintf("%s takes no parameter, so it cannot be called for a line", d), "write def "+d.name+"(line)")
 	case d.noParams:
 		return "", refuse(o, fmt.Sprintf("%s takes no parameter, so it cannot be called for a file", d), "write def "+d.name+"(file), or run the file as a script with --once")
 	}
 	return d.name, nil
 }
 
-const hintChoose = "--function NAME calls one of them for each input file, --once runs the file as a script"
+// unit is what the function is called for.
+func (o Options) unit() string {
+	if o.Lines {
+		return "line"
+	}
+	return "file"
+}
+
+// fallback is the function that is meant where a file has several.
+func (o Options) fallback() string {
+	if o.Lines {
+		return "crawl"
+	}
+	return "process"
+}
+
+func (o Options) hintChoose() string {
+	if o.Lines {
+		return "--function NAME calls one of them for each line; without it, crawl is called"
+	}
+	return "--function NAME calls one of them for each input file, --once runs the file as a script"
+}
 
 // pick applies the rule of Python; ok is false when it names none.
-func pick(all []def, name string) (d def, ok bool) {
+func pick(all []def, name, fallback string) (d def, ok bool) {
 	candidates := public(all)
 	if name == "" && len(candidates) == 1 {
 		return candidates[0], true
 	}
 	if name == "" {
-		name = "process"
+		name = fallback
 	}
 	for _, d := range all {
 		if d.name == name {
