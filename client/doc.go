@@ -1,7 +1,7 @@
 // Package client speaks the HTTP API of a node. Each method is one endpoint of
 // docs/api.md; Wait and the resuming of Events are all that is added.
 //
-//	c, err := client.New("unix:///run/user/1000/ipdc/api.sock")
+//	c, err := client.New("unix:///run/user/1000/ipdc/api.sock") // client.FromEnv() in a program ipdc-NAME
 //	job, err := c.Submit(ctx, spec, "")
 //	job, err = c.Wait(ctx, job.ID.String())
 //	car, err := c.Download(ctx, job.Result, client.FormatCAR)

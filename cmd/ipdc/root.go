@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func (a *app) root() *cobra.Command {
 }
 
 // plugin runs ipdc-NAME from PATH for a NAME that is no command here, as git
-// and kubectl do.
+// and kubectl do. The program is told which node the settings name.
 func plugin(args []string) (code int, ran bool) {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") || strings.ContainsAny(args[0], "/\x00") {
 		return 0, false
@@ -99,9 +100,23 @@ func plugin(args []string) (code int, ran bool) {
 	if err != nil {
 		return 0, false
 	}
-	err = syscall.Exec(path, append([]string{path}, args[1:]...), os.Environ())
+	err = syscall.Exec(path, append([]string{path}, args[1:]...), pluginEnv(os.Environ()))
 	fmt.Fprintf(os.Stderr, "ipdc: run %s: %v\n", path, err)
 	return exitError, true
+}
+
+// pluginEnv adds what client.FromEnv reads. Settings that cannot be read are
+// for a program that asks ipdc itself to complain about.
+func pluginEnv(env []string) []string {
+	set, err := newLoader().load()
+	if err != nil {
+		return env
+	}
+	env = append(env, client.EnvAddress+"="+cmp.Or(set.API, "unix://"+set.socket()))
+	if set.API != "" && set.TokenFile != "" {
+		env = append(env, client.EnvTokenFile+"="+set.TokenFile)
+	}
+	return env
 }
 
 // client returns a client of the node that the settings name. It does no I/O.
