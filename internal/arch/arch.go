@@ -80,6 +80,7 @@ var table = []rule{
 	{packages: []string{"cmd/*"}, may: all},
 
 	// What users write, and tests of whole programs.
+	{packages: []string{"examples/workload/*"}, may: []string{"client", "jobspec"}, stdOnly: true},
 	{packages: []string{"examples/*"}, stdOnly: true},
 	{packages: []string{"e2e"}},
 }
