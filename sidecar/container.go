@@ -137,8 +137,9 @@ const hosts = "127.0.0.1 localhost\n::1 localhost\n"
 
 // writeTask writes what the guest reads and what localhost is. The directory's
 // parent is private to the node's user.
-func writeTask(dir string, run jobspec.Run, task jobspec.Task) error {
-	t := guest.Task{Command: run.Command, Feed: guest.Feed(run.Feed), KeepGoing: run.KeepGoing}
+func writeTask(dir string, spec jobspec.Spec, task jobspec.Task) error {
+	run := spec.Run
+	t := guest.Task{Command: run.Command, Feed: guest.Feed(run.Feed), KeepGoing: run.KeepGoing, Memory: int64(spec.Resources.Memory)}
 	if run.Per == jobspec.PerTask {
 		t.Feed = guest.FeedNone
 	}

@@ -234,7 +234,7 @@ func (r *runner) mount(ctx context.Context) (err error) {
 	if r.vol, err = r.volume(ctx); err != nil {
 		return err
 	}
-	if err := writeTask(r.runDir(r.att.ID), r.job.Spec.Run, r.task); err != nil {
+	if err := writeTask(r.runDir(r.att.ID), r.job.Spec, r.task); err != nil {
 		return err
 	}
 	return r.network()

@@ -91,6 +91,15 @@ func (c *children) Run(call taskrun.Call) (taskrun.Exit, error) {
 	return endOf(cmd.ProcessState), nil
 }
 
+// kill kills the command that runs.
+func (c *children) kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.group != 0 {
+		_ = syscall.Kill(-c.group, syscall.SIGKILL)
+	}
+}
+
 // Usage counts what all processes used that were waited for.
 func (c *children) Usage() (cpu, memory int64) {
 	var ru syscall.Rusage

@@ -9,6 +9,13 @@
 //	# in tests, with a directory that stands for /:
 //	ipdc-guest -root /tmp/t
 //
+// With map, reduce or sample it is a task's command itself: it runs the user's
+// program and does the partitioning, sorting and merging beside it. See
+// internal/shuffle.
+//
+//	/ipdc/guest map --partitions 8 -- sh -c 'tr -s " " "\n"'
+//	/ipdc/guest reduce -- uniq -c
+//
 // Invariants: it never waits for anything but the command itself: not for
 // processes that the command left behind, not for a reader or a writer. The
 // exit code is the command's own, 128+n after signal n, or 125 to 127 as
@@ -26,6 +33,9 @@ import (
 func main() {
 	root := flag.String("root", "", "directory that stands for / (for tests)")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		runStage(*root, flag.Args())
+	}
 	os.Exit(run(*root))
 }
 

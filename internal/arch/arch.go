@@ -50,6 +50,7 @@ var table = []rule{
 	{packages: []string{"wire/guest"}, stdOnly: true},
 	// The inside of a container stays small.
 	{packages: []string{"internal/taskrun"}, may: []string{"wire/guest"}, stdOnly: true},
+	{packages: []string{"internal/shuffle"}, stdOnly: true},
 	{packages: internal, may: slices.Concat(layer0, internal)},
 
 	// 1: contracts, their suites, the tools over ipfs, and adapters.
@@ -76,7 +77,7 @@ var table = []rule{
 	{packages: []string{"workload/*"}, may: slices.Concat(layer0, []string{"client"}, internal)},
 
 	// 5: programs. The guest is mounted into every container and stays small.
-	{packages: []string{"cmd/ipdc-guest"}, may: []string{"wire/guest", "internal/taskrun"}},
+	{packages: []string{"cmd/ipdc-guest"}, may: []string{"wire/guest", "internal/taskrun", "internal/shuffle"}},
 	{packages: []string{"cmd/*"}, may: all},
 
 	// What users write, and tests of whole programs.

@@ -49,6 +49,7 @@ const (
 // Names in ReportDir.
 const (
 	Report  = "report.jsonl"
+	Spill   = "spill" // directory of what map and reduce put aside
 	Reserve = "reserve" // ReserveSize bytes, removed to report that the volume is full
 )
 
@@ -77,6 +78,7 @@ type Task struct {
 	Command   []string `json:"command"`              // argv; a name without slash is looked up in PATH
 	Feed      Feed     `json:"feed,omitempty"`       // how the command gets its items
 	KeepGoing bool     `json:"keep_going,omitempty"` // an item's failure does not end the batch
+	Memory    int64    `json:"memory,omitempty"`     // the container's limit in bytes; 0 = not told
 	Items     []Item   `json:"items,omitempty"`      // in the order in which they are run
 }
 
