@@ -76,6 +76,10 @@ type Attempt struct {
 	LogBytes   int64        `json:"log_bytes"`             // kept
 	LogDropped int64        `json:"log_dropped,omitempty"` // bytes over the limit, not kept
 	Phases     Phases       `json:"phases,omitzero"`       // how long its parts took
+
+	// What the program counted, as it says: pairs, bytes, spills, milliseconds.
+	// At most 32, each named by 1 to 40 of a-z, 0-9, dot and underscore.
+	Counters map[string]int64 `json:"counters,omitempty"`
 }
 
 // Phases is how long the parts of an attempt took, to the millisecond and in

@@ -24,6 +24,8 @@ func TestJudge(t *testing.T) {
 		full bool
 		want jobspec.Kind // "" = success
 		hint string       // has this in it
+
+		detail string // likewise
 	}{
 		{name: "success", exit: executor.Exit{}},
 		{name: "success although the report says otherwise", exit: executor.Exit{}, out: lies},
@@ -33,6 +35,8 @@ func TestJudge(t *testing.T) {
 		{name: "exit", exit: executor.Exit{Code: 19}, out: outcome{end: &guest.Line{ExitCode: 19}}, want: jobspec.KindExit},
 		{name: "a program's own 137", exit: executor.Exit{Code: 137}, out: outcome{end: &guest.Line{ExitCode: 137}}, want: jobspec.KindExit},
 		{name: "signal", exit: executor.Exit{Code: 139}, out: outcome{end: &guest.Line{ExitCode: 139, Signal: 11}}, want: jobspec.KindSignal},
+		{name: "exit that is explained", exit: executor.Exit{Code: 7}, out: outcome{why: "the mapper ended with exit code 7"}, want: jobspec.KindExit, detail: "the mapper"},
+		{name: "signal that is explained", exit: executor.Exit{Code: 137}, out: outcome{why: "the mapper ended with signal 9", end: &guest.Line{ExitCode: 137, Signal: 9}}, want: jobspec.KindSignal, detail: "the mapper"},
 		{name: "guest killed", exit: executor.Exit{Code: 137}, want: jobspec.KindSignal},
 		{name: "oom", exit: executor.Exit{Code: 137, OOM: true}, want: jobspec.KindOOM, hint: "--memory 1GiB "},
 		{name: "oom over a large file", exit: executor.Exit{Code: 137, OOM: true}, out: outcome{largest: 1e9}, want: jobspec.KindOOM, hint: "--memory 2GiB "},
@@ -50,6 +54,8 @@ func TestJudge(t *testing.T) {
 				t.Errorf("judge = %+v, want %q", *got, c.want)
 			case got != nil && !strings.Contains(got.Hint, c.hint):
 				t.Errorf("hint = %q, want %q in it", got.Hint, c.hint)
+			case got != nil && !strings.Contains(got.Detail, c.detail):
+				t.Errorf("detail = %q, want %q in it", got.Detail, c.detail)
 			case got != nil && (got.Hint == "" && c.why == nil || got.ExitCode != c.exit.Code):
 				t.Errorf("judge = %+v, want a hint and exit code %d", *got, c.exit.Code)
 			}

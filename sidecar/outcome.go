@@ -21,6 +21,8 @@ type outcome struct {
 	done   int                  // items that were done or failed
 	items  map[string]*itemDone // by path; nil until its line came
 	start  *guest.Line          // the command could not be started
+	why    string               // what went wrong, where the program knows it; "" = it does not
+	counts map[string]int64     // what the program counted
 	end    *guest.Line          // the guest came to its end
 	quota  bool                 // an item failed because /outputs is full
 	failed []jobspec.ItemError  // at most maxItemErrors
@@ -74,6 +76,10 @@ func (o *outcome) add(l guest.Line) {
 	switch l.Type {
 	case guest.LineStartError:
 		o.start = &l
+	case guest.LineFailure:
+		o.why, o.quota = l.Detail, o.quota || l.Kind == guest.KindQuota
+	case guest.LineCounters:
+		o.counts = l.Counters
 	case guest.LineEnd:
 		o.end = &l
 	case guest.LineItem:
@@ -101,7 +107,7 @@ func (r *runner) conclude(ctx context.Context, exit executor.Exit, why *jobspec.
 		r.log.Warn("read report", "attempt", r.att.ID, "err", err) // the program's doing; its exit code still counts
 	}
 	r.outcome = rep.out
-	r.att.ItemsDone, r.att.ItemErrors = rep.out.done, rep.out.failed
+	r.att.ItemsDone, r.att.ItemErrors, r.att.Counters = rep.out.done, rep.out.failed, rep.out.counts
 	full, err := r.cfg.Volumes.Full(ctx, r.att.ID.String())
 	if err != nil {
 		r.log.Warn("look at outputs volume", "attempt", r.att.ID, "err", err)
@@ -143,10 +149,10 @@ func judge(exit executor.Exit, why *jobspec.Failure, out outcome, full bool, res
 		f.Hint = "check the command, and that the image holds it"
 	case out.end != nil && out.end.Signal > 0, out.end == nil && exit.Code > guest.ExitSignal:
 		f.Kind = jobspec.KindSignal
-		f.Detail = fmt.Sprintf("ended by signal %d", exit.Code-guest.ExitSignal)
+		f.Detail = cmp.Or(out.why, fmt.Sprintf("ended by signal %d", exit.Code-guest.ExitSignal))
 	default:
 		f.Kind = jobspec.KindExit
-		f.Detail = fmt.Sprintf("the program ended with exit code %d", exit.Code)
+		f.Detail = cmp.Or(out.why, fmt.Sprintf("the program ended with exit code %d", exit.Code))
 	}
 	if len(out.failed) > 0 && (f.Kind == jobspec.KindExit || f.Kind == jobspec.KindSignal) {
 		e := out.failed[0]

@@ -9,6 +9,7 @@ import (
 	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
+	"github.com/ipdc/ipdc/wire/guest"
 )
 
 // taken is a member's outcome as it will stand in this node's record.
@@ -50,6 +51,9 @@ func (r *runner) takeIn(ctx context.Context, a *away, c jobspec.CID) (t taken) {
 	t.row.Receipt, t.row.Failure, t.row.NetIn, t.row.NetOut = &rc, out.Failure, rc.Usage.NetIn, rc.Usage.NetOut
 	t.row.ItemsDone = min(out.ItemsDone, len(r.task.Items))
 	t.row.ItemErrors = out.ItemErrors[:min(len(out.ItemErrors), maxItemErrors)]
+	if guest.ValidCounters(out.Counters) {
+		t.row.Counters = out.Counters
+	}
 	t.row.Phases = out.Phases
 	// For the member, then there; never negative, which no record holds: a member may say anything.
 	t.row.Phases.Waited = max(0, t.row.Phases.Waited+r.watch.spent.Waited)

@@ -74,6 +74,7 @@ type Outcome struct {
 	Items      []ItemOutcome       `json:"items,omitempty"`
 	Log        jobspec.CID         `json:"log,omitzero"`    // a file: pieces of the node's log
 	Phases     jobspec.Phases      `json:"phases,omitzero"` // as the member says
+	Counters   map[string]int64    `json:"counters,omitempty"`
 }
 
 // ItemOutcome is what became of one item.

@@ -102,7 +102,7 @@ func TestStageEnds(t *testing.T) {
 		{name: "wrong arguments", args: []string{"map", "--partitions=0"}, code: 125, detail: "--partitions 0: want 1 to 10000"},
 		{name: "another format", args: []string{"reduce", "--format=2"}, code: 125, detail: "knows format 1"},
 		{name: "a run that is none", inputs: map[string]string{"part-00000/00000000": "hello, world, this is text"}, args: []string{"reduce"}, code: 125, detail: "not a whole run"},
-		{name: "a process that got away", inputs: big, args: []string{"map", "--", "sh", "-c", "setsid sh -c 'echo $$ >$IPDC_OUTPUTS/pid; exec sleep 1000' & until [ -s $IPDC_OUTPUTS/pid ]; do :; done; head -n 1"}},
+		{name: "a process that got away", inputs: big, args: []string{"map", "--", "sh", "-c", "setsid sh -c 'echo $$ >$IPDC_OUTPUTS/pid; exec sleep 1000 2>/dev/null' & until [ -s $IPDC_OUTPUTS/pid ]; do :; done; head -n 1"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBox(t, tc.inputs)

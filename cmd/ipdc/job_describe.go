@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -36,7 +38,7 @@ each attempt took: where its time went.
 			if err := describe(w, j); err != nil || a.format != formatWide {
 				return err
 			}
-			return describePhases(w, j)
+			return errors.Join(describePhases(w, j), describeCounters(w, j))
 		})
 	})
 }
@@ -218,6 +220,21 @@ func describePhases(w io.Writer, j wire.Job) error {
 		}
 		rows = append(rows, row)
 	}
+	return table(w, rows)
+}
+
+// describeCounters shows what the programs counted.
+func describeCounters(w io.Writer, j wire.Job) error {
+	rows := [][]string{{"TASK", "TRY", "COUNTER", "VALUE"}}
+	for _, at := range j.Attempts {
+		for _, name := range slices.Sorted(maps.Keys(at.Counters)) {
+			rows = append(rows, []string{fmt.Sprint(at.ID.Task), fmt.Sprint(at.ID.Try), visible(name), fmt.Sprint(at.Counters[name])})
+		}
+	}
+	if len(rows) == 1 {
+		return nil
+	}
+	fmt.Fprintln(w)
 	return table(w, rows)
 }
 
