@@ -20,13 +20,15 @@ type asks struct {
 	open map[cid.Cid]map[*ask]struct{}
 }
 
-// ask is one question. nobody is closed when all have said no.
+// ask is one question. nobody is closed when all have said no; has tells one
+// member that said yes.
 type ask struct {
 	id     cid.Cid
 	nobody chan struct{}
+	has    chan peer.ID
 
 	// Guarded by asks.mu.
-	open    map[peer.ID]bool // asked, without an answer
+	open    map[peer.ID]bool // asked, without a no
 	members int              // asked in all
 }
 
@@ -36,27 +38,34 @@ const sendTimeout = 5 * time.Second
 // ask sends the question to all members that are connected. Who cannot be
 // asked, or speaks no bitswap, has nothing. sending ends with ctx.
 func (s *Swap) ask(ctx context.Context, id cid.Cid) (a *ask, sending *sync.WaitGroup) {
-	a = &ask{id: id, nobody: make(chan struct{}), open: map[peer.ID]bool{}}
 	peers := s.cfg.Host.Libp2p().Network().Peers()
+	a = &ask{id: id, nobody: make(chan struct{}), has: make(chan peer.ID, 1), open: map[peer.ID]bool{}, members: len(peers)}
 	for _, p := range peers {
 		a.open[p] = true
 	}
-	a.members = len(peers)
 	s.asks.add(a)
-	m := bsmsg.New(false)
-	m.AddEntry(id, 1, pb.Message_Wantlist_Have, true)
 	sending = new(sync.WaitGroup)
 	for _, p := range peers {
 		sending.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, sendTimeout)
-			defer cancel()
-			if err := s.net.SendMessage(ctx, p, m); err != nil {
-				s.log.Debug("ask for a block", "cid", id, "peer", p, "err", err)
+			if err := s.want(ctx, p, id, pb.Message_Wantlist_Have); err != nil {
 				s.asks.answer(id, p)
 			}
 		})
 	}
 	return a, sending
+}
+
+// want asks one member for a block, or whether it has it.
+func (s *Swap) want(ctx context.Context, p peer.ID, id cid.Cid, what pb.Message_Wantlist_WantType) error {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	m := bsmsg.New(false)
+	m.AddEntry(id, 1, what, true)
+	err := s.net.SendMessage(ctx, p, m)
+	if err != nil {
+		s.log.Debug("ask for a block", "cid", id, "peer", p, "what", what, "err", err)
+	}
+	return err
 }
 
 func (s *asks) add(a *ask) {
@@ -89,8 +98,20 @@ func (s *asks) answer(id cid.Cid, p peer.ID) {
 	}
 }
 
+// yes notes that p has the block.
+func (s *asks) yes(id cid.Cid, p peer.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for a := range s.open[id] {
+		select {
+		case a.has <- p:
+		default: // one is enough
+		}
+	}
+}
+
 // end closes the question and returns how many were asked, and how many of
-// them did not answer.
+// them did not say no.
 func (s *asks) end(a *ask) (members, silent int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

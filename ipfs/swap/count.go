@@ -106,8 +106,14 @@ type tracer struct{ s *Swap }
 // MessageReceived implements tracer.Tracer.
 func (t tracer) MessageReceived(p peer.ID, m bsmsg.BitSwapMessage) {
 	t.s.counter.add(p, m.Blocks(), func(t *Traffic) *Bytes { return &t.In })
+	if len(m.Blocks()) > 0 {
+		t.s.signs.blockFrom(p)
+	}
 	for _, c := range m.DontHaves() {
 		t.s.asks.answer(c, p)
+	}
+	for _, c := range m.Haves() {
+		t.s.asks.yes(c, p)
 	}
 }
 

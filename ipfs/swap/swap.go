@@ -67,7 +67,7 @@ type Swap struct {
 	slots     chan struct{}
 	asks      asks
 	counter   counter
-	losses    losses
+	signs     signs
 	unfollow  func()
 	cancel    context.CancelFunc
 	closeOnce sync.Once
@@ -92,7 +92,7 @@ func New(cfg Config) *Swap {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // until Close
-	s.cancel, s.unfollow = cancel, s.losses.follow(cfg.Host.Libp2p().Network())
+	s.cancel, s.unfollow = cancel, s.signs.follow(cfg.Host.Libp2p().Network())
 	prefix := cfg.Host.Protocol("blocks")
 	s.net = bsnet.NewFromIpfsHost(cfg.Host.Libp2p(), bsnet.Prefix(prefix))
 	s.bitswap = bitswap.New(ctx, s.net, nil, stored{s},
