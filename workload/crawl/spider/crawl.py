@@ -1,0 +1,109 @@
+"""Crawls one slice of an ipdc crawl: its hosts, and no others.
+
+    python3 crawl.py
+
+The folder of the inputs holds one folder, with slice.json, which says what is
+crawled and within which bounds, and since/, the pages of the crawl before.
+store.py says what is left in the outputs. Python 3.9 or later and Scrapy 2.8.
+"""
+import json
+import os
+import sys
+
+sys.dont_write_bytecode = True
+
+from scrapy.crawler import CrawlerProcess
+
+import spider
+import store
+import urls
+
+SETTINGS = {
+    "LOG_LEVEL": "CRITICAL",
+    "TELNETCONSOLE_ENABLED": False,
+    "COOKIES_ENABLED": False,
+    "COMPRESSION_ENABLED": False,  # what is stored is what was sent
+    "DEFAULT_REQUEST_HEADERS": {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Accept-Encoding": "identity"},
+    "HTTPPROXY_ENABLED": False,  # polite.Gate names the proxy
+    "SPIDER_MIDDLEWARES_BASE": {},
+    "ROBOTSTXT_OBEY": True,
+    "ROBOTSTXT_PARSER": "scrapy.robotstxt.ProtegoRobotParser",
+    "REDIRECT_MAX_TIMES": 5,  # of robots.txt; those of pages are followed as links
+    "METAREFRESH_ENABLED": False,
+    "RETRY_TIMES": 2,
+    "RETRY_HTTP_CODES": [408, 429, 500, 502, 503, 504],
+    "DOWNLOADER": "polite.Turns",
+    "DOWNLOADER_MIDDLEWARES": {
+        "polite.Gate": 50,
+        "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
+        "polite.Robots": 100,
+        "polite.Patience": 545,  # before what retries
+    },
+    "DOWNLOADER_CLIENTCONTEXTFACTORY": "scrapy.core.downloader.contextfactory.BrowserLikeContextFactory",
+    "DOWNLOAD_TIMEOUT": 60,
+    "DOWNLOAD_WARNSIZE": 0,
+    "CONCURRENT_REQUESTS_PER_DOMAIN": 1,
+    "RANDOMIZE_DOWNLOAD_DELAY": False,
+    "REQUEST_FINGERPRINTER_IMPLEMENTATION": "2.7",
+}
+
+
+def read_slice(inputs):
+    names = os.listdir(inputs)
+    if len(names) != 1:
+        sys.exit("crawl: %d slices, want one" % len(names))
+    top = os.path.join(inputs, names[0])
+    with open(os.path.join(top, "slice.json"), encoding="utf-8") as file:
+        part = json.load(file)
+    previous = store.Previous(os.path.join(top, "since"), part["hosts"])
+    part["seeds"] = sorted(filter(None, set(map(urls.normal, part["seeds"]))))
+    # New pages are there twice for a moment, and old ones are copied.
+    part["bytes"] = (part["disk"] * 9 // 10 - previous.bytes()) // 2
+    if part["bytes"] <= 0:
+        sys.exit("crawl: the pages of the crawl before have %d bytes: give more than --disk %d" % (previous.bytes(), part["disk"]))
+    return part, previous
+
+
+def settings(part):
+    return dict(
+        SETTINGS,
+        USER_AGENT=part["user_agent"],
+        DOWNLOAD_DELAY=1.0 / part["rps"],
+        DOWNLOAD_MAXSIZE=part["max_page"],
+        CONCURRENT_REQUESTS=spider.AHEAD * len(part["hosts"]) + 8,
+    )
+
+
+def report(counts):
+    """Tells the node what was done, for describe."""
+    line = json.dumps({"type": "counters", "counters": {"crawl." + name: n for name, n in sorted(counts.items())}})
+    path = os.environ.get("IPDC_REPORT")
+    if path:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def main():
+    part, previous = read_slice(os.environ["IPDC_INPUTS"])
+    pages = store.Store(os.environ["IPDC_OUTPUTS"], previous)
+    process = CrawlerProcess(settings(part))
+    crawler = process.create_crawler(spider.Spider)
+    process.crawl(crawler, part=part, pages=pages)
+    process.start()
+    crawl = crawler.spider
+    print("%d hosts: %s" % (len(part["hosts"]), crawl.summary()), file=sys.stderr)
+    for line in crawl.errors:
+        print("failed: " + line, file=sys.stderr)
+    if crawl.fault:
+        sys.exit("crawl: " + crawl.fault)
+    seeds = [pages.pages.get(url, {}) for url in part["seeds"]]
+    if seeds and all("error" in page for page in seeds):
+        sys.exit("crawl: none of the %d seeds answered: %s" % (len(seeds), crawl.errors[0]))
+    if crawl.stopped:
+        print("the crawl ended early: %s" % crawl.stopped, file=sys.stderr)
+    pages.write()
+    report(crawl.counts)
+
+
+if __name__ == "__main__":
+    main()

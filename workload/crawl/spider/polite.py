@@ -1,0 +1,112 @@
+"""What keeps a crawl within its bounds: which hosts, what robots.txt allows,
+and how often a host is asked."""
+import logging
+import os
+
+from scrapy.core.downloader import Downloader
+from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
+from scrapy.exceptions import IgnoreRequest
+
+import urls
+
+ROBOTS_MOST = 500 << 10  # bytes of a robots.txt that are read (RFC 9309, section 2.5)
+SLOWEST = 60.0  # seconds between requests that a busy server can make us wait
+REFUSED = b"ipdc: "  # begins the proxy's own answers
+DENY = b"User-agent: *\nDisallow: /\n"
+
+
+class Disallowed(IgnoreRequest):
+    """What robots.txt forbids."""
+
+
+class Unknown(IgnoreRequest):
+    """A page of a host whose robots.txt cannot be had."""
+
+
+def busy(status):
+    """Says whether a server asks to be asked again, or cannot answer."""
+    return status in (408, 429) or status >= 500
+
+
+class Gate:
+    """Lets through what this slice crawls, whoever asks: a host of another
+    slice has its rate there. All goes to the proxy, whatever NO_PROXY says."""
+
+    def process_request(self, request, spider):
+        request.meta["proxy"] = os.environ["HTTPS_PROXY"]
+        if not spider.mine(request.url):
+            raise IgnoreRequest("%s is not crawled here" % netloc(request.url))
+
+
+class Robots(RobotsTxtMiddleware):
+    """robots.txt as RFC 9309 has it: none (4xx) allows all, and one that
+    cannot be had forbids all. Its Crawl-delay, which is no part of that, holds
+    where it is slower than the rate asked for."""
+
+    def __init__(self, crawler):
+        super().__init__(crawler)
+        self.why = {}  # netloc -> why all is forbidden
+
+    def process_request_2(self, rp, request, spider):
+        try:
+            super().process_request_2(rp, request, spider)
+        except IgnoreRequest:
+            why = self.why.get(netloc(request.url))
+            raise Unknown("no robots.txt: " + why) if why else Disallowed("robots.txt")
+
+    def _parse_robots(self, response, host, spider):
+        body = response.body[:ROBOTS_MOST]
+        if busy(response.status) or response.status >= 300 and body.startswith(REFUSED):
+            self.why[host] = "%d %s" % (response.status, excerpt(body))
+            body = DENY
+        elif response.status != 200:
+            body = b""
+        rules = self._parserimpl.from_crawler(self.crawler, body).rp
+        agent = self._default_useragent
+        rate = rules.request_rate(agent)
+        spider.slow_down(
+            host.rpartition("@")[2],
+            max(rules.crawl_delay(agent) or 0.0, rate.seconds / rate.requests if rate and rate.requests else 0.0),
+        )
+        super()._parse_robots(response.replace(body=body), host, spider)
+
+    def _logerror(self, failure, request, spider):
+        return failure
+
+    def _robots_error(self, failure, host):
+        self.why[host] = failure.getErrorMessage() or failure.type.__name__
+        waiting = self._parsers[host]
+        self._parsers[host] = self._parserimpl.from_crawler(self.crawler, DENY)
+        waiting.callback(self._parsers[host])
+
+
+class Patience:
+    """Asks a host that is busy half as often."""
+
+    def process_response(self, request, response, spider):
+        if response.status in (429, 503):
+            wait = response.headers.get("Retry-After", b"").decode("latin-1")
+            wait = float(wait) if wait.isdigit() else 0.0
+            spider.slow_down(netloc(request.url), min(SLOWEST, max(wait, 2 * spider.delay(urls.host(request.url)))))
+        return response
+
+
+class Turns(Downloader):
+    """One request at a time for each host, at the rate that holds for it."""
+
+    def _get_slot(self, request, spider):
+        host, slot = super()._get_slot(request, spider)
+        slot.delay = spider.delay(host)
+        return host, slot
+
+
+def netloc(url):
+    return url.split("/", 3)[2]
+
+
+def excerpt(body):
+    """The first line of an answer."""
+    return body[:200].decode("utf-8", "replace").partition("\n")[0]
+
+
+logging.getLogger("protego").setLevel(logging.CRITICAL)
