@@ -139,7 +139,7 @@ const hosts = "127.0.0.1 localhost\n::1 localhost\n"
 // parent is private to the node's user.
 func writeTask(dir string, spec jobspec.Spec, task jobspec.Task) error {
 	run := spec.Run
-	t := guest.Task{Command: run.Command, Feed: guest.Feed(run.Feed), KeepGoing: run.KeepGoing, Memory: int64(spec.Resources.Memory)}
+	t := guest.Task{Command: run.Command, Feed: guest.Feed(run.Feed), KeepGoing: run.KeepGoing, Memory: int64(spec.Resources.Memory), Retries: spec.Retry.Items}
 	if run.Per == jobspec.PerTask {
 		t.Feed = guest.FeedNone
 	}

@@ -62,8 +62,8 @@ func (c *children) Stopped() (taskrun.Exit, bool) {
 // Run starts the command, waits for it and kills what it left behind in its
 // group: later items must not run beside it. After a signal to the guest the
 // end is that signal's, whatever the command made of it. Its files are real
-// ones, so that neither a command that stops reading nor a process that it
-// leaves behind can hold us.
+// ones, or a pipe that is not waited for, so that neither a command that stops
+// reading nor a process that it leaves behind can hold us.
 func (c *children) Run(call taskrun.Call) (taskrun.Exit, error) {
 	if c.unable != nil {
 		return taskrun.Exit{}, c.unable
@@ -75,13 +75,15 @@ func (c *children) Run(call taskrun.Call) (taskrun.Exit, error) {
 		cmd.Stdin = call.Stdin
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := c.begin(cmd); err != nil {
+	finish, err := c.beginSeen(cmd, call.Stderr)
+	if err != nil {
 		return taskrun.Exit{}, startFailure(call.Command[0], err)
 	}
 	if cmd.Process != nil {
 		_ = cmd.Wait() // the state tells it all
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}
+	finish()
 	c.mu.Lock()
 	c.group = 0
 	c.mu.Unlock()
@@ -107,6 +109,25 @@ func (c *children) Usage() (cpu, memory int64) {
 		return 0, 0
 	}
 	return ru.Utime.Nano() + ru.Stime.Nano(), ru.Maxrss << 10 // Linux counts in KiB
+}
+
+// beginSeen begins cmd with tail, if there is one, beside its stderr. finish is
+// to be called after its end.
+func (c *children) beginSeen(cmd *exec.Cmd, tail *taskrun.Tail) (finish func(), err error) {
+	if tail == nil {
+		return func() {}, c.begin(cmd)
+	}
+	t, err := openTee(tail)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stderr = t.write
+	if err := c.begin(cmd); err != nil {
+		t.finish()
+		return nil, err
+	}
+	t.start()
+	return t.finish, nil
 }
 
 // begin starts cmd unless the guest was asked to end. Under the lock, so that

@@ -3,6 +3,7 @@ package main_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,7 +57,7 @@ func TestItems(t *testing.T) {
 			keep:    true,
 			outputs: map[string]string{"a": "1", "x/c": "3"},
 			lines: []guest.Line{
-				done("a"), {Type: guest.LineItem, Path: "x/y/b", Error: "ended by signal 9 (killed)", ExitCode: 137}, done("x/c"),
+				done("a"), {Type: guest.LineItem, Path: "x/y/b", Error: "ended by signal 9 (killed)", ExitCode: 137, Signal: 9}, done("x/c"),
 			},
 		},
 		{
@@ -111,6 +112,80 @@ func TestItems(t *testing.T) {
 			}
 			if d := cmp.Diff(tc.outputs, b.outputs()); d != "" {
 				t.Errorf("outputs (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// What an item writes to stderr is in the log and, its end, in the report.
+func TestItemStderr(t *testing.T) {
+	noise := "i=0; while [ $i -lt 300 ]; do echo 0123456789 >&2; i=$((i+1)); done; "
+	b := newBox(t, map[string]string{"a": "", "b": "", "c": "", "d": ""})
+	r := b.run(guest.Task{Feed: guest.FeedStdin, KeepGoing: true, Items: items("a", "b", "c", "d"), Command: sh(`case $IPDC_ITEM in
+a) echo out; echo fine >&2;;
+b) ` + noise + `printf 'last\377\001' >&2; exit 3;;
+c) ;;
+d) (setsid sleep 1000 >/dev/null </dev/null & echo $! >"$IPDC_OUTPUTS/../pid"); echo early >&2;;
+esac`)})
+	if pid, err := os.ReadFile(b.at("pid")); err == nil {
+		t.Cleanup(func() { _ = exec.Command("kill", strings.TrimSpace(string(pid))).Run() })
+	}
+	long := strings.Repeat("0123456789\n", 300) + "last\xff\x01"
+	want := []guest.Line{
+		{Type: guest.LineItem, Path: "a", Outputs: []string{"a"}, Stderr: "fine\n"},
+		{Type: guest.LineItem, Path: "b", Error: "exit code 3", ExitCode: 3},
+		done("c"),
+		{Type: guest.LineItem, Path: "d", Outputs: []string{"d"}, Stderr: "early\n"},
+	}
+	got := r.lines[:len(r.lines)-1]
+	if len(got) < 2 || !strings.HasSuffix(got[1].Stderr, "0123456789\nlast\ufffd\x01") || len(got[1].Stderr) > guest.MaxStderr || got[1].StderrCut < int64(len(long)-guest.MaxStderr) {
+		t.Fatalf("report %+v, want the end of b's stderr", got)
+	}
+	got[1].Stderr, got[1].StderrCut = "", 0
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("report (-want +got):\n%s", d)
+	}
+	if !strings.Contains(r.stderr, "fine\n"+long) || !strings.Contains(r.stderr, "early\n") {
+		t.Errorf("the log lacks what items wrote; it has %d bytes", len(r.stderr))
+	}
+}
+
+func TestItemRetries(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		keep    bool
+		retries int
+		fails   int // tries of b
+		code    int
+		lines   []guest.Line
+		order   string
+	}{
+		{"a second try does it", false, 1, 1, 0, []guest.Line{
+			done("a"), {Type: guest.LineRetry, Path: "b", Error: "exit code 7", ExitCode: 7}, done("c"),
+			{Type: guest.LineItem, Path: "b", Outputs: []string{"b"}, Tries: 2, Stderr: "try\n"},
+		}, "a b c b "},
+		{"it fails for good", true, 1, 9, 0, []guest.Line{
+			done("a"), {Type: guest.LineRetry, Path: "b", Error: "exit code 7", ExitCode: 7}, done("c"),
+			{Type: guest.LineItem, Path: "b", Error: "exit code 7", ExitCode: 7, Tries: 2, Stderr: "try\n"},
+		}, "a b c b "},
+		{"it fails for good and ends the batch", false, 1, 9, 7, []guest.Line{
+			done("a"), {Type: guest.LineRetry, Path: "b", Error: "exit code 7", ExitCode: 7}, done("c"),
+			{Type: guest.LineItem, Path: "b", Error: "exit code 7", ExitCode: 7, Tries: 2, Stderr: "try\n"},
+		}, "a b c b "},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBox(t, map[string]string{"a": "1", "b": "2", "c": "3"})
+			expr := fmt.Sprintf(`cat; printf '%%s ' $IPDC_ITEM >>"$IPDC_OUTPUTS/../order"
+[ $IPDC_ITEM = b ] || exit 0; echo try >&2; echo >>"$IPDC_OUTPUTS/../tries"; [ $(wc -l <"$IPDC_OUTPUTS/../tries") -gt %d ] || exit 7`, tc.fails)
+			r := b.run(guest.Task{Command: sh(expr), Feed: guest.FeedStdin, KeepGoing: tc.keep, Retries: tc.retries, Items: items("a", "b", "c")})
+			if d := cmp.Diff(tc.lines, r.lines[:len(r.lines)-1]); d != "" || r.code != tc.code {
+				t.Errorf("exit code %d, want %d; report (-want +got):\n%s", r.code, tc.code, d)
+			}
+			if order, err := os.ReadFile(b.at("order")); err != nil || string(order) != tc.order {
+				t.Errorf("items in the order %q, %v; want %q", order, err, tc.order)
+			}
+			if _, kept := b.outputs()["b"]; kept != (tc.fails == 1 || !tc.keep) {
+				t.Errorf("outputs = %v", b.outputs())
 			}
 		})
 	}

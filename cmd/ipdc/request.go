@@ -157,6 +157,9 @@ func (r *request) apply(f *submitFlags) error {
 	if f.attempts != 0 {
 		s.Retry.Attempts = f.attempts
 	}
+	if f.itemRetries != 0 {
+		s.Retry.Items = f.itemRetries
+	}
 	s.Run.KeepGoing = s.Run.KeepGoing || f.keepGoing
 	labels, err := pairs("--label", f.labels)
 	if err != nil {

@@ -151,7 +151,7 @@ func (m *module) config(c taskrun.Call) wazero.ModuleConfig {
 		}
 	}
 	cfg := wazero.NewModuleConfig().WithName("").WithStartFunctions().
-		WithArgs(c.Command...).WithFSConfig(files).WithStdout(c.Stdout).WithStderr(os.Stderr).
+		WithArgs(c.Command...).WithFSConfig(files).WithStdout(c.Stdout).WithStderr(stderrOf(c)).
 		WithSysWalltime().WithSysNanotime().WithSysNanosleep().WithRandSource(rand.Reader)
 	if c.Stdin != nil {
 		cfg = cfg.WithStdin(c.Stdin)
@@ -172,4 +172,13 @@ func (m *module) config(c taskrun.Call) wazero.ModuleConfig {
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	return strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(line), "(recovered by wazero)"))
+}
+
+// stderrOf is where a call's stderr goes: to the task's, and to who keeps its
+// end.
+func stderrOf(c taskrun.Call) io.Writer {
+	if c.Stderr == nil {
+		return os.Stderr
+	}
+	return io.MultiWriter(os.Stderr, c.Stderr)
 }

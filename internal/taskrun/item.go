@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"syscall"
+	"time"
 
 	"github.com/ipdc/ipdc/wire/guest"
 )
@@ -19,6 +20,7 @@ const fullBelow = 64 << 10
 type batch struct {
 	*runner
 	in, out *os.Root
+	again   []guest.Item // to be tried once more, behind the others
 }
 
 // runItems runs all items in order. The first failure ends the batch unless
@@ -36,21 +38,45 @@ func (r *runner) runItems() Exit {
 	}
 	defer out.Close()
 	b := &batch{runner: r, in: in, out: out}
-	for _, it := range r.task.Items {
-		end, done := b.runItem(it.Path)
-		if stop, stopped := r.Program.Stopped(); stopped {
-			return stop
+	todo := r.task.Items
+	for try := 1; len(todo) > 0; try++ {
+		if try > 1 {
+			b.rest(guest.Pause(try))
 		}
-		if done {
-			return end
+		b.again = nil
+		for _, it := range todo {
+			end, done := b.runItem(it, try)
+			if stop, stopped := r.Program.Stopped(); stopped {
+				return stop
+			}
+			if done {
+				return end
+			}
 		}
+		todo = b.again
 	}
 	return Exit{}
 }
 
+// rest waits before items are tried again, unless the task is asked to end.
+func (b *batch) rest(d time.Duration) {
+	const piece = 100 * time.Millisecond
+	for ; d > 0; d -= piece {
+		if _, stopped := b.Program.Stopped(); stopped {
+			return
+		}
+		b.Pause(min(d, piece))
+	}
+}
+
 // runItem runs the command for one item and reports it. With done the batch
 // ends here.
-func (b *batch) runItem(p string) (end Exit, done bool) {
+func (b *batch) runItem(it guest.Item, try int) (end Exit, done bool) {
+	p := it.Path
+	l := guest.Line{Type: guest.LineItem, Path: p}
+	if try > 1 {
+		l.Tries = try
+	}
 	in, err := b.in.Open(p)
 	if err != nil {
 		return b.giveUp(&StartError{guest.ExitGuest, fmt.Sprintf("open input %s: %v", p, reason(err))}), true
@@ -58,42 +84,69 @@ func (b *batch) runItem(p string) (end Exit, done bool) {
 	defer in.Close()
 	out, err := b.create(p)
 	if err != nil {
-		return b.fail(p, Exit{Code: 1}, fmt.Sprintf("create output: %v", reason(err)), isFull(err))
+		return b.fail(l, Exit{Code: 1}, fmt.Sprintf("create output: %v", reason(err)), isFull(err))
 	}
 	defer out.Close()
 	c := b.call(in, out)
 	c.Env = append(c.Env, guest.EnvItem+"="+p)
+	c.Stderr = &Tail{}
 	end, err = b.Program.Run(c)
 	if err != nil {
 		b.remove(p)
 		return b.giveUp(err), true
 	}
+	if _, stopped := b.Program.Stopped(); stopped && end.Code != 0 {
+		return end, true
+	}
 	full := b.full()
-	if end.Code == 0 && !full {
-		b.report.add(guest.Line{Type: guest.LineItem, Path: p, Outputs: []string{p}})
+	if end.Code != 0 && !full && try <= b.task.Retries {
+		b.remove(p)
+		b.later(l, it, end, try)
 		return Exit{}, false
 	}
-	if _, stopped := b.Program.Stopped(); stopped {
-		return end, true
+	b.addStderr(&l, c.Stderr)
+	if end.Code == 0 && !full {
+		l.Outputs = []string{p}
+		b.report.add(l)
+		return Exit{}, false
 	}
 	why := describe(end)
 	if end.Code == 0 {
 		end.Code, why = 1, "the output may be cut, although the command reported success"
 	}
-	end, done = b.fail(p, end, why, full)
+	end, done = b.fail(l, end, why, full)
 	if !done {
 		b.remove(p)
 	}
 	return end, done
 }
 
+// addStderr puts the end of an item's stderr into its line, as long as the
+// report has room for that.
+func (b *batch) addStderr(l *guest.Line, t *Tail) {
+	l.Stderr, l.StderrCut = t.last()
+	if int64(len(l.Stderr)) > b.budget {
+		l.Stderr, l.StderrCut = "", t.written
+	}
+	b.budget -= int64(len(l.Stderr))
+}
+
+// later has an item that failed tried again when the others are done. That it
+// failed is reported in case the task does not come to it.
+func (b *batch) later(l guest.Line, it guest.Item, end Exit, try int) {
+	l.Type, l.Error, l.ExitCode, l.Signal = guest.LineRetry, describe(end), end.Code, end.Signal
+	fmt.Fprintf(os.Stderr, "ipdc: %s: %s (try %d of %d)\n", it.Path, l.Error, try, b.task.Retries+1)
+	b.report.add(l)
+	b.again = append(b.again, it)
+}
+
 // fail reports a failed item and says whether it ends the batch.
-func (b *batch) fail(p string, end Exit, why string, full bool) (Exit, bool) {
-	l := guest.Line{Type: guest.LineItem, Path: p, Error: why, ExitCode: end.Code}
+func (b *batch) fail(l guest.Line, end Exit, why string, full bool) (Exit, bool) {
+	l.Error, l.ExitCode, l.Signal = why, end.Code, end.Signal
 	if full {
 		l.Error, l.Kind = "no space left in "+guest.Outputs+": "+why, guest.KindQuota
 	}
-	fmt.Fprintf(os.Stderr, "ipdc: %s: %s\n", p, l.Error)
+	fmt.Fprintf(os.Stderr, "ipdc: %s: %s\n", l.Path, l.Error)
 	b.report.add(l)
 	if full || !b.task.KeepGoing {
 		return end, true
@@ -130,6 +183,15 @@ func (b *batch) full() bool {
 		return false
 	}
 	return st.Bavail*uint64(st.Bsize) < fullBelow || st.Files > 0 && st.Ffree == 0
+}
+
+// volume is the size of the volume of Outputs in bytes, 0 if it is not known.
+func (r *runner) volume() int64 {
+	var st syscall.Statfs_t
+	if syscall.Statfs(r.at(guest.Outputs), &st) != nil {
+		return 0
+	}
+	return int64(st.Blocks) * int64(st.Bsize)
 }
 
 func isFull(err error) bool {

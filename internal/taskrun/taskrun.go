@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/ipdc/ipdc/wire/guest"
 )
@@ -46,6 +47,7 @@ type Call struct {
 	Env     []string // the whole environment
 	Stdin   *os.File // nil reads as empty
 	Stdout  *os.File //
+	Stderr  *Tail    // is to see what goes to the guest's stderr; nil for nobody
 }
 
 // StartError says why a command could not be started.
@@ -62,6 +64,7 @@ type Config struct {
 	Root    string   // directory that stands for /; "" = /
 	Env     []string // of the command, to which the guest's own variables are added
 	Program Program
+	Pause   func(time.Duration) // default time.Sleep, in pieces that end with the task
 }
 
 // runner runs one task.
@@ -69,6 +72,7 @@ type runner struct {
 	Config
 	task   guest.Task
 	report *report
+	budget int64 // bytes of stderr that the report may still have
 }
 
 // Run does the whole work and returns the exit code.
@@ -76,6 +80,10 @@ func Run(cfg Config) int {
 	r := &runner{Config: cfg}
 	r.report = openReport(r.at(guest.ReportDir))
 	defer r.report.close()
+	r.budget = guest.StderrBudget(r.volume())
+	if r.Pause == nil {
+		r.Pause = time.Sleep
+	}
 	end := r.runTask()
 	r.report.add(r.endLine(end))
 	return end.Code

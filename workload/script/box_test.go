@@ -50,13 +50,15 @@ type job struct {
 	inputs  map[string]string // by path
 	items   []string          // in this order; default: the inputs sorted
 	keep    bool
+	retries int
 	volume  string // where outputs and report are; default: beside the inputs
 }
 
 type ending struct {
 	code           int
 	stdout, stderr string
-	items          []guest.Line
+	items          []guest.Line // without what was written to stderr
+	tails          []string     // of stderr, of the same
 	outputs        map[string]string
 	rss            int64 // bytes, of the largest process
 }
@@ -100,7 +102,13 @@ func (j job) run(t *testing.T) ending {
 	if batch.Skipped > 0 || len(batch.Lines) == 0 {
 		t.Fatalf("report has %d lines and %d bad ones; stderr:\n%s", len(batch.Lines), batch.Skipped, &stderr)
 	}
-	return ending{
+	var tails []string
+	for i := range batch.Lines[:len(batch.Lines)-1] {
+		l := &batch.Lines[i]
+		tails = append(tails, l.Stderr)
+		l.Stderr, l.StderrCut = "", 0
+	}
+	return ending{tails: tails,
 		code:   cmd.ProcessState.ExitCode(),
 		stdout: stdout.String(), stderr: stderr.String(),
 		items:   batch.Lines[:len(batch.Lines)-1],
@@ -121,7 +129,7 @@ func (j job) load(t *testing.T) script.Program {
 
 // task is what the sidecar makes of the program, with /code moved to root.
 func (j job) task(run jobspec.Run, root string) guest.Task {
-	task := guest.Task{Feed: guest.Feed(run.Feed), KeepGoing: j.keep}
+	task := guest.Task{Feed: guest.Feed(run.Feed), KeepGoing: j.keep, Retries: j.retries}
 	for _, a := range run.Command {
 		if strings.HasPrefix(a, guest.Code+"/") {
 			a = root + a

@@ -203,3 +203,64 @@ def f(file):
 		})
 	}
 }
+
+// What the function writes to stderr, and its traceback, stand in the item's
+// line.
+func TestStderrOfItems(t *testing.T) {
+	end := job{
+		source: "import sys\ndef f(file):\n  print('x' * 5000 + 'about ' + file.name, file=sys.stderr)\n  if file.name == 'b': raise ValueError('\\udcff')\n  sys.stderr.flush()\n  return b''\n",
+		inputs: abc, keep: true,
+	}.run(t)
+	if end.code != 0 || len(end.tails) != 3 {
+		t.Fatalf("ending %+v", end)
+	}
+	for i, want := range []string{"xabout a\n", "process.py\", line 4, in f", "xabout c\n"} {
+		if got := end.tails[i]; !strings.Contains(got, want) || len(got) > guest.MaxStderr || strings.Contains(got, "about") != strings.Contains(want, "about") && i != 1 {
+			t.Errorf("stderr of item %d = %q, want %q in it", i, got, want)
+		}
+	}
+	if !strings.Contains(end.stderr, "about a\n") || !strings.Contains(end.stderr, "ipdc: b: ") {
+		t.Errorf("the log lacks it: %q", end.stderr)
+	}
+}
+
+func TestRetries(t *testing.T) {
+	source := "seen = []\ndef f(file):\n  seen.append(file.name)\n  if file.name != 'c' and seen.count(file.name) < (2 if file.name == 'a' else 9): raise OSError('later')\n  return ' '.join(seen)\n"
+	later := func(path string, kind guest.LineType, tries int) guest.Line {
+		return guest.Line{Type: kind, Path: path, Error: "OSError: later (process.py:4)", ExitCode: 1, Tries: tries}
+	}
+	second := made("a", "a")
+	second.Tries = 2
+	end := job{source: source, inputs: abc, keep: true, retries: 1}.run(t)
+	want := []guest.Line{later("a", guest.LineRetry, 1), later("b", guest.LineRetry, 1), made("c", "c"), second, later("b", guest.LineItem, 2)}
+	if d := cmp.Diff(want, end.items); end.code != 0 || d != "" {
+		t.Errorf("exit code %d, report (-want +got):\n%s", end.code, d)
+	}
+	if d := cmp.Diff(map[string]string{"a": "a b c a", "c": "a b c"}, end.outputs); d != "" {
+		t.Errorf("outputs (-want +got):\n%s", d)
+	}
+}
+
+func TestLines(t *testing.T) {
+	for _, tc := range []struct{ name, expr, in, want string }{
+		{"text", `line.upper()`, "a b\n", "A B"},
+		{"bytes", `line.encode()`, "é\n", "é"},
+		{"dict", `{"line": line, "n": 1}`, "é\n", "{\"line\": \"é\", \"n\": 1}\n"},
+		{"no UTF-8", `line.encode("utf-8", "surrogateescape")[::-1]`, "\xff\x00a\n", "a\x00\xff"},
+		{"no UTF-8 in a dict", `{"l": line}`, "\xff\n", "{\"l\": \"\xff\"}\n"},
+		{"only the line end goes", `repr(line)`, " a\r \n", `' a\r '`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			end := job{
+				source: "def help(): pass\ndef crawl(line): return " + tc.expr + "\n", options: script.Options{Name: "crawler.py", Lines: true},
+				inputs: map[string]string{"x": tc.in},
+			}.run(t)
+			if end.code != 0 || end.outputs["x"] != tc.want {
+				t.Errorf("exit code %d, output %q, want %q\n%s", end.code, end.outputs["x"], tc.want, end.stderr)
+			}
+		})
+	}
+	if _, err := script.Python([]byte("x = 1\n"), script.Options{Lines: true}); err == nil || !strings.Contains(err.Error(), "no function") {
+		t.Errorf("Python without a function = %v, want a refusal", err)
+	}
+}

@@ -30,12 +30,15 @@ import io
 import json
 import os
 import re
+import time
 import traceback
 
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 
 MAX_TEXT = 1000  # bytes of an error's text in the report
+MAX_STDERR = 2048  # bytes of the end of an item's stderr there
+MAX_LINE = 8192  # bytes of a line of the report
 PART = ".ipdc-part"  # an output that is being written
 LINES = sys.argv[3:] == ["lines"]  # each file holds one line, which the function gets
 ALLOWED = "return bytes, str, an iterable of them, %s(name, data) or None" % ("a dict, " if LINES else "")
@@ -91,7 +94,12 @@ class Report:
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def add(self, **line):
-        data = (json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+        data = as_line(line)
+        while len(data) > MAX_LINE and line.get("stderr"):  # escapes made it long
+            half = clip_end(line["stderr"], len(line["stderr"].encode("utf-8")) // 2)
+            cut = len(line["stderr"].encode("utf-8")) - len(half.encode("utf-8"))
+            line.update(stderr=half, stderr_cut=line.get("stderr_cut", 0) + cut)
+            data = as_line(line)
         while data:
             try:
                 data = data[os.write(self.fd, data):]
@@ -119,6 +127,46 @@ class Report:
                 except (ValueError, KeyError, AttributeError, TypeError):
                     pass
         return "something else"
+
+
+def as_line(line):
+    return (json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+
+
+class Tail:
+    """Stands for sys.stderr, and keeps the end of what is written to it."""
+
+    def __init__(self, stream):
+        self.stream, self.last, self.cut = stream, "", 0
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        n = self.stream.write(text)
+        self.keep(text)
+        return n
+
+    def writelines(self, lines):
+        for line in lines:
+            self.write(line)
+
+    def keep(self, text):
+        kept = clip_end(self.last + text, MAX_STDERR)
+        self.cut += len((self.last + text).encode("utf-8", "replace")) - len(kept.encode("utf-8"))
+        self.last = kept
+
+    def take(self, most):
+        """What is for an item's line, of which so many bytes have room."""
+        last, cut = self.last, self.cut
+        self.last, self.cut = "", 0
+        size = len(last.encode("utf-8"))
+        if size > most:
+            last, cut = "", cut + size
+        line = {"stderr": last} if last else {}
+        if cut:
+            line["stderr_cut"] = cut
+        return line
 
 
 def is_full(error):
@@ -245,26 +293,40 @@ class Batch:
             task = json.load(f)
         self.items = task.get("items") or []
         self.keep_going = task.get("keep_going", False)
+        self.retries = task.get("retries", 0)
+        self.stderr = Tail(sys.stderr)
         self.file = os.path.join(HERE, file)
         self.function = function  # a name, until load
         self.report = Report(os.environ["IPDC_REPORT"])
         self.inputs = os.fsencode(os.environ["IPDC_INPUTS"])
         self.outputs = Outputs(os.environ["IPDC_OUTPUTS"], self.report)
+        volume = os.statvfs(self.outputs.root)
+        self.budget = min(32 << 20, volume.f_blocks * volume.f_frsize // 16)  # of stderr in the report
 
     def run(self):
         """Does all the work and gives the exit code."""
         os.chdir(self.inputs)
+        sys.stderr = self.stderr
         try:
             self.load()
         except (Exception, SystemExit) as e:
             # Told as the first item's error, so that the job's failure names it.
-            return self.failed(self.items[0]["path"] if self.items else self.file, e)
-        for item in self.items:
-            allow_pictures()
-            code, full = self.run_item(item["path"])
-            flush()
-            if full or code and not self.keep_going:
-                return code
+            return self.failed(self.items[0]["path"] if self.items else self.file, e, 1)
+        todo, tries = self.items, 0
+        while todo:
+            tries += 1
+            if tries > 1:
+                time.sleep(min(1 << min(tries - 2, 6), 60))
+            again = []
+            for item in todo:
+                allow_pictures()
+                code, full = self.run_item(item["path"], tries)
+                flush()
+                if code is None:
+                    again.append(item)
+                elif full or code and not self.keep_going:
+                    return code
+            todo = again
         return 0
 
     def load(self):
@@ -279,8 +341,9 @@ class Batch:
         loader.exec_module(module)
         self.function = getattr(module, self.function)
 
-    def run_item(self, path):
-        """Gives the item's exit code, and whether the outputs are full."""
+    def run_item(self, path, tries):
+        """Gives the item's exit code, None if it is to be tried again, and
+        whether the outputs are full."""
         try:
             if LINES:
                 names = self.outputs.store(path, self.function(read_line(self.inputs, path)), self.function)
@@ -288,12 +351,22 @@ class Batch:
                 with InputFile(self.inputs, path) as file:
                     names = self.outputs.store(path, self.function(file), self.function)
         except (Exception, SystemExit) as e:
-            return self.failed(path, e), getattr(e, "full", False)
-        self.report.add(type="item", path=path, outputs=names)
+            full = getattr(e, "full", False)
+            return self.failed(path, e, tries, not full and tries <= self.retries), full
+        self.report.add(type="item", path=path, outputs=names, **self.more(tries))
         return 0, False
 
-    def failed(self, path, error):
-        """Reports an error and shows its traceback; gives the exit code."""
+    def more(self, tries):
+        """What is told of any item beside how it ended."""
+        line = self.stderr.take(self.budget)
+        self.budget -= len(line.get("stderr", "").encode("utf-8"))
+        if tries > 1:
+            line["tries"] = tries
+        return line
+
+    def failed(self, path, error, tries, again=False):
+        """Reports an error and shows its traceback; gives the exit code, None
+        if the item is to be tried again."""
         code, line = 1, {}
         text, tb = self.describe(error)
         if isinstance(error, SystemExit):
@@ -301,12 +374,19 @@ class Batch:
         if getattr(error, "full", False):
             line["kind"] = "E_QUOTA"
         flush()
-        sys.__stderr__.write("ipdc: %s: %s\n" % (path, text))
+        also = " (try %d of %d)" % (tries, self.retries + 1) if again else ""
+        sys.__stderr__.write("ipdc: %s: %s%s\n" % (path, text, also))
         if not isinstance(error, OutputError):
-            traceback.print_exception(type(error), error, tb, file=sys.__stderr__)
-        self.report.add(type="item", path=path, error=text, exit_code=code, **line)
+            shown = "".join(traceback.format_exception(type(error), error, tb))
+            sys.__stderr__.write(shown)
+            self.stderr.keep(shown)
+        if again:
+            self.stderr.take(0)
+            self.report.add(type="retry", path=path, error=text, exit_code=code, tries=tries)
+        else:
+            self.report.add(type="item", path=path, error=text, exit_code=code, **self.more(tries), **line)
         flush()
-        return code
+        return None if again else code
 
     def describe(self, error):
         """The error in one line, and its traceback from the user's frames on."""
@@ -380,6 +460,10 @@ def picture_hint(error, text):
 
 def clip(text):
     return text.encode("utf-8", "replace")[:MAX_TEXT].decode("utf-8", "ignore")
+
+
+def clip_end(text, most):
+    return text.encode("utf-8", "replace")[-most:].decode("utf-8", "ignore") if most > 0 else ""
 
 
 def exit_code(code):
