@@ -54,7 +54,7 @@ func takeInventory(t testing.TB, dir string) []string {
 func (n *node) checkInventory(before []string) {
 	n.t.Helper()
 	var diff string
-	for deadline := time.Now().Add(15 * time.Second); ; {
+	for deadline := time.Now().Add(2 * time.Minute); ; {
 		if diff = cmp.Diff(before, append(takeInventory(n.t, n.dir), n.groups()...)); diff == "" {
 			return
 		}

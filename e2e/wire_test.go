@@ -94,7 +94,7 @@ func (s state) knocks(t *testing.T, id string, w *testenv.Wire) (from int64, in 
 // until waits for what takes no node.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); <-time.After(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); <-time.After(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited 20 s for %s", what)
 		}

@@ -179,7 +179,7 @@ func (c *council) await(what string, ok func() bool) {
 	c.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); <-tick.C {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); <-tick.C {
 		if ok() {
 			return
 		}
@@ -253,7 +253,7 @@ func (s *seat) entry() wire.Recorded {
 func (s *seat) enter() wire.Recorded {
 	s.c.t.Helper()
 	e := s.entry()
-	if err := s.Enter(s.c.ctx(20*time.Second), e); err != nil {
+	if err := s.Enter(s.c.ctx(2*time.Minute), e); err != nil {
 		s.c.t.Fatalf("enter: %v", err)
 	}
 	s.claim(e)
@@ -268,7 +268,7 @@ func (s *seat) claim(e wire.Recorded) {
 
 func (s *seat) found(id jobspec.JobID) wire.Recorded {
 	s.c.t.Helper()
-	e, err := s.Find(s.c.ctx(20*time.Second), id)
+	e, err := s.Find(s.c.ctx(2*time.Minute), id)
 	if err != nil {
 		s.c.t.Fatalf("find %s: %v", id, err)
 	}

@@ -63,7 +63,7 @@ func TestLeaveEndsTheRecordOfThree(t *testing.T) {
 	c := newCouncil(t, 3)
 	c.formed(3)
 	goes := c.all[2]
-	if err := goes.Leave(c.ctx(20 * time.Second)); err != nil {
+	if err := goes.Leave(c.ctx(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	goes.stop()
@@ -204,15 +204,15 @@ func TestStaleEpochIsRefused(t *testing.T) {
 		defer owner.mu.Unlock()
 		return len(owner.lost) == 1 && owner.lost[0].Owner == heir.id()
 	})
-	err := owner.End(c.ctx(20*time.Second), ending(e, jobspec.JobPublished))
+	err := owner.End(c.ctx(2*time.Minute), ending(e, jobspec.JobPublished))
 	if !errors.Is(err, jobspec.KindLeaseLost.Error()) || !strings.Contains(err.Error(), heir.id().String()) {
 		t.Errorf("the old owner ends it: %v, want a refusal that names the new one", err)
 	}
 	forged := ending(now, jobspec.JobPublished) // the right epoch, by somebody else
-	if err := owner.End(c.ctx(20*time.Second), forged); !errors.Is(err, jobspec.KindLeaseLost.Error()) {
+	if err := owner.End(c.ctx(2*time.Minute), forged); !errors.Is(err, jobspec.KindLeaseLost.Error()) {
 		t.Errorf("the old owner ends it under the new epoch: %v", err)
 	}
-	if err := heir.End(c.ctx(20*time.Second), ending(now, jobspec.JobPublished)); err != nil { // the control
+	if err := heir.End(c.ctx(2*time.Minute), ending(now, jobspec.JobPublished)); err != nil { // the control
 		t.Errorf("the new owner ends it: %v", err)
 	}
 	if got := owner.found(e.Job); got.State != jobspec.JobPublished {
@@ -225,15 +225,15 @@ func TestPass(t *testing.T) {
 	c := newCouncil(t, 3)
 	c.formed(3)
 	e := c.all[0].enter()
-	c.await("all are heard", func() bool { return c.all[0].Pass(c.ctx(20*time.Second), claimOf(e)) == nil })
+	c.await("all are heard", func() bool { return c.all[0].Pass(c.ctx(2*time.Minute), claimOf(e)) == nil })
 	for range 1 {
 		e = c.all[0].found(e.Job)
-		if err := c.seat(e.Owner).Pass(c.ctx(20*time.Second), claimOf(e)); err != nil {
+		if err := c.seat(e.Owner).Pass(c.ctx(2*time.Minute), claimOf(e)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	e = c.all[0].found(e.Job)
-	err := c.seat(e.Owner).Pass(c.ctx(20*time.Second), claimOf(e))
+	err := c.seat(e.Owner).Pass(c.ctx(2*time.Minute), claimOf(e))
 	if !errors.Is(err, jobspec.KindConflict.Error()) || e.Epoch != 3 {
 		t.Errorf("the third of three passes it on: %v, epoch %d", err, e.Epoch)
 	}

@@ -172,7 +172,7 @@ func (b *bench) look(ref string, ok func(wire.Job) bool) {
 	b.t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); <-tick.C {
 		j, err := b.Job(b.t.Context(), "t", ref)
 		if err != nil {
 			b.t.Fatal(err)

@@ -20,7 +20,7 @@ func (b *bench) drains(w wire.DrainWish, want func(wire.Drain) bool) wire.Drain 
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); <-tick.C {
 		if d, err = b.Drained(b.t.Context()); err != nil {
 			b.t.Fatal(err)
 		}

@@ -140,7 +140,7 @@ func TestMissingDataDelaysNoPlan(t *testing.T) {
 	for range 8 {
 		<-first
 	}
-	soon, give := context.WithTimeout(t.Context(), 10*time.Second)
+	soon, give := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer give()
 	if p, err := b.Plan(soon, api.Submission{Tenant: "t", Spec: over(local)}); err != nil || len(p.Tasks) != 1 {
 		t.Errorf("Plan over local data = %+v, %v, want one task", p, err)

@@ -259,7 +259,7 @@ func (b *bench) submit(s jobspec.Spec) string {
 // final follows a job to its end.
 func (b *bench) final(ref string) wire.Job {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := b.Events(ctx, "t", ref, 0, true, func(jobspec.Event) error { return nil }); err != nil {
 		b.t.Fatalf("follow %s: %v", ref, err)
@@ -276,7 +276,7 @@ func (b *bench) until(ref string, want jobspec.AttemptState) {
 	b.t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); <-tick.C {
 		j, err := b.Job(b.t.Context(), "t", ref)
 		if err != nil {
 			b.t.Fatal(err)
@@ -333,7 +333,7 @@ func (b *bench) nothingLeft(job string) {
 	b.t.Helper()
 	b.stop() // waits for cleaners
 	b.start()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for len(b.leftovers(job)) > 0 && time.Now().Before(deadline) { // the sweep of the new start
 		runtime.Gosched()
 	}

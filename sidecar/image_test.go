@@ -93,7 +93,7 @@ func TestPullingHoldsUpNobodyElse(t *testing.T) {
 	if j := b.final(b.submit(spec())); j.State != jobspec.JobSucceeded {
 		t.Errorf("a job with a local image = %s, %+v", j.State, j.Failure)
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for told := ""; !strings.Contains(told, "3 of 12 MB"); {
 		j, err := b.Job(t.Context(), "t", waiting[0])
 		if err != nil || time.Now().After(deadline) {

@@ -61,7 +61,7 @@ func (b *bench) swept() {
 		b.t.Fatal(err)
 	}
 	b.start()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for _, err := os.Stat(marker); err == nil && time.Now().Before(deadline); _, err = os.Stat(marker) {
 		runtime.Gosched()
 	}

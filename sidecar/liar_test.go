@@ -188,7 +188,7 @@ func TestZ11UnknownAttempt(t *testing.T) {
 	refusal.Produces(t, jobspec.KindLeaseLost)
 	f := newFleet(t, 2)
 	post := f.puppet(f.nodes[1], func(_ context.Context, post *bus.Post) { f.answersHolds(post, f.nodes[1]) })
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	root, _ := f.dataset(1)
 	s := spec("DUMMY_SLEEP=1h")

@@ -49,7 +49,7 @@ func (b *bench) through(job, target string) (string, error) {
 		return "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	fmt.Fprintf(c, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", target, target)
 	text, err := io.ReadAll(bufio.NewReader(c))
 	return string(text), err
@@ -145,7 +145,7 @@ func (b *bench) untilMoved(job string, n jobspec.Bytes) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	var got jobspec.Bytes
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); <-tick.C {
 		j, err := b.Job(b.t.Context(), "t", job)
 		if err != nil {
 			b.t.Fatal(err)
@@ -192,7 +192,7 @@ func (b *bench) awaitSocket(job string) {
 	path := filepath.Join(b.dir, "run", job+"-0-1", "net", proxy.Socket)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); <-tick.C {
 		// The file is there before anybody listens; its mode is set after that.
 		if info, err := os.Stat(path); err == nil && info.Mode().Perm() == 0o666 {
 			return

@@ -173,7 +173,7 @@ func TestQ10AnyOrderAtTheWorker(t *testing.T) {
 
 // ended follows a job of any tenant to its end.
 func (b *bench) ended(j wire.Job) (wire.Job, error) {
-	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := b.Events(ctx, j.Tenant, j.ID.String(), 0, true, func(jobspec.Event) error { return nil }); err != nil {
 		return j, err

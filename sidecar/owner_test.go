@@ -70,7 +70,7 @@ func (f *fleet) await(what string, ok func() bool) {
 	f.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); <-tick.C {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); <-tick.C {
 		if ok() {
 			return
 		}

@@ -28,7 +28,7 @@ func (f *fleet) untilAway(want int) {
 	f.t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); <-tick.C {
 		running := 0
 		for _, b := range f.nodes[1:] {
 			list, err := b.Jobs(f.t.Context(), "*", api.JobFilter{All: true})
@@ -108,7 +108,7 @@ func (b *bench) idle() {
 	b.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); <-tick.C {
 		if list, err := dummy.New(b.state).List(b.t.Context(), ""); err == nil && len(list) == 0 {
 			return
 		}

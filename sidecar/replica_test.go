@@ -184,7 +184,7 @@ func TestRepair(t *testing.T) {
 	}
 	f.back(lost)
 	lost.later.Store(int64(2 * time.Hour))
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
 		lost.repair() // asks, by a message without an answer
 		owner.repair()
 		if len(lost.held()) == 0 {
@@ -219,7 +219,7 @@ func TestCopiesAreLetGo(t *testing.T) {
 	f := newFleet(t, 3)
 	owner := f.nodes[0]
 	j := f.result(3)
-	for deadline := time.Now().Add(20 * time.Second); len(owner.leftovers(j.ID.String())) > 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Minute); len(owner.leftovers(j.ID.String())) > 0 && time.Now().Before(deadline); {
 		runtime.Gosched() // pins of attempts go just after the end
 	}
 	owner.repair()

@@ -19,7 +19,7 @@ var errSeen = errors.New("seen")
 // follows reads a job's log until it has all of text, or the job ends.
 func (b *bench) follows(ref, text string) (got string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), 2*time.Minute)
 	defer cancel()
 	err := b.LogEvents(ctx, "t", ref, api.LogPlace{}, true, func(p api.LogPiece) error {
 		if got += string(p.Data); strings.Contains(got, text) {

@@ -100,7 +100,7 @@ func TestDeafMember(t *testing.T) {
 		if err != nil {
 			t.Errorf("Close = %v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("Close waits for a client that does not read")
 	}
 }

@@ -108,7 +108,7 @@ func (s *site) config(t *testing.T, key identity.Key) mqtt.Config {
 func dial(t *testing.T, cfg mqtt.Config) *mqtt.Client {
 	t.Helper()
 	c, err := mqtt.Dial(t.Context(), cfg)
-	for end := time.Now().Add(10 * time.Second); errors.Is(err, mqtt.ErrCredential) && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); errors.Is(err, mqtt.ErrCredential) && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		c, err = mqtt.Dial(t.Context(), cfg)
 	}
 	if err != nil {
@@ -178,9 +178,9 @@ func listen(t *testing.T, c *mqtt.Client) <-chan bus.Delivery {
 
 func until(t *testing.T, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("it did not happen in 30 s")
+			t.Fatal("it did not happen in 2 min")
 		}
 	}
 }

@@ -218,10 +218,10 @@ func subscribe(t *testing.T, ps *pubsub.PubSub, name string) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	end := time.Now().Add(30 * time.Second)
+	end := time.Now().Add(2 * time.Minute)
 	for !ok() {
 		if time.Now().After(end) {
-			t.Fatalf("not in 30 s: %s", what)
+			t.Fatalf("not in 2 min: %s", what)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

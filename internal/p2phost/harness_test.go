@@ -135,7 +135,7 @@ func say(ctx context.Context, from *p2phost.Host, to identity.ID, text []byte) (
 		return nil, err
 	}
 	defer s.Close()
-	s.SetDeadline(time.Now().Add(10 * time.Second))
+	s.SetDeadline(time.Now().Add(time.Minute))
 	sent := make(chan error, 1)
 	go func() {
 		_, err := s.Write(text)
@@ -153,13 +153,13 @@ func newWire(t testing.TB, h *p2phost.Host) *testenv.Wire {
 	return w
 }
 
-// eventually waits until ok holds, at most half a minute.
+// eventually waits until ok holds, at most two minutes.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	end := time.Now().Add(30 * time.Second)
+	end := time.Now().Add(2 * time.Minute)
 	for !ok() {
 		if time.Now().After(end) {
-			t.Fatalf("not in 30 s: %s", what)
+			t.Fatalf("not in 2 min: %s", what)
 		}
 		select {
 		case <-t.Context().Done():

@@ -227,7 +227,7 @@ func TestStopEndsStreams(t *testing.T) {
 	results := make(chan result, 2) // one send each
 	begun := make(chan struct{}, 2)
 	c := e.client(client.WithRetry(time.Millisecond, time.Millisecond, time.Millisecond))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	goTest(t, func() {
 		err := c.Events(ctx, "j", 0, true, func(jobspec.Event) error { begun <- struct{}{}; return nil })

@@ -87,8 +87,8 @@ func (e *env) serve(unix, tcp net.Listener) {
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(20 * time.Second):
-			e.t.Error("Serve did not return within 20 s")
+		case <-time.After(time.Minute):
+			e.t.Error("Serve did not return within a minute")
 			return nil
 		}
 	})
@@ -205,7 +205,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for !ok() {
 		select {
 		case <-tick.C:

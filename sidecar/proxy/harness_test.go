@@ -96,7 +96,7 @@ func dialSocket(t *testing.T, socket string) *net.UnixConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	return c.(*net.UnixConn)
 }
 
@@ -142,5 +142,5 @@ func webClient(t *testing.T, socket string) *http.Client {
 			return (&net.Dialer{}).DialContext(ctx, "unix", proxy.Socket)
 		},
 	}
-	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
+	return &http.Client{Transport: tr, Timeout: time.Minute}
 }

@@ -29,7 +29,7 @@ func spareNames(t *testing.T, dir string) (names []string) {
 // awaitSpares waits until there are n spares with their directories.
 func awaitSpares(t *testing.T, dir string, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-time.After(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); <-time.After(5 * time.Millisecond) {
 		whole := 0
 		for _, name := range spareNames(t, dir) {
 			if _, err := os.Stat(filepath.Join(dir, name, "mnt", "report")); err == nil {
