@@ -4,6 +4,7 @@
 //	root, err := merge.Union(ctx, session, outputs)  // one tree
 //	root, err = merge.Shards(ctx, session, outputs)  // 000/ 001/ ...
 //	root, err = merge.Concat(ctx, session, outputs) // one tree, files of one name joined
+//	parts, err := merge.Partitions(ctx, session, outputs, 7) // part-0000j of all, for each j
 //	root, err = merge.Files(ctx, session, []merge.File{{Path: "a/b.txt", CID: c, Size: 12}})
 //	root, err = merge.Wrap(ctx, session, "data", c)
 //
