@@ -69,7 +69,7 @@ type Facts struct {
 	Input   CID     `json:"input,omitzero"`   // directory root; undefined for a job without inputs
 	Bytes   int64   `json:"bytes"`            // of all files below Input
 	Items   []Item  `json:"items,omitempty"`  // every file below Input in byte order of path, keys not set; only for per: item without shards
-	Shards  []Shard `json:"shards,omitempty"` // of Input, in order; only where the spec asks for shards
+	Shards  []Shard `json:"shards,omitempty"` // in order; where the spec asks for shards, and of a stage whose tasks see more, or less, than Input
 	Slots   int     `json:"slots"`            // tasks of this spec that the node can run at once, at least 1
 
 	Dependencies CID      `json:"dependencies,omitzero"` // of a spec with requirements

@@ -128,7 +128,7 @@ func Batches(s Spec, items []Item, slots int) [][]Item {
 // of the facts, or the whole input with a batch of its items.
 func (f Facts) shards(s Spec, record keyRecord) (out []Shard, err error) {
 	switch {
-	case s.Split.Shards():
+	case s.Split.Shards() || len(f.Shards) > 0:
 		out = slices.Clone(f.Shards)
 		for i := range out {
 			if out[i].Items, err = record.withKeys(out[i].Items); err != nil {

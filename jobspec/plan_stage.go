@@ -16,6 +16,7 @@ type PlanStage struct {
 	As      As   `json:"as,omitempty"`      //
 	First   int  `json:"first,omitempty"`   // index of its first task
 	Count   int  `json:"count,omitempty"`   // of its tasks, those that are remembered included
+	Items   CID  `json:"items,omitzero"`    // what was remembered of single items, as one tree
 }
 
 // KeptTask is a task that an earlier job has done.

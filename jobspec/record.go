@@ -137,5 +137,6 @@ type EventType string
 const (
 	EventState    EventType = "state"    // the job's state changed; Detail is the new state
 	EventProgress EventType = "progress" // items done
+	EventStage    EventType = "stage"    // a stage was planned; Detail says so with numbers, Task is its first one
 	EventWait     EventType = "wait"     // the job waits; Detail says for what, with numbers
 )

@@ -17,8 +17,9 @@ import (
 // valid report wins; whoever else is at it is told to stop.
 type course struct {
 	*driver
-	job  jobspec.Job
-	plan jobspec.Plan
+	st   stage
+	job  jobspec.Job  // with the stage's spec
+	plan jobspec.Plan // of the stage
 	task jobspec.Task
 
 	// Only the goroutine of run uses these.
@@ -45,9 +46,9 @@ type stand struct {
 // runTask tries a task until an attempt succeeds, its failure is not to be
 // retried, or the tries are used up. before are the attempts of earlier
 // processes, oldest first.
-func (d *driver) runTask(ctx context.Context, job jobspec.Job, plan jobspec.Plan, task jobspec.Task, before []jobspec.Attempt) error {
+func (d *driver) runTask(ctx context.Context, st stage, plan jobspec.Plan, task jobspec.Task, before []jobspec.Attempt) error {
 	c := &course{
-		driver: d, job: job, plan: plan, task: task, live: map[*runner]context.CancelCauseFunc{}, ended: make(chan *runner),
+		driver: d, st: st, job: st.Job, plan: plan, task: task, live: map[*runner]context.CancelCauseFunc{}, ended: make(chan *runner),
 		at: map[jobspec.AttemptID]stand{}, shunned: map[identity.ID]bool{}, since: waitsSince(before, d.now()),
 	}
 	if done, err := c.takeUp(ctx, before); done {

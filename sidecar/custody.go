@@ -30,8 +30,12 @@ const (
 // holders' care.
 func (s *Sidecar) entrust(ctx context.Context, k wire.Keepers, job jobspec.Job, spec jobspec.CID) error {
 	roots := []jobspec.CID{spec}
-	for _, c := range []jobspec.CID{job.Spec.Run.Code, job.Spec.Run.Requirements} {
-		if !c.Defined() {
+	var needs []jobspec.CID
+	for _, st := range stagesOf(job) {
+		needs = append(needs, st.Spec.Run.Code, st.Spec.Run.Requirements)
+	}
+	for i, c := range needs {
+		if !c.Defined() || slices.Contains(needs[:i], c) {
 			continue
 		}
 		if has, err := s.cfg.IPFS.Has(ctx, c); err != nil {

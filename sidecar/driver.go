@@ -330,7 +330,7 @@ func (d *driver) unpinInputs(job jobspec.Job) {
 		what := strings.TrimPrefix(p.Name, pinName(d.id, ""))
 		whole := job.Result.Defined() || job.Partial.Defined()
 		switch {
-		case what == "partial", what == "outputs", what == "result" && job.Result.Defined(), strings.HasPrefix(what, "attempt/") && !whole:
+		case what == "partial", keptOutputs(what), what == "result" && job.Result.Defined(), strings.HasPrefix(what, "attempt/") && !whole:
 		default:
 			err = errors.Join(err, d.cfg.IPFS.Unpin(ctx, p.Name))
 		}

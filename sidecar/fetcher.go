@@ -18,12 +18,13 @@ func (d *driver) fetch(ctx context.Context, job jobspec.Job) error {
 	if !d.cfg.Fetches {
 		return nil
 	}
-	run := job.Spec.Run
-	if err := d.fetchDAG(ctx, "code", run.Code); err != nil {
-		return at("run.code", err)
-	}
-	if err := d.fetchDAG(ctx, "requirements", run.Requirements); err != nil {
-		return at("run.requirements", err)
+	for _, st := range stagesOf(job) {
+		if err := d.fetchTo(ctx, st.pin("code"), "code", st.Spec.Run.Code); err != nil {
+			return st.at(at("run.code", err))
+		}
+		if err := d.fetchTo(ctx, st.pin("requirements"), "requirements", st.Spec.Run.Requirements); err != nil {
+			return st.at(at("run.requirements", err))
+		}
 	}
 	for _, in := range job.Spec.Inputs {
 		path, err := jobspec.ParsePath(in.CID)
@@ -47,21 +48,26 @@ func (d *driver) hasCrew() bool { return d.cfg.Crew != nil && len(d.cfg.Crew.Liv
 
 // pinInput pins an input for the job. With other members it pins only what is
 // stored here as a whole; the rest is fetched by those who run its tasks.
-func (d *driver) pinInput(ctx context.Context, what string, root jobspec.CID) error {
+func (d *driver) pinInput(ctx context.Context, pin string, root jobspec.CID) error {
 	s, ok := d.cfg.IPFS.(ipfs.StoredPinner)
 	if !ok || !d.hasCrew() {
-		return d.cfg.IPFS.Pin(ctx, pinName(d.id, what), root)
+		return d.cfg.IPFS.Pin(ctx, pin, root)
 	}
-	err := s.PinStored(ctx, pinName(d.id, what), root)
+	err := s.PinStored(ctx, pin, root)
 	if d.distant = errors.Is(err, jobspec.KindFetchTimeout.Error()); d.distant {
 		return nil
 	}
 	return err
 }
 
-// fetchDAG pins a DAG, and says that the job, unless it is only planned, waits for
-// it when its root is not here.
+// fetchDAG is fetchTo with what the job calls it.
 func (d *driver) fetchDAG(ctx context.Context, what string, root jobspec.CID) error {
+	return d.fetchTo(ctx, pinName(d.id, what), what, root)
+}
+
+// fetchTo pins a DAG, and says that the job, unless it is only planned, waits for
+// it when its root is not here.
+func (d *driver) fetchTo(ctx context.Context, pin, what string, root jobspec.CID) error {
 	if !root.Defined() {
 		return nil
 	}
@@ -75,7 +81,7 @@ func (d *driver) fetchDAG(ctx context.Context, what string, root jobspec.CID) er
 		defer d.tellPull("")
 		d.note(ctx, jobspec.Event{Job: d.id, Type: jobspec.EventWait, Detail: why})
 	}
-	return d.inTime(ctx, func(ctx context.Context) error { return d.cfg.IPFS.Pin(ctx, pinName(d.id, what), root) })
+	return d.inTime(ctx, func(ctx context.Context) error { return d.cfg.IPFS.Pin(ctx, pin, root) })
 }
 
 // refusal returns err when it is one that trying again does not mend.

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -26,6 +27,16 @@ func (p Peer) Offer() jobspec.Offer {
 	return jobspec.Offer{Arch: p.Arch, Labels: p.Labels, Capacity: p.Capacity}
 }
 
+// eachStage calls check for the spec of each stage until it refuses one.
+func eachStage(spec jobspec.Spec, check func(jobspec.Spec) error) error {
+	for _, st := range stagesOf(jobspec.Job{Spec: spec}) {
+		if err := check(st.Spec); err != nil {
+			return st.at(err)
+		}
+	}
+	return nil
+}
+
 // runsHere refuses what this node would never run.
 func (s *Sidecar) runsHere(spec jobspec.Spec) error {
 	if why := spec.Against(s.offered()); len(why) > 0 {
@@ -34,8 +45,10 @@ func (s *Sidecar) runsHere(spec jobspec.Spec) error {
 	return s.cfg.Limits.check(spec)
 }
 
-// runsSomewhere refuses what no member that lives would ever run.
-func (s *Sidecar) runsSomewhere(spec jobspec.Spec) error {
+// runsSomewhere refuses what no member that lives would ever run, of any stage.
+func (s *Sidecar) runsSomewhere(spec jobspec.Spec) error { return eachStage(spec, s.stageRuns) }
+
+func (s *Sidecar) stageRuns(spec jobspec.Spec) error {
 	err := s.runsHere(spec)
 	if err == nil || s.cfg.Crew == nil {
 		return err
@@ -55,6 +68,44 @@ func (s *Sidecar) runsSomewhere(spec jobspec.Spec) error {
 		return err
 	}
 	return unfit.Nobody().Error()
+}
+
+// enough refuses a job that fewer members can run than it asks for.
+func (s *Sidecar) enough(spec jobspec.Spec) error {
+	want := spec.Place.MinWorkers
+	if want <= 1 {
+		return nil
+	}
+	return eachStage(spec, func(one jobspec.Spec) error {
+		unfit, fit := jobspec.Unfit{}, 0
+		look := func(why []string) {
+			if len(why) == 0 {
+				fit++
+			} else {
+				unfit = append(unfit, why)
+			}
+		}
+		look(s.against(one))
+		if s.cfg.Crew != nil {
+			for _, p := range s.cfg.Crew.Live() {
+				if p.ID != s.id {
+					look(one.Against(p.Offer()))
+				}
+			}
+		}
+		if fit >= want {
+			return nil
+		}
+		f := jobspec.Failure{
+			Kind: jobspec.KindPolicy, Where: "place.min_workers",
+			Detail: fmt.Sprintf("asks for %d members that can run it, there are %d of %d that live", want, fit, fit+len(unfit)),
+			Hint:   "ask for fewer (--min-workers), or start more members; ipdc peers shows who has what",
+		}
+		if len(unfit) > 0 {
+			f.Detail += ": " + unfit.String()
+		}
+		return f.Error()
+	})
 }
 
 // against returns every reason why this node would never run a task of spec.

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -60,9 +61,9 @@ func (b bitmap) set(i int) { b[i/8] |= 1 << (i % 8) }
 func newBitmap(n int) bitmap { return make(bitmap, (n+7)/8) }
 
 // workOf lists the blocks of what a plan reads.
-func (d *driver) workOf(ctx context.Context, job jobspec.Job, plan jobspec.Plan) (*work, error) {
-	l := lister{driver: d, work: &work{}, seen: map[jobspec.CID]int{}, blind: job.Spec.Place.Prefer == jobspec.PreferAny && !d.dry}
-	if job.Spec.Run.Per == jobspec.PerItem && !job.Spec.Split.Shards() && job.Spec.Split.Into == 0 {
+func (d *driver) workOf(ctx context.Context, st stage, plan jobspec.Plan) (*work, error) {
+	l := lister{driver: d, work: &work{}, seen: map[jobspec.CID]int{}, blind: st.Spec.Place.Prefer == jobspec.PreferAny && !d.dry, near: st.near()}
+	if st.Spec.Run.Per == jobspec.PerItem && !st.Spec.Split.Shards() && st.Spec.Split.Into == 0 {
 		l.items = allItems(plan)
 		for _, it := range l.items {
 			u := unit{work: l.work, bytes: it.Size, name: it.Path}
@@ -89,6 +90,7 @@ type lister struct {
 	*work
 	seen  map[jobspec.CID]int
 	blind bool // nobody is asked: no block is listed
+	near  bool // what is listed is of an earlier stage
 }
 
 func (l lister) task(ctx context.Context, u *unit, plan jobspec.Plan, t jobspec.Task) error {
@@ -107,6 +109,9 @@ func (l lister) task(ctx context.Context, u *unit, plan jobspec.Plan, t jobspec.
 	if len(t.Items) > 0 {
 		return nil
 	}
+	if l.near {
+		return l.linked(ctx, u, tree.Link{CID: t.Shard, Tsize: uint64(t.Bytes)}, 2)
+	}
 	return tree.Outline(ctx, l.cfg.IPFS, t.Shard, l.listing(), func(e tree.Entry) error {
 		if e.Kind != tree.File {
 			return nil
@@ -114,6 +119,32 @@ func (l lister) task(ctx context.Context, u *unit, plan jobspec.Plan, t jobspec.
 		return l.file(ctx, u, e.CID, e.Size)
 	})
 }
+
+// linked lists what the directories of some levels link to, as far as that is
+// not too much: whoever made it, for an earlier stage, holds it as a whole.
+func (l lister) linked(ctx context.Context, u *unit, at tree.Link, levels int) error {
+	if len(l.parts) >= maxLinked {
+		return nil
+	}
+	if levels == 0 || at.CID.Cid().Prefix().Codec == cid.Raw {
+		l.add(u, at.CID, int64(min(at.Tsize, 1<<50)))
+		return nil
+	}
+	links, err := tree.Links(ctx, l.cfg.IPFS, at.CID, l.listing())
+	if errors.Is(err, jobspec.KindUnixFS.Error()) { // a file
+		return l.linked(ctx, u, at, 0)
+	}
+	for _, next := range links {
+		if err == nil {
+			err = l.linked(ctx, u, next, levels-1)
+		}
+	}
+	return err
+}
+
+// maxLinked is how many runs of earlier stages are looked for at other members:
+// with more, each task reads of all of them.
+const maxLinked = 10_000
 
 // listing bounds the reading of what was measured before, by its nodes.
 func (l lister) listing() ipfs.Budget {

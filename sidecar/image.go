@@ -23,11 +23,23 @@ import (
 // noteEvery is how often a job's history tells how far its image is.
 const noteEvery = 10 * time.Second
 
-// bringImage makes the job's image local before the job takes one of the few
+// bringImages makes the images of all stages local.
+func (d *driver) bringImages(ctx context.Context, job jobspec.Job) ([]images.Image, error) {
+	var imgs []images.Image
+	for _, st := range stagesOf(job) {
+		img, err := d.bringImage(ctx, st.Spec.Run.Image)
+		if err != nil {
+			return nil, st.at(err)
+		}
+		imgs = append(imgs, img)
+	}
+	return imgs, nil
+}
+
+// bringImage makes an image of the job local before the job takes one of the few
 // places for preparing: a slow registry or engine holds up its own jobs only.
 // The image is returned when it was here already.
-func (d *driver) bringImage(ctx context.Context, job jobspec.Job) (img images.Image, err error) {
-	ref := job.Spec.Run.Image
+func (d *driver) bringImage(ctx context.Context, ref string) (img images.Image, err error) {
 	err = d.patiently(ctx, func() error {
 		img, err = d.cfg.Images.Resolve(ctx, ref)
 		return err
@@ -40,7 +52,7 @@ func (d *driver) bringImage(ctx context.Context, job jobspec.Job) (img images.Im
 
 func (d *driver) bringMissing(ctx context.Context, ref string) error {
 	if c, err := jobspec.ParseCID(ref); err == nil {
-		if err := d.cfg.IPFS.Pin(ctx, pinName(d.id, "image"), c); err != nil {
+		if err := d.cfg.IPFS.Pin(ctx, pinName(d.id, "image/"+c.String()), c); err != nil {
 			return at("run.image", err)
 		}
 	}
@@ -179,28 +191,25 @@ func (s *Sidecar) packImage(ctx context.Context, w ipfs.Session, id jobspec.Imag
 	return c, n, packErr
 }
 
-// archiveImage stores an archive of the job's image, once for all its tasks.
-func (d *driver) archiveImage(ctx context.Context) (jobspec.CID, error) {
-	plan, _, err := d.planned(ctx)
-	if err != nil {
-		return jobspec.CID{}, err
-	}
-	unlock, err := d.loading.Lock(ctx, d.id.String())
+// archiveImage stores an archive of the task's image, once for all tasks of the
+// job.
+func (c *course) archiveImage(ctx context.Context) (jobspec.CID, error) {
+	pin := pinName(c.id, "archive/"+c.plan.Image.String())
+	unlock, err := c.loading.Lock(ctx, pin)
 	if err != nil {
 		return jobspec.CID{}, err
 	}
 	defer unlock()
-	pin := pinName(d.id, "archive")
-	pins, err := d.cfg.IPFS.Pins(ctx, pin)
+	pins, err := c.cfg.IPFS.Pins(ctx, pin)
 	if err != nil {
 		return jobspec.CID{}, err
 	}
 	if len(pins) > 0 {
 		return pins[0].Root, nil
 	}
-	return d.cfg.IPFS.Add(ctx, pin, func(w ipfs.Session) (jobspec.CID, error) {
-		c, _, err := d.packImage(ctx, w, plan.Image)
-		return c, err
+	return c.cfg.IPFS.Add(ctx, pin, func(w ipfs.Session) (jobspec.CID, error) {
+		root, _, err := c.packImage(ctx, w, c.plan.Image)
+		return root, err
 	})
 }
 

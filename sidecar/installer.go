@@ -23,7 +23,7 @@ import (
 // packages, pins it for the job, and returns it with what it holds. Packages
 // are installed by a job of their own; what such a job gave before is used
 // again, unless the job asks for a refresh.
-func (d *driver) dependencies(ctx context.Context, job jobspec.Job, img images.Image, turn *turn) (root jobspec.CID, packages []string, err error) {
+func (d *driver) dependencies(ctx context.Context, job stage, img images.Image, turn *turn) (root jobspec.CID, packages []string, err error) {
 	if !job.Spec.Run.Requirements.Defined() {
 		return root, nil, nil
 	}
@@ -40,10 +40,10 @@ func (d *driver) dependencies(ctx context.Context, job jobspec.Job, img images.I
 	if err != nil || !root.Defined() {
 		return root, nil, err
 	}
-	err = d.cfg.IPFS.Pin(ctx, pinName(d.id, "dependencies"), root)
+	err = d.cfg.IPFS.Pin(ctx, job.pin("dependencies"), root)
 	if errors.Is(err, jobspec.KindFetchTimeout.Error()) && !d.dry { // its blocks were lost, or are kept elsewhere now
 		if root, err = d.install(ctx, job, install, turn); err == nil {
-			err = d.cfg.IPFS.Pin(ctx, pinName(d.id, "dependencies"), root)
+			err = d.cfg.IPFS.Pin(ctx, job.pin("dependencies"), root)
 		}
 	}
 	if err != nil {
@@ -59,7 +59,7 @@ func (d *driver) dependencies(ctx context.Context, job jobspec.Job, img images.I
 
 // installSpec returns the spec of the installation, after a look at what is
 // asked for, and the directory that it reads.
-func (d *driver) installSpec(ctx context.Context, job jobspec.Job, img images.Image) (spec jobspec.Spec, input jobspec.CID, err error) {
+func (d *driver) installSpec(ctx context.Context, job stage, img images.Image) (spec jobspec.Spec, input jobspec.CID, err error) {
 	req := pip.Request{
 		Requirements: job.Spec.Run.Requirements, AllowBuild: job.Spec.Run.AllowBuild, Image: img.ID.String(),
 		Index: d.cfg.Index, Refresh: job.Spec.Cache == jobspec.CacheRefresh,
@@ -69,13 +69,13 @@ func (d *driver) installSpec(ctx context.Context, job jobspec.Job, img images.Im
 		req.Image = job.Spec.Run.Image // says that the image is ours
 	}
 	in := jobspec.Input{CID: req.Requirements.String(), As: jobspec.AsFiles}
-	if input, err = d.input(ctx, in, "requirements"); err != nil {
+	if input, err = d.input(ctx, in, job.pin("requirements")); err != nil {
 		return spec, input, err
 	}
 	if req.Offline, err = d.checkRequirements(ctx, input); err != nil {
 		return spec, input, err
 	}
-	req.Code, err = d.cfg.IPFS.Add(ctx, pinName(d.id, "installer"), func(w ipfs.Session) (jobspec.CID, error) {
+	req.Code, err = d.cfg.IPFS.Add(ctx, job.pin("installer"), func(w ipfs.Session) (jobspec.CID, error) {
 		c, size, err := pack.File(ctx, w, bytes.NewReader(pip.Install))
 		if err != nil {
 			return c, err
@@ -126,11 +126,11 @@ func (d *driver) installed(ctx context.Context, spec jobspec.Spec, img images.Im
 
 // install runs the installation as a job of the same tenant and waits for its
 // end. After a restart it finds the job that it began before.
-func (d *driver) install(ctx context.Context, job jobspec.Job, spec jobspec.Spec, turn *turn) (root jobspec.CID, err error) {
+func (d *driver) install(ctx context.Context, job stage, spec jobspec.Spec, turn *turn) (root jobspec.CID, err error) {
 	if job.Spec.Name != "" {
 		spec.Name += " of " + job.Spec.Name
 	}
-	sub := api.Submission{Tenant: job.Tenant, Spec: spec, IdempotencyKey: installKey(job.ID)}
+	sub := api.Submission{Tenant: job.Tenant, Spec: spec, IdempotencyKey: installKey(job)}
 	child, created, err := d.submit(ctx, sub, job.ID)
 	if err != nil {
 		return root, err
@@ -153,27 +153,37 @@ func (d *driver) install(ctx context.Context, job jobspec.Job, spec jobspec.Spec
 
 // installKey is the idempotency key of a job's installation. No user can write
 // it: theirs are printable.
-func installKey(id jobspec.JobID) string { return "\x01requirements/" + id.String() }
+func installKey(job stage) string {
+	key := "\x01requirements/" + job.ID.String()
+	if job.index > 0 {
+		key += fmt.Sprintf("/%d", job.index)
+	}
+	return key
+}
 
 // stopInstallation stops what still runs for a job that ends before it was
 // planned.
 func (d *driver) stopInstallation(ctx context.Context, job jobspec.Job) error {
-	if job.State != jobspec.JobAccepted || !job.Spec.Run.Requirements.Defined() {
+	if job.State != jobspec.JobAccepted {
 		return nil
 	}
-	var child jobspec.JobID
-	err := d.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
-		child, _, _, err = tx.IdempotencyKey(job.Tenant, installKey(job.ID))
-		return err
-	})
-	if err != nil || child == "" {
-		return err
+	for _, st := range stagesOf(job) {
+		if !st.Spec.Run.Requirements.Defined() {
+			continue
+		}
+		var child jobspec.JobID
+		err := d.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
+			child, _, _, err = tx.IdempotencyKey(job.Tenant, installKey(st))
+			return err
+		})
+		if err == nil && child != "" {
+			_, err = d.Stop(ctx, job.Tenant, child.String())
+		}
+		if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) { // which was removed
+			return err
+		}
 	}
-	_, err = d.Stop(ctx, job.Tenant, child.String())
-	if errors.Is(err, jobspec.KindNotFound.Error()) {
-		return nil // removed
-	}
-	return err
+	return nil
 }
 
 // awaitJob returns when a job is final or ctx ends.
@@ -198,7 +208,7 @@ func (s *Sidecar) awaitJob(ctx context.Context, id jobspec.JobID) error {
 }
 
 // installFailure says in pip's own words why an installation ended badly.
-func (d *driver) installFailure(ctx context.Context, job, child jobspec.Job) error {
+func (d *driver) installFailure(ctx context.Context, job stage, child jobspec.Job) error {
 	f := jobspec.Failure{Kind: jobspec.KindInternal, Detail: "the installation was given up"}
 	if child.Failure != nil {
 		f = *child.Failure

@@ -22,6 +22,9 @@ func (s *Sidecar) Submit(ctx context.Context, sub api.Submission) (wire.Job, boo
 // submit is Submit for a job that another one needs.
 func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec.JobID) (wire.Job, bool, error) {
 	spec, specCID, err := s.admit(sub.Spec, s.runsSomewhere)
+	if err == nil {
+		err = s.enough(spec)
+	}
 	if err != nil {
 		return wire.Job{}, false, err
 	}
@@ -82,9 +85,6 @@ func (s *Sidecar) admit(spec jobspec.Spec, runs func(jobspec.Spec) error) (jobsp
 	spec = spec.WithDefaults()
 	if err := spec.Validate(); err != nil {
 		return spec, jobspec.CID{}, err
-	}
-	if len(spec.Stages) > 0 {
-		return spec, jobspec.CID{}, jobspec.KindSpec.Errorf("stages: are not run by this version yet")
 	}
 	if err := s.checkNetwork(spec); err != nil {
 		return spec, jobspec.CID{}, err

@@ -104,7 +104,8 @@ func distance[T ~string](id identity.ID, to T) string {
 // spread says for each task of a plan which node gets it, by what the spec
 // says of places. Items are dealt anew, so that each task's are of one node.
 // A node without others, which no table is asked of, keeps its plan.
-func (d *driver) spread(ctx context.Context, job jobspec.Job, plan jobspec.Plan) (jobspec.Plan, sites, error) {
+func (d *driver) spread(ctx context.Context, st stage, plan jobspec.Plan) (jobspec.Plan, sites, error) {
+	job := st.Job
 	all := d.sites(job, plan)
 	open := all.open()
 	if len(open) == 0 {
@@ -114,7 +115,7 @@ func (d *driver) spread(ctx context.Context, job jobspec.Job, plan jobspec.Plan)
 	if len(plan.Tasks) == 0 || alone && !d.dry && !job.Spec.Place.LocalOnly() {
 		return plan, all, nil
 	}
-	w, err := d.workOf(ctx, job, plan)
+	w, err := d.workOf(ctx, st, plan)
 	if err != nil {
 		return plan, all, fmt.Errorf("list the input: %w", err)
 	}
@@ -137,7 +138,7 @@ func (d *driver) spread(ctx context.Context, job jobspec.Job, plan jobspec.Plan)
 		if job.Spec.Place.LocalOnly() && len(late) > 0 && len(open.holding(u)) == 0 {
 			from = late
 		}
-		chosen[i] = from.nearest(u, job.Spec.Place)
+		chosen[i] = from.nearest(u, job.Spec.Place, st.near())
 	}
 	if w.items != nil {
 		plan, err = d.deal(ctx, job, plan, all, w.items, chosen)
@@ -179,8 +180,10 @@ func (d *driver) holder(s *site) string {
 
 // nearest is the site that a unit of work goes to, and is given its bytes: who
 // holds most of it, unless the spec asks for any; of equals the one with the
-// least bytes for its slots, then the nearest by hash.
-func (l sites) nearest(u unit, p jobspec.Place) *site {
+// least bytes for its slots, then the nearest by hash. Even comes first who has
+// the least for its slots, and who holds most only of equals: what an earlier
+// stage gave is held by the owner as a whole.
+func (l sites) nearest(u unit, p jobspec.Place, even bool) *site {
 	var best *site
 	var most int64
 	for _, s := range l {
@@ -188,14 +191,14 @@ func (l sites) nearest(u unit, p jobspec.Place) *site {
 		if p.Prefer != jobspec.PreferAny {
 			held = u.heldBy(s)
 		}
-		switch {
-		case best == nil:
-		case held != most:
-			if held < most {
+		if best != nil {
+			local, load := cmp.Compare(most, held), cmp.Compare(s.load, best.load)
+			if even {
+				local, load = load, local
+			}
+			if cmp.Or(local, load, cmp.Compare(s.far, best.far)) > 0 {
 				continue
 			}
-		case s.load > best.load, s.load == best.load && s.far > best.far:
-			continue
 		}
 		best, most = s, held
 	}

@@ -115,9 +115,13 @@ func (s *Sidecar) parts(ctx context.Context, job jobspec.Job) ([]jobspec.CID, er
 func (s *Sidecar) onlyPart(ctx context.Context, job jobspec.Job) ([]jobspec.CID, error) {
 	tasks := map[int]bool{}
 	err := s.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		plan, err := tx.Plan(job.ID)
+		if err != nil {
+			return err
+		}
 		list, err := tx.Attempts(job.ID)
 		for _, a := range list {
-			if succeeded(a) {
+			if succeeded(a) && plan.StageOf(a.ID.Task) == max(0, plan.Planned()-1) {
 				tasks[a.ID.Task] = true
 			}
 		}

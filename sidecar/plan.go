@@ -19,6 +19,9 @@ import (
 // pulls no image, and leaves no pin.
 func (s *Sidecar) Plan(ctx context.Context, sub api.Submission) (wire.Plan, error) {
 	spec, specCID, err := s.admit(sub.Spec, s.runsSomewhere)
+	if err == nil {
+		err = s.enough(spec)
+	}
 	if err != nil {
 		return wire.Plan{}, err
 	}
@@ -82,7 +85,7 @@ func (d *driver) plan(ctx context.Context, job jobspec.Job, f jobspec.Facts) (wi
 		}
 	}
 	todo.Tasks = slices.DeleteFunc(slices.Clone(todo.Tasks), func(t jobspec.Task) bool { _, ok := known[t.Key]; return ok })
-	todo, all, err := d.spread(ctx, job, todo)
+	todo, all, err := d.spread(ctx, stageOf(job, 0), todo)
 	if err != nil {
 		return p, fmt.Errorf("place tasks: %w", err)
 	}

@@ -20,9 +20,10 @@ import (
 )
 
 // prepare turns every name in the spec into an identity, pins what the job
-// needs, makes the plan, and moves the job to queued.
+// needs, makes the plan, as far as it reads the inputs, and moves the job to
+// queued.
 func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, error) {
-	img, err := d.bringImage(ctx, job)
+	imgs, err := d.bringImages(ctx, job)
 	if err == nil {
 		err = refusal(d.fetch(ctx, job)) // other errors come up again below
 	}
@@ -35,7 +36,14 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 	}
 	defer turn.leave()
 	failpoint.Hit(string(jobspec.JobQueued) + ".before-effect")
-	facts, err := d.patientFacts(ctx, job, img, turn)
+	if len(job.Spec.Stages) > 0 {
+		return d.prepareStages(ctx, job, imgs, turn)
+	}
+	var facts jobspec.Facts
+	err = d.patientWith(ctx, turn, func() (err error) {
+		facts, err = d.facts(ctx, job, imgs[0], turn)
+		return err
+	})
 	if err != nil {
 		return job, causeOr(ctx, err)
 	}
@@ -49,13 +57,13 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 // planWith moves the job to queued with what of its plan is not remembered, or
 // to its success when all of it is.
 func (d *driver) planWith(ctx context.Context, job jobspec.Job, facts jobspec.Facts, plan jobspec.Plan) (jobspec.Job, error) {
-	left, err := d.remember(ctx, job, facts, plan)
+	left, err := d.remember(ctx, stageOf(job, 0), facts, plan)
 	if err != nil {
 		return job, causeOr(ctx, fmt.Errorf("look up remembered results: %w", err))
 	}
 	items := facts.CountItems()
 	if !left.result.Defined() {
-		if left.plan, _, err = d.spread(ctx, job, left.plan); err != nil {
+		if left.plan, _, err = d.spread(ctx, stageOf(job, 0), left.plan); err != nil {
 			return job, causeOr(ctx, fmt.Errorf("place tasks: %w", err))
 		}
 	}
@@ -77,20 +85,21 @@ func (d *driver) planWith(ctx context.Context, job jobspec.Job, facts jobspec.Fa
 	return d.to(ctx, keep, jobspec.JobQueued)
 }
 
-// patientFacts leaves its turn to others while it waits to try again.
-func (d *driver) patientFacts(ctx context.Context, job jobspec.Job, img images.Image, turn *turn) (f jobspec.Facts, err error) {
-	err = d.patiently(ctx, func() error {
+// patientWith is patiently, and leaves its turn to others while it waits to try
+// again.
+func (d *driver) patientWith(ctx context.Context, turn *turn, try func() error) error {
+	return d.patiently(ctx, func() error {
 		if !turn.held {
 			if err := turn.take(ctx); err != nil {
 				return err
 			}
 		}
-		if f, err = d.facts(ctx, job, img, turn); err != nil {
+		err := try()
+		if err != nil {
 			turn.leave()
 		}
 		return err
 	})
-	return f, err
 }
 
 // patiently tries again while the engine does not answer, for Config.Patience.
@@ -118,37 +127,55 @@ func (d *driver) patiently(ctx context.Context, try func() error) error {
 	}
 }
 
-// facts resolves the image, the requirements and the input of a job.
+// facts resolves the image, the requirements and the input of a job without
+// stages.
 func (d *driver) facts(ctx context.Context, job jobspec.Job, img images.Image, turn *turn) (jobspec.Facts, error) {
-	img, err := d.image(ctx, job.Spec.Run.Image, img)
+	st := stageOf(job, 0)
+	f, err := d.resolve(ctx, st, img, turn)
+	if err == nil && len(job.Spec.Inputs) > 0 {
+		err = d.readInput(ctx, st, &f)
+	}
+	return f, err
+}
+
+// resolve finds out what a stage runs in: image, code, packages.
+func (d *driver) resolve(ctx context.Context, st stage, img images.Image, turn *turn) (jobspec.Facts, error) {
+	img, err := d.image(ctx, st.Spec.Run.Image, img)
 	if err != nil {
 		return jobspec.Facts{}, err
 	}
-	if err := checkModule(job.Spec, img); err != nil {
+	if err := checkModule(st.Spec, img); err != nil {
 		return jobspec.Facts{}, err
 	}
 	f := jobspec.Facts{
-		SpecCID: job.SpecCID, Image: img.ID, Arch: img.Arch,
-		Slots: d.placer.slots(job.Spec.Resources),
+		SpecCID: st.SpecCID, Image: img.ID, Arch: img.Arch,
+		Slots: d.placer.slots(st.Spec.Resources),
 	}
-	if code := job.Spec.Run.Code; code.Defined() {
-		if err := d.cfg.IPFS.Pin(ctx, pinName(d.id, "code"), code); err != nil {
+	if code := st.Spec.Run.Code; code.Defined() {
+		if err := d.cfg.IPFS.Pin(ctx, st.pin("code"), code); err != nil {
 			return f, at("run.code", err)
 		}
 	}
-	if f.Dependencies, f.Packages, err = d.dependencies(ctx, job, img, turn); err != nil {
+	if f.Dependencies, f.Packages, err = d.dependencies(ctx, st, img, turn); err != nil {
 		return f, at("run.requirements", err)
 	}
-	if len(job.Spec.Inputs) == 0 {
-		return f, nil
+	return f, nil
+}
+
+// readInput finds out what a stage over the job's input reads.
+func (d *driver) readInput(ctx context.Context, st stage, f *jobspec.Facts) (err error) {
+	if f.Input, err = d.input(ctx, st.Spec.Inputs[0], pinName(d.id, "input")); err != nil {
+		return at("inputs[0].cid", err)
 	}
-	if f.Input, err = d.input(ctx, job.Spec.Inputs[0], "input"); err != nil {
-		return f, at("inputs[0].cid", err)
+	return d.divide(ctx, st, f)
+}
+
+// divide makes the shards of f.Input, or measures it.
+func (d *driver) divide(ctx context.Context, st stage, f *jobspec.Facts) error {
+	if st.Spec.Split.Shards() {
+		return at("split", d.split(ctx, st, f))
 	}
-	if job.Spec.Split.Shards() {
-		return f, at("split", d.split(ctx, job.Spec, &f))
-	}
-	return f, at("inputs[0].cid", d.measure(ctx, job.Spec, &f))
+	return at("inputs[0].cid", d.measure(ctx, st.Spec, f))
 }
 
 // image resolves a reference, unless it was resolved a moment ago, to an image
@@ -196,8 +223,8 @@ func (s *Sidecar) executorArch(ctx context.Context) (string, error) {
 }
 
 // input resolves an input to the CID of a directory and pins it for the job
-// as what; an input that is read as a CAR may be any DAG.
-func (d *driver) input(ctx context.Context, in jobspec.Input, what string) (jobspec.CID, error) {
+// under a name; an input that is read as a CAR may be any DAG.
+func (d *driver) input(ctx context.Context, in jobspec.Input, pin string) (jobspec.CID, error) {
 	path, err := jobspec.ParsePath(in.CID)
 	if err != nil {
 		return jobspec.CID{}, err
@@ -207,20 +234,20 @@ func (d *driver) input(ctx context.Context, in jobspec.Input, what string) (jobs
 		return jobspec.CID{}, err
 	}
 	if in.As == jobspec.AsCAR {
-		return root, d.cfg.IPFS.Pin(ctx, pinName(d.id, what), root)
+		return root, d.cfg.IPFS.Pin(ctx, pin, root)
 	}
 	kind, err := tree.KindOf(ctx, d.cfg.IPFS, root)
 	if err != nil {
 		return jobspec.CID{}, err
 	}
 	if kind == tree.Dir {
-		return root, d.pinInput(ctx, what, root)
+		return root, d.pinInput(ctx, pin, root)
 	}
 	name := "data"
 	if n := len(path.Segments); n > 0 {
 		name = path.Segments[n-1]
 	}
-	return d.cfg.IPFS.Add(ctx, pinName(d.id, what), func(w ipfs.Session) (jobspec.CID, error) {
+	return d.cfg.IPFS.Add(ctx, pin, func(w ipfs.Session) (jobspec.CID, error) {
 		return merge.Wrap(ctx, w, name, root)
 	})
 }

@@ -49,7 +49,7 @@ func (d *driver) result(ctx context.Context, job jobspec.Job) (jobspec.CID, erro
 // as a whole and for Merge: a union, and more so a concatenation, does not hold
 // their directories.
 func (d *driver) keepParts(ctx context.Context, job jobspec.Job, roots []jobspec.CID) error {
-	if len(roots) == 0 || len(roots) == 1 && !byTask(job.Spec) || job.Spec.Merge == jobspec.MergeShards {
+	if len(roots) == 0 || len(roots) == 1 && !byTask(job.Spec.Stage(job.Spec.CountStages()-1)) || job.Spec.Merge == jobspec.MergeShards {
 		return nil
 	}
 	_, err := d.merge(ctx, pinName(d.id, "outputs"), jobspec.MergeShards, roots)
@@ -99,8 +99,16 @@ func (d *driver) succeed(ctx context.Context, job jobspec.Job, result jobspec.CI
 
 // outputs returns the outputs of the attempts that want selects, of each task
 // the last one, and those remembered from earlier jobs, in task order, behind
-// what was remembered of single items.
+// what was remembered of single items. Of a job with stages it is the last stage
+// that was begun.
 func (d *driver) outputs(ctx context.Context, job jobspec.Job, want func(jobspec.Attempt) bool) ([]jobspec.CID, error) {
+	if len(job.Spec.Stages) > 0 {
+		plan, _, err := d.planned(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return d.stageOutputs(ctx, stageOf(job, plan.Planned()-1), plan, want)
+	}
 	type part struct {
 		task int // -1: of no task of its own
 		root jobspec.CID
@@ -167,8 +175,12 @@ func (d *driver) partial(ctx context.Context, job jobspec.Job) (jobspec.CID, err
 	if err != nil || len(roots) == 0 {
 		return jobspec.CID{}, err
 	}
+	plan, _, err := d.planned(ctx)
+	if err != nil {
+		return jobspec.CID{}, err
+	}
 	pin := pinName(d.id, "partial")
-	c, err := d.merge(ctx, pin, job.Spec.Merge, roots)
+	c, err := d.merge(ctx, pin, stageOf(job, plan.Planned()-1).Spec.Merge, roots)
 	if err != nil {
 		c, err = d.merge(ctx, pin, jobspec.MergeShards, roots)
 	}

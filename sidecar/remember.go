@@ -19,6 +19,7 @@ import (
 type rest struct {
 	plan   jobspec.Plan
 	kept   int         // items that were taken out, or tasks of a job without items
+	tree   jobspec.CID // what single items gave
 	result jobspec.CID // pinned as the job's when nothing is left to run
 }
 
@@ -27,13 +28,13 @@ type rest struct {
 // remembered result lives as long as the record of the job that made it, whose
 // pins hold its blocks. Where they are gone or damaged all the same, as the
 // node's blocks were lost or are kept elsewhere now, it is run again.
-func (d *driver) remember(ctx context.Context, job jobspec.Job, f jobspec.Facts, plan jobspec.Plan) (rest, error) {
+func (d *driver) remember(ctx context.Context, job stage, f jobspec.Facts, plan jobspec.Plan) (rest, error) {
 	left, err := d.takeOut(ctx, job, f, plan)
 	if !gone(err) {
 		return left, err
 	}
 	d.log.Warn("remembered results are gone; running it again", "job", d.id, "err", err)
-	return rest{plan: plan}, d.forgetRemembered(ctx)
+	return rest{plan: plan}, d.forgetRemembered(ctx, job)
 }
 
 // gone says whether blocks of what was remembered are not there any more, or
@@ -42,12 +43,12 @@ func gone(err error) bool {
 	return errors.Is(err, jobspec.KindFetchTimeout.Error()) || errors.Is(err, jobspec.KindBlockHash.Error())
 }
 
-func (d *driver) takeOut(ctx context.Context, job jobspec.Job, f jobspec.Facts, plan jobspec.Plan) (rest, error) {
+func (d *driver) takeOut(ctx context.Context, job stage, f jobspec.Facts, plan jobspec.Plan) (rest, error) {
 	left := rest{plan: plan}
 	if job.Spec.Cache != jobspec.CacheUse {
 		return left, nil
 	}
-	if err := d.forgetRemembered(ctx); err != nil {
+	if err := d.forgetRemembered(ctx, job); err != nil {
 		return left, err
 	}
 	known, err := d.recall(ctx, job.Spec, plan)
@@ -84,8 +85,8 @@ func byTask(s jobspec.Spec) bool { return s.Run.Per == jobspec.PerTask || s.Spli
 
 // forgetRemembered unpins what a run of this step that was killed may have
 // pinned.
-func (d *driver) forgetRemembered(ctx context.Context) error {
-	pins, err := d.cfg.IPFS.Pins(ctx, pinName(d.id, "remembered"))
+func (d *driver) forgetRemembered(ctx context.Context, st stage) error {
+	pins, err := d.cfg.IPFS.Pins(ctx, st.pin("remembered"))
 	for _, p := range pins {
 		err = errors.Join(err, d.cfg.IPFS.Unpin(ctx, p.Name))
 	}
@@ -94,9 +95,9 @@ func (d *driver) forgetRemembered(ctx context.Context) error {
 
 // rememberTasks drops the tasks of a plan whose outputs are known, and counts
 // them, or the items that they have.
-func (d *driver) rememberTasks(ctx context.Context, job jobspec.Job, left rest, known map[jobspec.CID]store.Remembered) (rest, error) {
+func (d *driver) rememberTasks(ctx context.Context, job stage, left rest, known map[jobspec.CID]store.Remembered) (rest, error) {
 	tasks := left.plan.Tasks
-	left.plan.Tasks = nil
+	left.plan.Tasks = []jobspec.Task{}
 	for _, t := range tasks {
 		r, ok := known[t.Key]
 		if !ok {
@@ -104,11 +105,12 @@ func (d *driver) rememberTasks(ctx context.Context, job jobspec.Job, left rest, 
 			continue
 		}
 		root := r.Outputs[0].CID
-		if len(tasks) == 1 {
+		if len(tasks) == 1 && !job.staged() {
+			left.plan.Kept = []jobspec.KeptTask{keptTask(t, r)}
 			left.kept = max(1, len(t.Items))
 			return d.hold(ctx, left, job, func(pin string) (jobspec.CID, error) { return root, d.cfg.IPFS.Pin(ctx, pin, root) })
 		}
-		switch err := d.pinWhole(ctx, pinName(d.id, fmt.Sprintf("remembered/%d", t.Index)), root); {
+		switch err := d.pinWhole(ctx, job.pin(fmt.Sprintf("remembered/%d", t.Index)), root); {
 		case gone(err):
 			d.log.Warn("a remembered task is gone; running it again", "job", d.id, "task", t.Index, "err", err)
 			left.plan.Tasks = append(left.plan.Tasks, t)
@@ -117,8 +119,13 @@ func (d *driver) rememberTasks(ctx context.Context, job jobspec.Job, left rest, 
 			return left, err
 		}
 		left.kept += max(1, len(t.Items))
+		left.plan.Kept = append(left.plan.Kept, keptTask(t, r))
 	}
 	return left, nil
+}
+
+func keptTask(t jobspec.Task, r store.Remembered) jobspec.KeptTask {
+	return jobspec.KeptTask{Index: t.Index, Key: t.Key, Shard: t.Shard, Output: r.Outputs[0].CID, Job: r.Job}
 }
 
 // pinWhole pins what is remembered, and reads it, as the result that it is a
@@ -138,15 +145,14 @@ func (d *driver) pinWhole(ctx context.Context, pin string, root jobspec.CID) err
 
 // hold lets pin hold what is remembered: as the job's result when that is all
 // of it, which is read as such then.
-func (d *driver) hold(ctx context.Context, left rest, job jobspec.Job, pin func(name string) (jobspec.CID, error)) (rest, error) {
-	if len(left.plan.Tasks) > 0 || job.Spec.Merge == jobspec.MergeShards {
-		root, err := pin(pinName(job.ID, "remembered"))
-		if err == nil {
-			_, err = d.cfg.IPFS.Verify(ctx, root)
+func (d *driver) hold(ctx context.Context, left rest, job stage, pin func(name string) (jobspec.CID, error)) (rest, error) {
+	var err error
+	if len(left.plan.Tasks) > 0 || job.staged() || job.Spec.Merge == jobspec.MergeShards {
+		if left.tree, err = pin(job.pin("remembered")); err == nil {
+			_, err = d.cfg.IPFS.Verify(ctx, left.tree)
 		}
 		return left, err
 	}
-	var err error
 	left.result, err = pin(pinName(job.ID, "result"))
 	return left, err
 }

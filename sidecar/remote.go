@@ -192,7 +192,7 @@ func (r *runner) assign(ctx context.Context, node identity.ID) error {
 
 func (r *runner) order() wire.Work {
 	plan := r.plan
-	plan.Tasks = []jobspec.Task{r.task}
+	plan.Tasks, plan.Kept = []jobspec.Task{r.task}, nil
 	return wire.Work{Spec: r.job.Spec, Plan: plan, Archive: r.sentImage()}
 }
 

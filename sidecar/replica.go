@@ -209,10 +209,11 @@ func (d *driver) copyResult(ctx context.Context, job jobspec.Job, result jobspec
 }
 
 // copyOutput has another member hold what a task of several wrote here, before
-// it is reported: the job may have to end without this node.
+// it is reported: the job may have to end without this node. What a later stage
+// reads is copied by whoever reads it.
 func (r *runner) copyOutput(ctx context.Context) (put func(*store.Tx) error, done func()) {
 	put, done = nothingToNote, func() {}
-	if !r.att.Output.Defined() || r.att.Failure != nil || len(r.plan.Tasks) < 2 || !r.copiesOf(r.job) {
+	if !r.att.Output.Defined() || r.att.Failure != nil || len(r.plan.Tasks) < 2 || !r.st.last() || !r.copiesOf(r.job) {
 		return put, done
 	}
 	r.freeResources() // nothing runs any more

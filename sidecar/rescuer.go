@@ -3,6 +3,7 @@ package sidecar
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -52,9 +53,16 @@ func (s *Sidecar) rescue(ctx context.Context) error {
 // reserve takes the resources of attempts that still run, before any driver
 // can give them to others.
 func (s *Sidecar) reserve(tx *store.Tx, jobs []jobspec.Job) error {
-	specs := map[jobspec.JobID]jobspec.Resources{}
+	specs, plans := map[jobspec.JobID]jobspec.Spec{}, map[jobspec.JobID]jobspec.Plan{}
 	for _, j := range jobs {
-		specs[j.ID] = j.Spec.Resources
+		specs[j.ID] = j.Spec
+		if len(j.Spec.Stages) > 0 {
+			p, err := tx.Plan(j.ID)
+			if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) {
+				return err
+			}
+			plans[j.ID] = p
+		}
 	}
 	live, err := tx.LiveAttempts()
 	if err != nil {
@@ -63,7 +71,8 @@ func (s *Sidecar) reserve(tx *store.Tx, jobs []jobspec.Job) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range live {
-		if res, ok := specs[a.ID.Job]; ok && !reported(a) && a.Node == s.id.String() {
+		if spec, ok := specs[a.ID.Job]; ok && !reported(a) && a.Node == s.id.String() {
+			res := spec.Stage(plans[a.ID.Job].StageOf(a.ID.Task)).Resources
 			s.reserved[a.ID] = res
 			s.placer.take(res)
 		}

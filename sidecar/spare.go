@@ -78,7 +78,7 @@ func (c *course) spare(ctx context.Context, idle bool) (identity.ID, bool) {
 func (c *course) holders(ctx context.Context, list sites) (*work, error) {
 	one := c.plan
 	one.Tasks = []jobspec.Task{c.task}
-	w, err := c.workOf(ctx, c.job, one)
+	w, err := c.workOf(ctx, c.st, one)
 	if err != nil {
 		return nil, err
 	}

@@ -15,12 +15,28 @@ import (
 // split makes the shards that the spec asks for, and pins them for the job.
 // The node's limits of inputs hold for each of them when it is staged; the
 // dataset has one of its own.
-func (d *driver) split(ctx context.Context, spec jobspec.Spec, f *jobspec.Facts) error {
+func (d *driver) split(ctx context.Context, st stage, f *jobspec.Facts) error {
+	sp := st.Spec.Split
 	o := split.Options{
-		By: spec.Split.By, Size: int64(spec.Split.Size), Into: spec.Split.Into, Record: int64(spec.Split.Record),
+		By: sp.By, Size: int64(sp.Size), Into: sp.Into, Record: int64(sp.Record),
 		Budget: ipfs.Budget{Entries: d.cfg.Limits.Dataset, Levels: d.cfg.Budget.Levels, DAGDepth: d.cfg.Budget.DAGDepth},
 	}
-	err := d.inTime(ctx, func(ctx context.Context) error { return d.makeShards(ctx, spec, o, f) })
+	err := d.inTime(ctx, func(ctx context.Context) error {
+		return d.keepShards(ctx, st, f, func(w ipfs.Session) ([]jobspec.Shard, error) {
+			shards, err := split.Split(ctx, w, f.Input, o)
+			out := make([]jobspec.Shard, len(shards))
+			for i, s := range shards {
+				out[i] = jobspec.Shard{CID: s.CID, Bytes: s.Bytes, Path: shardPath(st.Spec, s)}
+				if st.Spec.Run.Per == jobspec.PerItem {
+					out[i].Items = shardItems(s)
+				}
+				if err == nil {
+					out[i].CID, err = st.layOut(ctx, w, s.CID, offsetsOf(s))
+				}
+			}
+			return out, err
+		})
+	})
 	if errors.Is(err, jobspec.KindLimitEntries.Error()) {
 		f := jobspec.AsFailure(err)
 		f.Hint = "split a part of it (-c CID/path), pack small files together, or raise the node's bound: ipdc node start --dataset-entries N"
@@ -29,36 +45,34 @@ func (d *driver) split(ctx context.Context, spec jobspec.Spec, f *jobspec.Facts)
 	return inputLimit(err)
 }
 
-func (d *driver) makeShards(ctx context.Context, spec jobspec.Spec, o split.Options, f *jobspec.Facts) error {
-	cut := func(w ipfs.Session) ([]jobspec.CID, error) {
-		shards, err := split.Split(ctx, w, f.Input, o)
-		f.Shards, f.Bytes = make([]jobspec.Shard, len(shards)), 0
+// keepShards pins the shards that cut makes, and notes them. Of a dataset whose
+// content other members hold it keeps their nodes only.
+func (d *driver) keepShards(ctx context.Context, st stage, f *jobspec.Facts, cut func(ipfs.Session) ([]jobspec.Shard, error)) error {
+	fill := func(w ipfs.Session) ([]jobspec.CID, error) {
+		shards, err := cut(w)
 		roots := make([]jobspec.CID, len(shards))
+		f.Shards, f.Bytes = shards, 0
 		for i, s := range shards {
-			f.Shards[i] = jobspec.Shard{CID: s.CID, Bytes: s.Bytes, Path: shardPath(spec, s)}
-			if spec.Run.Per == jobspec.PerItem {
-				f.Shards[i].Items = shardItems(s)
-			}
-			f.Bytes += s.Bytes
 			roots[i] = s.CID
+			f.Bytes += s.Bytes
 		}
 		return roots, err
 	}
-	fill := func(w ipfs.Session) (jobspec.CID, error) {
-		roots, err := cut(w)
+	keep := func(w ipfs.Session) (jobspec.CID, error) {
+		roots, err := fill(w)
 		if err != nil {
 			return jobspec.CID{}, err
 		}
 		return merge.Shards(ctx, w, roots)
 	}
-	if d.distant {
+	if d.distant && !st.near() {
 		drafts := &drafts{Getter: d.cfg.IPFS, nodes: map[jobspec.CID][]byte{}}
-		if _, err := cut(drafts); err != nil {
+		if _, err := fill(drafts); err != nil {
 			return err
 		}
-		fill = func(w ipfs.Session) (jobspec.CID, error) { return drafts.keep(ctx, w) }
+		keep = func(w ipfs.Session) (jobspec.CID, error) { return drafts.keep(ctx, w) }
 	}
-	_, err := d.cfg.IPFS.Add(ctx, pinName(d.id, "shards"), fill)
+	_, err := d.cfg.IPFS.Add(ctx, st.pin("shards"), keep)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -17,36 +18,28 @@ import (
 	"github.com/ipdc/ipdc/store"
 )
 
-// runTasks runs every task of the plan that is not done yet and moves the job
-// to publishing. When one fails for good the others are stopped.
+// runTasks runs every task that is not done yet, stage after stage, and moves
+// the job to publishing.
 func (d *driver) runTasks(ctx context.Context, job jobspec.Job) (jobspec.Job, error) {
-	plan, attempts, err := d.planned(d.keep()) // a stopped job has containers to stop
-	if err != nil {
-		return job, err
-	}
-	d.done, d.pace = newTally(job, attempts), newPace(d.cfg.BackupAfter, attempts)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var mu sync.Mutex
-	var first error // that of a task, not of those that it stopped, now or before a restart
-	stopped := func(err error) bool { return errors.Is(err, jobspec.KindStopped.Error()) }
-	err = d.eachTask(job, plan, func(task jobspec.Task) error {
-		err := d.runTask(ctx, job, plan, task, attempts[task.Index])
-		if err != nil {
-			mu.Lock()
-			if first == nil || stopped(first) && !stopped(err) {
-				first = err
-			}
-			mu.Unlock()
-			cancel(errSibling)
+	var plan jobspec.Plan
+	for {
+		var attempts map[int][]jobspec.Attempt
+		var err error
+		if plan, attempts, err = d.planned(d.keep()); err != nil { // a stopped job has containers to stop
+			return job, err
 		}
-		return err
-	})
-	if err != nil {
-		return job, first
-	}
-	if job.Origin != nil {
-		return job, nil
+		st := stageOf(job, plan.Planned()-1)
+		d.done, d.pace = newTally(job, attempts), newPace(d.cfg.BackupAfter, attemptsOf(plan, st.index, attempts))
+		plan = plan.Stage(st.index)
+		if err := d.runStage(ctx, st, plan, attempts); err != nil || job.Origin != nil {
+			return job, st.at(err)
+		}
+		if st.last() {
+			break
+		}
+		if job, err = d.nextStage(ctx, job); err != nil {
+			return job, err
+		}
 	}
 	if len(plan.Tasks) == 1 { // the merge is nothing to wait for, unless it joins what is remembered
 		result, err := d.result(ctx, job)
@@ -59,6 +52,32 @@ func (d *driver) runTasks(ctx context.Context, job jobspec.Job) (jobspec.Job, er
 		j.ItemsDone = j.ItemsTotal
 		return nil
 	}, jobspec.JobPublishing)
+}
+
+// runStage runs the tasks of a stage that are not done yet. When one fails for
+// good the others are stopped.
+func (d *driver) runStage(ctx context.Context, st stage, plan jobspec.Plan, attempts map[int][]jobspec.Attempt) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var mu sync.Mutex
+	var first error // that of a task, not of those that it stopped, now or before a restart
+	stopped := func(err error) bool { return errors.Is(err, jobspec.KindStopped.Error()) }
+	err := d.eachTask(st.Job, plan, func(task jobspec.Task) error {
+		err := d.runTask(ctx, st, plan, task, attempts[task.Index])
+		if err != nil {
+			mu.Lock()
+			if first == nil || stopped(first) && !stopped(err) {
+				first = err
+			}
+			mu.Unlock()
+			cancel(errSibling)
+		}
+		return err
+	})
+	if err != nil {
+		return first
+	}
+	return nil
 }
 
 // eachTask calls run for all tasks, for each node's in their order, so many of
@@ -112,6 +131,13 @@ func (d *driver) planned(ctx context.Context) (plan jobspec.Plan, by map[int][]j
 		return err
 	})
 	return plan, by, err
+}
+
+// attemptsOf leaves the attempts of one stage.
+func attemptsOf(plan jobspec.Plan, stage int, all map[int][]jobspec.Attempt) map[int][]jobspec.Attempt {
+	some := maps.Clone(all)
+	maps.DeleteFunc(some, func(task int, _ []jobspec.Attempt) bool { return plan.StageOf(task) != stage })
+	return some
 }
 
 // reported says whether the owner holds the attempt's receipt.
@@ -265,7 +291,7 @@ func (d *driver) progress(ctx context.Context, job jobspec.Job, task, n int, las
 		if err != nil {
 			return err
 		}
-		job.ItemsDone = max(job.ItemsDone, sum)
+		job.ItemsDone = max(job.ItemsDone, min(sum, job.ItemsTotal)) // sum counts tasks, too, that earlier jobs have done
 		return d.record(tx, job, jobspec.Event{Type: jobspec.EventProgress, Done: job.ItemsDone, Total: job.ItemsTotal})
 	})
 	if err != nil && ctx.Err() == nil {

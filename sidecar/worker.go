@@ -79,7 +79,7 @@ func (s *Sidecar) foreign(w wire.Work) (jobspec.Job, error) {
 		return jobspec.Job{}, err
 	}
 	p := w.Plan
-	if len(p.Tasks) != 1 || p.SpecCID != c || p.Image == "" {
+	if len(p.Tasks) != 1 || p.SpecCID != c || p.Image == "" || len(spec.Stages)+len(p.Stages) > 0 {
 		return jobspec.Job{}, jobspec.KindSpec.Errorf("work is not one task of its spec")
 	}
 	if err := p.CheckTask(spec, p.Tasks[0]); err != nil {
@@ -186,10 +186,10 @@ func (d *driver) sameImage(ctx context.Context, job jobspec.Job, want jobspec.Im
 // bringShard makes the input of a task of this node's own whole here: most are
 // a part of what was pinned when the job was prepared.
 func (r *runner) bringShard(ctx context.Context) error {
-	if r.job.Origin != nil || !r.task.Shard.Defined() {
+	if r.job.Origin != nil || !r.task.Shard.Defined() || r.st.near() {
 		return nil // gathered, or nothing to bring
 	}
-	dealt := r.task.Shard != r.plan.Input && !r.job.Spec.Split.Shards()
+	dealt := len(r.task.Items) > 0 && r.task.Shard != r.plan.Input && !r.job.Spec.Split.Shards()
 	if dealt {
 		return r.fetchShard(ctx, r.task)
 	}

@@ -69,7 +69,7 @@ type Keep struct {
 type Keeping struct{}
 
 // MaxKeep is how many DAGs are kept for one job.
-const MaxKeep = 4
+const MaxKeep = 2 + 2*jobspec.MaxStages
 
 // Keepers are the members that hold the record of jobs, as a node knows them.
 type Keepers struct {

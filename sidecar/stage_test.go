@@ -1,0 +1,134 @@
+package sidecar_test
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/pack"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// parted makes a dataset of files that lie in directories named as partitions:
+// a program that copies it leaves partitions.
+func (b *bench) parted(files ...string) string {
+	b.t.Helper()
+	dir := b.t.TempDir()
+	for _, f := range files {
+		path := filepath.Join(dir, f)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			b.t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(strings.Repeat(f+"\n", 100<<10/(len(f)+1))), 0o644); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	c, err := b.ipfs.Add(b.t.Context(), "user/parted", func(s ipfs.Session) (jobspec.CID, error) {
+		r, err := pack.Tree(b.t.Context(), s, dir, pack.Options{})
+		return r.CID, err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c.String()
+}
+
+// mapReduce copies twice: by a task for each file, and by one for each of k
+// partitions.
+func mapReduce(root string, k int, script ...string) jobspec.Spec {
+	copies := spec(append(script, "DUMMY_COPY=/inputs:/outputs")...).Run
+	s := jobspec.Spec{Version: jobspec.Version, Inputs: []jobspec.Input{{CID: root}}, Stages: []jobspec.Stage{
+		{Name: "map", Run: copies, Partitions: k, Split: jobspec.Split{By: jobspec.SplitSize, Size: 64 * jobspec.KiB}},
+		{Name: "reduce", Run: copies, Needs: []string{"map"}},
+	}}
+	s.Timeouts.Total = 0
+	return s
+}
+
+var someParts = []string{"part-00000/a", "part-00000/b", "part-00001/c", "part-00002/d", "part-00002/e"}
+
+// names returns the paths of a result's files, and checks their content.
+func (b *bench) names(root jobspec.CID) []string {
+	b.t.Helper()
+	files := b.outputs(root)
+	for path, text := range files {
+		if want := filepath.Base(path) + "\n"; !strings.Contains(text, "/"+want) {
+			b.t.Errorf("%s begins with %.20q", path, text)
+		}
+	}
+	return slices.Sorted(maps.Keys(files))
+}
+
+// ran counts the attempts of each stage.
+func ran(j wire.Job, firstOfReduce int) (mapped, reduced int) {
+	for _, a := range j.Attempts {
+		if a.ID.Task < firstOfReduce {
+			mapped++
+		} else {
+			reduced++
+		}
+	}
+	return mapped, reduced
+}
+
+// Two stages by hand: each partition is one task's, whose shard holds what each
+// task of the first stage left of it, under its number. Run again nothing is
+// run; with one more file that file's task and the reduces are.
+func TestStages(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	s := mapReduce(b.parted(someParts...), 4)
+	j := b.final(b.submit(s))
+	if j.State != jobspec.JobSucceeded {
+		t.Fatalf("job is %s: %+v", j.State, j.Failure)
+	}
+	want := []string{
+		"part-00000/00000000/a", "part-00000/00000001/b", "part-00001/00000002/c", "part-00002/00000003/d", "part-00002/00000004/e",
+	}
+	if diff := cmp.Diff(want, b.names(j.Result)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	if m, r := ran(j, 5); m != 5 || r != 4 {
+		t.Errorf("%d maps and %d reduces were run, want 5 and 4", m, r)
+	}
+	b.nothingLeft(j.ID.String())
+
+	again := b.final(b.submit(s))
+	if again.Result != j.Result || len(again.Attempts) != 0 || again.Remembered != 9 {
+		t.Errorf("again: %s with %d attempts and %d remembered, want %s with 0 and 9: %+v", again.Result, len(again.Attempts), again.Remembered, j.Result, again.Failure)
+	}
+	b.nothingLeft(again.ID.String())
+
+	more := b.final(b.submit(mapReduce(b.parted(append(someParts, "part-00001/f")...), 4)))
+	if more.State != jobspec.JobSucceeded {
+		t.Fatalf("with one more file the job is %s: %+v", more.State, more.Failure)
+	}
+	// The new file stands between others, so that later tasks have other numbers.
+	if m, r := ran(more, 6); m != 1 || r < 1 || more.Remembered != 5+4-r {
+		t.Errorf("with one more file %d maps and %d reduces were run, %d tasks remembered, want 1 map", m, r, more.Remembered)
+	}
+	if err := b.GCAndVerify(j.Result, more.Result); err != nil {
+		t.Error(err)
+	}
+}
+
+// GCAndVerify collects garbage and reads results.
+func (b *bench) GCAndVerify(roots ...jobspec.CID) error {
+	if _, err := b.GC(b.t.Context()); err != nil {
+		return err
+	}
+	for _, c := range roots {
+		if _, err := b.ipfs.Verify(b.t.Context(), c); err != nil {
+			return fmt.Errorf("verify %s: %w", c, err)
+		}
+	}
+	return nil
+}
