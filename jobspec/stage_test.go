@@ -25,7 +25,9 @@ const (
 func TestParseRefusesStages(t *testing.T) {
 	good := staged(mapping, reducing)
 	with := func(first, second string) string { return staged(mapping+first, reducing+second) }
-	third := func(text string) string { return good + "- {name: third, run: {image: shell, command: [r]}" + text + "}\n" }
+	third := func(text string) string {
+		return good + "- {name: third, run: {image: shell, command: [r]}" + text + "}\n"
+	}
 	many := "version: ipdc/v1\nstages:\n"
 	for i := range 17 {
 		many += "- {name: s" + strings.Repeat("x", i) + ", run: {image: a, command: [b]}"
@@ -80,14 +82,16 @@ func TestParseRefusesStages(t *testing.T) {
 
 func TestParseStages(t *testing.T) {
 	good := staged(mapping, reducing)
-	third := func(text string) string { return good + "- {name: third, run: {image: shell, command: [r]}" + text + "}\n" }
+	third := func(text string) string {
+		return good + "- {name: third, run: {image: shell, command: [r]}" + text + "}\n"
+	}
 	for name, text := range map[string]string{
-		"side of items": strings.Replace(third(", side: [reduce]"), "[r]", "[r], per: task", 1),
+		"side of items":         strings.Replace(third(", side: [reduce]"), "[r]", "[r], per: task", 1),
 		"split of what is read": staged(", split: {by: size}", ", needs: [map], split: {by: lines, into: 4}"),
-		"exposes the job": good + "expose: [job]\n",
-		"two": good,
-		"offsets of lines": strings.Replace(good, "by: lines", "by: lines, offsets: true", 1),
-		"min_workers": minimal + "place: {min_workers: 3}\n",
+		"exposes the job":       good + "expose: [job]\n",
+		"two":                   good,
+		"offsets of lines":      strings.Replace(good, "by: lines", "by: lines, offsets: true", 1),
+		"min_workers":           minimal + "place: {min_workers: 3}\n",
 	} {
 		if _, err := jobspec.Parse([]byte(text)); err != nil {
 			t.Errorf("%s: Parse = %v", name, err)

@@ -150,6 +150,9 @@ func (s *Sidecar) Job(ctx context.Context, tenant, ref string) (j wire.Job, err 
 		if j.Attempts, err = tx.Attempts(id); err != nil {
 			return err
 		}
+		if err := showTasks(tx, &j); err != nil {
+			return err
+		}
 		j.Replicas, err = s.replicasOf(tx, pinName(id, "result"))
 		return err
 	})

@@ -36,11 +36,42 @@ func (s *Sidecar) Plan(ctx context.Context, sub api.Submission) (wire.Plan, erro
 		return wire.Plan{}, err
 	}
 	defer turn.leave()
+	if len(spec.Stages) > 0 {
+		return d.planStages(ctx, job, turn)
+	}
 	facts, err := d.facts(ctx, job, images.Image{}, turn)
 	if err != nil {
 		return wire.Plan{}, causeOr(ctx, err)
 	}
-	return d.plan(ctx, job, facts)
+	return d.plan(ctx, stageOf(job, 0), facts)
+}
+
+// planStages plans the first stage, and says what is known of the others.
+func (d *driver) planStages(ctx context.Context, job jobspec.Job, turn *turn) (wire.Plan, error) {
+	stages := stagesOf(job)
+	known, err := d.resolveStages(ctx, job, make([]images.Image, len(stages)), turn)
+	if err != nil {
+		return wire.Plan{}, causeOr(ctx, err)
+	}
+	first := stages[0]
+	facts, err := d.stageFacts(ctx, &first, known)
+	if err != nil {
+		return wire.Plan{}, causeOr(ctx, first.at(err))
+	}
+	p, err := d.plan(ctx, first, facts)
+	if err != nil {
+		return p, first.at(err)
+	}
+	p.SpecCID = job.SpecCID
+	for i, st := range stages {
+		of := job.Spec.Stages[i]
+		p.Stages = append(p.Stages, wire.PlanStage{
+			Name: of.Name, Image: known.Stages[i].Image, Arch: known.Stages[i].Arch, Needs: slices.Concat(of.Needs, of.Side),
+			Tasks: job.Spec.PartsOf(i), Each: st.Spec.Resources,
+		})
+	}
+	p.Stages[0].Tasks = len(p.Tasks)
+	return p, nil
 }
 
 // forgetPins takes off what resolving has pinned for a job that never was. The
@@ -53,7 +84,7 @@ func (d *driver) forgetPins() {
 	}
 }
 
-func (d *driver) plan(ctx context.Context, job jobspec.Job, f jobspec.Facts) (wire.Plan, error) {
+func (d *driver) plan(ctx context.Context, job stage, f jobspec.Facts) (wire.Plan, error) {
 	p := wire.Plan{
 		SpecCID: job.SpecCID, Image: f.Image, Arch: f.Arch, Input: f.Input, Bytes: f.Bytes, Items: f.CountItems(),
 		Packages: f.Packages, AtOnce: f.Slots, Each: job.Spec.Resources, Tasks: []wire.PlanTask{},
@@ -85,7 +116,7 @@ func (d *driver) plan(ctx context.Context, job jobspec.Job, f jobspec.Facts) (wi
 		}
 	}
 	todo.Tasks = slices.DeleteFunc(slices.Clone(todo.Tasks), func(t jobspec.Task) bool { _, ok := known[t.Key]; return ok })
-	todo, all, err := d.spread(ctx, stageOf(job, 0), todo)
+	todo, all, err := d.spread(ctx, job, todo)
 	if err != nil {
 		return p, fmt.Errorf("place tasks: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/pack"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -131,4 +132,71 @@ func (b *bench) GCAndVerify(roots ...jobspec.CID) error {
 		}
 	}
 	return nil
+}
+
+// Side results, offsets and the result of a stage as the input of another.
+func TestWhatAStageSees(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dir := b.parted("long")
+	copies := spec("DUMMY_COPY=/inputs:/outputs").Run
+	s := jobspec.Spec{Version: jobspec.Version, Inputs: []jobspec.Input{{CID: dir}}, Stages: []jobspec.Stage{
+		{Name: "sample", Run: spec("DUMMY_WRITE=/outputs/keys:k").Run, Split: jobspec.Split{By: jobspec.SplitSize}, Merge: jobspec.MergeShards},
+		{Name: "cut", Run: copies, Side: []string{"sample"}, Split: jobspec.Split{By: jobspec.SplitLines, Size: 64 * jobspec.KiB, Offsets: true}, Merge: jobspec.MergeShards},
+		{Name: "whole", Run: copies, Needs: []string{"cut"}, Side: []string{"sample"}},
+	}}
+	p, err := b.Plan(t.Context(), api.Submission{Tenant: "t", Spec: s})
+	if err != nil || len(p.Tasks) != 1 || len(p.Stages) != 3 || p.Stages[2].Needs[0] != "cut" {
+		t.Errorf("Plan = %+v, %v, want the first stage's task and three stages", p, err)
+	}
+	j := b.final(b.submit(s))
+	if j.State != jobspec.JobSucceeded {
+		t.Fatalf("job is %s: %+v", j.State, j.Failure)
+	}
+	files := b.outputs(j.Result)
+	if diff := cmp.Diff([]string{
+		"data/0/data/long", "data/0/offsets", "data/0/side/sample/0/keys",
+		"data/1/data/long", "data/1/offsets", "data/1/side/sample/0/keys",
+		"side/sample/0/keys",
+	}, slices.Sorted(maps.Keys(files))); diff != "" {
+		t.Fatalf("files (-want +got):\n%s", diff)
+	}
+	first := files["data/0/data/long"]
+	if want := fmt.Sprintf("%d long\n", len(first)); files["data/0/offsets"] != "" || files["data/1/offsets"] != want {
+		t.Errorf("offsets are %q and %q, want none and %q", files["data/0/offsets"], files["data/1/offsets"], want)
+	}
+	b.nothingLeft(j.ID.String())
+}
+
+// A stage that leaves anything but its partitions fails the job, and says where.
+func TestOddPartition(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	s := mapReduce(b.parted(someParts...), 2) // part-00002 is one too many
+	j := b.final(b.submit(s))
+	f := j.Failure
+	if j.State != jobspec.JobFailed || f.Kind != jobspec.KindOutputType || f.Where != "stage map, task 3" || !strings.Contains(f.Hint, "part-00001") {
+		t.Errorf("job is %s: %+v, want E_OUTPUT_TYPE of task 3 of stage map", j.State, f)
+	}
+	if got := b.names(j.Partial); len(got) != 5 {
+		t.Errorf("partial outputs are %q, want those of the maps", got)
+	}
+}
+
+// A task that fails fails the job with what its stage gave; a stage whose image
+// is not to be had fails it before anything runs.
+func TestStageFails(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	s := mapReduce(b.parted(someParts...), 3)
+	s.Stages[1].Run = spec("DUMMY_WRITE=/outputs/p:partial", "DUMMY_EXIT=3").Run
+	j := b.final(b.submit(s))
+	if f := j.Failure; j.State != jobspec.JobFailed || f.Kind != jobspec.KindExit || !strings.HasPrefix(f.Where, "stage reduce, task ") || b.outputs(j.Partial)["p"] != "partial" {
+		t.Errorf("job is %s: %+v, want the exit of a task of stage reduce", j.State, j.Failure)
+	}
+	s.Stages[1].Run.Image = "missing"
+	j = b.final(b.submit(s))
+	if f := j.Failure; j.State != jobspec.JobFailed || len(j.Attempts) > 0 || f.Kind != jobspec.KindImageRef || f.Where != "stages[1].run.image" {
+		t.Errorf("job is %s with %d attempts: %+v, want no image for stage 1", j.State, len(j.Attempts), j.Failure)
+	}
 }

@@ -18,6 +18,17 @@ type Plan struct {
 	Each     jobspec.Resources `json:"each"`               // what one task may use
 	Nodes    []PlanNode        `json:"nodes"`              // that were looked at, this one first, then by id
 	Reasons  []string          `json:"reasons"`            // why it is so, a sentence each
+	Stages   []PlanStage       `json:"stages,omitempty"`   // of a job with stages, whose first one all else is about
+}
+
+// PlanStage is what is known before of a stage.
+type PlanStage struct {
+	Name  string            `json:"name"`
+	Image jobspec.ImageID   `json:"image"`
+	Arch  string            `json:"arch"`
+	Needs []string          `json:"needs,omitempty"` // stages that are to succeed before it is planned
+	Tasks int               `json:"tasks,omitempty"` // 0 = not known before
+	Each  jobspec.Resources `json:"each"`            // what one task may use
 }
 
 // PlanNode is a member that tasks may go to, or why not.

@@ -19,6 +19,8 @@ import (
 type Job struct {
 	jobspec.Job
 	Attempts []jobspec.Attempt `json:"attempts,omitempty"` // left out of lists
+	Stages   []StageState      `json:"stages,omitempty"`   // of a job with stages, once it is planned; left out of lists
+	Tasks    []TaskState       `json:"tasks,omitempty"`    // once the job is planned, in their order; left out of lists
 	Waiting  string            `json:"waiting,omitempty"`  // why it does not run now, with numbers
 	Member   string            `json:"member,omitempty"`   // peer id of who has it; "" = the node that answers
 	Replicas *Replicas         `json:"replicas,omitempty"` // who holds the result; left out of lists, and by a node that was alone

@@ -75,9 +75,11 @@ func describe(w io.Writer, j wire.Job) error {
 		add("Merged:", m.CID.String()+" ("+string(m.Merge)+")")
 	}
 	add("Spec:", j.SpecCID.String())
-	add("Image:", j.Spec.Run.Image)
-	add("Command:", fmt.Sprintf("%q", j.Spec.Run.Command))
-	add("Code:", j.Spec.Run.Code.String())
+	if len(j.Spec.Stages) == 0 {
+		add("Image:", j.Spec.Run.Image)
+		add("Command:", fmt.Sprintf("%q", j.Spec.Run.Command))
+		add("Code:", j.Spec.Run.Code.String())
+	}
 	for _, in := range j.Spec.Inputs {
 		add("Input:", in.CID)
 	}
@@ -97,7 +99,49 @@ func describe(w io.Writer, j wire.Job) error {
 	if err := table(w, rows); err != nil {
 		return err
 	}
+	if err := describeStages(w, j); err != nil {
+		return err
+	}
 	return describeAttempts(w, j)
+}
+
+// describeStages shows what each stage runs and how far it is.
+func describeStages(w io.Writer, j wire.Job) error {
+	if len(j.Spec.Stages) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{{"STAGE", "TASKS", "DONE", "REMEMBERED", "BYTES", "IMAGE", "COMMAND"}}
+	for i, st := range j.Spec.Stages {
+		tasks, done, kept, bytes := "-", "-", "-", "-"
+		if i < len(j.Stages) {
+			s := j.Stages[i]
+			if s.Tasks > 0 || !s.Waits {
+				tasks = fmt.Sprint(s.Tasks)
+			}
+			if done = "waits"; !s.Waits {
+				done, kept, bytes = fmt.Sprint(s.Done), fmt.Sprint(s.Remembered), size(int64(s.Bytes))
+			}
+		}
+		rows = append(rows, []string{st.Name, tasks, done, kept, bytes, st.Run.Image, visible(short(fmt.Sprintf("%q", st.Run.Command), 60))})
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	for _, s := range j.Stages {
+		for _, name := range slices.Sorted(maps.Keys(s.Counters)) {
+			fmt.Fprintf(w, "%s %s: %d\n", s.Name, name, s.Counters[name])
+		}
+	}
+	return nil
+}
+
+// short cuts a text that is too long for a column.
+func short(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-3]) + "..."
+	}
+	return s
 }
 
 // heldBy says how many nodes hold something, and which.
@@ -168,6 +212,10 @@ func remembered(j wire.Job, sep string) string {
 	switch {
 	case j.Remembered == 0:
 		return ""
+	case len(j.Spec.Stages) > 0 && len(j.Tasks) > 0:
+		return sep + fmt.Sprintf("%d of %d tasks remembered", j.Remembered, len(j.Tasks))
+	case len(j.Spec.Stages) > 0:
+		return sep + fmt.Sprintf("%d tasks remembered", j.Remembered)
 	case j.ItemsTotal == 0: // one task, as a plan without items has
 		return sep + "1 of 1 task remembered"
 	}

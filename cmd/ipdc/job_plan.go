@@ -23,7 +23,8 @@ func (a *app) jobPlanCmd() *cobra.Command {
 			"files, bytes and keys, what is remembered from earlier jobs, and why it is so; and\n" +
 			"the members of the domain: what each holds of the input, what it would get, and all\n" +
 			"that speaks against it. A local input or program is added to the node, as by\n" +
-			"submit. -o wide lists every file.",
+			"submit. -o wide lists every file. Of a job with stages the first one is planned; the\n" +
+			"others are when what they read is there.",
 		Example: "  ipdc job plan -f process.py -c bafy...\n  ipdc job plan job.yaml -o json",
 		Args:    usageArgs(cobra.MaximumNArgs(1)),
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.submit(cmd.Context(), f, args) },
@@ -43,7 +44,10 @@ func (a *app) printPlan(ctx context.Context, c *client.Client, spec jobspec.Spec
 func (a *app) planText(w io.Writer, spec jobspec.Spec, p wire.Plan) error {
 	rows := [][]string{
 		{"Spec:", p.SpecCID.String()},
-		{"Image:", fmt.Sprintf("%s (%s, %s)", spec.Run.Image, p.Image, p.Arch)},
+		{"Image:", fmt.Sprintf("%s (%s, %s)", spec.Stage(0).Run.Image, p.Image, p.Arch)},
+	}
+	if len(p.Stages) > 0 {
+		rows = append(rows, []string{"Stage:", p.Stages[0].Name + ", the first of " + fmt.Sprint(len(p.Stages))})
 	}
 	if p.Input.Defined() {
 		rows = append(rows, []string{"Input:", p.Input.String() + " (" + planSize(p) + ")"})
@@ -67,7 +71,30 @@ func (a *app) planText(w io.Writer, spec jobspec.Spec, p wire.Plan) error {
 	if err := planNodes(w, p.Nodes); err != nil {
 		return err
 	}
-	return a.planTasks(w, p)
+	if err := a.planTasks(w, p); err != nil {
+		return err
+	}
+	return planStages(w, p.Stages)
+}
+
+// planStages lists the stages behind the first one.
+func planStages(w io.Writer, stages []wire.PlanStage) error {
+	if len(stages) < 2 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{{"STAGE", "TASKS", "CPU", "MEMORY", "IMAGE", "PLANNED"}}
+	for _, st := range stages[1:] {
+		tasks, when := "?", "when the stage before it has succeeded"
+		if st.Tasks > 0 {
+			tasks = fmt.Sprint(st.Tasks)
+		}
+		if len(st.Needs) > 0 {
+			when = "when " + strings.Join(st.Needs, " and ") + " has succeeded"
+		}
+		rows = append(rows, []string{st.Name, tasks, st.Each.CPU.String(), size(int64(st.Each.Memory)), string(st.Image)[:min(19, len(st.Image))], when})
+	}
+	return table(w, rows)
 }
 
 // planNodes lists who was looked at: what each holds of the input, has, would

@@ -36,6 +36,7 @@ type submitFlags struct {
 	as                   string
 	place, overflow      string
 	overflowAfter        string
+	minWorkers           int
 	require, expose      []string
 	gpu                  int
 
@@ -292,7 +293,7 @@ func (p *jobProgress) show(e jobspec.Event) error {
 		if e.Detail == string(jobspec.JobAccepted) {
 			p.say("job %s submitted", p.job.ID)
 		}
-	case jobspec.EventWait:
+	case jobspec.EventWait, jobspec.EventStage:
 		p.say("job %s %s", p.job.ID, visible(e.Detail))
 	case jobspec.EventProgress:
 		p.progress(e)

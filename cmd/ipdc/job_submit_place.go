@@ -14,6 +14,7 @@ func (f *submitFlags) addPlace(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.require, "require", nil, "what a node must have: arch=amd64, region=eu, label.NAME=VALUE, label=NAME (repeatable)")
 	fs.StringVar(&f.overflow, "overflow", "", "keep nodes that have this, such as label=cloud, for tasks that waited for the others")
 	fs.StringVar(&f.overflowAfter, "overflow-after", "", "with --overflow: how long a task waits, such as 10m")
+	fs.IntVar(&f.minWorkers, "min-workers", 0, "refuse the job when fewer members than that, this one included, could run it (default 1)")
 	fs.StringSliceVar(&f.expose, "expose", nil, "what the program is told of the run: shard, job or node (repeatable)")
 }
 
@@ -30,6 +31,9 @@ func (r *request) setPlace(f *submitFlags) error {
 		s.Expose = append(s.Expose, jobspec.Exposure(e))
 	}
 	p := &s.Place
+	if f.minWorkers != 0 {
+		p.MinWorkers = f.minWorkers
+	}
 	p.Require = maps.Clone(p.Require)
 	need := func(key, value string) {
 		if p.Require == nil {

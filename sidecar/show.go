@@ -1,0 +1,59 @@
+package sidecar
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/store"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// showTasks fills in what the plan of a job and its attempts tell of its tasks
+// and stages.
+func showTasks(tx *store.Tx, j *wire.Job) error {
+	plan, err := tx.Plan(j.ID)
+	if errors.Is(err, jobspec.KindNotFound.Error()) {
+		return nil // it is not planned yet
+	}
+	if err != nil {
+		return err
+	}
+	last := map[int]jobspec.Attempt{} // that succeeded
+	for _, a := range j.Attempts {
+		if succeeded(a) {
+			last[a.ID.Task] = a
+		}
+	}
+	for i, st := range j.Spec.Stages {
+		s := wire.StageState{Name: st.Name, Waits: i >= plan.Planned(), Tasks: j.Spec.PartsOf(i)}
+		if !s.Waits {
+			s.Tasks = plan.Stages[i].Count
+		}
+		j.Stages = append(j.Stages, s)
+	}
+	stageOf := func(i int) (*wire.StageState, string) {
+		if len(j.Stages) == 0 {
+			return &wire.StageState{}, ""
+		}
+		return &j.Stages[i], j.Stages[i].Name
+	}
+	for _, k := range plan.Kept {
+		st, name := stageOf(k.Stage)
+		st.Done, st.Remembered = st.Done+1, st.Remembered+1
+		j.Tasks = append(j.Tasks, wire.TaskState{Stage: name, Index: k.Index, Shard: k.Shard, Key: k.Key, Output: k.Output, From: k.Job})
+	}
+	for _, t := range plan.Tasks {
+		st, name := stageOf(t.Stage)
+		st.Bytes += jobspec.Bytes(t.Bytes)
+		show := wire.TaskState{Stage: name, Index: t.Index, Shard: t.Shard, Key: t.Key, Holder: t.Holder}
+		if a, ok := last[t.Index]; ok {
+			st.Done++
+			show.Node, show.Output = a.Node, a.Output
+		}
+		j.Tasks = append(j.Tasks, show)
+	}
+	slices.SortFunc(j.Tasks, func(a, b wire.TaskState) int { return cmp.Compare(a.Index, b.Index) })
+	return nil
+}

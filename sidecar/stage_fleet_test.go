@@ -1,0 +1,135 @@
+package sidecar_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ipdc/ipdc/internal/refusal"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// untilStage waits until a program of a stage runs at another node, or has run.
+func (f *fleet) untilStage(id, name string) {
+	f.t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
+		j, err := f.nodes[0].Job(f.t.Context(), "t", id)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if j.State.Final() {
+			f.t.Fatalf("job is %s: %+v", j.State, j.Failure)
+		}
+		for _, a := range j.Attempts {
+			if stageOfTask(j, a.ID.Task) == name && a.Node != f.nodes[0].key.ID().String() && !a.Started.IsZero() {
+				return
+			}
+		}
+	}
+	f.t.Fatalf("no program of stage %s ran at another node", name)
+}
+
+func stageOfTask(j wire.Job, task int) string {
+	for _, t := range j.Tasks {
+		if t.Index == task {
+			return t.Stage
+		}
+	}
+	return ""
+}
+
+// What a node alone gives is what three give, also when one is lost in either
+// stage, or the owner is started anew; then only what was lost is run again.
+func TestStagesOfAFleet(t *testing.T) {
+	parts := append(someParts, "part-00003/g", "part-00004/h", "part-00005/i")
+	alone := newBench(t)
+	want := alone.final(alone.submit(mapReduce(alone.parted(parts...), 6)))
+	if want.State != jobspec.JobSucceeded {
+		t.Fatalf("alone the job is %s: %+v", want.State, want.Failure)
+	}
+	for name, happens := range map[string]struct {
+		in string // stage
+		do func(*fleet)
+	}{
+		"nothing":                  {},
+		"worker is gone in map":    {"map", func(f *fleet) { f.nodes[1].stop() }},
+		"worker is gone in reduce": {"reduce", func(f *fleet) { f.nodes[2].stop() }},
+		"owner restarts in map":    {"map", func(f *fleet) { f.nodes[0].restart() }},
+		"owner restarts in reduce": {"reduce", func(f *fleet) { f.nodes[0].restart() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, 3)
+			f.lease(2 * time.Second)
+			owner := f.nodes[0]
+			s := mapReduce(owner.parted(parts...), 6, "DUMMY_SLEEP=300ms")
+			s.Place.Prefer, s.Place.MinWorkers = jobspec.PreferAny, 3
+			id := owner.submit(s)
+			if happens.do != nil {
+				f.untilStage(id, happens.in)
+				happens.do(f)
+			}
+			j := owner.final(id)
+			if j.State != jobspec.JobSucceeded || j.Result != want.Result {
+				t.Fatalf("job is %s with %s, want succeeded with %s: %+v", j.State, j.Result, want.Result, j.Failure)
+			}
+			if len(j.Tasks) != 14 || len(j.Stages) != 2 || j.Stages[0].Done != 8 || j.Stages[1].Done != 6 {
+				t.Errorf("%d tasks, stages %+v, want 8 and 6 that are done", len(j.Tasks), j.Stages)
+			}
+			lineage(t, j)
+			if happens.do == nil {
+				if diff := cmp.Diff([]int{0, 1, 2}, f.workers(reduces(j))); diff != "" {
+					t.Errorf("at work in reduce (-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+// reduces leaves the attempts of the second stage.
+func reduces(j wire.Job) wire.Job {
+	some := j
+	some.Attempts = nil
+	for _, a := range j.Attempts {
+		if stageOfTask(j, a.ID.Task) == "reduce" {
+			some.Attempts = append(some.Attempts, a)
+		}
+	}
+	return some
+}
+
+// lineage checks that each task says what it read, and who gave what.
+func lineage(t *testing.T, j wire.Job) {
+	t.Helper()
+	for i, task := range j.Tasks {
+		if task.Index != i || !task.Key.Defined() || !task.Shard.Defined() || !task.Output.Defined() || (task.Node == "") == (task.From == "") {
+			t.Errorf("task %d is told of as %+v", i, task)
+		}
+	}
+}
+
+// A job is refused at once when too few members could run it, with the reasons.
+func TestMinWorkers(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	f.change(2, func(b *bench) { b.cap.Memory = 64 * jobspec.MiB })
+	s := mapReduce(f.nodes[0].parted(someParts...), 3)
+	s.Place.MinWorkers = 3
+	_, _, err := f.nodes[0].Submit(t.Context(), api.Submission{Tenant: "t", Spec: s})
+	if got := jobspec.AsFailure(err); !refusal.Is(t, err, jobspec.KindPolicy) || !strings.Contains(got.Detail, "3 members") || !strings.Contains(got.Detail, "1 member: memory: asks 512MiB, has 64MiB") {
+		t.Errorf("Submit for three workers = %v, want E_POLICY with the reason against one", err)
+	}
+	if _, err := f.nodes[0].Plan(t.Context(), api.Submission{Tenant: "t", Spec: s}); !refusal.Is(t, err, jobspec.KindPolicy) {
+		t.Errorf("Plan for three workers = %v, want E_POLICY", err)
+	}
+	s.Place.MinWorkers = 2
+	if j := f.nodes[0].final(f.nodes[0].submit(s)); j.State != jobspec.JobSucceeded {
+		t.Errorf("for two workers the job is %s: %+v", j.State, j.Failure)
+	}
+}
