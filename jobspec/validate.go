@@ -11,25 +11,25 @@ import (
 
 // The ranges that Validate holds. Reasons stand in docs/jobspec.md.
 const (
-	MaxName      = 128       // runes of a name and of a label's value
-	MaxLabels    = 32        //
-	MaxLabelKey  = 63        // bytes
-	MinCPU       = CPU(10)   // the engine's own minimum
-	MinMemory    = 6 * MiB   // the engine's own minimum
-	MinDisk      = MiB       // room for a file system's tables
-	MaxDisk      = GiB << 20 // 1 PiB, for memory too: sums stay far from overflow
-	MinTimeout   = Duration(time.Second)
-	MaxTimeout   = Duration(30 * day)
-	MaxKeep      = Duration(3650 * day)
-	MinShard     = 64 * KiB // below it there is more to be told of shards than in them
-	MaxInto      = 100_000
-	MaxRecord    = GiB // as long as the longest line that is looked for
-	MaxAttempts  = 10
+	MaxName     = 128       // runes of a name and of a label's value
+	MaxLabels   = 32        //
+	MaxLabelKey = 63        // bytes
+	MinCPU      = CPU(10)   // the engine's own minimum
+	MinMemory   = 6 * MiB   // the engine's own minimum
+	MinDisk     = MiB       // room for a file system's tables
+	MaxDisk     = GiB << 20 // 1 PiB, for memory too: sums stay far from overflow
+	MinTimeout  = Duration(time.Second)
+	MaxTimeout  = Duration(30 * day)
+	MaxKeep     = Duration(3650 * day)
+	MinShard    = 64 * KiB // below it there is more to be told of shards than in them
+	MaxInto     = 100_000
+	MaxRecord   = GiB // as long as the longest line that is looked for
+	MaxAttempts = 10
 
 	MaxItemRetries = 10 // with pauses of five minutes in all
-	MaxGPU       = 64
-	MaxReplicate = 16        // more copies cost more than they save
-	MaxArguments = 128 << 10 // bytes of a command, or of an environment, with terminators
+	MaxGPU         = 64
+	MaxReplicate   = 16        // more copies cost more than they save
+	MaxArguments   = 128 << 10 // bytes of a command, or of an environment, with terminators
 )
 
 // Validate checks s as [Parse] does, whatever s came from; zero values stand

@@ -70,6 +70,19 @@ func (s *Sidecar) stageRuns(spec jobspec.Spec) error {
 	return unfit.Nobody().Error()
 }
 
+// stagesAgainst returns every reason why a node with that offer never runs some
+// stage of spec.
+func stagesAgainst(spec jobspec.Spec, o jobspec.Offer) (why []string) {
+	for _, st := range stagesOf(jobspec.Job{Spec: spec}) {
+		for _, reason := range st.Spec.Against(o) {
+			if !slices.Contains(why, reason) {
+				why = append(why, reason)
+			}
+		}
+	}
+	return why
+}
+
 // enough refuses a job that fewer members can run than it asks for.
 func (s *Sidecar) enough(spec jobspec.Spec) error {
 	want := spec.Place.MinWorkers

@@ -90,7 +90,7 @@ func fitting(others []Peer, spec jobspec.Spec, key string) (ids []identity.ID, e
 			no = append(no, refused{p.ID, jobspec.AsFailure(errDraining())})
 			continue
 		}
-		if why := spec.Against(p.Offer()); len(why) > 0 {
+		if why := stagesAgainst(spec, p.Offer()); len(why) > 0 {
 			no = append(no, refused{p.ID, jobspec.Unfit{why}.Nobody()})
 			continue
 		}

@@ -29,7 +29,7 @@ func showTasks(tx *store.Tx, j *wire.Job) error {
 	for i, st := range j.Spec.Stages {
 		s := wire.StageState{Name: st.Name, Waits: i >= plan.Planned(), Tasks: j.Spec.PartsOf(i)}
 		if !s.Waits {
-			s.Tasks = plan.Stages[i].Count
+			s.Tasks, s.Input = plan.Stages[i].Count, plan.Stages[i].Input
 		}
 		j.Stages = append(j.Stages, s)
 	}
@@ -51,6 +51,12 @@ func showTasks(tx *store.Tx, j *wire.Job) error {
 		if a, ok := last[t.Index]; ok {
 			st.Done++
 			show.Node, show.Output = a.Node, a.Output
+			for name, n := range a.Counters {
+				if st.Counters == nil {
+					st.Counters = map[string]int64{}
+				}
+				st.Counters[name] += n
+			}
 		}
 		j.Tasks = append(j.Tasks, show)
 	}

@@ -3,9 +3,11 @@
 // crash goes on where it was. One file per role:
 //
 //	intake     what the API calls: submit, show, stop, remove
+//	show       what is told of a job's tasks and stages
 //	fetcher    brings what is not stored here, before a job is prepared
 //	preparer   accepted  -> queued: names become identities, the plan is made
 //	splitter   an input becomes shards, where the spec asks for them
+//	stager     the next stage of a job is planned; stage is one of them
 //	installer  requirements become a directory of packages, by a job of their own
 //	placer     queued    -> running: leases in order of submission, by resources
 //	runner     an attempt's way from its lease to its signed receipt

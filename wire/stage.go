@@ -9,6 +9,7 @@ type StageState struct {
 	Tasks      int              `json:"tasks"`              // with those that are remembered; of one that waits, as far as that is known
 	Done       int              `json:"done"`               // likewise
 	Remembered int              `json:"remembered"`         // done by earlier jobs
+	Input      jobspec.CID      `json:"input,omitzero"`     // what it reads as one tree; undefined while that is not known, and of one that reads partitions
 	Bytes      jobspec.Bytes    `json:"bytes"`              // that its tasks read, but for those that are remembered
 	Counters   map[string]int64 `json:"counters,omitempty"` // of its tasks that are done, added up
 }

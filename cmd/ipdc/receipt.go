@@ -13,6 +13,7 @@ import (
 	"github.com/ipdc/ipdc/client"
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
 )
 
 func (a *app) receiptCmd() *cobra.Command {
@@ -56,7 +57,7 @@ type verdict struct {
 	Valid   bool            `json:"valid"`
 	Problem string          `json:"problem,omitempty"`
 
-	job     *jobspec.Job // whose record it is from; nil = none
+	job     *wire.Job // whose record it is from; nil = none
 	attempt jobspec.Attempt
 	err     error // why it could not be read
 }
@@ -79,7 +80,7 @@ func (v *verdict) verify(worker string) {
 
 // fits compares a receipt with the record that it was found in.
 func (v *verdict) fits() error {
-	spec, err := v.job.Spec.CID()
+	spec, err := v.specCID()
 	if err != nil {
 		return err
 	}
@@ -97,6 +98,27 @@ func (v *verdict) fits() error {
 		}
 	}
 	return nil
+}
+
+// specCID is that of the spec that the attempt ran under: the job's, or that of
+// its stage.
+func (v *verdict) specCID() (jobspec.CID, error) {
+	j := v.job
+	if len(j.Spec.Stages) == 0 {
+		return j.Spec.CID()
+	}
+	for _, t := range j.Tasks {
+		i := j.Spec.StageIndex(t.Stage)
+		if t.Index != v.attempt.ID.Task || i < 0 || i >= len(j.Stages) {
+			continue
+		}
+		one := j.Spec.Stage(i)
+		if !j.Spec.ReadsInputs(i) {
+			one = one.Reading(j.Stages[i].Input)
+		}
+		return one.CID()
+	}
+	return jobspec.CID{}, jobspec.KindSignature.Errorf("the record does not say of which stage task %d is", v.attempt.ID.Task)
 }
 
 // receipts finds the receipts of a file, of standard input, or of a job.
@@ -122,14 +144,14 @@ func (a *app) receipts(ctx context.Context, arg string) ([]verdict, error) {
 			return fmt.Errorf("%s is no file here, and to ask for a job: %w", arg, err)
 		}
 		if err == nil {
-			list, err = jobReceipts(j.Job, j.Attempts)
+			list, err = jobReceipts(j, j.Attempts)
 		}
 		return err
 	})
 	return list, err
 }
 
-func jobReceipts(j jobspec.Job, attempts []jobspec.Attempt) (list []verdict, err error) {
+func jobReceipts(j wire.Job, attempts []jobspec.Attempt) (list []verdict, err error) {
 	for _, at := range attempts {
 		if at.Receipt != nil {
 			list = append(list, verdict{Receipt: *at.Receipt, job: &j, attempt: at})

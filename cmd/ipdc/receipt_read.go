@@ -7,6 +7,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
 )
 
 // maxRecord bounds a record that is read from a stream.
@@ -15,8 +16,10 @@ const maxRecord = 256 << 20
 // record is a receipt or a job's record, told apart by their fields.
 type record struct {
 	jobspec.Job
-	Attempts  []attemptRecord `json:"attempts"`
-	Signature json.RawMessage `json:"signature"`
+	Attempts  []attemptRecord   `json:"attempts"`
+	Stages    []wire.StageState `json:"stages"`
+	Tasks     []wire.TaskState  `json:"tasks"`
+	Signature json.RawMessage   `json:"signature"`
 }
 
 // attemptRecord keeps a receipt as it was written.
@@ -73,7 +76,7 @@ func receiptsOf(raw json.RawMessage, r record) ([]verdict, error) {
 		}
 		attempts = append(attempts, at.Attempt)
 	}
-	list, err := jobReceipts(r.Job, attempts)
+	list, err := jobReceipts(wire.Job{Job: r.Job, Stages: r.Stages, Tasks: r.Tasks}, attempts)
 	for i := range list {
 		list[i].err = unread[i]
 	}

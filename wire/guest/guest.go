@@ -49,7 +49,7 @@ const (
 // Names in ReportDir.
 const (
 	Report  = "report.jsonl"
-	Spill   = "spill" // directory of what map and reduce put aside
+	Spill   = "spill"   // directory of what map and reduce put aside
 	Reserve = "reserve" // ReserveSize bytes, removed to report that the volume is full
 )
 
