@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipdc/ipdc/identity"
@@ -82,6 +83,7 @@ type Post struct {
 	self   identity.ID
 	seen   *window
 	drops  counts
+	sent   struct{ one, all atomic.Int64 }
 	routes map[Type]func(context.Context, Letter, []byte) // set before Run
 
 	mu      sync.Mutex
@@ -163,6 +165,11 @@ func (p *Post) seal(e Envelope, body any, lifetime time.Duration) (message []byt
 	if err != nil {
 		return nil, id, fmt.Errorf("seal %s: %w", e.Type, err)
 	}
+	if e.Topic == "" {
+		p.sent.one.Add(1)
+	} else {
+		p.sent.all.Add(1)
+	}
 	return message, id, nil
 }
 
@@ -178,6 +185,10 @@ func (p *Post) Run(ctx context.Context) error {
 		}
 	})
 }
+
+// Sent returns how many messages were made for one member, those included that
+// ask or answer once more, and for all.
+func (p *Post) Sent() (one, all int64) { return p.sent.one.Load(), p.sent.all.Load() }
 
 // Dropped returns how many messages were dropped, by reason.
 func (p *Post) Dropped() map[string]int64 { return p.drops.snapshot() }

@@ -109,6 +109,26 @@ func doubles(p *bus.Post) {
 	})
 }
 
+func TestSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // nothing is asked twice
+		nw := memory.New(memory.Config{})
+		worker, to := joined(t, nw, doubles)
+		owner, _ := joined(t, nw, nil)
+		if _, err := bus.Request[answer](t.Context(), owner, to, "double", question{N: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if err := owner.Announce(t.Context(), bus.TopicOffers, "offer", question{}, 0); err != nil {
+			t.Fatal(err)
+		}
+		if one, all := owner.Sent(); one != 1 || all != 1 {
+			t.Errorf("the owner sent %d and %d, want a request and an announcement", one, all)
+		}
+		if one, all := worker.Sent(); one != 1 || all != 0 {
+			t.Errorf("the worker sent %d and %d, want an answer", one, all)
+		}
+	})
+}
+
 func TestRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// Half of all messages are lost, in both directions.
