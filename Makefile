@@ -3,6 +3,7 @@
 GO       ?= go
 FUZZTIME ?= 10s
 PICTURES ?=
+BENCH    ?=
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # The same flags everywhere, so that tests that build the programs find them
@@ -16,6 +17,10 @@ export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false)
 # the processor time of the slowest packages.
 RACE := -race -gcflags='modernc.org/...=-d=checkptr=0' -gcflags='modernc.org/sqlite/lib=-race=false -d=checkptr=0' \
 	-gcflags='golang.org/x/crypto/chacha20=-race=false -d=checkptr=0'
+
+comma := ,
+space := $(subst x, ,x)
+bench := $(subst $(comma),$(space),$(BENCH))
 
 # Tests and demos mount file systems, which takes root rights.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo -E env "PATH=$(PATH)" "HOME=$(HOME)")
@@ -66,8 +71,12 @@ test-unit: go ## the tests that need no engine and no root rights
 demo: images ## a whole job, with pictures; PICTURES=DIR for your own
 	@scripts/demo.sh $(if $(PICTURES),'$(PICTURES)')
 
-bench: images ## measure, and write docs/benchmarks.md
+# BENCH=mr measures map-reduce alone, and BENCH=mr,full on a GiB; other words are
+# names of sections as e2e/bench_test.go has them.
+bench: images ## measure, and write docs/benchmarks.md; BENCH=mr: map-reduce only, BENCH=full: more of it
 	@scripts/kubo.sh >/dev/null
+	-@$(if $(filter mr wordcount full,$(bench)),$(AS_ROOT) scripts/pyspark.sh >/dev/null)
+	IPDC_BENCH_FULL='$(filter full,$(bench))' IPDC_BENCH_ONLY='$(subst $(space),$(comma),$(patsubst mr,wordcount terasort,$(filter-out full,$(bench))))' \
 	IPDC_TEST_REQUIRE=docker,images,kubo IPDC_BENCH=$(CURDIR)/docs/benchmarks.md $(GO) test -count=1 -timeout 60m $(EXEC) -run '^TestBench$$' ./e2e
 
 scale: go ## simulate 10, 50 and 200 nodes, and write the tables of docs/scale.md

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,12 @@ func newPlainBox(t testing.TB, n *node, pictures string) plainBox {
 	code, out := t.TempDir(), t.TempDir()
 	write(t, code, "process.py", string(source))
 	write(t, code, "driver.py", plainDriver)
+	return startBox(t, n, "-v", pictures+":/in:ro", "-v", code+":/code:ro", "-v", out+":/out")
+}
+
+// startBox starts a container of the stock image python without limits.
+func startBox(t testing.TB, n *node, mounts ...string) plainBox {
+	t.Helper()
 	list, err := exec.Command(filepath.Join(n.bin, "ipdc"), "image", "list", "-o", "name").Output()
 	image := ""
 	for _, ref := range strings.Fields(string(list)) {
@@ -71,8 +78,8 @@ func newPlainBox(t testing.TB, n *node, pictures string) plainBox {
 		t.Fatalf("stock images = %q, %v", list, err)
 	}
 	b := plainBox{t, fmt.Sprintf("plain-%d-%d", os.Getpid(), time.Now().UnixNano())}
-	command(t, "docker", "run", "-d", "--rm", "--name", b.name, "--network", "none", "-v", pictures+":/in:ro", "-v", code+":/code:ro",
-		"-v", out+":/out", image, "sleep", "3600")()
+	args := slices.Concat([]string{"run", "-d", "--rm", "--name", b.name, "--network", "none"}, mounts, []string{image, "sleep", "3600"})
+	command(t, "docker", args...)()
 	t.Cleanup(command(t, "docker", "rm", "-f", b.name))
 	return b
 }

@@ -30,6 +30,7 @@ func TestBench(t *testing.T) {
 		{"trivial", benchTrivial}, {"burst", benchBurst}, {"large", benchLarge}, {"files", benchFiles},
 		{"million", benchMillion}, {"pictures", benchPictures}, {"idle", benchIdle},
 		{"nodes", benchNodes}, {"entries", benchEntries}, {"lines", benchLines},
+		{"wordcount", benchWordCount}, {"terasort", benchTeraSort},
 	} {
 		if only != "" && !slices.Contains(strings.Split(only, ","), section.name) {
 			continue
