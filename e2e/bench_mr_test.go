@@ -46,7 +46,7 @@ func benchWordCount(t testing.TB, w io.Writer) {
 	}
 	text := filepath.Join(work, "t.txt")
 	zipfText(t, text, scale*mrWords)
-	n := newNode(t, "--input-cache", "1MiB") // what no task uses goes: each round stages anew
+	n := newForgetfulNode(t)
 	box := newMapReduceBox(t, n, work)
 	start := time.Now()
 	cid := n.ok("add", "-q", text)
@@ -106,6 +106,15 @@ PySpark runs on the machine itself, the start of its JVM included.
 	contest(w, times[2:], base-2, names[2:]...)
 	fmt.Fprintf(w, "\nWhere the time of the last round went, in seconds summed over the tasks, two of which run at a time:\n\n")
 	breakdown(w, []string{"streaming", "python"}, jobs)
+}
+
+// newForgetfulNode is a node that keeps no staged input that no task uses: each
+// job stages its own anew.
+func newForgetfulNode(t testing.TB) *node {
+	n := newNode(t)
+	n.stop()
+	n.start("IPDC_INPUT_CACHE=1MiB")
+	return n
 }
 
 // zipfText writes words by Zipf's law, which are the same each time.

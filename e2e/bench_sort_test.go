@@ -20,7 +20,7 @@ func benchTeraSort(t testing.TB, w io.Writer) {
 	work := t.TempDir()
 	records, sorted := filepath.Join(work, "records"), filepath.Join(work, "sorted")
 	recordLines(t, records, scale*sortRecords)
-	n := newNode(t, "--input-cache", "1MiB")
+	n := newForgetfulNode(t)
 	start := time.Now()
 	cid := n.ok("add", "-q", records)
 	added := time.Since(start)

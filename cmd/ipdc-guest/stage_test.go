@@ -154,3 +154,16 @@ func TestSampleAndRange(t *testing.T) {
 		t.Error("the parts one behind the other are not sorted")
 	}
 }
+
+// A command's output comes to us, and may wait in its buffers.
+func TestOutputIsBuffered(t *testing.T) {
+	t.Setenv("PYTHONUNBUFFERED", "1")
+	t.Setenv("KEPT", "yes")
+	b := newBox(t, map[string]string{"a": "x\n"})
+	if r := b.stage("map", "--", "sh", "-c", `echo "${PYTHONUNBUFFERED-unset} $KEPT"`); r.code != 0 {
+		t.Fatalf("exit code %d, %s", r.code, r.stderr)
+	}
+	if got := b.outputs()["part-00000"]; !strings.Contains(got, "unset yes") {
+		t.Errorf("the mapper saw %q", got)
+	}
+}

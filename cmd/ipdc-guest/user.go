@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -206,9 +208,10 @@ func (r untilDeadline) Read(b []byte) (int, error) {
 }
 
 // environ is the environment of a command of the user's: the guest that runs
-// us has set it.
+// us has set it. What keeps Python's output in a log up to date is left out, as
+// here each line would be a system call.
 func (s *stage) environ(c call) []string {
-	env := os.Environ()
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PYTHONUNBUFFERED=") })
 	if c.item != "" {
 		env = append(env, guest.EnvItem+"="+c.item)
 	}
