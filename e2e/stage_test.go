@@ -15,7 +15,7 @@ import (
 // each half is sorted.
 const sortStages = `version: ipdc/v1
 inputs: [{cid: INPUT}]
-cache: off
+cache: 'off'
 resources: {memory: 64MiB, disk: 16MiB, cpu: 500m}
 stages:
 - name: map
