@@ -276,6 +276,11 @@ func TestNetworkShowsTheHostsAuthorities(t *testing.T) {
 // and returns host:port and its authority's file.
 func siteServer(t *testing.T) (addr, ca string) {
 	t.Helper()
+	return secureServer(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
+}
+
+func secureServer(t *testing.T, answer http.HandlerFunc) (addr, ca string) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +298,7 @@ func siteServer(t *testing.T) (addr, ca string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }))
+	srv := httptest.NewUnstartedServer(answer)
 	srv.Listener.Close()
 	srv.Listener, srv.TLS = l, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // the control's failed hello
