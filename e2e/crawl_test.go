@@ -166,6 +166,16 @@ func TestCrawl(t *testing.T) {
 		t.Errorf("with a Crawl-delay of 1 s: %d requests, want 4; %s", len(logOf(log, site.slow)), why)
 	}
 	t.Run("pages", func(t *testing.T) { site.check(t, pages) })
+	sums := map[string]int64{}
+	for _, a := range n.job("@last").Attempts {
+		for name, count := range a.Counters {
+			sums[name] += count
+		}
+	}
+	// Both hosts: /, those of /p, two redirects, /slow; and three.
+	if sums["crawl.new"] != 1+crawlPages+3+3 || sums["crawl.disallowed"] != 10 || sums["crawl.failed"] != 1 {
+		t.Errorf("the record counts %v", sums)
+	}
 
 	site.mu.Lock()
 	site.changed[5], site.changed[44], site.changed[333] = true, true, true

@@ -18,6 +18,8 @@ import spider
 import store
 import urls
 
+REPORT = "/ipdc/report/report.jsonl"
+
 SETTINGS = {
     "LOG_LEVEL": "CRITICAL",
     "TELNETCONSOLE_ENABLED": False,
@@ -77,10 +79,11 @@ def settings(part):
 def report(counts):
     """Tells the node what was done, for describe."""
     line = json.dumps({"type": "counters", "counters": {"crawl." + name: n for name, n in sorted(counts.items())}})
-    path = os.environ.get("IPDC_REPORT")
-    if path:
-        with open(path, "a", encoding="utf-8") as file:
+    try:
+        with open(REPORT, "a", encoding="utf-8") as file:
             file.write(line + "\n")
+    except OSError as e:
+        print("crawl: report: %s" % e, file=sys.stderr)  # it explains, and decides nothing
 
 
 def main():

@@ -3,6 +3,7 @@ and how often a host is asked."""
 import logging
 import os
 
+import protego
 from scrapy.core.downloader import Downloader
 from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
 from scrapy.exceptions import IgnoreRequest
@@ -21,6 +22,17 @@ class Disallowed(IgnoreRequest):
 
 class Unknown(IgnoreRequest):
     """A page of a host whose robots.txt cannot be had."""
+
+
+class Pattern(protego._URLPattern):
+    """A rule of a robots.txt. Its library makes a regular expression of it,
+    which a site could write so that it takes for ever."""
+
+    def match(self, path):
+        return urls.matches(self._pattern, path)
+
+
+protego._URLPattern = Pattern
 
 
 def busy(status):

@@ -226,7 +226,13 @@ class Spider(scrapy.Spider):
             elif target not in self.seen and hops < HOPS and self.room():
                 self.enter(target, hops + 1)
         elif page.get("type") in HTML and page["status"] == 200 and self.depth < self.part["depth"]:
-            self.collect(url, self.links(url, headers, body))
+            try:
+                targets = self.links(url, headers, body)
+            except Exception as e:  # of a parser, about one page of a site
+                self.counts["unreadable"] += 1
+                print("no links: %s: %s: %s" % (url, type(e).__name__, e), file=sys.stderr)
+                return
+            self.collect(url, targets)
 
     def collect(self, url, targets):
         ours = set(filter(self.mine, targets))

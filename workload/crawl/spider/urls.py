@@ -87,6 +87,26 @@ def without_dots(path):
     return "/" + "/".join(out)
 
 
+def matches(pattern, path):
+    """Says whether a path begins as a pattern of a robots.txt has it, in which
+    * stands for anything and a final $ for the end, in linear time."""
+    whole = pattern.endswith("$")
+    first, *rest = (pattern[:-1] if whole else pattern).split("*")
+    at = len(first)
+    if not path.startswith(first):
+        return False
+    if not rest:
+        return not whole or at == len(path)
+    for part in rest[:-1]:
+        at = path.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    if whole:
+        return len(path) - len(rest[-1]) >= at and path.endswith(rest[-1])
+    return path.find(rest[-1], at) >= 0
+
+
 def host(url):
     """The host of a normal URL: what a rate holds for."""
     return urlsplit(url).hostname

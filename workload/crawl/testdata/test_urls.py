@@ -1,4 +1,6 @@
 import os
+import random
+import re
 import sys
 import unittest
 
@@ -51,6 +53,28 @@ class Normal(unittest.TestCase):
         self.assertEqual(urls.endpoint("https://[::1]/x"), "[::1]:443")
         self.assertEqual(urls.endpoint("https://h:8443/"), "h:8443")
         self.assertEqual(urls.folder(urls.host("http://[::1]:8080/")), "__1")
+
+
+class Robots(unittest.TestCase):
+    def test_matches(self):
+        for pattern, path, want in (
+            ("/private/", "/private/x", True), ("/private/", "/privat", False), ("/a$", "/a", True), ("/a$", "/ab", False),
+            ("/*.cgi$", "/x.cgi", True), ("/*.cgi$", "/x.cgi?y", False), ("/*.cgi", "/x.cgi?y", True), ("/a*b*c", "/aXbYc", True),
+            ("/a*b*c", "/acb", False), ("*", "/", True), ("/a*a$", "/a", False), ("/*/x$", "/x", False), ("/$", "/", True),
+        ):
+            with self.subTest((pattern, path)):
+                self.assertEqual(urls.matches(pattern, path), want)
+
+    def test_as_an_expression(self):
+        draw = random.Random(1)
+        for _ in range(3000):
+            pattern = "/" + "".join(draw.choices("ab*", k=draw.randrange(6))) + draw.choice(("", "", "$"))
+            path = "/" + "".join(draw.choices("ab", k=draw.randrange(7)))
+            body = ".*".join(map(re.escape, pattern.rstrip("$").split("*"))) + ("\\Z" if pattern.endswith("$") else "")
+            self.assertEqual(urls.matches(pattern, path), re.match(body, path) is not None, (pattern, path))
+
+    def test_hostile(self):
+        self.assertFalse(urls.matches("/" + "a*" * 200 + "b", "/" + "a" * 2000))
 
 
 if __name__ == "__main__":
