@@ -10,6 +10,23 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
+// Function is a function that a Python file defines at its top level.
+type Function struct {
+	Name     string
+	Line     int // of def or async, from 1
+	Async    bool
+	NoParams bool // "()"
+}
+
+// Functions lists what source defines at its top level, in its order, by the
+// text alone. Of a name that is defined again the last definition counts.
+func Functions(source []byte) (list []Function) {
+	for _, d := range scan(source) {
+		list = append(list, Function{Name: d.name, Line: d.line, Async: d.async, NoParams: d.noParams})
+	}
+	return list
+}
+
 // def is a function that a Python file defines at its top level.
 type def struct {
 	name     string

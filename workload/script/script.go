@@ -81,8 +81,21 @@ func Shell(expr string, once bool) Program {
 }
 
 func check(source []byte, o Options) error {
-	bad := o.Name != path.Base(o.Name) || o.Name == "." || o.Name == ".." || o.Name == "/" ||
-		len(o.Name) > 255 || strings.ContainsFunc(o.Name, unicode.IsControl)
+	if err := CheckFile(o.Name, source); err != nil {
+		return err
+	}
+	if o.Once && o.Function != "" {
+		return refuse(o, "--once runs the file as a script and --function calls a function of it", "give one of them")
+	}
+	return nil
+}
+
+// CheckFile refuses what cannot be a Python file in a code folder: by its base
+// name, its size, or a zero byte in it. The error is of kind E_SPEC.
+func CheckFile(name string, source []byte) error {
+	o := Options{Name: name}
+	bad := name != path.Base(name) || name == "." || name == ".." || name == "/" ||
+		len(name) > 255 || strings.ContainsFunc(name, unicode.IsControl)
 	switch {
 	case bad:
 		return refuse(o, "a Python file cannot have this name", "rename it")
@@ -90,8 +103,6 @@ func check(source []byte, o Options) error {
 		return refuse(o, fmt.Sprintf("it has %d bytes, at most %d are allowed", len(source), MaxSource), "put data into the input")
 	case bytes.IndexByte(source, 0) >= 0:
 		return refuse(o, "it is not Python source: it holds a zero byte", "give a text file")
-	case o.Once && o.Function != "":
-		return refuse(o, "--once runs the file as a script and --function calls a function of it", "give one of them")
 	}
 	return nil
 }
