@@ -21,11 +21,12 @@ import (
 // request is a spec with what has to be stored before it is complete.
 type request struct {
 	spec  jobspec.Spec
-	files map[string][]byte // the code directory; nil = none
-	pip   map[string]string // files of the requirements by name; nil = none
-	local string            // path that becomes the input; "" = none
-	car   string            // CAR file that holds the input; "" = none
-	as    jobspec.As        // how that input is shown
+	files map[string][]byte   // the code directory; nil = none
+	code  []map[string][]byte // those of the stages; nil = none
+	pip   map[string]string   // files of the requirements by name; nil = none
+	local string              // path that becomes the input; "" = none
+	car   string              // CAR file that holds the input; "" = none
+	as    jobspec.As          // how that input is shown
 
 	// input makes the input; nil = it is a path, or named in the spec.
 	input func(context.Context, ipfs.Session) (jobspec.CID, error)
@@ -84,11 +85,19 @@ func (r *request) validate() error {
 	if s.Run.Per == jobspec.PerItem && len(s.Inputs) == 0 && r.local == "" && r.input == nil {
 		return usagef("there are no files to run it for: give them with -c CID|PATH, or run it once without any with --once")
 	}
+	s.Stages = slices.Clone(s.Stages)
 	if r.files != nil {
 		s.Run.Code = some
 	}
-	if r.pip != nil {
-		s.Run.Requirements = some
+	for i, files := range r.code {
+		if files != nil {
+			s.Stages[i].Run.Code = some
+		}
+	}
+	for _, run := range runs(&s) {
+		if r.pip != nil {
+			run.Requirements = some
+		}
 	}
 	if r.local != "" || r.input != nil {
 		s.Inputs = []jobspec.Input{{CID: some.String(), As: r.as}}
@@ -143,7 +152,9 @@ func (r *request) program(f *submitFlags) error {
 // apply sets the fields that have flags of their own; they win over a spec's.
 func (r *request) apply(f *submitFlags) error {
 	s := &r.spec
-	setString(&s.Run.Image, f.image)
+	for _, run := range runs(s) {
+		setString(&run.Image, f.image)
+	}
 	setString(&s.Name, f.name)
 	setString(&s.Cache, jobspec.Cache(f.cache))
 	setString(&s.Merge, jobspec.Merge(f.merge))
@@ -172,7 +183,10 @@ func (r *request) apply(f *submitFlags) error {
 	if err := setNetwork(s, f.network); err != nil {
 		return err
 	}
-	s.Labels, s.Run.Env = merged(s.Labels, labels), merged(s.Run.Env, env)
+	s.Labels = merged(s.Labels, labels)
+	for _, run := range runs(s) {
+		run.Env = merged(run.Env, env)
+	}
 	return errors.Join(
 		setting("cpu", f.cpu, &s.Resources.CPU),
 		setting("memory", f.memory, &s.Resources.Memory),
@@ -183,6 +197,17 @@ func (r *request) apply(f *submitFlags) error {
 		setting("split-size", f.splitSize, &s.Split.Size),
 		setting("record", f.record, &s.Split.Record),
 	)
+}
+
+// runs are the programs of a spec, one of each stage where it has such.
+func runs(s *jobspec.Spec) (list []*jobspec.Run) {
+	if len(s.Stages) == 0 {
+		return []*jobspec.Run{&s.Run}
+	}
+	for i := range s.Stages {
+		list = append(list, &s.Stages[i].Run)
+	}
+	return list
 }
 
 func setString[T ~string](to *T, v T) {
@@ -249,12 +274,17 @@ func (a *app) place(ctx context.Context, r request, store storer) (jobspec.Spec,
 		}
 		r.spec.Run.Code = code
 	}
+	if err := r.placeStages(store); err != nil {
+		return r.spec, fmt.Errorf("store the program: %w", err)
+	}
 	if r.pip != nil {
 		root, err := store(func(ctx context.Context, s ipfs.Session) (jobspec.CID, error) { return packPaths(ctx, s, r.pip) })
 		if err != nil {
 			return r.spec, fmt.Errorf("store the requirements: %w", err)
 		}
-		r.spec.Run.Requirements = root
+		for _, run := range runs(&r.spec) {
+			run.Requirements = root
+		}
 	}
 	if r.input != nil {
 		root, err := store(r.input)
@@ -280,6 +310,21 @@ func (a *app) place(ctx context.Context, r request, store storer) (jobspec.Spec,
 	a.say("added %s %s", root, visible(r.local))
 	r.spec.Inputs = []jobspec.Input{{CID: root.String(), As: r.as}}
 	return r.spec, nil
+}
+
+// placeStages stores the code of the stages.
+func (r *request) placeStages(store storer) error {
+	for i, files := range r.code {
+		if files == nil {
+			continue
+		}
+		code, err := store(func(ctx context.Context, s ipfs.Session) (jobspec.CID, error) { return packFiles(ctx, s, files) })
+		if err != nil {
+			return err
+		}
+		r.spec.Stages[i].Run.Code = code
+	}
+	return nil
 }
 
 // packFiles makes a directory of files that are held in memory.

@@ -17,12 +17,13 @@ import (
 
 // setRequirements takes -r, --wheels and --allow-build.
 func (r *request) setRequirements(f *submitFlags) error {
-	run := &r.spec.Run
-	run.AllowBuild = run.AllowBuild || f.allowBuild
-	if f.requirements == "" && f.wheels == "" {
-		if run.AllowBuild && !run.Requirements.Defined() {
+	for _, run := range runs(&r.spec) {
+		run.AllowBuild = run.AllowBuild || f.allowBuild
+		if f.requirements == "" && f.wheels == "" && run.AllowBuild && !run.Requirements.Defined() {
 			return usagef("--allow-build goes with -r requirements.txt")
 		}
+	}
+	if f.requirements == "" && f.wheels == "" {
 		return nil
 	}
 	if f.expr != "" && f.image == "" {
@@ -32,7 +33,9 @@ func (r *request) setRequirements(f *submitFlags) error {
 		if f.requirements != "" {
 			return usagef("--wheels %s is taken as it is, with the requirements.txt in it: leave -r out", f.wheels)
 		}
-		run.Requirements = cid
+		for _, run := range runs(&r.spec) {
+			run.Requirements = cid
+		}
 		return nil
 	}
 	r.pip = map[string]string{}

@@ -350,7 +350,7 @@ class Input:
 
     def paths(self):
         found, top = [], len(self.root) + 1
-        for folder, folders, names in os.walk(self.root):
+        for folder, folders, names in os.walk(self.root, onerror=unreadable):
             for name in names:
                 full = os.path.join(folder, name)
                 if stat.S_ISREG(os.lstat(full).st_mode):
@@ -390,6 +390,10 @@ class Input:
             yield Batch(path, [data[i:i + n] for i in range(0, len(data), n)], at,
                         lambda i, at=at: "%s, byte %d" % (path, at[i]))
             offset += len(data)
+
+
+def unreadable(error):
+    raise error  # a folder that is passed over would be input that is lost
 
 
 def text_lines(path, block, offset, line):
@@ -660,7 +664,7 @@ class Main:
 
     def mapper(self, out):
         inputs = os.environ["IPDC_INPUTS"]
-        data = os.path.normpath(os.path.join(inputs, self.options.get("data", ".")))
+        data = os.path.abspath(os.path.join(inputs, self.options.get("data", ".")))
         offsets = read_offsets(os.path.join(inputs, "offsets")) if "data" in self.options else {}
         function, combine = self.load("map", "map"), None
         if "combine" in self.options:
@@ -701,7 +705,7 @@ class Main:
         print("ipdc: " + text.encode("utf-8", "replace").decode("utf-8"), file=sys.__stderr__)
         if tb or isinstance(error, SyntaxError):
             traceback.print_exception(type(error), error, tb, file=sys.__stderr__)
-        self.report(type="error", error=text)
+        self.report(type="failure", detail=text)
         if isinstance(error, SystemExit) and isinstance(error.code, int):
             return error.code & 0xFF or 1  # never 0: there are records left
         return 1
