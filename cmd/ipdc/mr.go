@@ -1,17 +1,13 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/ipdc/ipdc/jobspec"
-	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/workload/mapreduce"
 )
 
@@ -156,7 +152,6 @@ func (f *mrFlags) request(fs *pflag.FlagSet) (req request, notes []string, err e
 		return req, nil, err
 	}
 	req.spec, req.code = p.Spec, p.Code
-	req.spec.Name = cmp.Or(f.name, req.spec.Name)
 	for _, set := range []func() error{
 		func() error { return req.apply(&f.submitFlags) },
 		func() error { return req.setPlace(&f.submitFlags) },
@@ -174,10 +169,6 @@ func (f *mrFlags) request(fs *pflag.FlagSet) (req request, notes []string, err e
 // read reads the files that the flags name.
 func (f *mrFlags) read() error {
 	f.job.Image, f.job.Combine = f.image, f.combine.set
-	for path, to := range map[string]*mapreduce.File{f.mapFile: &f.job.Map, f.reduceFile: &f.job.Reduce, f.combine.file: &f.job.CombineFile} {
-		_ = path
-		_ = to
-	}
 	for _, file := range []struct {
 		path string
 		to   *mapreduce.File
@@ -191,6 +182,17 @@ func (f *mrFlags) read() error {
 		}
 		*file.to = mapreduce.File{Name: filepath.Base(file.path), Source: b}
 	}
+	if err := f.readBeside(); err != nil {
+		return err
+	}
+	return setting("split-size", f.splitOfTask, &f.job.SplitSize)
+}
+
+// maxFiles bounds the files beside the program in bytes.
+const maxFiles = 64 << 20
+
+// readBeside reads the files that lie beside the program.
+func (f *mrFlags) readBeside() error {
 	f.job.Files = map[string][]byte{}
 	total := 0
 	for _, path := range f.files {
@@ -207,12 +209,5 @@ func (f *mrFlags) read() error {
 		}
 		f.job.Files[name] = b
 	}
-	return setting("split-size", f.splitOfTask, &f.job.SplitSize)
+	return nil
 }
-
-// maxFiles bounds the files beside the program in bytes.
-const maxFiles = 64 << 20
-
-var _ = fmt.Sprint
-var _ = api.AnyMember
-var _ jobspec.CID

@@ -381,9 +381,15 @@ class Input:
         yield Batch(path, [f.read()], [offset], lambda i: path)
 
     def fixed(self, path, f, offset):
-        n, f = self.size, io.BufferedReader(f, 1 << 16)
+        n = self.size
         while True:
-            data = f.read(max(CHUNK // n, 1) * n)
+            parts, missing = [], max(CHUNK // n, 1) * n
+            while missing:
+                parts.append(f.read(missing))
+                missing -= len(parts[-1])
+                if not parts[-1]:
+                    break
+            data = b"".join(parts)
             if not data:
                 return
             at = range(offset, offset + len(data), n)
@@ -440,6 +446,10 @@ class Mapper:
     def at_record(self):
         return "map: " + self.batch.place() if self.batch else "map"
 
+    def near_record(self):
+        """The same, when pairs of several records are looked at together."""
+        return "map: at or before " + self.batch.place()
+
     def run(self):
         # All loops over records and pairs are the interpreter's own.
         pairs = chain.from_iterable(chain.from_iterable(self.calls()))
@@ -459,10 +469,11 @@ class Mapper:
             some = list(islice(pairs, n))
             if not some:
                 return
-            if not set(map(type, some)) <= {tuple, list}:
-                for pair in some:
-                    check_pair("map", pair)
+            self.place = self.near_record
+            for pair in some if not set(map(type, some)) <= {tuple, list} else ():
+                check_pair("map", pair)
             done = self.out.write([k for k, v in some], [v for k, v in some])
+            self.place = self.at_record
             n = max(1, min(n * 4, n * BLOCK // max(done or 2 * BLOCK, 1), 1 << 14))
 
     def gather(self, pairs):
@@ -530,7 +541,7 @@ def many(name, function):
         try:
             result = function(*args)
         except StopIteration as e:  # would silently end the loop over the records
-            raise RuntimeError("%s raised StopIteration" % name) from e
+            raise RuntimeError("%s raised StopIteration" % name).with_traceback(e.__traceback__) from None
         if result is None:
             return ()
         if isinstance(result, tuple):

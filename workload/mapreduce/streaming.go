@@ -15,7 +15,13 @@ func (j Job) streaming() (Program, error) {
 	if err != nil {
 		return Program{}, err
 	}
-	s := sides{io: "lines", image: j.Image, mapCode: code, reduceCode: code}
+	s := sides{io: "lines", image: j.Image}
+	if j.Mapper != "" || j.Combiner != "" {
+		s.mapCode = code
+	}
+	if j.Reducer != "" {
+		s.reduceCode = code
+	}
 	if s.image == "" {
 		s.image = j.usualImage()
 	}
