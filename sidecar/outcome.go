@@ -77,7 +77,7 @@ func (o *outcome) add(l guest.Line) {
 	case guest.LineStartError:
 		o.start = &l
 	case guest.LineFailure:
-		o.why, o.quota = l.Detail, o.quota || l.Kind == guest.KindQuota
+		o.why, o.quota = cmp.Or(o.why, l.Detail), o.quota || l.Kind == guest.KindQuota
 	case guest.LineCounters:
 		o.counts = l.Counters
 	case guest.LineEnd:

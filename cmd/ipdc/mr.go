@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -126,7 +127,7 @@ func (a *app) mrRun(ctx context.Context, f *mrFlags) error {
 			return err
 		}
 	}
-	req, notes, err := f.request(a.cmd.Flags())
+	req, notes, err := f.request()
 	if err != nil {
 		return err
 	}
@@ -137,14 +138,11 @@ func (a *app) mrRun(ctx context.Context, f *mrFlags) error {
 }
 
 // request is what is submitted.
-func (f *mrFlags) request(fs *pflag.FlagSet) (req request, notes []string, err error) {
+func (f *mrFlags) request() (req request, notes []string, err error) {
 	if f.input == "" {
 		return req, nil, usagef("there is nothing to map: give the input with -c CID|PATH")
 	}
-	if fs.Changed("parts") && f.job.K == 0 {
-		f.job.K = -1 // not the default
-	}
-	if err := f.read(); err != nil {
+	if err := cmp.Or(mapreduce.CheckK(f.job.K), f.read()); err != nil {
 		return req, nil, err
 	}
 	p, err := f.job.Program()

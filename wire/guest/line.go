@@ -36,7 +36,7 @@ const (
 	LineItem       LineType = "item"        // an item was done or failed
 	LineRetry      LineType = "retry"       // an item failed and is to be tried again; an item line follows unless the task ends before
 	LineStartError LineType = "start_error" // the command could not be started
-	LineFailure    LineType = "failure"     // why the exit code is not 0, where the program knows it better; the last line counts
+	LineFailure    LineType = "failure"     // why the exit code is not 0, where the program knows it better; the first line counts, as it is nearest to the cause
 	LineCounters   LineType = "counters"    // what the program counted; the last line counts
 	LineEnd        LineType = "end"         // the guest ends; the last line
 )

@@ -1,6 +1,7 @@
 package mapreduce
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -68,10 +69,8 @@ type Program struct {
 // Program returns the spec, or an E_SPEC failure that says what is wrong with
 // the job and what to do.
 func (j Job) Program() (Program, error) {
-	if j.K == 0 {
-		j.K = DefaultK
-	}
-	if err := j.check(); err != nil {
+	j.K = cmp.Or(j.K, DefaultK)
+	if err := cmp.Or(CheckK(j.K), j.check()); err != nil {
 		return Program{}, err
 	}
 	if j.python() {
@@ -81,6 +80,14 @@ func (j Job) Program() (Program, error) {
 }
 
 func (j Job) python() bool { return j.Map.given() || j.Reduce.given() || j.CombineFile.given() }
+
+// CheckK refuses a number of parts that no result has.
+func CheckK(k int) error {
+	if k < 1 || k > jobspec.MaxPartitions {
+		return refuse("-k", fmt.Sprintf("is %d: a result has 1 to %d parts", k, jobspec.MaxPartitions), "4 is a good number for a few nodes; more than there are nodes is fine")
+	}
+	return nil
+}
 
 var recordsForm = regexp.MustCompile(`^(lines|file|bytes:[1-9][0-9]{0,8})$`)
 
@@ -95,8 +102,6 @@ func (j *Job) check() error {
 	commands := j.Mapper != "" || j.Reducer != "" || j.Combiner != ""
 	n, err := j.recordLength()
 	switch {
-	case j.K < 1 || j.K > jobspec.MaxPartitions:
-		return refuse("-k", fmt.Sprintf("is %d: a result has 1 to %d parts", j.K, jobspec.MaxPartitions), "4 is a good number for a few nodes; more than there are nodes is fine")
 	case j.python() && commands:
 		return refuse("--map", "Python functions (--map, --reduce, --combine FILE) and commands (--mapper, --reducer, --combiner) stand side by side", "give one form; a command may run any program, python3 too")
 	case !j.python() && !commands:
