@@ -62,3 +62,14 @@ func TestJudge(t *testing.T) {
 		})
 	}
 }
+
+// A program's own reason is nearer to the cause than what the guest says of
+// the program.
+func TestFirstReasonCounts(t *testing.T) {
+	var o outcome
+	o.add(guest.Line{Type: guest.LineFailure, Detail: "t.txt, line 3: ValueError"})
+	o.add(guest.Line{Type: guest.LineFailure, Detail: "the mapper ended with exit code 1"})
+	if f := judge(executor.Exit{Code: 1}, nil, o, false, jobspec.Resources{}, 1); f.Detail != "t.txt, line 3: ValueError" {
+		t.Errorf("detail = %q, want the first reason", f.Detail)
+	}
+}

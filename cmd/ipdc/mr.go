@@ -150,6 +150,9 @@ func (f *mrFlags) request() (req request, notes []string, err error) {
 		return req, nil, err
 	}
 	req.spec, req.code = p.Spec, p.Code
+	if p.Spec.Stages[0].Run.Image == "shell" && f.image == "" {
+		f.expr = f.job.Mapper + f.job.Reducer // for what is said about requirements
+	}
 	for _, set := range []func() error{
 		func() error { return req.apply(&f.submitFlags) },
 		func() error { return req.setPlace(&f.submitFlags) },

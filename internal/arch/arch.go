@@ -73,7 +73,7 @@ var table = []rule{
 
 	// 3: workloads are users of the API.
 	{packages: []string{"workload/script"}, may: layer0},
-	{packages: []string{"workload/function", "workload/cl"}, may: slices.Concat(layer0, []string{"workload/script"}, internal)},
+	{packages: []string{"workload/function", "workload/cl", "workload/mapreduce"}, may: slices.Concat(layer0, []string{"workload/script"}, internal)},
 	{packages: []string{"workload/*"}, may: slices.Concat(layer0, []string{"client"}, internal)},
 
 	// 5: programs. The guest is mounted into every container and stays small.
