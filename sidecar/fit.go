@@ -111,7 +111,7 @@ func (s *Sidecar) enough(spec jobspec.Spec) error {
 		}
 		f := jobspec.Failure{
 			Kind: jobspec.KindPolicy, Where: "place.min_workers",
-			Detail: fmt.Sprintf("asks for %d members that can run it, there are %d of %d that live", want, fit, fit+len(unfit)),
+			Detail: fmt.Sprintf("asks for %d members that can run it, %d of %d that live can", want, fit, fit+len(unfit)),
 			Hint:   "ask for fewer (--min-workers), or start more members; ipdc peers shows who has what",
 		}
 		if len(unfit) > 0 {

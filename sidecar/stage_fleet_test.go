@@ -92,6 +92,27 @@ func TestStagesOfAFleet(t *testing.T) {
 	}
 }
 
+// The owner is gone for good between the stages or behind: its heir does the
+// job anew, but for what it remembers.
+func TestStagesAreTakenOver(t *testing.T) {
+	alone := newBench(t)
+	want := alone.final(alone.submit(mapReduce(alone.parted(someParts...), 3)))
+	f := newRecorded(t, 4, shortLease)
+	owner := f.nodes[0]
+	root := owner.parted(someParts...)
+	f.everywhere(root)
+	s := mapReduce(root, 3, "DUMMY_SLEEP=500ms")
+	s.Place.Prefer = jobspec.PreferAny
+	id := owner.submit(s)
+	f.untilStage(id, "reduce")
+	f.lose(owner, true)
+	owner.stop()
+	j := f.heir(id).final(id)
+	if j.State != jobspec.JobSucceeded || j.Result != want.Result || len(j.Tasks) != 8 {
+		t.Errorf("job is %s with %s and %d tasks, want succeeded with %s and 8: %+v", j.State, j.Result, len(j.Tasks), want.Result, j.Failure)
+	}
+}
+
 // reduces leaves the attempts of the second stage.
 func reduces(j wire.Job) wire.Job {
 	some := j

@@ -103,6 +103,9 @@ func TestStages(t *testing.T) {
 	b.nothingLeft(j.ID.String())
 
 	again := b.final(b.submit(s))
+	if diff := cmp.Diff([]string{"stage map: 5 tasks, 5 remembered", "stage reduce: 4 tasks, 4 remembered"}, b.stages(again.ID.String())); diff != "" {
+		t.Errorf("what is told of stages (-want +got):\n%s", diff)
+	}
 	if again.Result != j.Result || len(again.Attempts) != 0 || again.Remembered != 9 {
 		t.Errorf("again: %s with %d attempts and %d remembered, want %s with 0 and 9: %+v", again.Result, len(again.Attempts), again.Remembered, j.Result, again.Failure)
 	}
@@ -119,6 +122,21 @@ func TestStages(t *testing.T) {
 	if err := b.GCAndVerify(j.Result, more.Result); err != nil {
 		t.Error(err)
 	}
+}
+
+// stages is what a job's history tells of its stages.
+func (b *bench) stages(id string) (said []string) {
+	b.t.Helper()
+	err := b.Events(b.t.Context(), "t", id, 0, false, func(e jobspec.Event) error {
+		if e.Type == jobspec.EventStage {
+			said = append(said, e.Detail)
+		}
+		return nil
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return said
 }
 
 // GCAndVerify collects garbage and reads results.
