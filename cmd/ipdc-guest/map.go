@@ -1,12 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"time"
+	"sync"
 
 	"github.com/ipdc/ipdc/internal/shuffle"
 	"github.com/ipdc/ipdc/wire/guest"
@@ -20,7 +19,7 @@ func (s *stage) runMap() error {
 	}
 	memory := s.budget()
 	if s.combiner != "" {
-		memory /= 2 // two collectors
+		memory /= 3 // a chunk that is filled, one that is combined, and what comes out
 	}
 	c := shuffle.NewCollector(shuffle.Config{Kind: s.kind, Partitioner: by, Memory: memory, Dir: s.spillDir()})
 	defer c.Close()
@@ -111,91 +110,10 @@ func (s *stage) identity(in *input, take func(io.Reader) error) error {
 		return in.each(func(_ string, f *os.File) error { return take(f) })
 	}
 	r, w := io.Pipe()
-	copied := make(chan error, 1)
-	go func() {
-		err := in.copyTo(w, false)
-		copied <- err
-		_ = w.CloseWithError(err)
-	}()
+	var copying sync.WaitGroup
+	copying.Go(func() { _ = w.CloseWithError(in.copyTo(w, false)) }) // the reader gets the error
 	err := take(r)
 	_ = r.CloseWithError(err)
-	if e := <-copied; err == nil {
-		err = e
-	}
+	copying.Wait()
 	return err
-}
-
-// combineChunk is how many bytes of the mapper's lines are combined at once.
-// It is part of what a task means: with another size other lines come out.
-const combineChunk = 64 << 20
-
-// combine puts what the combiner makes of the mapper's lines into c: chunk by
-// chunk, sorted.
-func (s *stage) combine(c *shuffle.Collector, memory int64) error {
-	combiner := watchSignals()
-	defer combiner.close()
-	chunk, size := s.newChunk(memory), int64(0)
-	defer func() { chunk.Close() }()
-	flush := func() error {
-		if size == 0 {
-			return nil
-		}
-		size = 0
-		err := s.combineOne(combiner, chunk, c)
-		s.counters["combine.pairs"] += chunk.Stats().Pairs
-		err = errors.Join(err, chunk.Close())
-		chunk = s.newChunk(memory)
-		return err
-	}
-	err := s.pairs(func(r io.Reader) error {
-		return shuffle.EachLine(r, c.MaxRecord(), func(line []byte) error {
-			size += int64(len(line)) + 1
-			if err := chunk.Add(line, nil); err != nil || size < combineChunk {
-				return err
-			}
-			return flush()
-		})
-	})
-	if err != nil {
-		return err
-	}
-	return flush()
-}
-
-func (s *stage) newChunk(memory int64) *shuffle.Collector {
-	return shuffle.NewCollector(shuffle.Config{
-		Kind: shuffle.Lines, Partitioner: shuffle.Hash(1), Memory: memory, Dir: filepath.Join(s.spillDir(), "combine"),
-	})
-}
-
-// combineOne runs the combiner over a chunk.
-func (s *stage) combineOne(combiner *children, chunk, to *shuffle.Collector) error {
-	path := filepath.Join(s.spillDir(), "chunk")
-	if err := os.MkdirAll(s.spillDir(), 0o700); err != nil {
-		return fmt.Errorf("make directory for spills: %w", err)
-	}
-	var run []string
-	err := chunk.Finish(func(int) (io.WriteCloser, error) {
-		run = []string{path}
-		return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	})
-	if err != nil {
-		return err
-	}
-	m, err := shuffle.OpenMerger(run, shuffle.MergeConfig{Kind: shuffle.Lines})
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	return s.do(combiner, call{
-		what: "combiner", command: []string{"sh", "-c", s.combiner},
-		feed:  func(w io.Writer) error { return asWriteError(m.WriteLines(w)) },
-		drain: to.ReadLines,
-	})
-}
-
-// stopwatch adds how long something took to a counter.
-func (s *stage) stopwatch(counter string) func() {
-	start := time.Now()
-	return func() { s.counters[counter] += time.Since(start).Milliseconds() }
 }

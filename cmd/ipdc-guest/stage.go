@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -35,7 +36,15 @@ type stage struct {
 	data       string // directory of the input
 	samples    string
 
+	mu       sync.Mutex // the combiner runs beside the mapper
 	counters map[string]int64
+}
+
+// add adds to a counter.
+func (s *stage) add(counter string, n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counters[counter] += n
 }
 
 // records says how files become records.
@@ -81,9 +90,20 @@ func (s *stage) run(args []string) (taskrun.Exit, error) {
 		return ended.Exit, nil
 	}
 	if err == nil {
+		s.countTime()
 		s.report(guest.Line{Type: guest.LineCounters, Counters: s.counters})
 	}
 	return taskrun.Exit{}, err
+}
+
+// countTime counts the processor's time of the user's processes and of our own.
+func (s *stage) countTime() {
+	for name, who := range map[string]int{"user": syscall.RUSAGE_CHILDREN, "own": syscall.RUSAGE_SELF} {
+		var ru syscall.Rusage
+		if syscall.Getrusage(who, &ru) == nil {
+			s.add(s.name+".ms_cpu_"+name, (ru.Utime.Nano()+ru.Stime.Nano())/1e6)
+		}
+	}
 }
 
 // fail says why the work was not done.
@@ -148,8 +168,8 @@ func (s *stage) parse(args []string) error {
 		return fmt.Errorf("--partitions %d: want 1 to %d", s.partitions, shuffle.MaxPartitions)
 	case s.combiner != "" && s.kind != shuffle.Lines:
 		return fmt.Errorf("--combiner works on lines; with frames the program combines")
-	case s.name != "reduce" && s.kind == shuffle.Frames && len(s.command) == 0:
-		return fmt.Errorf("--io frames needs a command that makes them")
+	case s.kind == shuffle.Frames && len(s.command) == 0:
+		return fmt.Errorf("--io frames needs a command that speaks them")
 	}
 	return nil
 }

@@ -167,3 +167,84 @@ func TestOutputIsBuffered(t *testing.T) {
 		t.Errorf("the mapper saw %q", got)
 	}
 }
+
+// reduceBox has one map task's only partition in it.
+func reduceBox(t *testing.T, text string) box {
+	t.Helper()
+	b := newBox(t, map[string]string{"a": text})
+	if r := b.stage("map"); r.code != 0 {
+		t.Fatalf("map: exit code %d, %s", r.code, r.stderr)
+	}
+	return newBox(t, map[string]string{"part-00000/00000000": b.outputs()["part-00000"]})
+}
+
+func TestReduceEnds(t *testing.T) {
+	lines := strings.Repeat("a\t1\n", 1<<20) + "b\t2\n"
+	for _, tc := range []struct {
+		name, reducer, out, detail string
+		code                       int
+	}{
+		{name: "a reducer that stops reading", reducer: "head -n 1", out: "a\t1\n"},
+		{name: "a reducer that reads all", reducer: "wc -l", out: "1048577\n"},
+		{name: "a reducer that dies", reducer: "read x; echo $x; exit 9", out: "a 1\n", code: 9, detail: "the reducer ended with exit code 9"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := reduceBox(t, lines)
+			r := b.stage("reduce", "--", "sh", "-c", tc.reducer)
+			if got := b.outputs()["part-00000"]; r.code != tc.code || got != tc.out || !strings.Contains(r.stderr, tc.detail) {
+				t.Errorf("exit code %d, output %.50q, stderr %q", r.code, got, r.stderr)
+			}
+		})
+	}
+	t.Run("counters", func(t *testing.T) {
+		r := reduceBox(t, lines).stage("reduce")
+		c := r.lines[0].Counters
+		if c["reduce.pairs"] != 1<<20+1 || c["reduce.groups"] != 2 || c["reduce.largest_group"] != 1<<20 || c["reduce.records"] != 2 || c["reduce.bytes_out"] != int64(len(lines)) {
+			t.Errorf("counters %v", c)
+		}
+	})
+	t.Run("no run at all", func(t *testing.T) {
+		b := newBox(t, nil)
+		b.must(os.Mkdir(b.at(guest.Inputs+"/part-00042"), 0o755))
+		r := b.stage("reduce", "--", "wc", "-l")
+		if got, ok := b.outputs()["part-00042"]; r.code != 0 || !ok || strings.TrimSpace(got) != "0" {
+			t.Errorf("exit code %d, output %q, %v, %s", r.code, got, ok, r.stderr)
+		}
+	})
+}
+
+// The guest keeps within the container's limit, whatever the size of the input.
+func TestMapMemory(t *testing.T) {
+	var text bytes.Buffer
+	for i := range 1_500_000 {
+		fmt.Fprintf(&text, "%d line of a text\t%d\n", i*7919%1_500_000, i)
+	}
+	b := newBox(t, map[string]string{"a": text.String()})
+	r := b.stage("map", "--partitions=2")
+	c := r.lines[0].Counters
+	if r.code != 0 || c["map.spills"] < 2 || c["map.pairs"] != 1_500_000 || c["map.records"] != 1_500_000 || c["map.bytes_spilled"] < int64(text.Len()) {
+		t.Errorf("exit code %d, %s, counters %v", r.code, r.stderr, c)
+	}
+	if rss := r.lines[1].MaxRSS; rss > 32<<20 {
+		t.Errorf("%d MiB were resident, of 32", rss>>20)
+	}
+}
+
+// A large input is sampled by windows, and cut as well as by all of it.
+func TestSampleOfWindows(t *testing.T) {
+	var text bytes.Buffer
+	for i := range 900_000 {
+		fmt.Fprintf(&text, "%07d some more of a line\n", i)
+	}
+	half := text.Len() / 2
+	inputs := map[string]string{"a": text.String()[:half], "b": text.String()[half:]}
+	b, plain := newBox(t, inputs), newBox(t, inputs)
+	r := b.stage("sample", "--", "cat")
+	if n := r.lines[0].Counters["sample.pairs"]; r.code != 0 || n < 870_000 || n > 930_000 {
+		t.Errorf("exit code %d, %s, %d pairs, want about 900000", r.code, r.stderr, n)
+	}
+	plain.stage("sample")
+	if keys := b.outputs()["keys"]; keys == "" || keys != plain.outputs()["keys"] {
+		t.Error("two samples of the same input differ")
+	}
+}

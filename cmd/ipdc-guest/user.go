@@ -99,7 +99,7 @@ func (s *stage) do(program *children, c call) error {
 	b.start(program, c)
 	began := time.Now()
 	end, err := program.Run(taskrun.Call{Command: c.command, Env: s.environ(c), Stdin: stdin, Stdout: stdout})
-	s.counters["ms."+c.what] += time.Since(began).Milliseconds()
+	s.add(s.name+".ms_"+c.what, time.Since(began).Milliseconds())
 	b.end()
 	switch {
 	case err != nil:

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"sync"
 	"time"
 )
 
@@ -42,12 +43,10 @@ type Collector struct {
 	cfg   Config
 	stats Stats
 
-	arena   []byte  // keys and values of entries; frames: key, value length u32, value
-	entries []entry //
-	spare   []entry // as large as entries, for sorting
+	buffers
 	table   table
 	spills  []spill
-	writer  *Writer
+	writers sync.Pool // of *Writer
 }
 
 // entry is a record that is held.
@@ -60,6 +59,7 @@ type entry struct {
 
 const (
 	entrySize = 24
+	maxCount  = math.MaxUint32
 	offMask   = 1<<48 - 1
 )
 
@@ -69,7 +69,7 @@ func (e *entry) part() int   { return int(e.ref >> 48) }
 // NewCollector returns a collector. Close it.
 func NewCollector(cfg Config) *Collector {
 	cfg = cfg.withDefaults()
-	c := &Collector{cfg: cfg}
+	c := &Collector{cfg: cfg, writers: sync.Pool{New: func() any { return NewWriter(nil, cfg.Kind) }}}
 	c.table.reset(true)
 	return c
 }
@@ -85,8 +85,8 @@ func (c *Collector) Stats() Stats { return c.stats }
 func (c *Collector) Add(key, value []byte) error {
 	c.stats.Pairs++
 	c.stats.Bytes += int64(len(key) + len(value))
-	need := int64(len(key)+len(value)+4) + 2*entrySize
-	if c.used()+need > c.cfg.Memory || c.arena == nil {
+	need := int64(len(key)+len(value)+4) + 2*entrySize // 4: a value's length
+	if c.used()+need > c.cfg.Memory || c.arena == nil || need > c.MaxRecord() {
 		if err := c.makeRoom(int64(len(key) + len(value))); err != nil {
 			return err
 		}
@@ -97,9 +97,9 @@ func (c *Collector) Add(key, value []byte) error {
 		return nil
 	}
 	hash := tableHash(prefix, key)
-	slot, found := c.table.find(hash, func(i uint32) bool { return c.hasKey(&c.entries[i], prefix, key) })
+	slot, found := c.find(hash, prefix, key)
 	if found {
-		if e := &c.entries[c.table.slots[slot].index]; e.count < math.MaxUint32 && c.hasValue(e, value) {
+		if e := &c.entries[c.table.slots[slot].index]; e.count < maxCount && c.hasValue(e, value) {
 			e.count++
 			c.table.hits++
 			return nil
@@ -109,6 +109,20 @@ func (c *Collector) Add(key, value []byte) error {
 	c.insert(prefix, key, value)
 	c.table.review(len(c.entries))
 	return nil
+}
+
+// find returns the slot of the table that has a key's last entry, or the free
+// one in which it belongs.
+func (c *Collector) find(hash uint32, prefix uint64, key []byte) (slot int, found bool) {
+	mask := len(c.table.slots) - 1
+	for i := c.table.home(hash); ; i = (i + 1) & mask {
+		switch s := c.table.slots[i]; {
+		case s.hash == 0:
+			return i, false
+		case s.hash == hash && c.hasKey(&c.entries[s.index], prefix, key):
+			return i, true
+		}
+	}
 }
 
 // insert appends an entry. There is room.
@@ -162,15 +176,12 @@ func (c *Collector) used() int64 {
 // makeRoom makes the buffers, or empties them into a spill. Both have the size
 // of all memory: only what is used of them becomes resident.
 func (c *Collector) makeRoom(record int64) error {
-	if record > c.MaxRecord() {
+	if record+4+2*entrySize > c.MaxRecord() {
 		what := map[Kind]string{Lines: "a line", Frames: "a pair"}[c.cfg.Kind]
-		return tooLong(what, record, c.MaxRecord())
+		return tooLong(what, record, c.MaxRecord()-4-2*entrySize)
 	}
 	if c.arena == nil {
-		c.arena = make([]byte, 0, c.cfg.Memory)
-		c.entries = make([]entry, 0, c.cfg.Memory/(2*entrySize)+1)
-		c.spare = make([]entry, cap(c.entries))
-		return nil
+		return c.open(c.cfg.Memory)
 	}
 	return c.spill()
 }
@@ -184,15 +195,16 @@ func (c *Collector) Finish(create func(part int) (io.WriteCloser, error)) error 
 	if err := c.spill(); err != nil {
 		return err
 	}
-	c.arena, c.entries, c.spare = nil, nil, nil
+	c.release()
 	c.table.reset(false)
 	start := time.Now()
 	defer func() { c.stats.Merging += time.Since(start) }()
 	return c.mergeSpills(create)
 }
 
-// Close removes the spills.
+// Close removes the spills and gives all memory back.
 func (c *Collector) Close() error {
+	c.release()
 	var first error
 	for _, s := range c.spills {
 		if err := os.Remove(s.path); err != nil && first == nil {

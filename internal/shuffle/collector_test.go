@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -110,10 +111,10 @@ type slow struct {
 func (s slow) Read(b []byte) (int, error) { return s.r.Read(b[:1+s.rnd.IntN(min(len(b), 70_000))]) }
 
 func TestLinesEqualSort(t *testing.T) {
-	for seed := range uint64(24) {
+	for seed := range uint64(16) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 6))
-			text := randomLines(r, 1<<r.IntN(22))
+			text := randomLines(r, 1<<r.IntN(21))
 			want := sorted(t, text)
 			if r.IntN(2) == 0 {
 				text = bytes.TrimSuffix(text, []byte("\n"))
@@ -141,7 +142,7 @@ func TestLinesEqualSort(t *testing.T) {
 			if !bytes.Equal(sorted(t, all), want) {
 				t.Error("the partitions together are not what came")
 			}
-			if d := cmp.Diff(outs[0], outs[1]); d != "" {
+			if !maps.EqualFunc(outs[0], outs[1], bytes.Equal) {
 				t.Error("runs differ with memory and threads")
 			}
 			if parts == 1 && !bytes.Equal(all, want) {
@@ -230,14 +231,14 @@ func ungroup(t *testing.T, b []byte) (pairs []pair, groups int) {
 }
 
 func TestFramesAreStable(t *testing.T) {
-	for seed := range uint64(16) {
+	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			var pairs []pair
 			keys := []int{1, 30, 3000, 1 << 30}[r.IntN(4)]
 			values := []int{1, 2, 1 << 30}[r.IntN(3)]
 			pad := strings.Repeat("x", r.IntN(40))
-			for range r.IntN(60_000) {
+			for range r.IntN(25_000) {
 				pairs = append(pairs, pair{fmt.Sprintf("%s%d", pad, r.IntN(keys)), strings.Repeat("v", r.IntN(3)) + fmt.Sprint(r.IntN(values))})
 			}
 			if len(pairs) > 0 {
@@ -252,7 +253,7 @@ func TestFramesAreStable(t *testing.T) {
 					func(c *shuffle.Collector) error { return c.ReadFrames(slow{bytes.NewReader(text), r}) })
 				if first == nil {
 					first = files(t, dir)
-				} else if d := cmp.Diff(first, files(t, dir)); d != "" {
+				} else if !maps.EqualFunc(first, files(t, dir), bytes.Equal) {
 					t.Error("runs differ with memory")
 				}
 				var runs []string
@@ -261,8 +262,8 @@ func TestFramesAreStable(t *testing.T) {
 				}
 				out, st := merge(t, runs, shuffle.MergeConfig{Kind: shuffle.Frames})
 				got, groups := ungroup(t, out)
-				if d := cmp.Diff(want, got); d != "" {
-					t.Errorf("pairs (-want +got):\n%.2000s", d)
+				if !slices.Equal(want, got) {
+					t.Errorf("pairs (-want +got):\n%.2000s", cmp.Diff(want, got))
 				}
 				if st.Pairs != int64(len(pairs)) || st.Groups != int64(groups) {
 					t.Errorf("counted %d pairs in %d groups, want %d in %d", st.Pairs, st.Groups, len(pairs), groups)

@@ -3,7 +3,9 @@ package shuffle
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
+	"syscall"
 )
 
 // fanIn returns how many runs are merged at once: each has a block in memory,
@@ -26,16 +28,22 @@ type tree struct {
 	started bool
 }
 
-// openRuns opens files as runs.
-func openRuns(paths []string, kind Kind) (*tree, error) {
+// openRuns opens files as runs. Those that are ours give their room back while
+// they are read.
+func openRuns(paths []string, kind Kind, ours bool) (*tree, error) {
 	t := &tree{}
+	flags := map[bool]int{false: os.O_RDONLY, true: os.O_RDWR}[ours]
 	for _, p := range paths {
-		f, err := os.Open(p)
+		f, err := os.OpenFile(p, flags, 0)
 		if err != nil {
 			return nil, errors.Join(err, t.close())
 		}
 		t.files = append(t.files, f)
-		r, err := NewReader(f, p, kind)
+		var in io.Reader = f
+		if ours {
+			in = &consumer{f: f}
+		}
+		r, err := NewReader(in, p, kind)
 		if err != nil {
 			return nil, errors.Join(err, t.close())
 		}
@@ -55,7 +63,28 @@ func openSpills(list []spill, kind Kind) (*tree, error) {
 	for i, s := range list {
 		paths[i] = s.path
 	}
-	return openRuns(paths, kind)
+	return openRuns(paths, kind, true)
+}
+
+// consumer reads a file and gives back what it has read of it, so that a merge
+// needs room for its records once and not twice.
+type consumer struct {
+	f            *os.File
+	read, passed int64
+}
+
+// consumed is how much is given back at once, in bytes.
+const consumed = 8 << 20
+
+func (c *consumer) Read(b []byte) (int, error) {
+	n, err := c.f.Read(b)
+	if c.read += int64(n); c.read-c.passed >= consumed {
+		// A file system that cannot do it keeps the room to the end.
+		const keepSize, punchHole = 1, 2
+		_ = syscall.Fallocate(int(c.f.Fd()), keepSize|punchHole, c.passed, c.read-c.passed)
+		c.passed = c.read
+	}
+	return n, err
 }
 
 func (t *tree) close() error {

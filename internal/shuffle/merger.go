@@ -51,7 +51,7 @@ func OpenMerger(paths []string, cfg MergeConfig) (*Merger, error) {
 		}
 	}
 	var err error
-	if m.tree, err = openRuns(paths, cfg.Kind); err != nil {
+	if m.tree, err = openRuns(paths, cfg.Kind, false); err != nil {
 		return nil, closeAfter(m, err)
 	}
 	for i, r := range m.tree.runs {
@@ -102,7 +102,7 @@ func (m *Merger) mergeTo(path string, paths []string) error {
 	defer f.Close()
 	m.own = append(m.own, spill{path})
 	m.stats.Spills++
-	t, err := openRuns(paths, m.cfg.Kind)
+	t, err := openRuns(paths, m.cfg.Kind, false)
 	if err != nil {
 		return err
 	}

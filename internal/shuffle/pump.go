@@ -18,9 +18,8 @@ type pump struct {
 func newPump(w io.Writer) *pump {
 	p := &pump{full: make(chan []byte, 1), empty: make(chan []byte, 3), failed: make(chan error, 1)}
 	for range 2 {
-		p.empty <- make([]byte, 0, outSize+outSize/4)
+		p.empty <- nil
 	}
-	p.buf = make([]byte, 0, outSize+outSize/4)
 	p.writing.Go(func() {
 		var failed bool
 		for b := range p.full {

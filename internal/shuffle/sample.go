@@ -74,6 +74,13 @@ func (s *Sample) down() {
 	}
 }
 
+// Scale says that the stream was a part of the whole, seen bytes of all.
+func (s *Sample) Scale(seen, all int64) {
+	if seen > 0 && all > seen {
+		s.pairs = uint64(float64(s.pairs) * (float64(all) / float64(seen)))
+	}
+}
+
 // Pairs returns how many pairs were counted, Keys how many keys are kept.
 func (s *Sample) Pairs() int64 { return int64(s.pairs) }
 

@@ -23,7 +23,7 @@ func (c *Collector) spill() error {
 	bounds := c.sortEntries()
 	err := c.newSpill(func(w *Writer) error { return c.write(w, bounds[0], bounds[len(bounds)-1]) })
 	c.stats.Sorting += time.Since(start)
-	c.arena, c.entries = c.arena[:0], c.entries[:0]
+	c.empty()
 	c.table.reset(true)
 	return err
 }
@@ -47,7 +47,9 @@ func (c *Collector) newSpill(fill func(*Writer) error) error {
 
 // writeRun writes one run to f and closes it.
 func (c *Collector) writeRun(f io.WriteCloser, fill func(*Writer) error) (int64, error) {
-	w := NewWriter(f, c.cfg.Kind)
+	w := c.writers.Get().(*Writer)
+	defer c.writers.Put(w)
+	w.Reset(f)
 	err := fill(w)
 	if err == nil {
 		err = w.Close()

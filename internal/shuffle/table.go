@@ -39,21 +39,10 @@ func (t *table) reset(on bool) {
 
 func (t *table) size() int64 { return int64(len(t.slots)) * 8 }
 
-// find returns the slot of a hash for which same says that it is the one, or
-// the free slot in which it belongs.
-func (t *table) find(hash uint32, same func(index uint32) bool) (int, bool) {
-	mask := len(t.slots) - 1
-	for i := int(hash) & mask; ; i = (i + 1) & mask {
-		switch s := t.slots[i]; {
-		case s.hash == 0:
-			return i, false
-		case s.hash == hash && same(s.index):
-			return i, true
-		}
-	}
-}
+// home returns the first slot for a hash. Its lowest bit is always set.
+func (t *table) home(hash uint32) int { return int(hash>>1) & (len(t.slots) - 1) }
 
-// set points a slot that find returned to an entry.
+// set points a slot that Collector.find returned to an entry.
 func (t *table) set(i int, found bool, hash, index uint32) {
 	t.slots[i] = slot{hash, index}
 	if found {
@@ -67,11 +56,16 @@ func (t *table) set(i int, found bool, hash, index uint32) {
 func (t *table) grow() {
 	old := t.slots
 	t.slots = make([]slot, 2*len(old))
+	mask := len(t.slots) - 1
 	for _, s := range old {
-		if s.hash != 0 {
-			i, _ := t.find(s.hash, func(uint32) bool { return false })
-			t.slots[i] = s
+		if s.hash == 0 {
+			continue
 		}
+		i := t.home(s.hash)
+		for t.slots[i].hash != 0 {
+			i = (i + 1) & mask
+		}
+		t.slots[i] = s
 	}
 }
 
