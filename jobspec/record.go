@@ -57,25 +57,27 @@ type Origin struct {
 
 // Attempt is the record of one try of one task.
 type Attempt struct {
-	ID         AttemptID    `json:"id"`
-	Token      string       `json:"-"`    // 128 random bits, hex; who holds it may report
-	Node       string       `json:"node"` // peer id of the worker
-	State      AttemptState `json:"state"`
-	Container  string       `json:"container,omitempty"` // engine id, from created on
-	Leased     time.Time    `json:"leased"`
-	Started    time.Time    `json:"started,omitzero"`
-	Exited     time.Time    `json:"exited,omitzero"`
-	ExitCode   int          `json:"exit_code"`
-	Failure    *Failure     `json:"failure,omitempty"` // how the try ended badly
-	Output     CID          `json:"output,omitzero"`   // from packaged on, partial when Failure is set
-	ItemsDone  int          `json:"items_done"`
-	ItemErrors []ItemError  `json:"item_errors,omitempty"` // at most 100 are kept
-	Receipt    *Receipt     `json:"receipt,omitempty"`     // from recorded on
-	NetIn      Bytes        `json:"net_in,omitempty"`      // from outside; of the last half second before a kill of the node nothing is in it
-	NetOut     Bytes        `json:"net_out,omitempty"`     // to the outside, likewise
-	LogBytes   int64        `json:"log_bytes"`             // kept
-	LogDropped int64        `json:"log_dropped,omitempty"` // bytes over the limit, not kept
-	Phases     Phases       `json:"phases,omitzero"`       // how long its parts took
+	ID          AttemptID    `json:"id"`
+	Token       string       `json:"-"`    // 128 random bits, hex; who holds it may report
+	Node        string       `json:"node"` // peer id of the worker
+	State       AttemptState `json:"state"`
+	Container   string       `json:"container,omitempty"` // engine id, from created on
+	Leased      time.Time    `json:"leased"`
+	Started     time.Time    `json:"started,omitzero"`
+	Exited      time.Time    `json:"exited,omitzero"`
+	ExitCode    int          `json:"exit_code"`
+	Failure     *Failure     `json:"failure,omitempty"` // how the try ended badly
+	Output      CID          `json:"output,omitzero"`   // from packaged on, partial when Failure is set
+	ItemsDone   int          `json:"items_done"`
+	ItemErrors  []ItemError  `json:"item_errors,omitempty"`  // at most 100 are kept
+	ItemsFailed int          `json:"items_failed,omitempty"` // items that failed
+	Items       CID          `json:"items,omitzero"`         // a file: an [ItemEnd] on each line, as JSON, of all items of the task; from recorded on
+	Receipt     *Receipt     `json:"receipt,omitempty"`      // from recorded on
+	NetIn       Bytes        `json:"net_in,omitempty"`       // from outside; of the last half second before a kill of the node nothing is in it
+	NetOut      Bytes        `json:"net_out,omitempty"`      // to the outside, likewise
+	LogBytes    int64        `json:"log_bytes"`              // kept
+	LogDropped  int64        `json:"log_dropped,omitempty"`  // bytes over the limit, not kept
+	Phases      Phases       `json:"phases,omitzero"`        // how long its parts took
 
 	// What the program counted, as it says: pairs, bytes, spills, milliseconds.
 	// At most 32, each named by 1 to 40 of a-z, 0-9, dot and underscore.

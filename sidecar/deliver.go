@@ -86,6 +86,7 @@ func (d *driver) outcomeOf(ctx context.Context, job jobspec.Job, cause error) (w
 	att := tries[len(tries)-1]
 	out.Receipt, out.Failure, out.ItemsDone, out.ItemErrors = att.Receipt, att.Failure, att.ItemsDone, att.ItemErrors
 	out.Phases, out.Counters = att.Phases, att.Counters
+	out.ItemsFailed, out.Record = att.ItemsFailed, att.Items
 	if out.Items, err = d.itemOutcomes(ctx, plan.Tasks[0]); err != nil {
 		return out, err
 	}

@@ -18,14 +18,16 @@ import (
 // outcome is what the guest reported about a task. It comes out of the
 // container, so it explains but never decides: the exit code is the engine's.
 type outcome struct {
-	done   int                  // items that were done or failed
-	items  map[string]*itemDone // by path; nil until its line came
-	start  *guest.Line          // the command could not be started
-	why    string               // what went wrong, where the program knows it; "" = it does not
-	counts map[string]int64     // what the program counted
-	end    *guest.Line          // the guest came to its end
-	quota  bool                 // an item failed because /outputs is full
-	failed []jobspec.ItemError  // at most maxItemErrors
+	done   int                   // items that were done or failed
+	items  map[string]*itemDone  // by path; nil until its line came
+	start  *guest.Line           // the command could not be started
+	why    string                // what went wrong, where the program knows it; "" = it does not
+	counts map[string]int64      // what the program counted
+	end    *guest.Line           // the guest came to its end
+	quota  bool                  // an item failed because /outputs is full
+	failed []jobspec.ItemError   // at most maxItemErrors
+	tried  map[string]guest.Line // by path: the last try of items that were to be tried again
+	brief  bool                  // what items wrote to stderr is not kept
 	nfail  int
 
 	largest  int64 // bytes of the task's largest item
@@ -35,6 +37,7 @@ type outcome struct {
 type itemDone struct {
 	outputs []string
 	err     string
+	line    guest.Line // all of it
 }
 
 // maxItemErrors is how many items' errors are kept in an attempt's record.
@@ -82,12 +85,23 @@ func (o *outcome) add(l guest.Line) {
 		o.counts = l.Counters
 	case guest.LineEnd:
 		o.end = &l
+	case guest.LineRetry:
+		if seen, ok := o.items[l.Path]; ok && seen == nil {
+			if o.tried == nil {
+				o.tried = map[string]guest.Line{}
+			}
+			o.tried[l.Path] = l
+		}
 	case guest.LineItem:
 		if seen, ok := o.items[l.Path]; !ok || seen != nil {
 			return
 		}
 		o.done++
-		o.items[l.Path] = &itemDone{outputs: l.Outputs, err: l.Error}
+		if o.brief {
+			l.Stderr = ""
+		}
+		o.items[l.Path] = &itemDone{outputs: l.Outputs, err: l.Error, line: l}
+		delete(o.tried, l.Path)
 		o.quota = o.quota || l.Kind == guest.KindQuota
 		if l.Error == "" {
 			return
@@ -108,6 +122,7 @@ func (r *runner) conclude(ctx context.Context, exit executor.Exit, why *jobspec.
 	}
 	r.outcome = rep.out
 	r.att.ItemsDone, r.att.ItemErrors, r.att.Counters = rep.out.done, rep.out.failed, rep.out.counts
+	r.att.ItemsFailed = rep.out.nfail
 	full, err := r.cfg.Volumes.Full(ctx, r.att.ID.String())
 	if err != nil {
 		r.log.Warn("look at outputs volume", "attempt", r.att.ID, "err", err)
@@ -216,6 +231,11 @@ func (r *runner) sign(ctx context.Context) (err error) {
 	rc.Usage.Wall = jobspec.Duration(r.att.Exited.Sub(r.att.Started))
 	if end := r.outcome.end; end != nil {
 		rc.Usage.CPU, rc.Usage.MaxMemory = jobspec.Duration(end.CPU), jobspec.Bytes(end.MaxRSS)
+	}
+	if len(r.task.Items) > 0 {
+		if r.att.Items, err = r.storeItems(ctx, itemsPin(r.att.ID), itemEnds(r.task, r.outcome)); err != nil {
+			return fmt.Errorf("store the record of items: %w", err)
+		}
 	}
 	if r.att.Failure != nil {
 		rc.Kind = r.att.Failure.Kind

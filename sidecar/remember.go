@@ -59,15 +59,20 @@ func (d *driver) takeOut(ctx context.Context, job stage, f jobspec.Facts, plan j
 		return d.rememberTasks(ctx, job, left, known)
 	}
 	var files []merge.File
+	var ends []jobspec.ItemEnd
 	keys := itemKeys(plan)
 	f.Items = slices.DeleteFunc(slices.Clone(f.Items), func(it jobspec.Item) bool {
 		r, ok := known[keys[it.Path]]
 		if ok {
 			left.kept++
 			files = append(files, mergeFiles(r)...)
+			ends = append(ends, recalled(it, r))
 		}
 		return ok
 	})
+	if _, err := d.storeItems(ctx, job.pin(recalledPin), ends); err != nil {
+		return left, fmt.Errorf("store the record of remembered items: %w", err)
+	}
 	if left.plan, err = jobspec.NewPlan(job.Spec, f); err != nil {
 		return left, err
 	}
@@ -87,10 +92,21 @@ func byTask(s jobspec.Spec) bool { return s.Run.Per == jobspec.PerTask || s.Spli
 // pinned.
 func (d *driver) forgetRemembered(ctx context.Context, st stage) error {
 	pins, err := d.cfg.IPFS.Pins(ctx, st.pin("remembered"))
-	for _, p := range pins {
+	known, kerr := d.cfg.IPFS.Pins(ctx, st.pin(recalledPin))
+	err = errors.Join(err, kerr)
+	for _, p := range append(pins, known...) {
 		err = errors.Join(err, d.cfg.IPFS.Unpin(ctx, p.Name))
 	}
 	return err
+}
+
+// recalled is what the record says of an item that an earlier job has done.
+func recalled(it jobspec.Item, r store.Remembered) jobspec.ItemEnd {
+	e := jobspec.ItemEnd{Path: it.Path, State: jobspec.ItemRemembered, Task: -1, Job: r.Job}
+	for _, f := range mergeFiles(r) {
+		e.Outputs = append(e.Outputs, f.Path)
+	}
+	return e
 }
 
 // rememberTasks drops the tasks of a plan whose outputs are known, and counts

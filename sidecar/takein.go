@@ -57,6 +57,13 @@ func (r *runner) takeIn(ctx context.Context, a *away, c jobspec.CID) (t taken) {
 	t.row.Phases = out.Phases
 	// For the member, then there; never negative, which no record holds: a member may say anything.
 	t.row.Phases.Waited = max(0, t.row.Phases.Waited+r.watch.spent.Waited)
+	t.row.ItemsFailed = min(max(out.ItemsFailed, 0), len(r.task.Items))
+	if len(r.task.Items) > 0 {
+		if t.err = r.keepItems(ctx, out.Record); t.err != nil {
+			return t
+		}
+		t.row.Items = out.Record
+	}
 	t.outcome = outcomeFrom(r.task, out)
 	if rc.Output.Defined() {
 		t.outcome.memories, t.err = r.memories(ctx, t.row, t.outcome)

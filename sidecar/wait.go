@@ -147,6 +147,7 @@ func (r *runner) followReport(ctx context.Context) <-chan struct{} {
 			return
 		}
 		tail := newReport(r.vol.Report, r.task)
+		tail.out.brief = true
 		tick := time.NewTicker(reportEvery)
 		defer tick.Stop()
 		for {

@@ -67,14 +67,16 @@ type Tailed struct {
 
 // Outcome is how an attempt ended.
 type Outcome struct {
-	Receipt    *jobspec.Receipt    `json:"receipt,omitempty"` // nil when no program was run
-	Failure    *jobspec.Failure    `json:"failure,omitempty"`
-	ItemsDone  int                 `json:"items_done"`
-	ItemErrors []jobspec.ItemError `json:"item_errors,omitempty"`
-	Items      []ItemOutcome       `json:"items,omitempty"`
-	Log        jobspec.CID         `json:"log,omitzero"`    // a file: pieces of the node's log
-	Phases     jobspec.Phases      `json:"phases,omitzero"` // as the member says
-	Counters   map[string]int64    `json:"counters,omitempty"`
+	Receipt     *jobspec.Receipt    `json:"receipt,omitempty"` // nil when no program was run
+	Failure     *jobspec.Failure    `json:"failure,omitempty"`
+	ItemsDone   int                 `json:"items_done"`
+	ItemErrors  []jobspec.ItemError `json:"item_errors,omitempty"`
+	ItemsFailed int                 `json:"items_failed,omitempty"`
+	Record      jobspec.CID         `json:"record,omitzero"` // a file: a [jobspec.ItemEnd] on each line, of all items
+	Items       []ItemOutcome       `json:"items,omitempty"`
+	Log         jobspec.CID         `json:"log,omitzero"`    // a file: pieces of the node's log
+	Phases      jobspec.Phases      `json:"phases,omitzero"` // as the member says
+	Counters    map[string]int64    `json:"counters,omitempty"`
 }
 
 // ItemOutcome is what became of one item.

@@ -21,7 +21,7 @@ import (
 )
 
 func (a *app) clCmd() *cobra.Command {
-	return group("cl", "Work at lists line by line, and crawl", a.clRunCmd(), a.clCrawlCmd())
+	return group("cl", "Work at lists line by line, and crawl", a.clRunCmd(), a.ofTenant(a.clItemsCmd()), a.clRetryCmd(), a.clCrawlCmd())
 }
 
 // clFlags are the flags of cl run as they were typed.

@@ -41,17 +41,23 @@ func (a *app) finish(ctx context.Context, c *client.Client, j wire.Job) error {
 
 // warnItems names the files that failed in a job that kept going.
 func (a *app) warnItems(j wire.Job) {
-	n := 0
+	failed, total := countFailed(j)
+	if failed == 0 {
+		return
+	}
+	shown := 0
 	for _, at := range j.Attempts {
 		for _, e := range at.ItemErrors {
-			if n++; n <= 10 {
+			if shown++; shown <= 10 {
 				a.say("failed: %s: %s", visible(e.Path), visible(e.Detail))
 			}
 		}
 	}
-	if n > 10 {
-		a.say("and %d more; see ipdc job describe %s", n-10, j.ID)
+	what, command := "files", "job"
+	if isCL(j) {
+		what, command = "lines", "cl"
 	}
+	a.say("%d of %d %s failed; ipdc %s items %s --failed", failed, total, what, command, j.ID)
 }
 
 // tailLines is how much of a failed job's log is shown.

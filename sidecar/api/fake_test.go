@@ -248,6 +248,23 @@ func (s *service) LogEvents(ctx context.Context, tenant, ref string, after api.L
 	}))
 }
 
+// Items says that the job has two items, of which the second failed.
+func (s *service) Items(ctx context.Context, tenant, ref string, after api.ItemPlace, yield func(wire.Item) error) error {
+	if _, err := s.Job(ctx, tenant, ref); err != nil {
+		return err
+	}
+	for i, state := range []jobspec.ItemState{jobspec.ItemDone, jobspec.ItemFailed} {
+		at := api.ItemPlace{Task: 3, Index: i}
+		if !after.Before(at) {
+			continue
+		}
+		if err := yield(wire.Item{At: at.String(), ItemEnd: jobspec.ItemEnd{Path: string(state), State: state, Task: 3}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *service) Node(context.Context) (wire.Node, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

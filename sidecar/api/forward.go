@@ -108,7 +108,7 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request, h Handed) error {
 			return passMerged(w, b, h)
 		}
 		return a.passJob(w, r, b, h)
-	case resp.StatusCode == http.StatusOK && (media == wire.TypeEvents || media == "text/plain"):
+	case resp.StatusCode == http.StatusOK && (media == wire.TypeEvents || media == wire.TypeLines || media == "text/plain"):
 		return a.passStream(w, s, resp)
 	}
 	return fmt.Errorf("%s answered %d, %s", h.Member, resp.StatusCode, media)

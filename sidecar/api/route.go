@@ -31,6 +31,18 @@ func (a *API) registerStreams(doc *huma.OpenAPI) {
 		},
 		Responses: logsDoc(),
 	}, a.logs)
+	a.registerStream(doc, huma.Operation{
+		OperationID: "items", Method: http.MethodGet, Path: "/v1/jobs/{ref}/items",
+		Summary:     "Stream how each item of a job ended, as JSON lines",
+		Description: "One Item on each line: those that were remembered, then task by task. The order stays the same.",
+		Parameters: []*huma.Param{
+			refParam(), queryParam(tenantParam, tenantDoc, huma.TypeString),
+			queryParam("failed", "Only items that failed, or were not run as their task ended before", huma.TypeBoolean),
+			queryParam("after", "Begin behind the item with this at", huma.TypeString),
+			queryParam("limit", "How many at most; default all", huma.TypeInteger),
+		},
+		Responses: streamDoc(wire.TypeLines),
+	}, a.items)
 }
 
 func refParam() *huma.Param {

@@ -43,6 +43,9 @@ type Service interface {
 	// LogEvents yields the job's log behind a place, in an order that stays
 	// the same. follow and yield are as for Events.
 	LogEvents(ctx context.Context, tenant, ref string, after LogPlace, follow bool, yield func(LogPiece) error) error
+	// Items yields how each item of the job behind a place ended so far, in an
+	// order that stays the same. yield is as for Events.
+	Items(ctx context.Context, tenant, ref string, after ItemPlace, yield func(wire.Item) error) error
 	Node(ctx context.Context) (wire.Node, error)
 	GC(ctx context.Context) (wire.Collected, error)
 	// Replicate keeps what is pinned under a name on so many nodes in all from

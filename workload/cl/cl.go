@@ -91,3 +91,16 @@ func CheckSlices(lines, slices int) error {
 		Hint:   fmt.Sprintf("give -k %d or more, or leave it out; more slices than nodes are fine", need),
 	}.Error()
 }
+
+// Again returns the spec of a job that does what is left of another one: lines
+// that are done are remembered.
+func Again(s jobspec.Spec) (jobspec.Spec, error) {
+	if s.Cache == jobspec.CacheOff {
+		return s, jobspec.Failure{
+			Kind: jobspec.KindSpec, Where: "cache", Detail: "the job ran with cache: off, so nothing that it did is remembered",
+			Hint: "do all of it again with ipdc job rerun, or the failed lines: ipdc cl items JOB --failed -o json | jq -r .line | ipdc cl run ... -",
+		}.Error()
+	}
+	s.Cache = jobspec.CacheUse
+	return s, nil
+}
