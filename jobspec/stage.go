@@ -194,14 +194,7 @@ func (s Spec) validateStage(l *problemList, i int) {
 	}
 	one.Run.validate(&sub)
 	one.Resources.validate(&sub)
-	switch {
-	case st.Partitions < 0 || st.Partitions > MaxPartitions:
-		sub.add("partitions", "is %d, want 1 to %d", st.Partitions, MaxPartitions)
-	case st.Partitions > 0 && i == len(s.Stages)-1:
-		sub.add("partitions", "is %d, and no stage comes behind the last one to read them: leave it out", st.Partitions)
-	case st.Partitions > 0 && one.batches():
-		sub.add("run.per", "is item, and batches of items leave no partitions: use per: task, or split.by: size, lines or bytes")
-	}
+	s.validatePartitions(&sub, i, one)
 	switch {
 	case parts == 0:
 		one.validateSplit(&sub)
@@ -224,6 +217,18 @@ func (s Spec) validateStage(l *problemList, i int) {
 			p.Path = at + "." + p.Path
 		}
 		l.push(p)
+	}
+}
+
+// validatePartitions checks how many parts the tasks of stage i leave.
+func (s Spec) validatePartitions(l *problemList, i int, one Spec) {
+	switch n := s.Stages[i].Partitions; {
+	case n < 0 || n > MaxPartitions:
+		l.add("partitions", "is %d, want 1 to %d", n, MaxPartitions)
+	case n > 0 && i == len(s.Stages)-1:
+		l.add("partitions", "is %d, and no stage comes behind the last one to read them: leave it out", n)
+	case n > 0 && one.batches():
+		l.add("run.per", "is item, and batches of items leave no partitions: use per: task, or split.by: size, lines or bytes")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -326,16 +327,34 @@ func (d *driver) unpinInputs(job jobspec.Job) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.keep()), 10*time.Second)
 	defer cancel()
 	pins, err := d.cfg.IPFS.Pins(ctx, pinName(d.id, ""))
+	held := d.heldOutputs(ctx, job, pins)
 	for _, p := range pins {
 		what := strings.TrimPrefix(p.Name, pinName(d.id, ""))
-		whole := job.Result.Defined() || job.Partial.Defined()
 		switch {
-		case what == "partial", keptOutputs(what), what == "result" && job.Result.Defined(), strings.HasPrefix(what, "attempt/") && !whole:
+		case what == "partial", keptOutputs(what), what == "result" && job.Result.Defined(), strings.HasPrefix(what, "attempt/") && !held(what):
 		default:
 			err = errors.Join(err, d.cfg.IPFS.Unpin(ctx, p.Name))
 		}
 	}
 	if err != nil {
 		d.log.Warn("unpin inputs", "job", d.id, "err", err)
+	}
+}
+
+// heldOutputs says of which attempts' pins the outputs are held by others: the
+// result or the partial output of the job, or what its stage gave.
+func (d *driver) heldOutputs(ctx context.Context, job jobspec.Job, pins []ipfs.Pin) func(what string) bool {
+	if job.Result.Defined() || job.Partial.Defined() || len(job.Spec.Stages) == 0 {
+		whole := job.Result.Defined() || job.Partial.Defined()
+		return func(string) bool { return whole }
+	}
+	plan, _, err := d.planned(ctx)
+	return func(what string) bool {
+		var task, try int
+		if _, perr := fmt.Sscanf(what, "attempt/%d-%d", &task, &try); err != nil || perr != nil {
+			return false
+		}
+		outputs := stageOf(job, plan.StageOf(task)).pin("outputs")
+		return slices.ContainsFunc(pins, func(p ipfs.Pin) bool { return p.Name == outputs })
 	}
 }

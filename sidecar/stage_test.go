@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -216,5 +217,64 @@ func TestStageFails(t *testing.T) {
 	j = b.final(b.submit(s))
 	if f := j.Failure; j.State != jobspec.JobFailed || len(j.Attempts) > 0 || f.Kind != jobspec.KindImageRef || f.Where != "stages[1].run.image" {
 		t.Errorf("job is %s with %d attempts: %+v, want no image for stage 1", j.State, len(j.Attempts), j.Failure)
+	}
+}
+
+// A stage that works file by file is remembered by files, and read as one tree.
+func TestStageOfItems(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	job := func(names ...string) jobspec.Spec {
+		files := map[string]jobspec.CID{}
+		for _, name := range names {
+			files[name] = jobspec.CID{}
+		}
+		each := perItem(b.input(names...), files)
+		return jobspec.Spec{Version: jobspec.Version, Inputs: each.Inputs, Stages: []jobspec.Stage{
+			{Name: "each", Run: each.Run, Split: jobspec.Split{By: jobspec.SplitNone}}, {Name: "all", Run: spec("DUMMY_COPY=/inputs:/outputs/all").Run, Needs: []string{"each"}},
+		}}
+	}
+	check := func(s jobspec.Spec, attempts int, want ...string) {
+		t.Helper()
+		j := b.final(b.submit(s))
+		if j.State != jobspec.JobSucceeded || len(j.Attempts) != attempts || j.ItemsDone != len(want) || j.ItemsTotal != len(want) {
+			t.Fatalf("job is %s with %d attempts, %d of %d files are done, want %d attempts and %d files: %+v",
+				j.State, len(j.Attempts), j.ItemsDone, j.ItemsTotal, attempts, len(want), j.Failure)
+		}
+		if diff := cmp.Diff(want, slices.Sorted(maps.Keys(b.outputs(j.Result)))); diff != "" {
+			t.Errorf("files (-want +got):\n%s", diff)
+		}
+		b.nothingLeft(j.ID.String())
+	}
+	check(job("x", "y"), 2, "all/x", "all/y")
+	check(job("x", "y"), 0, "all/x", "all/y")
+	check(job("x", "y", "z"), 2, "all/x", "all/y", "all/z")
+}
+
+// A stop between the first task and the last ends the job with what was done.
+func TestStopOfStages(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	s := mapReduce(b.parted(someParts...), 3)
+	s.Stages[1].Run.Env = maps.Clone(s.Stages[1].Run.Env)
+	s.Stages[1].Run.Env["DUMMY_SLEEP"] = "1h"
+	id := b.submit(s)
+	for tick := time.Tick(2 * time.Millisecond); len(b.stages(id)) < 2; <-tick {
+		if t.Context().Err() != nil {
+			t.Fatal("the second stage never came")
+		}
+	}
+	if _, err := b.Stop(t.Context(), "t", id); err != nil {
+		t.Fatal(err)
+	}
+	j := b.final(id)
+	if j.State != jobspec.JobStopped || j.Stages[0].Done != 5 || j.Stages[1].Done != 0 {
+		t.Errorf("job is %s, stages %+v, want stopped with the first stage done", j.State, j.Stages)
+	}
+	b.nothingLeft(id)
+	s.Stages[1].Run.Env = nil
+	s.Stages[1].Run = spec("DUMMY_COPY=/inputs:/outputs").Run
+	if j = b.final(b.submit(s)); j.State != jobspec.JobSucceeded || j.Stages[0].Remembered != 5 {
+		t.Errorf("after the stop the job is %s, stages %+v, want the first one remembered: %+v", j.State, j.Stages, j.Failure)
 	}
 }
