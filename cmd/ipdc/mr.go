@@ -33,7 +33,7 @@ type optionalFile struct {
 	file string
 }
 
-const noFile = "\x00" // the value of the flag alone, which no file name can be
+const noFile = "." // the value of the flag alone, which no file can be called
 
 func (f *optionalFile) String() string { return f.file }
 func (f *optionalFile) Type() string   { return "file" }
