@@ -35,12 +35,14 @@ func TestDocs(t *testing.T) {
 			t.Errorf("field %s is not in the table", field)
 		}
 	}
-	example := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(doc)
-	if example == nil {
-		t.Fatal("no example")
+	examples := regexp.MustCompile("(?s)```yaml\n(version: .*?)```").FindAllStringSubmatch(doc, -1)
+	if len(examples) < 2 {
+		t.Fatalf("%d examples, want one without stages and one with", len(examples))
 	}
-	if _, err := jobspec.Parse([]byte(example[1])); err != nil {
-		t.Errorf("the example: %v", err)
+	for i, e := range examples {
+		if _, err := jobspec.Parse([]byte(e[1])); err != nil {
+			t.Errorf("example %d: %v", i, err)
+		}
 	}
 }
 
