@@ -331,7 +331,7 @@ func (d *driver) unpinInputs(job jobspec.Job) {
 	for _, p := range pins {
 		what := strings.TrimPrefix(p.Name, pinName(d.id, ""))
 		switch {
-		case what == "partial", keptOutputs(what), what == "result" && job.Result.Defined(), strings.HasPrefix(what, "attempt/") && !held(what):
+		case what == "partial", keptOutputs(what), ofItems(what), what == "result" && job.Result.Defined(), strings.HasPrefix(what, "attempt/") && !held(what):
 		default:
 			err = errors.Join(err, d.cfg.IPFS.Unpin(ctx, p.Name))
 		}

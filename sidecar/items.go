@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"path"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -93,6 +94,12 @@ func itemsPin(id jobspec.AttemptID) string { return attemptPin(id) + "-items" }
 
 // recalledPin holds the record of the items that earlier jobs have done.
 const recalledPin = "items-known"
+
+// ofItems says whether a pin of a job holds a record of its items, which lives as
+// long as the job's.
+func ofItems(what string) bool {
+	return path.Base(what) == recalledPin || strings.HasPrefix(what, "attempt/") && strings.HasSuffix(what, "-items")
+}
 
 // Items yields how each item of a job ended, as far as it has: first those that
 // were remembered, then task by task. The order stays the same.

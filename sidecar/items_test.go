@@ -85,6 +85,19 @@ func TestItemsReachTheOwner(t *testing.T) {
 	if d := cmp.Diff(paths, slices.Sorted(maps.Keys(seen))); d != "" {
 		t.Errorf("items (-want +got):\n%s", d)
 	}
+	for _, b := range f.nodes { // the record is held by the owner alone, and is no garbage there
+		if _, err := b.ipfs.GC(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.mu.Lock()
+	for _, b := range f.nodes[1:] {
+		f.away[b] = true
+	}
+	f.mu.Unlock()
+	if got := len(owner.items(id)); got != len(paths) {
+		t.Errorf("after a collection of garbage the record has %d items, want %d", got, len(paths))
+	}
 	want := jobspec.ItemEnd{Path: bad, State: jobspec.ItemFailed, ExitCode: 7, Error: "exit code 7", Stderr: "oops\n", StderrCut: 5, Tries: 2, Task: seen[bad].Task}
 	if d := cmp.Diff(want, seen[bad].ItemEnd); d != "" {
 		t.Errorf("the item that failed (-want +got):\n%s", d)
@@ -94,8 +107,43 @@ func TestItemsReachTheOwner(t *testing.T) {
 	}
 }
 
-// Items of an earlier job are in the record as what they are; those that the
-// program did not come to, too.
+// What an earlier job has done stands in the record of a later one.
+func TestRememberedItems(t *testing.T) {
+	b := newBench(t)
+	root := b.input("a", "b", "c")
+	files := func(names ...string) jobspec.Spec {
+		m := map[string]jobspec.CID{}
+		for _, n := range names {
+			m[n] = jobspec.CID{}
+		}
+		s := perItem(root, m)
+		s.Run.KeepGoing = true
+		return s
+	}
+	s := files("a", "b", "c")
+	first := strings.Replace(s.Run.Env["DUMMY_WRITE_REPORT"], `"b","outputs":["b"]`, `"b","error":"exit code 1","exit_code":1`, 1)
+	s.Run.Env["DUMMY_WRITE_REPORT"], s.Run.Env["DUMMY_COPY"] = first, "/inputs/a:/outputs/a"
+	s.Run.Env["DUMMY_COPY2"] = "/inputs/c:/outputs/c"
+	id := b.submit(s)
+	if j := b.final(id); j.State != jobspec.JobSucceeded {
+		t.Fatalf("job %s: %+v", j.State, j.Failure)
+	}
+	again := b.submit(s)
+	b.final(again)
+	if _, err := b.ipfs.GC(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	list := b.items(again)
+	if got, want := states(list), "a remembered, c remembered, b failed"; got != want {
+		t.Fatalf("items = %s, want %s", got, want)
+	}
+	if it := list[0]; it.Job.String() != id || !slices.Equal(it.Outputs, []string{"a"}) {
+		t.Errorf("a remembered item: %+v, want the outputs that job %s made", it, id)
+	}
+}
+
+// Items that the program did not come to are in the record, too, and as failed if it
+// would have tried them again.
 func TestItemsThatWereNotRun(t *testing.T) {
 	b := newBench(t)
 	root := b.input("a", "b", "c")
