@@ -16,25 +16,25 @@ import (
 const sortRecords = 2_200_000 // 220 MB
 
 func benchTeraSort(t testing.TB, w io.Writer) {
-	scale, rounds := mrScale()
+	scale, count := mrScale()
 	work := t.TempDir()
 	records, sorted := filepath.Join(work, "records"), filepath.Join(work, "sorted")
 	recordLines(t, records, scale*sortRecords)
-	n := newForgetfulNode(t)
+	n := newNode(t)
 	start := time.Now()
 	cid := n.ok("add", "-q", records)
 	added := time.Since(start)
 	jobs := map[string]*mrJob{}
 	ours := func(name string, args ...string) func() {
 		return func() {
-			root := n.ok(slices.Concat([]string{"mr", "run", "-c", cid, "--partition", "range"}, mrTask, args)...)
+			root := n.ok(slices.Concat([]string{"mr", "run", "-c", cid, "--partition", "range"}, mrTask(t, records, 2*scale, 2*scale), args)...)
 			jobs[name] = newMRJob(n.job("@last"), root)
 		}
 	}
-	times := race(0, rounds,
-		ours("streaming", "--mapper", "cat"),
+	times := rounds(count, n.forget,
+		ours("streaming", "--reducer", "cat"),
 		ours("python", "--map", "../examples/mapreduce/terasort/terasort.py", "--reduce", "../examples/mapreduce/terasort/terasort.py", "--records", "bytes:100"),
-		command(t, "sh", "-c", `LC_ALL=C exec sort --parallel=2 -S 1G -o "$2" "$1"`, "sh", records, sorted))
+		command(t, "sh", "-c", `LC_ALL=C exec sort --parallel=2 -S 2G -o "$2" "$1"`, "sh", records, sorted))
 	for name, j := range jobs {
 		dest := filepath.Join(work, name)
 		n.ok("get", j.root, dest)
@@ -48,9 +48,9 @@ func benchTeraSort(t testing.TB, w io.Writer) {
 the other, are byte for byte what GNU sort gives. It reads and writes plain files, without fsync, with as much memory as two tasks of
 ours have. Each round of ours stages its input anew and reads all of it twice, as range partitions need a sample; adding the records, once, took %s.
 
-`, scale*sortRecords, rounds, show(added))
-	contest(w, times, 2, "`ipdc mr run --partition range --mapper cat`", "`ipdc mr run --partition range --records bytes:100 --map terasort.py --reduce terasort.py`",
-		"`LC_ALL=C sort --parallel=2 -S 1G`")
+`, scale*sortRecords, count, show(added))
+	contest(w, times, 2, "`ipdc mr run --partition range --reducer cat`", "`ipdc mr run --partition range --records bytes:100 --map terasort.py --reduce terasort.py`",
+		"`LC_ALL=C sort --parallel=2 -S 2G`")
 	fmt.Fprintf(w, "\nWhere the time of the last round went, in seconds summed over the tasks, two of which run at a time:\n\n")
 	breakdown(w, []string{"streaming", "python"}, jobs)
 }
