@@ -70,7 +70,7 @@ func recordLines(t testing.TB, path string, count int) {
 		for k, bits := 0, r.Uint64(); k < len(key); k, bits = k+1, bits>>6 {
 			key[k] = byte(' ' + bits&63 + bits>>58&31)
 		}
-		_, _ = fmt.Fprintf(b, "%s  %032X  %052d\n", key[:], i, i*7)
+		_, _ = fmt.Fprintf(b, "%s  %032X  %053d\n", key[:], i, i*7)
 	}
 	if err := b.Flush(); err != nil {
 		t.Fatal(err)
