@@ -104,7 +104,7 @@ func benchWordCount(t testing.TB, w io.Writer) {
 	}
 	fmt.Fprintf(w, `
 ## Map-reduce: word count
-%.0f MB of text with %d million words, 50,000 different ones by Zipf's law, %d rounds; all give the same counts. The two scripts are the
+%.0f MB of text with %d million words, 50,000 different ones by Zipf's law, rounds: %d; all give the same counts. The two scripts are the
 same, unmodified, in the pipeline and in the job, and run in the same image (the pipeline's container is there already, and has no
 limits); a task of ours has one processor and 1 GiB. Each round of ours stages its input anew; adding the text, once, took %s.
 PySpark runs on the machine itself, the start of its JVM included.
