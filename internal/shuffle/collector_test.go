@@ -111,7 +111,7 @@ type slow struct {
 func (s slow) Read(b []byte) (int, error) { return s.r.Read(b[:1+s.rnd.IntN(min(len(b), 70_000))]) }
 
 func TestLinesEqualSort(t *testing.T) {
-	for seed := range uint64(16) {
+	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 6))
 			text := randomLines(r, 1<<r.IntN(21))
@@ -231,7 +231,7 @@ func ungroup(t *testing.T, b []byte) (pairs []pair, groups int) {
 }
 
 func TestFramesAreStable(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			var pairs []pair

@@ -2,5 +2,7 @@
 
 package shuffle_test
 
-// raceFactor is how much more memory Go's own part may take.
-const raceFactor = 1
+const (
+	raceFactor = 1  // how much more memory Go's own part may take, and how much less there is to do
+	seeds      = 16 // of tests of random pairs
+)

@@ -2,5 +2,7 @@
 
 package shuffle_test
 
-// raceFactor is how much more memory Go's own part may take.
-const raceFactor = 8
+const (
+	raceFactor = 8 // how much more memory Go's own part may take, and how much less there is to do
+	seeds      = 4 // of tests of random pairs
+)

@@ -2,6 +2,8 @@ package guest_test
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -158,6 +160,8 @@ func TestEncodeIsReadBack(t *testing.T) {
 		{Type: guest.LineItem, Path: "ü/x", Outputs: []string{"ü/x"}},
 		{Type: guest.LineItem, Path: "b", Error: "no space left", Kind: guest.KindQuota, ExitCode: 1},
 		{Type: guest.LineStartError, Detail: "nope: not found", ExitCode: 127},
+		{Type: guest.LineFailure, Detail: "the mapper ended with exit code 7", ExitCode: 7},
+		{Type: guest.LineCounters, Counters: map[string]int64{"map.pairs": 1 << 60, "ms_2": -1}},
 		{Type: guest.LineEnd, CPU: 1, MaxRSS: 2, ExitCode: 3},
 	}
 	var text []byte
@@ -174,6 +178,25 @@ func TestEncodeIsReadBack(t *testing.T) {
 	}
 	if d := cmp.Diff(in, b.Lines); d != "" {
 		t.Errorf("lines (-want +got):\n%s", d)
+	}
+}
+
+func TestValidCounters(t *testing.T) {
+	many := map[string]int64{}
+	for i := range guest.MaxCounters {
+		many[fmt.Sprint("c", i)] = 1
+	}
+	for _, good := range []map[string]int64{nil, {"a": 1}, {strings.Repeat("z", 40): 1, "map.bytes_out0": -1}, many} {
+		if !guest.ValidCounters(good) {
+			t.Errorf("ValidCounters(%v) = false, want true", good)
+		}
+	}
+	more := maps.Clone(many)
+	more["another"] = 1
+	for _, bad := range []map[string]int64{{"": 1}, {"A": 1}, {"a b": 1}, {"é": 1}, {strings.Repeat("z", 41): 1}, more} {
+		if guest.ValidCounters(bad) {
+			t.Errorf("ValidCounters(%v) = true, want false", bad)
+		}
 	}
 }
 
