@@ -26,7 +26,7 @@ func realText(t testing.TB, dir string, size int64) {
 	}
 	roots := []string{strings.TrimSpace(shell(t, "go env GOROOT")) + "/src"}
 	for line := range strings.Lines(string(out)) {
-		if module, dir, _ := strings.Cut(strings.TrimSpace(line), " "); module != "" && module != "github.com/ipdc/ipdc" {
+		if module, dir, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " "); module != "" && module != "github.com/ipdc/ipdc" {
 			roots = append(roots, dir)
 		}
 	}
