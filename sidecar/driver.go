@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -327,11 +328,17 @@ func (d *driver) unpinInputs(job jobspec.Job) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.keep()), 10*time.Second)
 	defer cancel()
 	pins, err := d.cfg.IPFS.Pins(ctx, pinName(d.id, ""))
+	records, rerr := d.keptRecords(ctx, job)
+	if err = errors.Join(err, rerr); err != nil {
+		d.log.Warn("look up pins", "job", d.id, "err", err)
+		return
+	}
 	held := d.heldOutputs(ctx, job, pins)
 	for _, p := range pins {
 		what := strings.TrimPrefix(p.Name, pinName(d.id, ""))
 		switch {
-		case what == "partial", keptOutputs(what), ofItems(what), what == "result" && job.Result.Defined(), strings.HasPrefix(what, "attempt/") && !held(what):
+		case ofItems(what) && (path.Base(what) == recalledPin || records[p.Name]):
+		case !ofItems(what) && (what == "partial" || keptOutputs(what) || what == "result" && job.Result.Defined() || strings.HasPrefix(what, "attempt/") && !held(what)):
 		default:
 			err = errors.Join(err, d.cfg.IPFS.Unpin(ctx, p.Name))
 		}

@@ -3,11 +3,13 @@ package sidecar_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -363,10 +365,39 @@ func (b *bench) leftovers(job string) (left []string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	records := b.records(job)
 	for _, p := range pins {
-		if what := path.Base(p.Name); what != "result" && what != "partial" && what != "outputs" {
+		what := strings.TrimPrefix(p.Name, "job/"+job+"/")
+		switch base := path.Base(what); {
+		case what == "result", what == "partial", base == "outputs", base == "items-known", slices.Contains(records, what):
+		default:
 			left = append(left, "pin "+p.Name)
 		}
 	}
 	return left
+}
+
+// records are the pins of the records of items that a job keeps: one for each task.
+func (b *bench) records(job string) (names []string) {
+	by := map[int]jobspec.Attempt{}
+	err := b.store.View(b.t.Context(), func(tx *store.Tx) error {
+		list, err := tx.Attempts(jobspec.JobID(job))
+		for _, a := range list {
+			known, ok := by[a.ID.Task]
+			reported := a.State == jobspec.AttemptRecorded || a.State == jobspec.AttemptCleaned
+			if reported && (!ok || known.Failure != nil || a.Failure == nil) {
+				by[a.ID.Task] = a
+			}
+		}
+		return err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, a := range by {
+		if a.Items.Defined() {
+			names = append(names, fmt.Sprintf("attempt/%d-%d-items", a.ID.Task, a.ID.Try))
+		}
+	}
+	return names
 }

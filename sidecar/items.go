@@ -95,10 +95,29 @@ func itemsPin(id jobspec.AttemptID) string { return attemptPin(id) + "-items" }
 // recalledPin holds the record of the items that earlier jobs have done.
 const recalledPin = "items-known"
 
-// ofItems says whether a pin of a job holds a record of its items, which lives as
-// long as the job's.
+// ofItems says whether a pin of a job holds a record of its items. Those that tell
+// how they ended live as long as the job's record.
 func ofItems(what string) bool {
 	return path.Base(what) == recalledPin || strings.HasPrefix(what, "attempt/") && strings.HasSuffix(what, "-items")
+}
+
+// keptRecords are the names of the pins of those attempts' records that tell how
+// the job's items ended. A job of another node has none: its owner has them.
+func (d *driver) keptRecords(ctx context.Context, job jobspec.Job) (map[string]bool, error) {
+	kept := map[string]bool{}
+	if job.Origin != nil {
+		return kept, nil
+	}
+	err := d.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		all, err := tx.Attempts(d.id)
+		for _, a := range deciding(all, reported) {
+			if a.Items.Defined() {
+				kept[itemsPin(a.ID)] = true
+			}
+		}
+		return err
+	})
+	return kept, err
 }
 
 // Items yields how each item of a job ended, as far as it has: first those that
@@ -142,7 +161,6 @@ func (s *Sidecar) Items(ctx context.Context, tenant, ref string, after api.ItemP
 // itemTasks returns a job's plan, which is empty before there is one, and the
 // attempt that each task ended with so far.
 func (s *Sidecar) itemTasks(ctx context.Context, id jobspec.JobID) (plan jobspec.Plan, last map[int]jobspec.Attempt, err error) {
-	last = map[int]jobspec.Attempt{}
 	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		plan, err = tx.Plan(id)
 		if errors.Is(err, jobspec.KindNotFound.Error()) {
@@ -152,11 +170,7 @@ func (s *Sidecar) itemTasks(ctx context.Context, id jobspec.JobID) (plan jobspec
 			return err
 		}
 		all, err := tx.Attempts(id)
-		for _, a := range all {
-			if reported(a) {
-				last[a.ID.Task] = a
-			}
-		}
+		last = deciding(all, reported)
 		return err
 	})
 	return plan, last, err

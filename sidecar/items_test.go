@@ -130,6 +130,7 @@ func TestRememberedItems(t *testing.T) {
 	}
 	again := b.submit(s)
 	b.final(again)
+	b.swept()
 	if _, err := b.ipfs.GC(t.Context()); err != nil {
 		t.Fatal(err)
 	}

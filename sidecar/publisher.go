@@ -129,14 +129,8 @@ func (d *driver) outputs(ctx context.Context, job jobspec.Job, want func(jobspec
 	}
 	err := d.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		attempts, err := tx.Attempts(d.id)
-		last := map[int]jobspec.CID{}
-		for _, a := range attempts {
-			if a.Output.Defined() && want(a) {
-				last[a.ID.Task] = a.Output
-			}
-		}
-		for task, root := range last {
-			parts = append(parts, part{task, root})
+		for task, a := range deciding(attempts, gave(want)) {
+			parts = append(parts, part{task, a.Output})
 		}
 		return err
 	})

@@ -288,9 +288,9 @@ func (d *driver) stageOutputs(ctx context.Context, st stage, plan jobspec.Plan, 
 	by := map[int]jobspec.CID{}
 	err := d.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		attempts, err := tx.Attempts(d.id)
-		for _, a := range attempts {
-			if a.Output.Defined() && want(a) && plan.StageOf(a.ID.Task) == st.index {
-				by[a.ID.Task] = a.Output
+		for task, a := range deciding(attempts, gave(want)) {
+			if plan.StageOf(task) == st.index {
+				by[task] = a.Output
 			}
 		}
 		return err

@@ -118,7 +118,7 @@ func (s *Sidecar) sweepJobs(ctx context.Context) error {
 	for _, p := range pins {
 		id, what, _ := strings.Cut(strings.TrimPrefix(p.Name, "job/"), "/")
 		st := states[jobspec.JobID(id)]
-		if st != "" && (!st.Final() || what == "result" || what == "partial" || keptOutputs(what) || strings.HasPrefix(what, "merged/") || strings.HasPrefix(what, "attempt/")) {
+		if st != "" && (!st.Final() || what == "result" || what == "partial" || keptOutputs(what) || ofItems(what) || strings.HasPrefix(what, "merged/") || strings.HasPrefix(what, "attempt/")) {
 			continue
 		}
 		err = errors.Join(err, s.cfg.IPFS.Unpin(ctx, p.Name))

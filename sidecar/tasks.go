@@ -145,6 +145,23 @@ func reported(a jobspec.Attempt) bool {
 	return a.State == jobspec.AttemptRecorded || a.State == jobspec.AttemptCleaned
 }
 
+// deciding returns of each task the attempt that counts of those that want
+// selects: the last one, but none that failed once one has succeeded.
+func deciding(all []jobspec.Attempt, want func(jobspec.Attempt) bool) map[int]jobspec.Attempt {
+	by := map[int]jobspec.Attempt{}
+	for _, a := range all {
+		if had, ok := by[a.ID.Task]; want(a) && !(ok && succeeded(had) && !succeeded(a)) {
+			by[a.ID.Task] = a
+		}
+	}
+	return by
+}
+
+// gave limits attempts to those that left an output.
+func gave(want func(jobspec.Attempt) bool) func(jobspec.Attempt) bool {
+	return func(a jobspec.Attempt) bool { return a.Output.Defined() && want(a) }
+}
+
 // lease waits for the task's resources and writes the attempt that holds them.
 func (r *runner) lease(ctx context.Context) error {
 	// The node may have been started with less than it had at the submit.
