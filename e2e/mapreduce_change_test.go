@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/ipdc/ipdc/jobspec"
 )
 
 // countBytes is a Python job whose keys are bytes of any kind.
@@ -133,7 +135,7 @@ func TestMapReduceLosesAWorker(t *testing.T) {
 	dir := t.TempDir()
 	shardFiles(t, dir, 6)
 	slow := python(t, "import time\n\n"+strings.Replace(script(t, "wordcount/wordcount.py"), "def map(key, value):\n",
-		"def map(key, value):\n    if key[1] == 0:\n        time.sleep(1)\n", 1))
+		"def map(key, value):\n    if key[1] == 0:\n        time.sleep(2)\n", 1))
 	input := owner.ok("add", "-q", dir)
 	args := []string{"--combine", "--split-size", "64KiB", "--cache", "off"}
 	alone := owner.mr("wordcount/wordcount.py", 2, input, args...)
@@ -159,14 +161,15 @@ func TestMapReduceLosesAWorker(t *testing.T) {
 	if j.Result.String() != alone {
 		t.Errorf("with a worker killed: %s, a node alone %s", j.Result, alone)
 	}
-	again, hers := map[int]int{}, map[int]bool{}
+	again, gone := map[int]int{}, map[int]bool{}
 	for _, a := range j.Attempts {
 		again[a.ID.Task]++
-		hers[a.ID.Task] = hers[a.ID.Task] || a.Node == victim.peerID()
+		lost := a.Failure != nil && a.Failure.Kind == jobspec.KindLost // a slow machine may lose the other one's, too
+		gone[a.ID.Task] = gone[a.ID.Task] || lost || a.Node == victim.peerID()
 	}
 	for task, n := range again {
-		if n > 1 && !hers[task] {
-			t.Errorf("task %d was run %d times, and never by the worker that was killed", task, n)
+		if n > 1 && !gone[task] {
+			t.Errorf("task %d was run %d times, though no attempt of it was lost", task, n)
 		}
 	}
 	if lost(j) == 0 {

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # Counts the words of the files below /inputs into $1 files, by the hash of the word.
 export LC_ALL=C
-find /inputs -type f -exec cat {} + | tr -cs A-Za-z '\n' | tr '[:upper:]' '[:lower:]' | awk -v k="$1" '
+find /inputs -type f | sort | while read -r f; do cat "$f"; echo; done | tr -cs A-Za-z '\n' | tr '[:upper:]' '[:lower:]' | awk -v k="$1" '
 	BEGIN { for (i = 97; i < 123; i++) ord[sprintf("%c", i)] = i }
 	$0 != "" { count[$0]++ }
 	END {
