@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +16,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/ipdc/ipdc/internal/shuffle"
 	"github.com/ipdc/ipdc/internal/taskrun"
 	"github.com/ipdc/ipdc/wire/guest"
 )
@@ -96,6 +99,9 @@ func (s *stage) do(program *children, c call) error {
 		}
 		b.theirs = append(b.theirs, stdout)
 	}
+	if err := s.markUnfinished(); err != nil {
+		return err
+	}
 	b.start(program, c)
 	began := time.Now()
 	end, err := program.Run(taskrun.Call{Command: c.command, Env: s.environ(c), Stdin: stdin, Stdout: stdout})
@@ -108,8 +114,39 @@ func (s *stage) do(program *children, c call) error {
 		return cmp.Or(b.drained, b.fed)
 	case end.Code != 0:
 		return &endError{Exit: end, what: c.what, item: c.item}
+	case errors.Is(b.drained, io.ErrUnexpectedEOF):
+		b.drained = cmp.Or(s.unfinished(c), b.drained)
 	}
-	return cmp.Or(b.drained, b.fed)
+	return cmp.Or(b.drained, b.fed, s.unfinished(c))
+}
+
+// unfinishedMark is the file that a program that speaks frames removes when it
+// has read and written all: exit code 0 alone may be user code's os._exit, with
+// records left in buffers.
+func (s *stage) unfinishedMark() string { return filepath.Join(s.spillDir(), "unfinished") }
+
+func (s *stage) markUnfinished() error {
+	if s.kind != shuffle.Frames {
+		return nil
+	}
+	err := os.MkdirAll(s.spillDir(), 0o700)
+	if err == nil {
+		err = os.WriteFile(s.unfinishedMark(), nil, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("mark the beginning of a program: %w", err)
+	}
+	return nil
+}
+
+func (s *stage) unfinished(c call) error {
+	if s.kind != shuffle.Frames {
+		return nil
+	}
+	if _, err := os.Lstat(s.unfinishedMark()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("the %s ended with exit code 0 before its output was whole (does the code call os._exit?)", c.what)
 }
 
 // start starts what feeds and drains. Where one of them fails the command is
@@ -139,7 +176,8 @@ func (b *beside) start(program *children, c call) {
 	}
 	b.group.Go(func() {
 		defer close(b.finished)
-		if b.drained = c.drain(untilDeadline{b.out}); b.drained != nil {
+		// What ends early may have a reason, which its exit code tells.
+		if b.drained = c.drain(untilDeadline{b.out}); b.drained != nil && !errors.Is(b.drained, io.ErrUnexpectedEOF) {
 			failed()
 		}
 	})
@@ -214,6 +252,9 @@ func (s *stage) environ(c call) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PYTHONUNBUFFERED=") })
 	if c.item != "" {
 		env = append(env, guest.EnvItem+"="+c.item)
+	}
+	if s.kind == shuffle.Frames {
+		env = append(env, guest.EnvUnfinished+"="+s.unfinishedMark())
 	}
 	return env
 }

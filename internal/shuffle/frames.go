@@ -62,7 +62,7 @@ func (d *frames) next() (*pairs, error) {
 	case n == 0 && err == io.EOF:
 		return nil, nil
 	case err == io.ErrUnexpectedEOF:
-		return nil, d.wrong("the header is cut after %d bytes", n)
+		return nil, d.cut("the header is cut after %d bytes", n)
 	case err != nil:
 		return nil, err
 	}
@@ -96,12 +96,17 @@ func (d *frames) read(n int) ([]byte, error) {
 		m, err := io.ReadFull(d.r, d.buf[have:])
 		switch {
 		case err == io.EOF || err == io.ErrUnexpectedEOF:
-			return nil, d.wrong("%d of its %d bytes are there", have+m, n)
+			return nil, d.cut("%d of its %d bytes are there", have+m, n)
 		case err != nil:
 			return nil, err
 		}
 	}
 	return d.buf, nil
+}
+
+// cut marks what may be because the program ended, in whatever way.
+func (d *frames) cut(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", d.wrong(format, args...), io.ErrUnexpectedEOF)
 }
 
 func (d *frames) wrong(format string, args ...any) error {

@@ -63,6 +63,8 @@ const (
 	EnvItem    = "IPDC_ITEM"    // feed stdin: path of the item below the inputs
 	EnvTask    = "IPDC_TASK"    // feed list: the task file
 	EnvReport  = "IPDC_REPORT"  // feed list: the report file, to append Lines to
+
+	EnvUnfinished = "IPDC_UNFINISHED" // map-reduce with frames: a file that the program removes when all is written
 )
 
 // Exit codes that the guest itself adds to those of the program.

@@ -155,6 +155,17 @@ class Combine(unittest.TestCase):
             h.LIMIT = old
         return out
 
+    def test_what_is_no_pair(self):
+        def combine(key, values):
+            yield key, sum(values)
+
+        for bad in ("ab", {1, 2}, {1: 2, 3: 4}):
+            def map(key, value):
+                yield ["a", 1]
+                yield (bad if value == 30 else ("a", 1))
+            with self.assertRaises(h.Refused):
+                self.total(map, combine, *range(40))
+
     def test_keys_are_not_collapsed(self):
         def map(key, value):
             for k in (1, 1.0, True, "1", b"1", (1,), [1]):
