@@ -14,7 +14,7 @@ type ItemEnd struct {
 	Tries     int       `json:"tries"`                // 0 = it was not run, or its program does not say
 	Outputs   []string  `json:"outputs,omitempty"`    // files it made, below the result
 	Task      int       `json:"task"`                 // index of its task
-	Job       JobID     `json:"job,omitempty"`        // remembered: the job that ran it
+	Job       JobID     `json:"job,omitempty"`        // remembered: the job that ran it; "" = one of another tenant
 }
 
 // ItemState is how an item ended.

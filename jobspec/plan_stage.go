@@ -26,7 +26,7 @@ type KeptTask struct {
 	Key    CID   `json:"key"`
 	Shard  CID   `json:"shard,omitzero"`
 	Output CID   `json:"output"`
-	Job    JobID `json:"job"` // that did it
+	Job    JobID `json:"job,omitempty"` // that did it; "" = one of another tenant
 }
 
 // Stage returns the plan of stage i alone, which is what a job of this stage

@@ -62,7 +62,10 @@ func (s Spec) Stage(i int) Spec {
 		one.Place.Require = maps.Clone(one.Place.Require)
 		delete(one.Place.Require, requireData)
 	}
-	return one.WithDefaults()
+	if one = one.WithDefaults(); one.Run.Per != PerItem {
+		one.Retry.Items = 0
+	}
+	return one
 }
 
 // Reading returns s with root as its only input, unless that is undefined.
@@ -230,6 +233,11 @@ func (s Spec) validatePartitions(l *problemList, i int, one Spec) {
 	case n > 0 && one.batches():
 		l.add("run.per", "is item, and batches of items leave no partitions: use per: task, or split.by: size, lines or bytes")
 	}
+}
+
+// hasItems says whether a program runs per: item, in any stage.
+func (s Spec) hasItems() bool {
+	return s.Run.Per == PerItem || slices.ContainsFunc(s.Stages, func(st Stage) bool { return st.Run.Per == PerItem })
 }
 
 // batches says whether tasks are batches of items.

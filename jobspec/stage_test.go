@@ -86,6 +86,7 @@ func TestParseStages(t *testing.T) {
 		return good + "- {name: third, run: {image: shell, command: [r]}" + text + "}\n"
 	}
 	for name, text := range map[string]string{
+		"retries of items":      good + "- {name: third, run: {image: shell, command: [r], per: item}, needs: [reduce]}\nretry: {items: 2}\n",
 		"side of items":         strings.Replace(third(", side: [reduce]"), "[r]", "[r], per: task", 1),
 		"split of what is read": staged(", split: {by: size}", ", needs: [map], split: {by: lines, into: 4}"),
 		"exposes the job":       good + "expose: [job]\n",

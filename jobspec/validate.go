@@ -62,7 +62,7 @@ func (s Spec) Validate() error {
 	}
 	s.Resources.validate(&l)
 	s.Timeouts.validate(&l)
-	s.Retry.validate(&l, s.Run.Per)
+	s.Retry.validate(&l, s.hasItems())
 	validateNetwork(&l, s.Network)
 	oneOf(&l, "isolation", s.Isolation, IsolationStandard)
 	oneOf(&l, "cache", s.Cache, CacheUse, CacheRefresh, CacheOff)
@@ -198,14 +198,14 @@ func (t Timeouts) validate(l *problemList) {
 	}
 }
 
-func (r Retry) validate(l *problemList, per Per) {
+func (r Retry) validate(l *problemList, items bool) {
 	if r.Attempts < 1 || r.Attempts > MaxAttempts {
 		l.add("retry.attempts", "is %d, want 1 to %d", r.Attempts, MaxAttempts)
 	}
 	switch {
 	case r.Items < 0 || r.Items > MaxItemRetries:
 		l.add("retry.items", "is %d, want 0 to %d", r.Items, MaxItemRetries)
-	case r.Items > 0 && per != PerItem:
+	case r.Items > 0 && !items:
 		l.add("retry.items", "is for per: item only; a whole task is tried again with retry.attempts and retry.on")
 	}
 	for i, kind := range r.On {

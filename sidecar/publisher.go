@@ -40,16 +40,16 @@ func (d *driver) result(ctx context.Context, job jobspec.Job) (jobspec.CID, erro
 	}
 	c, err := d.merge(ctx, pinName(d.id, "result"), job.Spec.Merge, roots)
 	if err == nil && len(roots) > 1 {
-		err = d.keepParts(ctx, job, roots)
+		err = d.keepParts(ctx, stageOf(job, job.Spec.CountStages()-1), roots)
 	}
 	return c, causeOr(ctx, at("merge", err))
 }
 
-// keepParts pins the tasks' outputs as they are, for what is remembered of tasks
+// keepParts pins the outputs of a stage's tasks as they are, for what is remembered of tasks
 // as a whole and for Merge: a union, and more so a concatenation, does not hold
 // their directories.
-func (d *driver) keepParts(ctx context.Context, job jobspec.Job, roots []jobspec.CID) error {
-	if len(roots) == 0 || len(roots) == 1 && !byTask(job.Spec.Stage(job.Spec.CountStages()-1)) || job.Spec.Merge == jobspec.MergeShards {
+func (d *driver) keepParts(ctx context.Context, st stage, roots []jobspec.CID) error {
+	if len(roots) == 0 || len(roots) == 1 && !byTask(st.Spec) || st.Spec.Merge == jobspec.MergeShards {
 		return nil
 	}
 	_, err := d.merge(ctx, pinName(d.id, "outputs"), jobspec.MergeShards, roots)
@@ -173,8 +173,8 @@ func (d *driver) partial(ctx context.Context, job jobspec.Job) (jobspec.CID, err
 	if err != nil {
 		return jobspec.CID{}, err
 	}
-	pin := pinName(d.id, "partial")
-	c, err := d.merge(ctx, pin, stageOf(job, plan.Planned()-1).Spec.Merge, roots)
+	pin, st := pinName(d.id, "partial"), stageOf(job, plan.Planned()-1)
+	c, err := d.merge(ctx, pin, st.Spec.Merge, roots)
 	if err != nil {
 		c, err = d.merge(ctx, pin, jobspec.MergeShards, roots)
 	}
@@ -182,7 +182,7 @@ func (d *driver) partial(ctx context.Context, job jobspec.Job) (jobspec.CID, err
 		return c, err
 	}
 	if roots, err = d.outputs(ctx, job, succeeded); err == nil {
-		err = d.keepParts(ctx, job, roots)
+		err = d.keepParts(ctx, st, roots)
 	}
 	return c, err
 }

@@ -52,6 +52,9 @@ func (d *driver) takeOut(ctx context.Context, job stage, f jobspec.Facts, plan j
 		return left, err
 	}
 	known, err := d.recall(ctx, job.Spec, plan)
+	if err == nil {
+		err = d.hideJobs(ctx, job.Tenant, known)
+	}
 	if err != nil || len(known) == 0 {
 		return left, err
 	}
@@ -190,6 +193,28 @@ func (d *driver) recall(ctx context.Context, spec jobspec.Spec, plan jobspec.Pla
 		return err
 	})
 	return known, err
+}
+
+// hideJobs takes the jobs of other tenants out of what is remembered: a job's
+// record tells whose result it has, and ids of others are not for its reader.
+func (d *driver) hideJobs(ctx context.Context, tenant string, known map[jobspec.CID]store.Remembered) error {
+	return d.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		own := map[jobspec.JobID]bool{}
+		for key, r := range known {
+			if _, asked := own[r.Job]; !asked {
+				j, err := tx.Job(r.Job)
+				if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) {
+					return err
+				}
+				own[r.Job] = err == nil && j.Tenant == tenant
+			}
+			if !own[r.Job] {
+				r.Job = ""
+				known[key] = r
+			}
+		}
+		return nil
+	})
 }
 
 // memories returns what a successful attempt adds to the memory: its task's

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
@@ -51,15 +52,26 @@ func showTasks(tx *store.Tx, j *wire.Job) error {
 		if a, ok := last[t.Index]; ok {
 			st.Done++
 			show.Node, show.Output = a.Node, a.Output
-			for name, n := range a.Counters {
-				if st.Counters == nil {
-					st.Counters = map[string]int64{}
-				}
-				st.Counters[name] += n
-			}
+			st.Counters = addCounters(st.Counters, a.Counters)
 		}
 		j.Tasks = append(j.Tasks, show)
 	}
 	slices.SortFunc(j.Tasks, func(a, b wire.TaskState) int { return cmp.Compare(a.Index, b.Index) })
 	return nil
+}
+
+// addCounters adds what a task counted to what others did; the largest of
+// something is that of all tasks.
+func addCounters(sum, more map[string]int64) map[string]int64 {
+	for name, n := range more {
+		if sum == nil {
+			sum = map[string]int64{}
+		}
+		if strings.Contains(name, "largest") {
+			sum[name] = max(sum[name], n)
+		} else {
+			sum[name] += n
+		}
+	}
+	return sum
 }

@@ -63,10 +63,7 @@ func (d *driver) nextStage(ctx context.Context, job jobspec.Job) (jobspec.Job, e
 		return job, err
 	}
 	failpoint.Hit("stage.before-effect")
-	var next added
-	if err = d.keepStage(ctx, stageOf(job, plan.Planned()-1), plan); err == nil {
-		next, err = d.planStage(ctx, job, plan)
-	}
+	next, err := d.planNext(ctx, job, plan)
 	if err != nil {
 		return job, causeOr(ctx, err)
 	}
@@ -87,6 +84,20 @@ func (d *driver) nextStage(ctx context.Context, job jobspec.Job) (jobspec.Job, e
 	d.log.Info("job", "job", d.id, "stage", next.name(), "tasks", next.count, "remembered", next.kept)
 	d.hub.notify(d.id)
 	return job, nil
+}
+
+// planNext keeps what the last planned stage gave, and plans the next one, when
+// it is the job's turn.
+func (d *driver) planNext(ctx context.Context, job jobspec.Job, plan jobspec.Plan) (added, error) {
+	turn := &turn{of: d.preparing}
+	if err := turn.take(ctx); err != nil {
+		return added{}, err
+	}
+	defer turn.leave()
+	if err := d.keepStage(ctx, stageOf(job, plan.Planned()-1), plan); err != nil {
+		return added{}, err
+	}
+	return d.planStage(ctx, job, plan)
 }
 
 // added is a stage that was planned, with what the job's record says of it.
@@ -112,7 +123,7 @@ func (n added) event(id jobspec.JobID) jobspec.Event {
 func (n added) put(tx *store.Tx, j *jobspec.Job) error {
 	j.ItemsTotal += n.items
 	j.Remembered += n.kept
-	j.ItemsDone = min(j.ItemsDone+n.kept, j.ItemsTotal)
+	j.ItemsDone += min(n.kept, n.items) // without items kept counts tasks
 	return tx.PutPlan(j.ID, n.plan)
 }
 

@@ -29,8 +29,10 @@ func (d *driver) runTasks(ctx context.Context, job jobspec.Job) (jobspec.Job, er
 			return job, err
 		}
 		st := stageOf(job, plan.Planned()-1)
-		d.done, d.pace = newTally(job, attempts), newPace(d.cfg.BackupAfter, attemptsOf(plan, st.index, attempts))
+		now := attemptsOf(plan, st.index, attempts)
 		plan = plan.Stage(st.index)
+		d.done, d.pace = newTally(job, plan, now), newPace(d.cfg.BackupAfter, now)
+		d.done.follow(attempts)
 		if err := d.runStage(ctx, st, plan, attempts); err != nil || job.Origin != nil {
 			return job, st.at(err)
 		}
@@ -256,19 +258,31 @@ type tally struct {
 	lent  time.Time // the last lease
 }
 
-// newTally starts with what tasks of an earlier process have done.
-func newTally(job jobspec.Job, attempts map[int][]jobspec.Attempt) *tally {
-	t := &tally{sum: job.Remembered, by: map[int]int{}}
+// newTally starts with the items of a job that are none of its present stage's
+// tasks, as earlier stages have done them or they were remembered, and with what
+// these tasks have done in an earlier process.
+func newTally(job jobspec.Job, stage jobspec.Plan, attempts map[int][]jobspec.Attempt) *tally {
+	t := &tally{sum: job.ItemsTotal, by: map[int]int{}}
+	for _, task := range stage.Tasks {
+		t.sum -= len(task.Items)
+	}
+	t.sum = max(t.sum, 0) // a job that runs for another node does not count them
 	for task, list := range attempts {
 		t.by[task] = list[len(list)-1].ItemsDone
 		t.sum += t.by[task]
+	}
+	return t
+}
+
+// follow lets leases come behind those of attempts.
+func (t *tally) follow(attempts map[int][]jobspec.Attempt) {
+	for _, list := range attempts {
 		for _, a := range list {
 			if a.Leased.After(t.lent) {
 				t.lent = a.Leased
 			}
 		}
 	}
-	return t
 }
 
 // lease returns the time of a lease that is written now: each is later than
@@ -308,7 +322,7 @@ func (d *driver) progress(ctx context.Context, job jobspec.Job, task, n int, las
 		if err != nil {
 			return err
 		}
-		job.ItemsDone = max(job.ItemsDone, min(sum, job.ItemsTotal)) // sum counts tasks, too, that earlier jobs have done
+		job.ItemsDone = max(job.ItemsDone, min(sum, job.ItemsTotal))
 		return d.record(tx, job, jobspec.Event{Type: jobspec.EventProgress, Done: job.ItemsDone, Total: job.ItemsTotal})
 	})
 	if err != nil && ctx.Err() == nil {

@@ -23,5 +23,5 @@ type TaskState struct {
 	Holder string        `json:"holder,omitempty"` // peer id of the member that it was given to first; "" = the owner
 	Node   string        `json:"node,omitempty"`   // peer id of who did it
 	Output jobspec.CID   `json:"output,omitzero"`  // once it is done
-	From   jobspec.JobID `json:"from,omitempty"`   // the earlier job that did it; "" = this one
+	From   jobspec.JobID `json:"from,omitempty"`   // the earlier job that did it; "" = this one, or, without node, one of another tenant
 }

@@ -66,7 +66,9 @@ func (a *app) clRetryCmd() *cobra.Command {
 		Use: "retry JOB", Short: "Do the lines again that failed",
 		Long: "Retry submits the job of a list again. Lines that are done are remembered, so that\n" +
 			"only those are run that failed or were not come to; the result has the outputs of\n" +
-			"all of them. The record of JOB has to be there still.\n" + refHelp,
+			"all of them. Of a slice that failed as a whole (time or memory ran out, or the first\n" +
+			"failed line ended it, with --keep-going=false) nothing is remembered: all its lines\n" +
+			"are run again. The record of JOB has to be there still.\n" + refHelp,
 		Example: "  ipdc cl retry @last",
 	}
 	cmd.Flags().StringVar(&f.out, "out", "", "download the result to this folder")

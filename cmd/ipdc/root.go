@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -105,13 +106,17 @@ func plugin(args []string) (code int, ran bool) {
 	return exitError, true
 }
 
-// pluginEnv adds what client.FromEnv reads. Settings that cannot be read are
+// pluginEnv adds what client.FromEnv reads, in place of what is there of it. Settings that cannot be read are
 // for a program that asks ipdc itself to complain about.
 func pluginEnv(env []string) []string {
 	set, err := newLoader().load()
 	if err != nil {
 		return env
 	}
+	env = slices.DeleteFunc(slices.Clone(env), func(e string) bool {
+		name, _, _ := strings.Cut(e, "=")
+		return name == client.EnvAddress || name == client.EnvTokenFile
+	})
 	env = append(env, client.EnvAddress+"="+cmp.Or(set.API, "unix://"+set.socket()))
 	if set.API != "" && set.TokenFile != "" {
 		env = append(env, client.EnvTokenFile+"="+set.TokenFile)
