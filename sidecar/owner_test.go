@@ -58,12 +58,18 @@ func (f *fleet) lose(b *bench, gone bool) {
 // newRecorded is a fleet whose nodes keep a record of their jobs.
 func newRecorded(t *testing.T, n int, lease time.Duration) *fleet {
 	f := newFleet(t, n)
+	f.keepRecord(lease)
+	return f
+}
+
+// keepRecord starts all nodes anew with a record of their jobs.
+func (f *fleet) keepRecord(lease time.Duration) {
+	f.t.Helper()
 	f.recorded = true
 	f.lease(lease)
 	for _, b := range f.nodes {
 		f.await("all know the keepers", func() bool { return b.status().Keepers.Active() && b.status().Keepers.Leader != "" })
 	}
-	return f
 }
 
 func (f *fleet) await(what string, ok func() bool) {

@@ -1,38 +1,92 @@
 package sidecar_test
 
 import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
 )
 
-// untilStage waits until a program of a stage runs at another node, or has run.
-func (f *fleet) untilStage(id, name string) {
-	f.t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
-		j, err := f.nodes[0].Job(f.t.Context(), "t", id)
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		if j.State.Final() {
-			f.t.Fatalf("job is %s: %+v", j.State, j.Failure)
-		}
-		for _, a := range j.Attempts {
-			if stageOfTask(j, a.ID.Task) == name && a.Node != f.nodes[0].key.ID().String() && !a.Started.IsZero() {
-				return
-			}
+// gated is an executor that does not tell of the end of programs with gateEnv
+// before it is opened.
+type gated struct {
+	executor.Executor
+	open <-chan struct{}
+	mu   *sync.Mutex
+	held map[executor.ID]bool
+}
+
+const gateEnv = "GATED"
+
+func (g gated) Create(ctx context.Context, task executor.Task) (executor.ID, error) {
+	id, err := g.Executor.Create(ctx, task)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held[id] = slices.Contains(task.Env, gateEnv+"=1")
+	return id, err
+}
+
+func (g gated) Wait(ctx context.Context, id executor.ID) (executor.Exit, error) {
+	g.mu.Lock()
+	held := g.held[id]
+	g.mu.Unlock()
+	if held {
+		select {
+		case <-g.open:
+		case <-ctx.Done():
+			return executor.Exit{}, context.Cause(ctx)
 		}
 	}
-	f.t.Fatalf("no program of stage %s ran at another node", name)
+	return g.Executor.Wait(ctx, id)
+}
+
+// gate lets no program of a stage end at any node, from the next start on, until
+// the function it returns is called.
+func (f *fleet) gate(s *jobspec.Spec, stage string) (open func()) {
+	env := &s.Stages[s.StageIndex(stage)].Run.Env
+	*env = maps.Clone(*env)
+	(*env)[gateEnv] = "1"
+	opened := make(chan struct{})
+	for _, b := range f.nodes {
+		g := gated{open: opened, mu: new(sync.Mutex), held: map[executor.ID]bool{}}
+		b.wrap = func(e executor.Executor) executor.Executor {
+			g.Executor = e
+			return g
+		}
+	}
+	open = sync.OnceFunc(func() { close(opened) })
+	f.t.Cleanup(open)
+	return open
+}
+
+// untilStage waits until programs of a stage run at so many other nodes.
+func (f *fleet) untilStage(id, name string, others int) {
+	f.t.Helper()
+	f.await(fmt.Sprintf("programs of stage %s at %d other nodes", name, others), func() bool {
+		j, err := f.nodes[0].Job(f.t.Context(), "t", id)
+		if err != nil || j.State.Final() {
+			f.t.Fatalf("job is %s: %+v, %v", j.State, j.Failure, err)
+		}
+		at := map[string]bool{}
+		for _, a := range j.Attempts {
+			if stageOfTask(j, a.ID.Task) == name && a.Node != f.nodes[0].key.ID().String() && !a.Started.IsZero() {
+				at[a.Node] = true
+			}
+		}
+		return len(at) >= others
+	})
 }
 
 func stageOfTask(j wire.Job, task int) string {
@@ -44,6 +98,10 @@ func stageOfTask(j wire.Job, task int) string {
 	return ""
 }
 
+// lossLease is for members that get lost: others are not silent as long, and when
+// they are all the same their tasks have tries enough.
+const lossLease = 5 * time.Second
+
 // What a node alone gives is what three give, also when one is lost in either
 // stage, or the owner is started anew; then only what was lost is run again.
 func TestStagesOfAFleet(t *testing.T) {
@@ -54,27 +112,28 @@ func TestStagesOfAFleet(t *testing.T) {
 		t.Fatalf("alone the job is %s: %+v", want.State, want.Failure)
 	}
 	for name, happens := range map[string]struct {
-		in string // stage
-		do func(*fleet)
+		in    string // stage
+		do    func(*fleet)
+		lease time.Duration
 	}{
-		"nothing":                  {},
-		"worker is gone in map":    {"map", func(f *fleet) { f.nodes[1].stop() }},
-		"worker is gone in reduce": {"reduce", func(f *fleet) { f.nodes[2].stop() }},
-		"owner restarts in map":    {"map", func(f *fleet) { f.nodes[0].restart() }},
-		"owner restarts in reduce": {"reduce", func(f *fleet) { f.nodes[0].restart() }},
+		"nothing":                  {"reduce", func(*fleet) {}, time.Minute},
+		"worker is gone in map":    {"map", func(f *fleet) { f.nodes[1].stop() }, lossLease},
+		"worker is gone in reduce": {"reduce", func(f *fleet) { f.nodes[2].stop() }, lossLease},
+		"owner restarts in map":    {"map", func(f *fleet) { f.nodes[0].restart() }, time.Minute},
+		"owner restarts in reduce": {"reduce", func(f *fleet) { f.nodes[0].restart() }, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 3)
-			f.lease(2 * time.Second)
 			owner := f.nodes[0]
-			s := mapReduce(owner.parted(parts...), 6, "DUMMY_SLEEP=300ms")
-			s.Place.Prefer, s.Place.MinWorkers = jobspec.PreferAny, 3
+			s := mapReduce(owner.parted(parts...), 6)
+			s.Place.Prefer, s.Place.MinWorkers, s.Retry.Attempts = jobspec.PreferAny, 3, jobspec.MaxAttempts
+			open := f.gate(&s, happens.in)
+			f.lease(happens.lease)
 			id := owner.submit(s)
-			if happens.do != nil {
-				f.untilStage(id, happens.in)
-				happens.do(f)
-			}
+			f.untilStage(id, happens.in, 2)
+			happens.do(f)
+			open()
 			j := owner.final(id)
 			if j.State != jobspec.JobSucceeded || j.Result != want.Result {
 				t.Fatalf("job is %s with %s, want succeeded with %s: %+v", j.State, j.Result, want.Result, j.Failure)
@@ -83,7 +142,7 @@ func TestStagesOfAFleet(t *testing.T) {
 				t.Errorf("%d tasks, stages %+v, want 8 and 6 that are done", len(j.Tasks), j.Stages)
 			}
 			lineage(t, j)
-			if happens.do == nil {
+			if name == "nothing" {
 				if diff := cmp.Diff([]int{0, 1, 2}, f.workers(reduces(j))); diff != "" {
 					t.Errorf("at work in reduce (-want +got):\n%s", diff)
 				}
@@ -97,16 +156,19 @@ func TestStagesOfAFleet(t *testing.T) {
 func TestStagesAreTakenOver(t *testing.T) {
 	alone := newBench(t)
 	want := alone.final(alone.submit(mapReduce(alone.parted(someParts...), 3)))
-	f := newRecorded(t, 4, shortLease)
+	f := newFleet(t, 4)
 	owner := f.nodes[0]
 	root := owner.parted(someParts...)
+	s := mapReduce(root, 3)
+	s.Place.Prefer, s.Retry.Attempts = jobspec.PreferAny, jobspec.MaxAttempts
+	open := f.gate(&s, "reduce")
+	f.keepRecord(lossLease)
 	f.everywhere(root)
-	s := mapReduce(root, 3, "DUMMY_SLEEP=500ms")
-	s.Place.Prefer = jobspec.PreferAny
 	id := owner.submit(s)
-	f.untilStage(id, "reduce")
+	f.untilStage(id, "reduce", 1)
 	f.lose(owner, true)
 	owner.stop()
+	open()
 	j := f.heir(id).final(id)
 	if j.State != jobspec.JobSucceeded || j.Result != want.Result || len(j.Tasks) != 8 {
 		t.Errorf("job is %s with %s and %d tasks, want succeeded with %s and 8: %+v", j.State, j.Result, len(j.Tasks), want.Result, j.Failure)

@@ -259,9 +259,9 @@ func TestStopOfStages(t *testing.T) {
 	s.Stages[1].Run.Env = maps.Clone(s.Stages[1].Run.Env)
 	s.Stages[1].Run.Env["DUMMY_SLEEP"] = "1h"
 	id := b.submit(s)
-	for tick := time.Tick(2 * time.Millisecond); len(b.stages(id)) < 2; <-tick {
-		if t.Context().Err() != nil {
-			t.Fatal("the second stage never came")
+	for tick := time.Tick(5 * time.Millisecond); len(b.stages(id)) < 2; <-tick {
+		if j, err := b.Job(t.Context(), "t", id); err != nil || j.State.Final() {
+			t.Fatalf("the second stage never came, job is %s: %+v, %v", j.State, j.Failure, err)
 		}
 	}
 	if _, err := b.Stop(t.Context(), "t", id); err != nil {
