@@ -2,12 +2,13 @@ package sidecar
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"path"
+	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -59,6 +60,7 @@ func (s *Sidecar) storeItems(ctx context.Context, pin string, ends []jobspec.Ite
 		g.Go(func() error {
 			out := bufio.NewWriterSize(pw, 1<<20)
 			enc, err := json.NewEncoder(out), error(nil)
+			enc.SetEscapeHTML(false) // as such a line is up to six times as long
 			for i := 0; i < len(ends) && err == nil; i++ {
 				err = enc.Encode(ends[i])
 			}
@@ -77,7 +79,7 @@ func (r *runner) keepItems(ctx context.Context, c jobspec.CID) error {
 	if !c.Defined() {
 		return nil
 	}
-	b := ipfs.Budget{Bytes: maxItemsFile, Entries: 1}
+	b := ipfs.Budget{Bytes: min(maxItemsFile, int64(len(r.task.Items))*maxItemLine), Entries: 1}
 	err := tree.Walk(ctx, r.cfg.IPFS, c, b, func(e tree.Entry) error {
 		if e.Kind != tree.File {
 			return jobspec.KindSpec.Errorf("the record of items %s is no file", c)
@@ -181,11 +183,10 @@ func (s *Sidecar) recalledItems(ctx context.Context, id jobspec.JobID, after api
 	if err != nil || !after.Begins() && after.Task >= 0 {
 		return err
 	}
+	pins = slices.DeleteFunc(pins, func(p ipfs.Pin) bool { return path.Base(p.Name) != recalledPin })
+	slices.SortStableFunc(pins, func(a, b ipfs.Pin) int { return stageOfPin(id, a.Name) - stageOfPin(id, b.Name) })
 	i := -1
 	for _, p := range pins {
-		if path.Base(p.Name) != recalledPin {
-			continue
-		}
 		err := s.readItems(ctx, p.Root, func(e jobspec.ItemEnd) error {
 			i++
 			at := api.ItemPlace{Task: -1, Index: i}
@@ -202,13 +203,26 @@ func (s *Sidecar) recalledItems(ctx context.Context, id jobspec.JobID, after api
 	return nil
 }
 
+// stageOfPin is the index of the stage that a pin is of, or 0.
+func stageOfPin(id jobspec.JobID, name string) (n int) {
+	rest, _ := strings.CutPrefix(name, pinName(id, stagePins))
+	index, _, _ := strings.Cut(rest, "/")
+	n, _ = strconv.Atoi(index)
+	return n
+}
+
 // taskItems returns how the items of a task ended. Only the task's own are taken
 // from the record, which another node may have made.
 func (s *Sidecar) taskItems(ctx context.Context, t jobspec.Task, a jobspec.Attempt, final bool) ([]jobspec.ItemEnd, error) {
-	known := map[string]jobspec.ItemEnd{}
+	known := make(map[string]jobspec.ItemEnd, len(t.Items))
+	for _, it := range t.Items {
+		known[it.Path] = jobspec.ItemEnd{}
+	}
 	if a.Items.Defined() {
 		err := s.readItems(ctx, a.Items, func(e jobspec.ItemEnd) error {
-			known[e.Path] = e
+			if _, ok := known[e.Path]; ok {
+				known[e.Path] = e
+			}
 			return nil
 		})
 		if err != nil {
@@ -217,8 +231,8 @@ func (s *Sidecar) taskItems(ctx context.Context, t jobspec.Task, a jobspec.Attem
 	}
 	ends := make([]jobspec.ItemEnd, len(t.Items))
 	for i, it := range t.Items {
-		e, ok := known[it.Path]
-		if !ok {
+		e := known[it.Path]
+		if e.Path == "" {
 			e = jobspec.ItemEnd{Path: it.Path, State: jobspec.ItemSkipped}
 			if a.State == "" && !final {
 				e.State = jobspec.ItemOpen
@@ -234,7 +248,8 @@ func (s *Sidecar) taskItems(ctx context.Context, t jobspec.Task, a jobspec.Attem
 // names spelled out.
 const maxItemLine = 2 * guest.MaxLine
 
-// readItems reads a record of items. Lines that are none are passed over.
+// readItems reads a record of items. Lines that are none, or too long, are passed
+// over.
 func (s *Sidecar) readItems(ctx context.Context, c jobspec.CID, yield func(jobspec.ItemEnd) error) error {
 	pr, pw := io.Pipe()
 	var g errgroup.Group
@@ -243,21 +258,34 @@ func (s *Sidecar) readItems(ctx context.Context, c jobspec.CID, yield func(jobsp
 		pw.CloseWithError(err)
 		return err
 	})
-	in := bufio.NewScanner(pr)
-	in.Buffer(make([]byte, 0, 64<<10), maxItemLine)
-	var err error
-	for err == nil && in.Scan() {
-		var e jobspec.ItemEnd
-		if json.Unmarshal(bytes.TrimSpace(in.Bytes()), &e) == nil && guest.ValidPath(e.Path) {
-			err = yield(e)
-		}
-	}
-	if err == nil {
-		err = in.Err()
-	}
+	err := eachItemEnd(pr, yield)
 	pr.CloseWithError(errNotRead)
 	if cerr := g.Wait(); err == nil && !errors.Is(cerr, errNotRead) {
 		err = cerr
 	}
 	return err
+}
+
+func eachItemEnd(r io.Reader, yield func(jobspec.ItemEnd) error) error {
+	in := bufio.NewReaderSize(r, maxItemLine)
+	for tooLong := false; ; {
+		line, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			tooLong = true
+			continue
+		}
+		var e jobspec.ItemEnd
+		if !tooLong && json.Unmarshal(line, &e) == nil && guest.ValidPath(e.Path) {
+			if err := yield(e); err != nil {
+				return err
+			}
+		}
+		tooLong = false
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

@@ -114,11 +114,13 @@ func (p *itemPrinter) flush() error {
 	return table(p.out, p.rows)
 }
 
-// countFailed returns how many items of a job failed, of how many.
+// countFailed returns how many items of a job failed, of how many. Of a task that
+// succeeded, tries that failed do not count.
 func countFailed(j wire.Job) (failed, total int) {
 	last := map[int]jobspec.Attempt{}
 	for _, at := range j.Attempts {
-		if at.Receipt != nil {
+		had, ok := last[at.ID.Task]
+		if at.Receipt != nil && (!ok || had.Failure != nil || at.Failure == nil) {
 			last[at.ID.Task] = at
 		}
 	}

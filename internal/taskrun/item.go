@@ -1,9 +1,11 @@
 package taskrun
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"syscall"
@@ -125,10 +127,20 @@ func (b *batch) runItem(it guest.Item, try int) (end Exit, done bool) {
 // report has room for that.
 func (b *batch) addStderr(l *guest.Line, t *Tail) {
 	l.Stderr, l.StderrCut = t.last()
-	if int64(len(l.Stderr)) > b.budget {
-		l.Stderr, l.StderrCut = "", t.written
+	size := min(jsonSize(l.Stderr), guest.MaxLine)
+	if size > b.budget {
+		l.Stderr, l.StderrCut, size = "", t.written, 0
 	}
-	b.budget -= int64(len(l.Stderr))
+	b.budget -= size
+}
+
+// jsonSize is how many bytes a text takes in a line, without the quotes.
+func jsonSize(text string) int64 {
+	b, err := json.Marshal(text)
+	if err != nil {
+		return math.MaxInt64
+	}
+	return int64(len(b)) - 2
 }
 
 // later has an item that failed tried again when the others are done. That it

@@ -57,9 +57,9 @@ const (
 	maxCounterName = 40 // bytes
 )
 
-// StderrBudget is how many bytes of Stderr the report of one task has at most,
-// on a volume of so many bytes: an item that comes when they are used up has
-// none of it.
+// StderrBudget is how many bytes of Stderr, escapes included, the report of one
+// task has at most, on a volume of so many bytes: an item that comes when they
+// are used up has none of it.
 func StderrBudget(volume int64) int64 { return min(32<<20, max(volume, 0)/16) }
 
 // Pause is how long is waited before items are tried for the n-th time, from

@@ -133,6 +133,11 @@ def as_line(line):
     return (json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 
 
+def json_size(text):
+    """How many bytes a text takes in a line, without the quotes."""
+    return min(len(as_line(text)) - len('""\n'), MAX_LINE)
+
+
 class Tail:
     """Stands for sys.stderr, and keeps the end of what is written to it."""
 
@@ -160,9 +165,8 @@ class Tail:
         """What is for an item's line, of which so many bytes have room."""
         last, cut = self.last, self.cut
         self.last, self.cut = "", 0
-        size = len(last.encode("utf-8"))
-        if size > most:
-            last, cut = "", cut + size
+        if json_size(last) > most:
+            last, cut = "", cut + len(last.encode("utf-8"))
         line = {"stderr": last} if last else {}
         if cut:
             line["stderr_cut"] = cut
@@ -359,7 +363,7 @@ class Batch:
     def more(self, tries):
         """What is told of any item beside how it ended."""
         line = self.stderr.take(self.budget)
-        self.budget -= len(line.get("stderr", "").encode("utf-8"))
+        self.budget -= json_size(line.get("stderr", ""))
         if tries > 1:
             line["tries"] = tries
         return line
