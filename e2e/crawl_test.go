@@ -152,8 +152,12 @@ func TestCrawl(t *testing.T) {
 		}
 	}
 	for url, times := range counts {
-		if times != 1 {
-			t.Errorf("%s was asked for %d times", url, times)
+		want := 1
+		if url == site.slow+"/b" {
+			want = 2 // after 503
+		}
+		if times != want {
+			t.Errorf("%s was asked for %d times, want %d", url, times, want)
 		}
 	}
 	if site.most > 1 {
@@ -162,8 +166,15 @@ func TestCrawl(t *testing.T) {
 	if why := early(logOf(log, site.big), 10*time.Millisecond, time.Second); why != "" {
 		t.Errorf("at 100 a second %s", why)
 	}
-	if why := early(logOf(log, site.slow), time.Second, 900*time.Millisecond); why != "" || len(logOf(log, site.slow)) != 4 {
-		t.Errorf("with a Crawl-delay of 1 s: %d requests, want 4; %s", len(logOf(log, site.slow)), why)
+	slow := logOf(log, site.slow)
+	if len(slow) != 5 {
+		t.Fatalf("%d requests to the slow host, want 5: %v", len(slow), slow)
+	}
+	if why := early(slow[:4], time.Second, 900*time.Millisecond); why != "" {
+		t.Errorf("with a Crawl-delay of 1 s %s", why)
+	}
+	if why := early(slow[3:], 4*time.Second, 2*time.Second); why != "" {
+		t.Errorf("with a Retry-After of 4 s %s", why)
 	}
 	t.Run("pages", func(t *testing.T) { site.check(t, pages) })
 	sums := map[string]int64{}
