@@ -39,10 +39,9 @@ SETTINGS = {
         "polite.Gate": 50,
         "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
         "polite.Robots": 100,
-        "polite.Patience": 545,  # before what retries
+        "polite.Patience": 555,  # sees answers before RetryMiddleware (550) does
     },
     "DOWNLOADER_CLIENTCONTEXTFACTORY": "scrapy.core.downloader.contextfactory.BrowserLikeContextFactory",
-    "DOWNLOAD_TIMEOUT": 60,
     "DOWNLOAD_WARNSIZE": 0,
     "CONCURRENT_REQUESTS_PER_DOMAIN": 1,
     "RANDOMIZE_DOWNLOAD_DELAY": False,
@@ -58,12 +57,21 @@ def read_slice(inputs):
     with open(os.path.join(top, "slice.json"), encoding="utf-8") as file:
         part = json.load(file)
     previous = store.Previous(os.path.join(top, "since"), part["hosts"])
-    part["seeds"] = sorted(filter(None, set(map(urls.normal, part["seeds"]))))
+    part["seeds"] = sorted({seed_of(part, text) for text in part["seeds"]})
     # New pages are there twice for a moment, and old ones are copied.
     part["bytes"] = (part["disk"] * 9 // 10 - previous.bytes()) // 2
     if part["bytes"] <= 0:
         sys.exit("crawl: the pages of the crawl before have %d bytes: give more than --disk %d" % (previous.bytes(), part["disk"]))
     return part, previous
+
+
+def seed_of(part, text):
+    url = urls.normal(text)
+    if url is None:
+        sys.exit("crawl: the seed %s is no URL that can be crawled" % text)
+    if urls.host(url) not in part["hosts"] or urls.endpoint(url) not in part["grants"]:
+        sys.exit("crawl: the seed %s is of %s, which is not in this slice" % (text, urls.endpoint(url)))
+    return url
 
 
 def settings(part):
@@ -72,6 +80,7 @@ def settings(part):
         USER_AGENT=part["user_agent"],
         DOWNLOAD_DELAY=1.0 / part["rps"],
         DOWNLOAD_MAXSIZE=part["max_page"],
+        DOWNLOAD_TIMEOUT=min(60, max(5, part["seconds"] // 18)),  # half of what is left after them
         CONCURRENT_REQUESTS=spider.AHEAD * len(part["hosts"]) + 8,
     )
 
@@ -100,8 +109,9 @@ def main():
     if crawl.fault:
         sys.exit("crawl: " + crawl.fault)
     seeds = [pages.pages.get(url, {}) for url in part["seeds"]]
-    if seeds and all("error" in page for page in seeds):
-        sys.exit("crawl: none of the %d seeds answered: %s" % (len(seeds), crawl.errors[0]))
+    if all("error" in page or not page for page in seeds):
+        why = crawl.errors[0] if crawl.errors else crawl.stopped
+        sys.exit("crawl: none of the %d seeds answered: %s" % (len(seeds), why))
     if crawl.stopped:
         print("the crawl ended early: %s" % crawl.stopped, file=sys.stderr)
     pages.write()

@@ -20,8 +20,12 @@ class Disallowed(IgnoreRequest):
     """What robots.txt forbids."""
 
 
-class Unknown(IgnoreRequest):
-    """A page of a host whose robots.txt cannot be had."""
+class Refused(IgnoreRequest):
+    """A page of a host whose robots.txt cannot be had, or asks for too much."""
+
+
+class Late(IgnoreRequest):
+    """What had not its turn before time was over."""
 
 
 class Pattern(protego._URLPattern):
@@ -46,6 +50,8 @@ class Gate:
 
     def process_request(self, request, spider):
         request.meta["proxy"] = os.environ["HTTPS_PROXY"]
+        if request.meta.get("dont_obey_robotstxt"):  # it is one
+            request.meta["download_maxsize"] = max(spider.part["max_page"], ROBOTS_MOST)
         if not spider.mine(request.url):
             raise IgnoreRequest("%s is not crawled here" % netloc(request.url))
 
@@ -64,29 +70,31 @@ class Robots(RobotsTxtMiddleware):
             super().process_request_2(rp, request, spider)
         except IgnoreRequest:
             why = self.why.get(netloc(request.url))
-            raise Unknown("no robots.txt: " + why) if why else Disallowed("robots.txt")
+            raise Refused(why) if why else Disallowed("robots.txt")
 
     def _parse_robots(self, response, host, spider):
         body = response.body[:ROBOTS_MOST]
         if busy(response.status) or response.status >= 300 and body.startswith(REFUSED):
-            self.why[host] = "%d %s" % (response.status, excerpt(body))
+            self.why[host] = "no robots.txt: %d %s" % (response.status, excerpt(body))
             body = DENY
         elif response.status != 200:
             body = b""
         rules = self._parserimpl.from_crawler(self.crawler, body).rp
         agent = self._default_useragent
         rate = rules.request_rate(agent)
-        spider.slow_down(
-            host.rpartition("@")[2],
-            max(rules.crawl_delay(agent) or 0.0, rate.seconds / rate.requests if rate and rate.requests else 0.0),
-        )
+        delay = max(rules.crawl_delay(agent) or 0.0, rate.seconds / rate.requests if rate and rate.requests else 0.0)
+        if 2 * delay <= spider.left():
+            spider.slow_down(host.rpartition("@")[2], delay)
+        else:
+            self.why[host] = "robots.txt asks for %g s between requests" % delay
+            body = DENY
         super()._parse_robots(response.replace(body=body), host, spider)
 
     def _logerror(self, failure, request, spider):
         return failure
 
     def _robots_error(self, failure, host):
-        self.why[host] = failure.getErrorMessage() or failure.type.__name__
+        self.why[host] = "no robots.txt: " + (failure.getErrorMessage() or failure.type.__name__)
         waiting = self._parsers[host]
         self._parsers[host] = self._parserimpl.from_crawler(self.crawler, DENY)
         waiting.callback(self._parsers[host])
@@ -107,9 +115,17 @@ class Turns(Downloader):
     """One request at a time for each host, at the rate that holds for it."""
 
     def _get_slot(self, request, spider):
+        if spider.over:
+            raise Late("the time is over")
         host, slot = super()._get_slot(request, spider)
         slot.delay = spider.delay(host)
         return host, slot
+
+    def give_up(self):
+        """Ends all that waits for its turn."""
+        for slot in list(self.slots.values()):
+            while slot.queue:
+                slot.queue.popleft()[1].errback(Late("the time is over"))
 
 
 def netloc(url):

@@ -54,6 +54,7 @@ class Spider(scrapy.Spider):
         self.counts = Counter()
         self.errors = []  # the first few
         self.stopped = ""  # why the crawl ended early
+        self.over = False  # the deadline has passed
         self.fault = ""  # a mistake of this program
         self.deadline = time.monotonic() + part["seconds"]
         self.talked = time.monotonic()
@@ -83,7 +84,20 @@ class Spider(scrapy.Spider):
     # Levels.
 
     def start_requests(self):
+        from twisted.internet import reactor  # which Scrapy installs first
+
+        reactor.callLater(max(self.left(), 0), self.expire)
         return []
+
+    def expire(self):
+        """Ends the crawl with what it has, whatever delays hosts ask for."""
+        self.over = True
+        self.stopped = self.stopped or "the time of %d s is over (--timeout)" % self.part["seconds"]
+        self.crawler.engine.downloader.give_up()
+
+    def left(self):
+        """Seconds up to the deadline."""
+        return self.deadline - time.monotonic()
 
     def idle(self):
         if self.hand_out():
@@ -108,8 +122,6 @@ class Spider(scrapy.Spider):
 
     def room(self):
         """How many more pages there may be."""
-        if not self.stopped and time.monotonic() > self.deadline:
-            self.stopped = "the time of %d s is over (--timeout)" % self.part["seconds"]
         if not self.stopped and self.pages.bytes > self.part["bytes"]:
             self.stopped = "there are %d bytes of new pages (--disk)" % self.pages.bytes
         left = self.part["max_pages"] - sum(self.counts[k] for k in ("new", "unchanged", "failed"))
@@ -194,6 +206,8 @@ class Spider(scrapy.Spider):
 
     def give_up(self, url, hops, failure):
         """A page that no answer came for."""
+        if failure.check(polite.Late):
+            return
         if failure.check(polite.Disallowed):
             self.counts["disallowed"] += 1
             self.pages.skip(url, self.depth, failure.getErrorMessage())
@@ -248,8 +262,11 @@ class Spider(scrapy.Spider):
             body = unzip(body, self.part["max_page"])
         kind = {"Content-Type": by_name.get("content-type", "text/html")}
         page = HtmlResponse(url, headers=kind, body=body)
-        words = by_name.get("x-robots-tag", "") + " ".join(page.xpath("//meta[@name='robots']/@content").getall())
-        if any(word in words.lower() for word in ("nofollow", "none")):
+        asked = [value for name, value in headers if name.lower() == "x-robots-tag"]
+        for meta in page.xpath("//meta[@name and @content]"):
+            if meta.attrib["name"].strip().lower() == "robots":
+                asked.append(meta.attrib["content"])
+        if urls.unfollowed(asked):
             return set()
         targets = (urls.normal(link.url) for link in self.extract(page)[:LINKS] if not link.nofollow)
         return {target for target in targets if target and target != url}

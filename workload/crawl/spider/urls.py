@@ -107,6 +107,16 @@ def matches(pattern, path):
     return path.find(rest[-1], at) >= 0
 
 
+def unfollowed(values):
+    """Says whether robots metadata ask that no link of a page be followed, of
+    whichever crawler they ask it: "nofollow", "none", "a-bot: nofollow"."""
+    for word in ",".join(values).lower().split(","):
+        name, _, value = word.rpartition(":")
+        if value.strip() in ("nofollow", "none") and not name.strip().startswith("max-"):
+            return True
+    return False
+
+
 def host(url):
     """The host of a normal URL: what a rate holds for."""
     return urlsplit(url).hostname

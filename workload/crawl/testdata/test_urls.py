@@ -56,6 +56,15 @@ class Normal(unittest.TestCase):
 
 
 class Robots(unittest.TestCase):
+    def test_unfollowed(self):
+        for values, want in (
+            ([], False), (["index, follow"], False), (["NoFollow"], True), (["noindex", "none"], True), (["noindex,nofollow "], True),
+            (["max-image-preview:none"], False), (["max-snippet: 5, Max-Image-Preview: none"], False), (["a-bot: nofollow"], True),
+            (["a-bot: noindex, nofollow"], True), (["nofollowing"], False), (["index", "follow"], False),
+        ):
+            with self.subTest(values):
+                self.assertEqual(urls.unfollowed(values), want)
+
     def test_matches(self):
         for pattern, path, want in (
             ("/private/", "/private/x", True), ("/private/", "/privat", False), ("/a$", "/a", True), ("/a$", "/ab", False),
