@@ -51,6 +51,7 @@ func TestReadSeedsRefuses(t *testing.T) {
 		{"odd address", "http://127.1/", "looks like an address"},
 		{"port", "http://a.org:99999/", "port"},
 		{"long", "http://a.org/" + strings.Repeat("x", 2000), "at most 2000"},
+		{"long when escaped", "http://a.org/?" + strings.Repeat("ü", 400), "at most 2000"},
 		{"long line", strings.Repeat("x", 70<<10), "as lines"},
 		{"all at once", "ftp://a/\nftp://b/", "line 2"},
 	} {

@@ -75,8 +75,6 @@ func ParseSeed(text string) (Seed, error) {
 		return Seed{}, fmt.Errorf("%.200q is neither http nor https", text)
 	case u.User != nil:
 		return Seed{}, fmt.Errorf("%.200q has a user name, which is not sent", u.Redacted())
-	case len(text) > MaxURL:
-		return Seed{}, fmt.Errorf("a URL of %d characters, at most %d are crawled", len(text), MaxURL)
 	case port == "" && u.Scheme == "http":
 		port = "80"
 	case port == "":
@@ -94,7 +92,21 @@ func ParseSeed(text string) (Seed, error) {
 	if u.Path == "" {
 		u.Path = "/"
 	}
+	if n := escapedLen(u.String()); n > MaxURL {
+		return Seed{}, fmt.Errorf("a URL of %d characters, at most %d are crawled", n, MaxURL)
+	}
 	return Seed{URL: u.String(), Host: e}, nil
+}
+
+// escapedLen is the length of a URL with everything escaped as the spider does.
+func escapedLen(url string) int {
+	n := len(url)
+	for _, b := range []byte(url) {
+		if b <= ' ' || b > '~' || strings.IndexByte("\"<>\\^`{|}", b) >= 0 {
+			n += 2
+		}
+	}
+	return n
 }
 
 // granted returns the endpoints of a network, or refuses one that does not

@@ -4,11 +4,9 @@ All pages of one depth are done before the next depth begins, so that which
 pages are crawled, and at which depth, does not depend on who answers first.
 """
 import hashlib
-import http
 import sys
 import time
 import traceback
-import zlib
 from collections import Counter, deque
 
 import scrapy
@@ -21,6 +19,7 @@ from twisted.internet.defer import CancelledError
 import polite
 import store
 import urls
+from answers import header, pairs, phrase, unzip
 
 HOPS = 10  # redirects from one page
 AHEAD = 2  # requests of a host that wait for their turn
@@ -47,6 +46,7 @@ class Spider(scrapy.Spider):
         self.delays = {}  # host -> seconds, where it is slower
         self.depth = -1
         self.level = []  # URLs of this depth that are not handed out yet
+        self.moved = {}  # where redirects of this depth lead -> how many there were
         self.found = set(filter(self.mine, part["seeds"]))
         self.seen = set()
         self.waiting = {host: deque() for host in self.hosts}
@@ -109,31 +109,29 @@ class Spider(scrapy.Spider):
             self.feed(host)
         if any(self.flight.values()):
             return True
+        self.level = sorted({*self.level, *self.moved} - self.seen, key=order)
         if not self.level and self.depth < self.part["depth"]:
             self.depth += 1
-            self.level, self.found = sorted(self.found - self.seen, key=order), set()
+            self.level, self.found, self.moved = sorted(self.found - self.seen, key=order), set(), {}
             if self.level:
                 self.talk()
         room = self.room()
         batch, self.level = self.level[:room], self.level[room:]
         for url in batch:
-            self.enter(url)
+            self.seen.add(url)
+            self.waiting[urls.host(url)].append((url, self.moved.get(url, 0)))
+        for host in self.hosts:
+            self.feed(host)
         return bool(batch)
 
     def room(self):
-        """How many more pages there may be."""
+        """How many more pages there may be, with those that wait for their turn."""
         if not self.stopped and self.pages.bytes > self.part["bytes"]:
             self.stopped = "there are %d bytes of new pages (--disk)" % self.pages.bytes
         left = self.part["max_pages"] - sum(self.counts[k] for k in ("new", "unchanged", "failed"))
         if left <= 0 and not self.stopped and (self.level or self.found or any(self.waiting.values())):
             self.stopped = "there are %d pages (--max-pages)" % self.part["max_pages"]
         return 0 if self.stopped else max(left - sum(self.flight.values()), 0)
-
-    def enter(self, url, hops=0):
-        self.seen.add(url)
-        host = urls.host(url)
-        self.waiting[host].append((url, hops))
-        self.feed(host)
 
     def feed(self, host):
         """Keeps a few requests before each host's turn, so that a host with a
@@ -237,8 +235,8 @@ class Spider(scrapy.Spider):
         if target:
             if not self.mine(target):
                 self.pages.leads(url, [target])
-            elif target not in self.seen and hops < HOPS and self.room():
-                self.enter(target, hops + 1)
+            elif hops < HOPS:
+                self.moved[target] = min(hops + 1, self.moved.get(target, HOPS))
         elif page.get("type") in HTML and page["status"] == 200 and self.depth < self.part["depth"]:
             try:
                 targets = self.links(url, headers, body)
@@ -281,33 +279,3 @@ class Spider(scrapy.Spider):
     def summary(self):
         names = ("new", "unchanged", "disallowed", "failed")
         return ", ".join("%d %s" % (self.counts[name], name) for name in names)
-
-
-def header(response, name):
-    return response.headers.get(name, b"").decode("latin-1")
-
-
-def pairs(response):
-    """The headers of an answer, sorted, as the client does not keep their
-    order; with the length of what is stored."""
-    out = [
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name in sorted(response.headers)
-        for value in response.headers.getlist(name)
-        if name.lower() not in (b"content-length", b"transfer-encoding", b"connection")
-    ]
-    return out + [("Content-Length", str(len(response.body)))]
-
-
-def phrase(status):
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
-
-
-def unzip(body, most):
-    try:
-        return zlib.decompressobj(wbits=47).decompress(body, most)
-    except zlib.error:
-        return body
