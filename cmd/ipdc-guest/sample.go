@@ -66,6 +66,9 @@ func (s *stage) sampled(take func(io.Reader) error, sample *shuffle.Sample) erro
 	if err != nil {
 		return err
 	}
+	if len(text) == 0 { // no line ends in any window
+		return s.pairs(take)
+	}
 	if len(s.command) == 0 {
 		err = take(bytes.NewReader(text))
 	} else {

@@ -248,3 +248,15 @@ func TestSampleOfWindows(t *testing.T) {
 		t.Error("two samples of the same input differ")
 	}
 }
+
+// Where no line ends in any window all is read.
+func TestSampleOfLongLines(t *testing.T) {
+	var text bytes.Buffer
+	for i := range 12 {
+		fmt.Fprintf(&text, "%07d\t%s\n", i, strings.Repeat("x", 3<<19))
+	}
+	b := newBox(t, map[string]string{"a": text.String()})
+	if r := b.stage("sample"); r.code != 0 || r.lines[0].Counters["sample.keys"] == 0 {
+		t.Errorf("exit code %d, %s, %+v", r.code, r.stderr, r.lines)
+	}
+}

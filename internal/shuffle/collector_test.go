@@ -215,6 +215,12 @@ func ungroup(t *testing.T, b []byte) (pairs []pair, groups int) {
 			keys = append(keys, string(take(n)))
 		}
 		for i, k := range keys {
+			if i == 0 && continued == 1 {
+				if k != "" {
+					t.Errorf("a continued group repeats its key, %.100q", k)
+				}
+				k = last
+			}
 			if again := any && k == last; again != (i == 0 && continued == 1) {
 				t.Errorf("group %q: same as the one before %v, block continued %v", k, again, continued)
 			} else if !again {

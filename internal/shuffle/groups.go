@@ -9,7 +9,7 @@ import (
 // bytes, little-endian: groups g, values v, bytes of all keys, bytes of all
 // values, 1 if its first group is the last one of the block before (else 0), g
 // key lengths, g counts of values, v value lengths; then the keys, then the
-// values. A group that goes on in the next block has its key in both.
+// values. A group that goes on in the next block has an empty key there.
 func (m *Merger) WriteFrames(w io.Writer) error {
 	out := newPump(w)
 	g := groups{stats: &m.stats}
@@ -26,7 +26,12 @@ func (m *Merger) WriteFrames(w io.Writer) error {
 		begins := g.add(r.Key, r.Count)
 		for left := r.Count; left > 0; {
 			if begins || len(b.counts) == 0 {
-				b.begin(r.Key, !begins)
+				if begins {
+					b.begin(r.Key)
+				} else {
+					b.begin(nil)
+					b.continued = 1
+				}
 			}
 			n := min(left, uint64(max(1, (outSize-b.size())/(len(r.Value)+4))))
 			b.add(r.Value, int(n))
@@ -52,12 +57,8 @@ func (b *groupBlock) size() int {
 	return 4*(5+2*len(b.klens)+len(b.vlens)) + len(b.keys) + len(b.values)
 }
 
-// begin begins a group, or with continued goes on with that of the block
-// before.
-func (b *groupBlock) begin(key []byte, continued bool) {
-	if continued {
-		b.continued = 1
-	}
+// begin begins a group.
+func (b *groupBlock) begin(key []byte) {
 	b.klens, b.counts = append(b.klens, uint32(len(key))), append(b.counts, 0)
 	b.keys = append(b.keys, key...)
 }

@@ -28,12 +28,17 @@ type tree struct {
 	started bool
 }
 
-// openRuns opens files as runs. Those that are ours give their room back while
-// they are read.
-func openRuns(paths []string, kind Kind, ours bool) (*tree, error) {
+// openRuns opens files as runs: the first ones, at least two, when the blocks of
+// more would pass the memory, as those of large records do. Files that are ours
+// give their room back while they are merged.
+func openRuns(paths []string, kind Kind, ours bool, memory int64) (*tree, error) {
 	t := &tree{}
 	flags := map[bool]int{false: os.O_RDONLY, true: os.O_RDWR}[ours]
+	var held int64
 	for _, p := range paths {
+		if len(t.runs) >= 2 && held > memory {
+			break
+		}
 		f, err := os.OpenFile(p, flags, 0)
 		if err != nil {
 			return nil, errors.Join(err, t.close())
@@ -41,7 +46,7 @@ func openRuns(paths []string, kind Kind, ours bool) (*tree, error) {
 		t.files = append(t.files, f)
 		var in io.Reader = f
 		if ours {
-			in = &consumer{f: f}
+			in = &consumer{f: f, started: &t.started}
 		}
 		r, err := NewReader(in, p, kind)
 		if err != nil {
@@ -52,24 +57,26 @@ func openRuns(paths []string, kind Kind, ours bool) (*tree, error) {
 			return nil, errors.Join(err, t.close())
 		}
 		t.runs, t.ended = append(t.runs, r), append(t.ended, !ok)
+		held += int64(cap(r.buf))
 	}
 	n := len(t.runs)
 	t.live, t.prefix, t.losers = make([]bool, n), make([]uint64, n), make([]int, n)
 	return t, nil
 }
 
-func openSpills(list []spill, kind Kind) (*tree, error) {
+func openSpills(list []spill, kind Kind, memory int64) (*tree, error) {
 	paths := make([]string, len(list))
 	for i, s := range list {
 		paths[i] = s.path
 	}
-	return openRuns(paths, kind, true)
+	return openRuns(paths, kind, true, memory)
 }
 
 // consumer reads a file and gives back what it has read of it, so that a merge
 // needs room for its records once and not twice.
 type consumer struct {
 	f            *os.File
+	started      *bool // before that nothing is given back: the runs may be too many
 	read, passed int64
 }
 
@@ -78,7 +85,7 @@ const consumed = 8 << 20
 
 func (c *consumer) Read(b []byte) (int, error) {
 	n, err := c.f.Read(b)
-	if c.read += int64(n); c.read-c.passed >= consumed {
+	if c.read += int64(n); *c.started && c.read-c.passed >= consumed {
 		// A file system that cannot do it keeps the room to the end.
 		const keepSize, punchHole = 1, 2
 		_ = syscall.Fallocate(int(c.f.Fd()), keepSize|punchHole, c.passed, c.read-c.passed)

@@ -44,14 +44,7 @@ func OpenMerger(paths []string, cfg MergeConfig) (*Merger, error) {
 			m.stats.BytesIn += fi.Size()
 		}
 	}
-	for fan := fanIn(cfg.Memory); len(paths) > fan; {
-		var err error
-		if paths, err = m.pass(paths, fan); err != nil {
-			return nil, closeAfter(m, err)
-		}
-	}
-	var err error
-	if m.tree, err = openRuns(paths, cfg.Kind, false); err != nil {
+	if err := m.open(paths); err != nil {
 		return nil, closeAfter(m, err)
 	}
 	for i, r := range m.tree.runs {
@@ -61,6 +54,29 @@ func OpenMerger(paths []string, cfg MergeConfig) (*Merger, error) {
 	}
 	m.tree.nextPart()
 	return m, nil
+}
+
+// open opens the runs after as many passes as make them few enough.
+func (m *Merger) open(paths []string) error {
+	for fan := fanIn(m.cfg.Memory); ; {
+		if len(paths) <= fan {
+			t, err := openRuns(paths, m.cfg.Kind, false, m.cfg.Memory)
+			if err != nil {
+				return err
+			}
+			if len(t.runs) == len(paths) {
+				m.tree = t
+				return nil
+			}
+			if err := t.close(); err != nil {
+				return err
+			}
+		}
+		var err error
+		if paths, err = m.pass(paths, fan); err != nil {
+			return err
+		}
+	}
 }
 
 func closeAfter(c io.Closer, err error) error {
@@ -86,7 +102,8 @@ func (m *Merger) pass(paths []string, fan int) ([]string, error) {
 			return append(out, paths[0]), nil
 		}
 		path := filepath.Join(m.cfg.Dir, fmt.Sprintf("merge-%06d", m.stats.Spills))
-		if err := m.mergeTo(path, paths[:n]); err != nil {
+		n, err := m.mergeTo(path, paths[:n])
+		if err != nil {
 			return nil, err
 		}
 		out, paths = append(out, path), paths[n:]
@@ -94,17 +111,19 @@ func (m *Merger) pass(paths []string, fan int) ([]string, error) {
 	return out, nil
 }
 
-func (m *Merger) mergeTo(path string, paths []string) error {
+// mergeTo merges the first runs, as many as openRuns opens, and returns how many
+// these are.
+func (m *Merger) mergeTo(path string, paths []string) (int, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return fmt.Errorf("create merge: %w", err)
+		return 0, fmt.Errorf("create merge: %w", err)
 	}
 	defer f.Close()
 	m.own = append(m.own, spill{path})
 	m.stats.Spills++
-	t, err := openRuns(paths, m.cfg.Kind, false)
+	t, err := openRuns(paths, m.cfg.Kind, false, m.cfg.Memory)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer t.close()
 	w := NewWriter(f, m.cfg.Kind)
@@ -112,10 +131,10 @@ func (m *Merger) mergeTo(path string, paths []string) error {
 	for {
 		part, ok := t.nextPart()
 		if !ok {
-			return w.Close()
+			return len(t.runs), w.Close()
 		}
 		if err := t.writePart(w, part); err != nil {
-			return err
+			return 0, err
 		}
 	}
 }

@@ -110,19 +110,29 @@ func (c *Collector) count(o outcome) {
 // mergeSpills merges the spills into the runs, in several passes where there
 // are too many for one.
 func (c *Collector) mergeSpills(create func(part int) (io.WriteCloser, error)) error {
-	fan := fanIn(c.cfg.Memory)
-	for len(c.spills) > fan {
+	for fan := fanIn(c.cfg.Memory); ; {
+		if len(c.spills) <= fan {
+			m, err := openSpills(c.spills, c.cfg.Kind, c.cfg.Memory)
+			if err != nil {
+				return err
+			}
+			if len(m.runs) == len(c.spills) {
+				return errors.Join(c.mergeInto(m, create), m.close())
+			}
+			if err := m.close(); err != nil {
+				return err
+			}
+		}
 		// The first ones into one at the end would change the order of equal
 		// keys: neighbours only, and the new one in their place.
 		if err := c.mergePass(fan); err != nil {
 			return err
 		}
 	}
-	m, err := openSpills(c.spills, c.cfg.Kind)
-	if err != nil {
-		return err
-	}
-	defer m.close()
+}
+
+// mergeInto writes the run of each partition.
+func (c *Collector) mergeInto(m *tree, create func(part int) (io.WriteCloser, error)) error {
 	for {
 		part, ok := m.nextPart()
 		if !ok {
@@ -151,25 +161,26 @@ func (c *Collector) mergePass(fan int) error {
 	c.spills = nil
 	for len(old) > 0 {
 		n := min(fan, len(old))
-		group := old[:n]
-		old = old[n:]
 		if n == 1 {
-			c.spills = append(c.spills, group...)
+			c.spills = append(c.spills, old...)
 			break
 		}
-		err := c.mergeGroup(group)
+		n, err := c.mergeGroup(old[:n])
 		if err != nil {
-			c.spills = append(c.spills, append(group, old...)...)
+			c.spills = append(c.spills, old...)
 			return err
 		}
+		old = old[n:]
 	}
 	return nil
 }
 
-func (c *Collector) mergeGroup(group []spill) error {
-	m, err := openSpills(group, c.cfg.Kind)
+// mergeGroup merges the first spills, as many as openSpills opens, and returns
+// how many these are.
+func (c *Collector) mergeGroup(group []spill) (int, error) {
+	m, err := openSpills(group, c.cfg.Kind, c.cfg.Memory)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer m.close()
 	err = c.newSpill(func(w *Writer) error {
@@ -184,12 +195,12 @@ func (c *Collector) mergeGroup(group []spill) error {
 		}
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	for _, s := range group {
+	for _, s := range group[:len(m.runs)] {
 		if err := os.Remove(s.path); err != nil {
-			return fmt.Errorf("remove spill: %w", err)
+			return 0, fmt.Errorf("remove spill: %w", err)
 		}
 	}
-	return nil
+	return len(m.runs), nil
 }

@@ -243,8 +243,8 @@ class PairWriter:
 
 class GroupReader:
     """Reads blocks of groups: g, v, bytes of keys, bytes of values, whether the
-    first group continues the last one; g lengths of keys, g counts of values,
-    v lengths of values, the keys, the values."""
+    first group continues the last one (its key is empty then); g lengths of
+    keys, g counts of values, v lengths of values, the keys, the values."""
 
     def __init__(self, file):
         self.file = file
@@ -465,7 +465,7 @@ class Mapper:
             yield map(self.function, zip(repeat(batch.path), batch.offsets), batch.rest)
 
     def stream(self, pairs):
-        n = 64  # pairs of a block, about
+        n = 1  # pairs of a block, about: they may be large
         while True:
             some = list(islice(pairs, n))
             if not some:
@@ -475,7 +475,7 @@ class Mapper:
                 check_pair("map", pair)
             done = self.out.write([k for k, v in some], [v for k, v in some])
             self.place = self.at_record
-            n = max(1, min(n * 4, n * BLOCK // max(done or 2 * BLOCK, 1), 1 << 14))
+            n = max(1, min(n * 2, n * BLOCK // max(done or 2 * BLOCK, 1), 1 << 14))
 
     def gather(self, pairs):
         """Puts values to their keys. A dict would take 1, 1.0 and True for one
