@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -175,5 +176,9 @@ func TestMapReduceLosesAWorker(t *testing.T) {
 	if lost(j) == 0 {
 		t.Errorf("no attempt was lost: %+v", j.Attempts)
 	}
-	victim.start() // its containers go with it
+	victim.start() // what it had begun is ended, and goes
+	victim.await("nothing of what it had begun is left", 2*time.Minute, func() bool {
+		volumes, err := filepath.Glob(filepath.Join(victim.dir, "volumes", "0*"))
+		return err == nil && len(volumes) == 0 && len(victim.containers()) == 0
+	})
 }
