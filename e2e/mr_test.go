@@ -16,21 +16,11 @@ import (
 func TestMapReduceCommand(t *testing.T) {
 	n := newNode(t)
 	dir := t.TempDir()
-	file := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	file("in/a.txt", "to be or\nnot to be\n")
-	file("in/b/c.txt", "to err is 7")
+	write(t, dir, "in/a.txt", "to be or\nnot to be\n")
+	write(t, dir, "in/b/c.txt", "to err is 7")
 	in := n.ok("add", "-q", filepath.Join(dir, "in"))
-	m := file("Map.py", "def map(key, value):\n    for w in value.split():\n        yield w, 1\n\ndef combine(key, values):\n    yield key, sum(values)\n")
-	r := file("Reduce.py", "def reduce(key, values):\n    yield key, sum(values)\n")
+	m := write(t, dir, "Map.py", "def map(key, value):\n    for w in value.split():\n        yield w, 1\n\ndef combine(key, values):\n    yield key, sum(values)\n")
+	r := write(t, dir, "Reduce.py", "def reduce(key, values):\n    yield key, sum(values)\n")
 	const want = "7\t1\nbe\t2\nerr\t1\nis\t1\nnot\t1\nor\t1\nto\t3\n"
 
 	out := filepath.Join(dir, "out")
@@ -60,7 +50,7 @@ func TestMapReduceCommand(t *testing.T) {
 		t.Errorf("mr status -o wide says\n%s", text)
 	}
 
-	r = file("Reduce.py", "def reduce(key, values):\n    yield key, -sum(values)\n")
+	r = write(t, dir, "Reduce.py", "def reduce(key, values):\n    yield key, -sum(values)\n")
 	n.ok("mr", "run", "-k", "3", "--partition", "range", "--map", m, "--reduce", r, "--combine", "-c", in)
 	n.decode(&st, "mr", "status", "@last", "-o", "json")
 	if st.Stages[0].Remembered != 1 || st.Stages[1].Remembered != 1 || st.Stages[2].Remembered != 0 {
@@ -72,7 +62,7 @@ func TestMapReduceCommand(t *testing.T) {
 		t.Errorf("the stream gives %q, want %q", text, want)
 	}
 
-	bad := file("Bad.py", "def map(key, value):\n    yield value, 1 / (7 - len(value.split()[-1]) - 6)\n")
+	bad := write(t, dir, "Bad.py", "def map(key, value):\n    yield value, 1 / (7 - len(value.split()[-1]) - 6)\n")
 	n.fails(6, "mr", "run", "--map", bad, "--reduce", r, "-c", in)
 	f := n.job("@last").Failure
 	if f == nil || f.Kind != jobspec.KindExit || !strings.Contains(f.Detail, "map: b/c.txt, line 1 (byte 0): ZeroDivisionError") || !strings.Contains(f.Detail, "(Bad.py:2)") {
