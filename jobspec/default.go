@@ -34,6 +34,9 @@ func (s Spec) WithDefaults() Spec {
 		if p, err := ParsePath(in.CID); err == nil {
 			in.CID = p.String()
 		}
+		if r, err := ParseDatasetRef(in.Dataset); err == nil {
+			in.Dataset = r.String()
+		}
 	}
 	if len(s.Stages) == 0 {
 		s.Split.fill()

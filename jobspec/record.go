@@ -4,26 +4,27 @@ import "time"
 
 // Job is the record of one job on its owner.
 type Job struct {
-	ID         JobID     `json:"id"`
-	Tenant     string    `json:"tenant"` // name of the token that submitted; "local" for the socket
-	Spec       Spec      `json:"spec"`   // with defaults
-	SpecCID    CID       `json:"spec_cid"`
-	Parent     JobID     `json:"parent,omitempty"` // the job that this one installs the requirements of
-	Origin     *Origin   `json:"origin,omitempty"` // set when this is one task of another node's job
-	Tenure     *Tenure   `json:"tenure,omitempty"` // set when the keepers of the domain know of it
-	State      JobState  `json:"state"`
-	Stopping   bool      `json:"stopping,omitempty"` // a stop was asked for and is durable
-	Result     CID       `json:"result,omitzero"`    // set from published on
-	Partial    CID       `json:"partial,omitzero"`   // outputs of a job that failed
-	Merged     []Merged  `json:"merged,omitempty"`   // what job merge made of the outputs, the newest last
-	Failure    *Failure  `json:"failure,omitempty"`  // set when failed or stopped
-	Submitted  time.Time `json:"submitted"`
-	Started    time.Time `json:"started,omitzero"`  // first lease
-	Finished   time.Time `json:"finished,omitzero"` // final state
-	ItemsTotal int       `json:"items_total"`       // files to do; 0 when not per item
-	ItemsDone  int       `json:"items_done"`
-	Moved      *Moved    `json:"moved,omitempty"` // by its owner, since that was started last; of a job that has ended
-	Remembered int       `json:"remembered"`      // items that needed no run, or tasks of a job without items
+	ID         JobID       `json:"id"`
+	Tenant     string      `json:"tenant"` // name of the token that submitted; "local" for the socket
+	Spec       Spec        `json:"spec"`   // with defaults
+	SpecCID    CID         `json:"spec_cid"`
+	Parent     JobID       `json:"parent,omitempty"`  // the job that this one installs the requirements of
+	Origin     *Origin     `json:"origin,omitempty"`  // set when this is one task of another node's job
+	Tenure     *Tenure     `json:"tenure,omitempty"`  // set when the keepers of the domain know of it
+	Dataset    *DatasetUse `json:"dataset,omitempty"` // set when the input is a version of a dataset
+	State      JobState    `json:"state"`
+	Stopping   bool        `json:"stopping,omitempty"` // a stop was asked for and is durable
+	Result     CID         `json:"result,omitzero"`    // set from published on
+	Partial    CID         `json:"partial,omitzero"`   // outputs of a job that failed
+	Merged     []Merged    `json:"merged,omitempty"`   // what job merge made of the outputs, the newest last
+	Failure    *Failure    `json:"failure,omitempty"`  // set when failed or stopped
+	Submitted  time.Time   `json:"submitted"`
+	Started    time.Time   `json:"started,omitzero"`  // first lease
+	Finished   time.Time   `json:"finished,omitzero"` // final state
+	ItemsTotal int         `json:"items_total"`       // files to do; 0 when not per item
+	ItemsDone  int         `json:"items_done"`
+	Moved      *Moved      `json:"moved,omitempty"` // by its owner, since that was started last; of a job that has ended
+	Remembered int         `json:"remembered"`      // items that needed no run, or tasks of a job without items
 }
 
 // Merged is what the outputs of a job give when they are merged in some way.

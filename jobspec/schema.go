@@ -17,8 +17,8 @@ import (
 
 // SchemaJSON is the JSON Schema (2020-12) of a spec. It holds names, types and
 // shapes; [Spec.Validate] holds what a schema cannot say. Its formats
-// "ipdc-..." are read by ParseBytes, ParseCPU, ParseDuration, ParseCID and
-// ParsePath.
+// "ipdc-..." are read by ParseBytes, ParseCPU, ParseDuration, ParseCID,
+// ParsePath and ParseDatasetRef.
 //
 //go:embed schema.json
 var SchemaJSON []byte
@@ -39,6 +39,7 @@ var compiledSchema = sync.OnceValue(func() *jsonschema.Schema {
 		"ipdc-duration": positive(ParseDuration),
 		"ipdc-cid":      func(s string) error { _, err := ParseCID(s); return err },
 		"ipdc-path":     func(s string) error { _, err := ParsePath(s); return err },
+		"ipdc-dataset":  func(s string) error { _, err := ParseDatasetRef(s); return err },
 	} {
 		c.RegisterFormat(&jsonschema.Format{Name: name, Validate: formatOf(parse)})
 	}

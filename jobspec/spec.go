@@ -77,9 +77,19 @@ const (
 
 // Input is one DAG the program reads.
 type Input struct {
-	CID string `json:"cid"`          // CID, CID/path, /ipfs/CID/path or ipfs://CID/path
-	At  string `json:"at,omitempty"` // mount point: /inputs for files, /inputs.car for a CAR
-	As  As     `json:"as,omitempty"` // default files
+	CID string `json:"cid,omitempty"` // CID, CID/path, /ipfs/CID/path or ipfs://CID/path
+	At  string `json:"at,omitempty"`  // mount point: /inputs for files, /inputs.car for a CAR
+	As  As     `json:"as,omitempty"`  // default files
+
+	// Dataset is NAME or NAME@VERSION, in place of a CID, which the node fills in
+	// when it takes the job; a spec that has both was resolved before.
+	Dataset string `json:"dataset,omitempty"`
+	// OnlyNew leaves out the entries of the dataset that the program was run over
+	// in an earlier version.
+	OnlyNew bool `json:"only_new,omitempty"`
+	// Since is a directory whose entries are left out of the input's, as far as
+	// name and CID are the same. OnlyNew sets it.
+	Since CID `json:"since,omitzero"`
 }
 
 // As says how an input is shown to the program.

@@ -115,8 +115,7 @@ func (s Spec) validateInputs(l *problemList) {
 	}
 	for i, in := range s.Inputs {
 		path := joinIndex("inputs", i)
-		_, err := ParsePath(in.CID)
-		l.check(path+".cid", err)
+		in.validateSource(l, path)
 		oneOf(l, path+".as", in.As, AsFiles, AsCAR)
 		oneOf(l, path+".at", in.At, in.As.mountPoint())
 	}
