@@ -39,16 +39,21 @@ func (s Spec) WithDefaults() Spec {
 		}
 	}
 	if len(s.Stages) == 0 {
-		s.Split.fill()
-		s.Merge.fill(s.Split)
+		s.Gang = s.Gang.withDefaults()
+		s.Split.fill(s.Gang)
+		s.Merge.fill(s.Split, s.Gang)
 	} else {
-		s.Merge.fill(s.Stages[len(s.Stages)-1].Split)
+		last := s.Stages[len(s.Stages)-1]
+		s.Merge.fill(last.Split, last.Gang)
 	}
 	fill(&s.Resources.CPU, DefaultCPU)
 	fill(&s.Resources.Memory, DefaultMemory)
 	fill(&s.Resources.Disk, DefaultDisk)
 	s.Stages = s.stagesWithDefaults()
 	fill(&s.Timeouts.Run, DefaultRunTimeout)
+	if s.Timeouts.Run == NoLimit {
+		fill(&s.Timeouts.Total, NoLimit)
+	}
 	fill(&s.Timeouts.Total, DefaultTotalTimeout)
 	fill(&s.Retry.Attempts, DefaultAttempts)
 	if len(s.Retry.On) == 0 {
@@ -58,8 +63,8 @@ func (s Spec) WithDefaults() Spec {
 	s.Place = s.Place.canonical()
 	s.Expose = slices.Sorted(slices.Values(s.Expose))
 	s.Network = canonicalNetwork(s.Network)
-	if len(s.Network) > 0 || s.varies() {
-		fill(&s.Cache, CacheOff) // what a network gives may change
+	if len(s.Network) > 0 || s.varies() || s.Gang != nil {
+		fill(&s.Cache, CacheOff) // what a network gives may change, and what the tasks of a gang tell each other
 	}
 	fill(&s.Cache, CacheUse)
 	return s
@@ -72,15 +77,21 @@ func (r *Run) fill() {
 	}
 }
 
-func (sp *Split) fill() {
+func (sp *Split) fill(g *Gang) {
 	fill(&sp.By, SplitAuto)
+	if g != nil && sp.sized() && sp.Size == 0 {
+		fill(&sp.Into, g.Count())
+	}
 	if sp.sized() && sp.Into == 0 {
 		fill(&sp.Size, DefaultShard)
 	}
 }
 
-func (m *Merge) fill(sp Split) {
-	if sp.Cuts() {
+func (m *Merge) fill(sp Split, g *Gang) {
+	switch {
+	case g != nil:
+		fill(m, MergeShards)
+	case sp.Cuts():
 		fill(m, MergeConcat)
 	}
 	fill(m, MergeUnion)

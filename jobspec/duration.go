@@ -40,14 +40,23 @@ func ParseDuration(s string) (Duration, error) {
 	return Duration(n*int64(day) + int64(d)), nil
 }
 
+// NoLimit stands for no limit at all, where that may be: "none".
+const NoLimit = Duration(math.MaxInt64)
+
+// noLimit is the text of NoLimit.
+const noLimit = "none"
+
 // Std returns d as a time.Duration.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 
 // String returns the shortest text that [ParseDuration] reads back: "30d",
 // "1d12h", "15m", "0s".
 func (d Duration) String() string {
-	if d < 0 {
+	switch {
+	case d < 0:
 		return time.Duration(d).String()
+	case d == NoLimit:
+		return noLimit
 	}
 	var s string
 	if n := d.Std() / day; n > 0 {
@@ -70,8 +79,12 @@ func (d Duration) String() string {
 // MarshalText writes what String returns.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads what [ParseDuration] reads.
+// UnmarshalText reads what [ParseDuration] reads, and "none" for [NoLimit].
 func (d *Duration) UnmarshalText(text []byte) (err error) {
+	if string(text) == noLimit {
+		*d = NoLimit
+		return nil
+	}
 	*d, err = ParseDuration(string(text))
 	return err
 }

@@ -34,6 +34,10 @@ type keyRecord struct {
 	// lack items that failed, and would be a wrong result without it.
 	KeepGoing bool `json:"keep_going,omitempty"`
 
+	// Of a gang's task: all roles, and its own name.
+	Gang map[string]int `json:"gang,omitempty"`
+	Name string         `json:"name,omitempty"`
+
 	// Of a task whose shard is exposed: what its program is told.
 	Root  CID    `json:"root,omitzero"`
 	Index int    `json:"index,omitempty"`
@@ -62,6 +66,9 @@ func (k keyRecord) taskKey(s Spec, p Plan, t Task) (CID, error) {
 	k.Inputs, k.Shard, k.KeepGoing = p.inputsMode(), t.Shard, s.Run.KeepGoing
 	for _, it := range t.Items {
 		k.Items = append(k.Items, it.Key)
+	}
+	if s.Gang != nil {
+		k.Gang, k.Name = s.Gang.Roles, t.Name
 	}
 	if s.Exposes(ExposeShard) {
 		k.Root, k.Index, k.Count, k.Part = p.Input, t.Index, t.Count, t.Path

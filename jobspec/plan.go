@@ -31,6 +31,7 @@ type Task struct {
 	Shard CID    `json:"shard,omitzero"`  // shown at /inputs, or as /inputs.car; undefined = an empty directory
 	Items []Item `json:"items,omitempty"` // per: item only
 	Bytes int64  `json:"bytes"`           // of file content the task reads
+	Name  string `json:"name,omitempty"`  // of a gang's task, see [GangTask]
 
 	// Of a spec that exposes its shard: how many tasks the job has, and what
 	// the paths of the task's files begin with, see [CommonPath].

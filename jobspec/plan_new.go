@@ -23,7 +23,8 @@ const (
 // would be over 256 MiB or 1000 items; the largest items first, each to the
 // batch with the fewest bytes. A per: item job over an empty input has no
 // tasks. Slots shape batches only; item keys do not depend on them. Where the
-// spec asks for shards, each of them is a task, with all of its items.
+// spec asks for shards, each of them is a task, with all of its items. A gang
+// has its own tasks: each reads the whole input, or the shard of its number.
 //
 // The error says what is wrong with f.
 func NewPlan(s Spec, f Facts) (Plan, error) {
@@ -48,8 +49,20 @@ func NewPlan(s Spec, f Facts) (Plan, error) {
 
 func (p Plan) withTasks(s Spec, record keyRecord, shards []Shard) (_ Plan, err error) {
 	p.Tasks = []Task{}
+	var gang []GangTask
+	if s.Gang != nil {
+		if gang = s.Gang.Tasks(); len(gang) != len(shards) {
+			return Plan{}, Failure{
+				Kind: KindSpec, Where: "split", Detail: fmt.Sprintf("gives %d shards, and the gang has %d tasks, each of which reads one", len(shards), len(gang)),
+				Hint: "give the gang as many tasks, split in another way, or leave split out so that each task reads the whole input",
+			}.Error()
+		}
+	}
 	for i, sh := range shards {
 		t := Task{Index: i, Shard: sh.CID, Items: sh.Items, Bytes: sh.Bytes, Holder: sh.Holder}
+		if gang != nil {
+			t.Name = gang[i].Name
+		}
 		if s.Exposes(ExposeShard) {
 			t.Count, t.Path = len(shards), sh.Path
 			if len(t.Items) > 0 {
@@ -145,6 +158,9 @@ func (f Facts) shards(s Spec, record keyRecord) (out []Shard, err error) {
 		}
 	default:
 		out = []Shard{{CID: f.Input, Bytes: f.Bytes}}
+	}
+	if s.Gang != nil && len(out) == 1 && !s.Split.Shards() { // all of them see the whole
+		out = slices.Repeat(out, s.Gang.Count())
 	}
 	return out, nil
 }

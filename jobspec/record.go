@@ -54,6 +54,7 @@ type Origin struct {
 	Token   string   `json:"token"`            // of that attempt
 	Lease   Duration `json:"lease"`            // how long the owner waits for a sign of life
 	Archive CID      `json:"archive,omitzero"` // of the image, for a node that lacks it
+	Peers   *Peers   `json:"peers,omitempty"`  // of a gang's task: its generation of the gang
 }
 
 // Attempt is the record of one try of one task.
@@ -79,6 +80,7 @@ type Attempt struct {
 	LogBytes    int64        `json:"log_bytes"`              // kept
 	LogDropped  int64        `json:"log_dropped,omitempty"`  // bytes over the limit, not kept
 	Phases      Phases       `json:"phases,omitzero"`        // how long its parts took
+	Peers       *Peers       `json:"peers,omitempty"`        // of a gang's task: its generation of the gang
 
 	// What the program counted, as it says: pairs, bytes, spills, milliseconds.
 	// At most 32, each named by 1 to 40 of a-z, 0-9, dot and underscore.

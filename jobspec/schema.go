@@ -18,7 +18,7 @@ import (
 // SchemaJSON is the JSON Schema (2020-12) of a spec. It holds names, types and
 // shapes; [Spec.Validate] holds what a schema cannot say. Its formats
 // "ipdc-..." are read by ParseBytes, ParseCPU, ParseDuration, ParseCID,
-// ParsePath and ParseDatasetRef.
+// ParsePath and ParseDatasetRef; "ipdc-timeout" is a duration or "none".
 //
 //go:embed schema.json
 var SchemaJSON []byte
@@ -37,6 +37,7 @@ var compiledSchema = sync.OnceValue(func() *jsonschema.Schema {
 		"ipdc-bytes":    positive(ParseBytes),
 		"ipdc-cpu":      positive(ParseCPU),
 		"ipdc-duration": positive(ParseDuration),
+		"ipdc-timeout":  positive(parseTimeout),
 		"ipdc-cid":      func(s string) error { _, err := ParseCID(s); return err },
 		"ipdc-path":     func(s string) error { _, err := ParsePath(s); return err },
 		"ipdc-dataset":  func(s string) error { _, err := ParseDatasetRef(s); return err },
@@ -59,6 +60,12 @@ func positive[T ~int64](parse func(string) (T, error)) func(string) error {
 		}
 		return err
 	}
+}
+
+// parseTimeout reads a duration, or "none".
+func parseTimeout(s string) (d Duration, err error) {
+	err = d.UnmarshalText([]byte(s))
+	return d, err
 }
 
 // formatOf applies parse to text and to number literals; other types are the

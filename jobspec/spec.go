@@ -13,7 +13,8 @@ type Spec struct {
 	Run       Run               `json:"run,omitzero"`       // the program; none where there are stages
 	Inputs    []Input           `json:"inputs,omitempty"`   // at most one in this version; none runs the program once
 	Split     Split             `json:"split,omitzero"`     // how inputs become tasks
-	Merge     Merge             `json:"merge,omitzero"`     // how outputs become one; default union, concat for by: lines|bytes
+	Gang      *Gang             `json:"gang,omitempty"`     // the tasks run at the same time and know each other; none where there are stages
+	Merge     Merge             `json:"merge,omitzero"`     // how outputs become one; default union, concat for by: lines|bytes, shards for a gang
 	Resources Resources         `json:"resources,omitzero"` // of one task
 	Timeouts  Timeouts          `json:"timeouts,omitzero"`  //
 	Retry     Retry             `json:"retry,omitzero"`     //
@@ -21,7 +22,7 @@ type Spec struct {
 	Isolation Isolation         `json:"isolation,omitzero"` // default standard
 	Place     Place             `json:"place,omitzero"`     // which nodes may run it, and which first; default who holds the input
 	Expose    []Exposure        `json:"expose,omitempty"`   // what the program is told of the run; default nothing
-	Cache     Cache             `json:"cache,omitzero"`     // default use; off with a network, and where exposed values change from run to run
+	Cache     Cache             `json:"cache,omitzero"`     // default use; off with a network, of gangs, and where exposed values change from run to run
 	Keep      Duration          `json:"keep,omitempty"`     // how long result and record stay pinned; 0 = until removed
 	// Replicate is how many nodes hold the result in all, the job's own one
 	// included, as far as the domain has so many; 0 = [DefaultReplicate].
@@ -152,7 +153,7 @@ type Merge string
 // The values of Merge.
 const (
 	MergeUnion  Merge = "union"  // one tree; the same name with another CID is a clash
-	MergeShards Merge = "shards" // one folder per task, named by its index
+	MergeShards Merge = "shards" // one folder per task, named by its index; of a gang by its task's name
 	MergeConcat Merge = "concat" // one tree; files of one name are put behind each other, in the order of tasks
 	MergeNone   Merge = "none"   // the outputs as they are; of job merge, not of a spec
 )
@@ -167,8 +168,10 @@ type Resources struct {
 
 // Timeouts bound a job's time.
 type Timeouts struct {
-	Run   Duration `json:"run,omitempty"`   // of one attempt's container; default 15m
-	Total Duration `json:"total,omitempty"` // of the job from acceptance; default 2h
+	// Run is of one attempt's container; default 15m. A job with a gang may have
+	// [NoLimit] here and in Total.
+	Run   Duration `json:"run,omitempty"`
+	Total Duration `json:"total,omitempty"` // of the job from acceptance; default 2h, NoLimit where Run is
 }
 
 // Retry says when a task gets another attempt.

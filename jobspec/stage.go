@@ -30,7 +30,8 @@ type Stage struct {
 
 	Run       Run       `json:"run"`
 	Split     Split     `json:"split,omitzero"`     // of what it reads; not of partitions
-	Merge     Merge     `json:"merge,omitempty"`    // for later stages; default union, concat where Split cuts. The last one's is the spec's
+	Gang      *Gang     `json:"gang,omitempty"`     // its tasks run at the same time and know each other; default they do not
+	Merge     Merge     `json:"merge,omitempty"`    // for later stages; default union, concat where Split cuts, shards of a gang. The last one's is the spec's
 	Resources Resources `json:"resources,omitzero"` // of one task; default the spec's
 }
 
@@ -47,14 +48,21 @@ func (s Spec) Stage(i int) Spec {
 	st, last := s.Stages[i], i == len(s.Stages)-1
 	one := s
 	one.Stages = nil
-	one.Run, one.Split, one.Resources = st.Run, st.Split, st.Resources
+	one.Run, one.Split, one.Gang, one.Resources = st.Run, st.Split, st.Gang, st.Resources
+	if st.Gang != nil {
+		one.Cache = CacheOff // whoever asked for another thing asked for the other stages
+	} else {
+		one.Timeouts = s.Timeouts.bounded()
+	}
 	switch {
 	case st.Partitions > 0:
 		one.Merge = MergeShards
 	case !last:
 		one.Merge = st.Merge
 	}
-	one.Place.MinWorkers = 0
+	if st.Gang == nil {
+		one.Place.MinWorkers = 0
+	}
 	if len(st.Needs) > 0 {
 		one.Inputs = nil
 		// The owner holds what earlier stages gave; to stay there is not what
@@ -109,9 +117,10 @@ func (s Spec) stagesWithDefaults() []Stage {
 	for i := range list {
 		st := &list[i]
 		st.Run.fill()
-		st.Split.fill()
+		st.Gang = st.Gang.withDefaults()
+		st.Split.fill(st.Gang)
 		if i < len(list)-1 && st.Partitions == 0 {
-			st.Merge.fill(st.Split)
+			st.Merge.fill(st.Split, st.Gang)
 		}
 		fill(&st.Resources.CPU, s.Resources.CPU)
 		fill(&st.Resources.Memory, s.Resources.Memory)
@@ -130,6 +139,9 @@ func (s Spec) validateStages(l *problemList) {
 	}
 	if s.Split != (Split{}) {
 		l.add("split", "stands beside stages: each stage has a split of its own")
+	}
+	if s.Gang != nil {
+		l.add("gang", "stands beside stages: a stage has a gang of its own")
 	}
 	if len(s.Stages) > MaxStages {
 		l.add("stages", "has %d entries, at most %d are run", len(s.Stages), MaxStages)
@@ -198,6 +210,7 @@ func (s Spec) validateStage(l *problemList, i int) {
 	one.Run.validate(&sub)
 	one.Resources.validate(&sub)
 	s.validatePartitions(&sub, i, one)
+	one.validateGang(&sub, parts)
 	switch {
 	case parts == 0:
 		one.validateSplit(&sub)
@@ -230,6 +243,8 @@ func (s Spec) validatePartitions(l *problemList, i int, one Spec) {
 		l.add("partitions", "is %d, want 1 to %d", n, MaxPartitions)
 	case n > 0 && i == len(s.Stages)-1:
 		l.add("partitions", "is %d, and no stage comes behind the last one to read them: leave it out", n)
+	case n > 0 && one.Gang != nil:
+		l.add("partitions", "is %d, and the tasks of a gang leave a folder each: leave it out", n)
 	case n > 0 && one.batches():
 		l.add("run.per", "is item, and batches of items leave no partitions: use per: task, or split.by: size, lines or bytes")
 	}

@@ -59,9 +59,10 @@ func (s Spec) Validate() error {
 		s.validatePer(&l)
 		s.validateSplit(&l)
 		s.validateMerge(&l)
+		s.validateGang(&l, 0)
 	}
 	s.Resources.validate(&l)
-	s.Timeouts.validate(&l)
+	s.Timeouts.validate(&l, s.HasGang())
 	s.Retry.validate(&l, s.hasItems())
 	validateNetwork(&l, s.Network)
 	oneOf(&l, "isolation", s.Isolation, IsolationStandard)
@@ -189,9 +190,18 @@ func (r Resources) validate(l *problemList) {
 	}
 }
 
-func (t Timeouts) validate(l *problemList) {
-	inRange(l, "timeouts.run", t.Run, MinTimeout, MaxTimeout)
-	inRange(l, "timeouts.total", t.Total, MinTimeout, MaxTimeout)
+func (t Timeouts) validate(l *problemList, gang bool) {
+	for _, f := range []struct {
+		path string
+		d    Duration
+	}{{"timeouts.run", t.Run}, {"timeouts.total", t.Total}} {
+		switch {
+		case f.d != NoLimit:
+			inRange(l, f.path, f.d, MinTimeout, MaxTimeout)
+		case !gang:
+			l.add(f.path, "is none, and only a job with a gang may run without a limit: say how long, up to %s", MaxTimeout)
+		}
+	}
 	if t.Run > t.Total {
 		l.add("timeouts.run", "is %s, longer than timeouts.total of %s", t.Run, t.Total)
 	}

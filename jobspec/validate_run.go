@@ -109,4 +109,4 @@ func reservedEnv(key string) bool {
 		strings.HasSuffix(upper, "_PROXY")
 }
 
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

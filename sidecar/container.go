@@ -30,7 +30,8 @@ type taskPaths struct {
 	Outputs      string
 	Report       string
 	Net, CA      string   // directory of the proxy's socket, certificate authorities; "" = none
-	Exposed      []string // variables of the run that the program asks for
+	Peers        string   // directory of the socket to the gang's other tasks; "" = none
+	Exposed      []string // variables of the run that the program asks for, and of its gang
 	CgroupParent string
 	Limits       Limits
 }
@@ -59,6 +60,9 @@ func containerTask(spec jobspec.Spec, plan jobspec.Plan, id jobspec.AttemptID, p
 	mounts = append(mounts, input)
 	if p.Net != "" {
 		mounts = append(mounts, executor.Mount{Source: p.Net, Target: guest.NetDir, ReadOnly: true})
+	}
+	if p.Peers != "" {
+		mounts = append(mounts, executor.Mount{Source: p.Peers, Target: guest.PeersDir, ReadOnly: true})
 	}
 	if p.CA != "" {
 		mounts = append(mounts, executor.Mount{Source: p.CA, Target: guest.CAFile, ReadOnly: true})
@@ -131,18 +135,16 @@ const (
 	emptyDir  = "empty"
 )
 
-// hosts is all that a container can look up. The engine puts an empty file in
-// the place of the image's own where a container has no network.
-const hosts = "127.0.0.1 localhost\n::1 localhost\n"
-
-// writeTask writes what the guest reads and what localhost is. The directory's
+// writeTask writes what the guest reads and what localhost is, and the other
+// tasks of a gang. The directory's
 // parent is private to the node's user.
-func writeTask(dir string, spec jobspec.Spec, task jobspec.Task) error {
+func writeTask(dir string, spec jobspec.Spec, task jobspec.Task, peers *jobspec.Peers) error {
 	run := spec.Run
 	t := guest.Task{Command: run.Command, Feed: guest.Feed(run.Feed), KeepGoing: run.KeepGoing, Memory: int64(spec.Resources.Memory), Retries: spec.Retry.Items}
 	if run.Per == jobspec.PerTask {
 		t.Feed = guest.FeedNone
 	}
+	t.Peers, t.Self = guestPeers(peers)
 	for _, it := range task.Items {
 		t.Items = append(t.Items, guest.Item{Path: it.Path, Size: it.Size})
 	}
@@ -156,7 +158,7 @@ func writeTask(dir string, spec jobspec.Spec, task jobspec.Task) error {
 		return fmt.Errorf("make run directory: %w", err)
 	}
 	return errors.Join(
-		writeShared(filepath.Join(dir, hostsFile), []byte(hosts)),
+		writeShared(filepath.Join(dir, hostsFile), []byte(hostsOf(peers))),
 		writeShared(filepath.Join(dir, taskFile), b),
 	)
 }

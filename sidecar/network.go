@@ -60,10 +60,13 @@ func (s *Sidecar) openNetwork(dir string, grants []jobspec.Endpoint, before prox
 	return &wayOut{Proxy: p}, nil
 }
 
-// network opens the attempt's way out, unless it is open or none was granted.
-// After a restart the socket is made anew where the container looks for it,
+// network opens the attempt's ways: to the other tasks of its gang, and out,
+// unless they are open or none was granted. After a restart the socket is made anew where the container looks for it,
 // and the limit goes on where it was.
 func (r *runner) network() (err error) {
+	if err := r.openPeers(); err != nil {
+		return err
+	}
 	grants := r.job.Spec.Endpoints()
 	if len(grants) == 0 {
 		return nil

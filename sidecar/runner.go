@@ -234,7 +234,7 @@ func (r *runner) mount(ctx context.Context) (err error) {
 	if r.vol, err = r.volume(ctx); err != nil {
 		return err
 	}
-	if err := writeTask(r.runDir(r.att.ID), r.job.Spec, r.task); err != nil {
+	if err := writeTask(r.runDir(r.att.ID), r.job.Spec, r.task, r.att.Peers); err != nil {
 		return err
 	}
 	return r.network()
@@ -283,8 +283,11 @@ func (r *runner) paths() taskPaths {
 	p := taskPaths{
 		Prefix: r.prefix, Guest: r.cfg.Guest, Run: r.runDir(r.att.ID),
 		Code: r.code.Path, Input: r.input.Path, Dependencies: r.deps.Path,
-		Outputs: r.vol.Outputs, Report: r.vol.Report, Exposed: r.exposed(),
+		Outputs: r.vol.Outputs, Report: r.vol.Report, Exposed: append(r.exposed(), peerEnv(r.att.Peers)...),
 		CgroupParent: r.cfg.CgroupParent, Limits: r.cfg.Limits,
+	}
+	if r.att.Peers != nil {
+		p.Peers = filepath.Join(p.Run, peersDir)
 	}
 	if len(r.job.Spec.Network) > 0 {
 		p.Net = filepath.Join(p.Run, netDir)

@@ -51,8 +51,9 @@ type PlanNode struct {
 type PlanTask struct {
 	Holder     string        `json:"holder,omitempty"` // peer id of the member that holds its input and gets it; "" = this node
 	Index      int           `json:"index"`
-	Key        jobspec.CID   `json:"key,omitzero"` // not known before requirements are installed
-	Bytes      int64         `json:"bytes"`        // of file content it reads
+	Name       string        `json:"name,omitempty"` // of a gang's task: "worker-0"
+	Key        jobspec.CID   `json:"key,omitzero"`   // not known before requirements are installed
+	Bytes      int64         `json:"bytes"`          // of file content it reads
 	Items      []PlanItem    `json:"items,omitempty"`
 	Remembered jobspec.JobID `json:"remembered,omitempty"` // the job that did it; "" = it would run
 }

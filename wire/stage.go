@@ -18,6 +18,7 @@ type StageState struct {
 type TaskState struct {
 	Stage  string        `json:"stage,omitempty"`  // its name; "" in a job without stages
 	Index  int           `json:"index"`            // of all tasks of the job
+	Name   string        `json:"name,omitempty"`   // of a gang's task: "worker-0"
 	Shard  jobspec.CID   `json:"shard,omitzero"`   // what it reads
 	Key    jobspec.CID   `json:"key"`              //
 	Holder string        `json:"holder,omitempty"` // peer id of the member that it was given to first; "" = the owner

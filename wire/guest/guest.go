@@ -35,6 +35,8 @@ const (
 	InputsCAR  = "/inputs.car"            // the shard as one file, in place of Inputs
 	Outputs    = "/outputs"               // becomes the task's result
 
+	PeersDir = "/ipdc/peers" // holds PeersSocket; there in a gang only
+
 	NetDir = "/ipdc/net"    // holds ProxySocket; there only where a network is granted
 	CAFile = "/ipdc/ca.pem" // the host's certificate authorities; there with NetDir
 )
@@ -45,6 +47,10 @@ const (
 	ProxySocket  = "proxy.sock"
 	ProxyAddress = "127.0.0.1:3128"
 )
+
+// PeersSocket in PeersDir is the sidecar's socket that leads to the other tasks
+// of the gang.
+const PeersSocket = "peers.sock"
 
 // Names in ReportDir.
 const (
@@ -61,8 +67,11 @@ const (
 	EnvInputs  = "IPDC_INPUTS"  // always: the directory of the inputs
 	EnvOutputs = "IPDC_OUTPUTS" // always: the directory of the outputs
 	EnvItem    = "IPDC_ITEM"    // feed stdin: path of the item below the inputs
-	EnvTask    = "IPDC_TASK"    // feed list: the task file
+	EnvTask    = "IPDC_TASK"    // feed list: the task file; in a gang: the task's name
 	EnvReport  = "IPDC_REPORT"  // feed list: the report file, to append Lines to
+
+	EnvPeers    = "IPDC_PEERS" // a gang's task: JSON, by role the "NAME:PORT" of its tasks; EnvTask is its own name there
+	EnvPeerPort = "IPDC_PORT"  // likewise: the port that the program is to listen on
 
 	EnvUnfinished = "IPDC_UNFINISHED" // map-reduce with frames: a file that the program removes when all is written
 )
@@ -83,6 +92,17 @@ type Task struct {
 	Memory    int64    `json:"memory,omitempty"`     // the container's limit in bytes; 0 = not told
 	Retries   int      `json:"retries,omitempty"`    // how often an item that failed is tried again, behind the others; see Pause
 	Items     []Item   `json:"items,omitempty"`      // in the order in which they are run
+
+	// Of a gang's task: all tasks of the gang, in their order, and which of
+	// them it is. Another one's port leads to that one, by way of PeersSocket.
+	Peers []Peer `json:"peers,omitempty"`
+	Self  int    `json:"self,omitempty"`
+}
+
+// Peer is a task of a gang.
+type Peer struct {
+	Name string `json:"name"` // "worker-0", which is 127.0.0.1 in each container
+	Port int    `json:"port"` // that its program listens on, 1024 to 65535
 }
 
 // Feed says how the command gets its items.
@@ -110,6 +130,14 @@ func (t Task) Validate() error {
 	case FeedNone, FeedStdin, FeedList:
 	default:
 		return fmt.Errorf("task has unknown feed %q", t.Feed)
+	}
+	if len(t.Peers) > 0 && (t.Self < 0 || t.Self >= len(t.Peers)) {
+		return fmt.Errorf("task is number %d of %d peers", t.Self, len(t.Peers))
+	}
+	for i, p := range t.Peers {
+		if p.Name == "" || p.Port < 1024 || p.Port > 65535 {
+			return fmt.Errorf("peer %d is %q at port %d", i, p.Name, p.Port)
+		}
 	}
 	for i, it := range t.Items {
 		if !ValidPath(it.Path) {
