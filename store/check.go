@@ -29,8 +29,11 @@ var (
 	tokenTable       = table{"tokens", []string{"name"}, []string{"hash", "created"}}
 	handedTable      = table{"handed", []string{"tenant", "key"}, []string{"job", "name", "live", "record"}}
 	holdingTable     = table{"holdings", []string{"name"}, []string{"record"}}
+	scheduleTable    = table{"schedules", []string{"id"}, []string{"tenant", "name", "record"}}
+	instantTable     = table{"instants", []string{"schedule", "kind", "slot"}, []string{"live", "record"}}
 
-	tables = []table{metaTable, jobTable, planTable, attemptTable, eventTable, rememberedTable, idempotencyTable, tokenTable, handedTable, holdingTable}
+	tables = []table{metaTable, jobTable, planTable, attemptTable, eventTable, rememberedTable, idempotencyTable, tokenTable, handedTable, holdingTable,
+		scheduleTable, instantTable}
 )
 
 func (t table) sealed() []string { return append(append([]string(nil), t.key...), t.cols...) }

@@ -103,6 +103,7 @@ var homes = []struct {
 	{"github.com/eclipse/paho", []string{"bus/mqtt"}},
 	{"github.com/mochi-mqtt/", []string{"bus/mqtt/broker"}},
 	{"github.com/hashicorp/", []string{"quorum"}},
+	{"github.com/netresearch/go-cron", []string{"sidecar/schedule"}},
 	{"github.com/spf13/", []string{"cmd/ipdc"}},
 	{"github.com/prometheus/", []string{"sidecar", "sidecar/*", "cmd/ipdc"}},
 	{"github.com/vbauerster/mpb", []string{"cmd/ipdc"}},

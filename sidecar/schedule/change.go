@@ -1,0 +1,145 @@
+package schedule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/store"
+)
+
+// Heads knows the heads that schedules may follow.
+type Heads interface {
+	// Head returns the newest version of a head and its value. Where the source
+	// has no versions, as IPNS and DNSLink, the version is 0. E_NOT_FOUND,
+	// E_SPEC: there is no such head, or no source for it.
+	Head(ctx context.Context, tenant, name string) (Version, error)
+	// After returns the versions after one, in order. It is not called for a
+	// head without versions.
+	After(ctx context.Context, tenant, name string, version int64) ([]Version, error)
+}
+
+// Version is one value of a head.
+type Version struct {
+	Version int64 // from 1; 0 = the source has none
+	CID     jobspec.CID
+
+	named string // NAME@VERSION; "" where the source has none
+}
+
+// maxBehind is how many versions of a head wait for their jobs; the rest is
+// taken up after them.
+const maxBehind = 100
+
+// lookFor bounds one question about a head.
+const lookFor = 30 * time.Second
+
+// decideChange records the versions of a head that are new. Those that come
+// while the schedule is paused wait.
+func (e *Engine) decideChange(ctx context.Context, s jobspec.Schedule, m moment) (_ jobspec.Schedule, made []jobspec.Instant, err error) {
+	if s.Paused || e.cfg.Heads == nil {
+		return s, nil, nil
+	}
+	versions, err := e.versions(ctx, s)
+	if err != nil {
+		e.log.Warn("look at a head", "schedule", s.Name, "head", s.OnChange, "err", err)
+		return s, nil, nil // it is looked at again
+	}
+	if len(versions) == 0 {
+		return s, nil, nil
+	}
+	if err := e.step("instant-due.before-effect"); err != nil {
+		return s, nil, err
+	}
+	err = e.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		made = nil
+		if s, err = tx.Schedule(s.ID); err != nil || s.Away != "" || s.Paused {
+			return err
+		}
+		live, err := tx.LiveInstants(s.ID)
+		if err != nil {
+			return err
+		}
+		for _, v := range versions {
+			if v.Version <= s.Cursor || len(live)+len(made) >= maxBehind {
+				continue
+			}
+			i := jobspec.Instant{
+				Schedule: s.ID, Kind: jobspec.InstantChange, Slot: v.Version, At: m.now.Truncate(time.Second), State: jobspec.InstantDue,
+				Input: v.CID, Dataset: v.named, Noted: m.now.Truncate(time.Millisecond),
+			}
+			if err := e.add(tx, i); err != nil && !errors.Is(err, jobspec.KindConflict.Error()) {
+				return err
+			}
+			made = append(made, i)
+			s.Cursor, s.Head = v.Version, v.CID
+		}
+		return errors.Join(e.prune(tx, &s), tx.PutSchedule(s))
+	})
+	if err == nil {
+		err = e.step("instant-due.after-completion")
+	}
+	return s, made, err
+}
+
+// versions are those of the head that may be new. Of a head without versions
+// the values that were seen are counted.
+func (e *Engine) versions(ctx context.Context, s jobspec.Schedule) ([]Version, error) {
+	head, err := e.head(ctx, s)
+	switch {
+	case err != nil:
+		return nil, err
+	case head.Version == 0 && head.CID != s.Head:
+		return []Version{{Version: s.Cursor + 1, CID: head.CID}}, nil
+	case head.Version == 0 || head.Version <= s.Cursor:
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookFor)
+	defer cancel()
+	list, err := e.cfg.Heads.After(ctx, s.Tenant, s.OnChange, s.Cursor)
+	for i, v := range list {
+		list[i].named = fmt.Sprintf("%s@%d", s.OnChange, v.Version)
+	}
+	return list, err
+}
+
+// follow begins at the head as it is now: only later versions are run.
+func (e *Engine) follow(ctx context.Context, s *jobspec.Schedule) error {
+	if e.cfg.Heads == nil {
+		return refuse("on_change", fmt.Sprintf("this node follows no heads, so not %q", s.OnChange), "give a cron expression")
+	}
+	head, err := e.head(ctx, *s)
+	if err != nil {
+		return fmt.Errorf("on_change: %w", err)
+	}
+	s.Cursor, s.Head = head.Version, head.CID
+	setInput(&s.Spec, head.named, head.CID)
+	return nil
+}
+
+// head asks for the newest version of a schedule's head.
+func (e *Engine) head(ctx context.Context, s jobspec.Schedule) (Version, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookFor)
+	defer cancel()
+	v, err := e.cfg.Heads.Head(ctx, s.Tenant, s.OnChange)
+	if v.Version > 0 {
+		v.named = fmt.Sprintf("%s@%d", s.OnChange, v.Version)
+	}
+	return v, err
+}
+
+// setInput makes a head's value the first input: of a dataset by its name, so
+// that what else the input says of datasets holds.
+func setInput(spec *jobspec.Spec, dataset string, c jobspec.CID) {
+	inputs := append([]jobspec.Input(nil), spec.Inputs...)
+	if len(inputs) == 0 {
+		inputs = []jobspec.Input{{}}
+	}
+	inputs[0].Dataset, inputs[0].CID = dataset, ""
+	if dataset == "" {
+		inputs[0].CID = c.String()
+	}
+	spec.Inputs = inputs
+}

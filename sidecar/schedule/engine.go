@@ -1,0 +1,294 @@
+// Package schedule submits jobs at instants: those that a cron expression names,
+// or each time that a head moves.
+//
+//	e, err := schedule.New(schedule.Config{Store: st, Jobs: jobs})
+//	go e.Run(ctx)
+//	s, created, err := e.Add(ctx, jobspec.Schedule{Tenant: "local", Name: "nightly", Cron: "0 2 * * *", Zone: "Europe/Lisbon", Spec: spec})
+//	history, err := e.History(ctx, "local", "nightly", 20, 0)
+//
+// Invariants: an instant is a row (schedule, kind, slot) before it is anything
+// else, and the id of its job follows from that row, so that it runs once at
+// most, whatever crashes and however the clock is set; each instant up to now
+// has a job or is listed as missed, with the reason; work is bounded for any
+// expression and any length of downtime.
+package schedule
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ipdc/ipdc/internal/failpoint"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/store"
+)
+
+// Jobs makes the jobs of instants. Its methods may be called again after any
+// error and after a crash.
+type Jobs interface {
+	// Submit makes the job of an instant under Instant.JobID, or finds it made.
+	// E_LEASE_LOST: another member owns the schedule. Kinds of which retryable
+	// is false are refusals for good.
+	Submit(ctx context.Context, r Run) error
+	// Ended says how a job ended; over is false while it has not.
+	Ended(ctx context.Context, tenant string, id jobspec.JobID) (end End, over bool, err error)
+	// Stop asks a job to end.
+	Stop(ctx context.Context, tenant string, id jobspec.JobID) error
+}
+
+// Run is one instant that is to become a job.
+type Run struct {
+	jobspec.Instant
+	Tenant string
+	Spec   jobspec.Spec
+	Epoch  int // of the schedule in the keepers' record; 0 = they do not know it
+}
+
+// End is how a job ended.
+type End struct {
+	State    jobspec.JobState
+	Result   jobspec.CID
+	Detail   string // of its failure
+	Finished time.Time
+}
+
+// Holder keeps what a schedule needs, and knows of it in the whole domain.
+type Holder interface {
+	// Hold pins what the schedule's jobs need and enters it into the keepers'
+	// record; nil without keepers.
+	Hold(ctx context.Context, s jobspec.Schedule) (*jobspec.Tenure, error)
+	// Amend tells the keepers whether it is paused.
+	Amend(ctx context.Context, s jobspec.Schedule) error
+	// Release takes both back.
+	Release(ctx context.Context, s jobspec.Schedule) error
+	// Ready reports whether this node may decide about the schedule now: it is
+	// not sure of one that it owned before it was started, until the keepers say so.
+	Ready(s jobspec.Schedule) bool
+}
+
+// Config is what an Engine is made of. All fields without a default are required.
+type Config struct {
+	Store     *store.Store
+	Jobs      Jobs
+	Holder    Holder               // default: nothing is held
+	Heads     Heads                // of datasets and names; nil = --on-change is refused
+	Now       func() time.Time     // the clock on the wall; default time.Now
+	Elapsed   func() time.Duration // a clock that nobody sets; default since New
+	Interval  time.Duration        // the least between two instants of a schedule; default 1 min
+	Grace     time.Duration        // how late an instant is still on time; default 1 min
+	PerTenant int                  // schedules of one tenant; default 100
+	History   int                  // instants of a schedule that are kept; default 10,000
+	Poll      time.Duration        // how often clock, heads and jobs elsewhere are looked at; default 5 s
+	Step      func(string) error   // called at each place between two durable steps; default failpoint.Hit
+	Logger    *slog.Logger         // default none
+	Registry  prometheus.Registerer
+}
+
+// Engine runs the schedules of a node. Its methods are safe for concurrent use.
+type Engine struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics metrics
+	wake    chan struct{}
+
+	mu       sync.Mutex
+	next     map[jobspec.ScheduleID]time.Time // when to look at each again; zero = when it is woken
+	live     map[jobspec.ScheduleID]bool      // has instants that have not ended
+	entering map[jobspec.ScheduleID]bool      // not acknowledged yet
+	retry    map[string]time.Duration         // instants that were refused, by key: when to try again
+
+	unsafeTwice bool // a test takes the guard of rows away
+
+	tick  sync.Mutex // one pass at a time; guards what follows
+	began bool       // the first pass is over
+	wall  time.Time  // of the last pass
+	ran   time.Duration
+}
+
+// New returns an engine; it does no I/O.
+func New(cfg Config) (*Engine, error) {
+	if cfg.Store == nil || cfg.Jobs == nil {
+		return nil, errors.New("schedule: a part is missing in Config")
+	}
+	if cfg.Holder == nil {
+		cfg.Holder = nowhere{}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Elapsed == nil {
+		began := time.Now()
+		cfg.Elapsed = func() time.Duration { return time.Since(began) }
+	}
+	cfg.Interval, cfg.Grace = cmp.Or(cfg.Interval, time.Minute), cmp.Or(cfg.Grace, time.Minute)
+	cfg.PerTenant, cfg.History = cmp.Or(cfg.PerTenant, 100), cmp.Or(cfg.History, 10_000)
+	cfg.Poll = cmp.Or(cfg.Poll, 5*time.Second)
+	if cfg.Step == nil {
+		cfg.Step = failpoint.Hit
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{
+		cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1),
+		next: map[jobspec.ScheduleID]time.Time{}, live: map[jobspec.ScheduleID]bool{},
+		entering: map[jobspec.ScheduleID]bool{}, retry: map[string]time.Duration{},
+	}
+	e.metrics = newMetrics(cfg.Registry, e)
+	return e, nil
+}
+
+// Run runs the schedules until ctx ends, and returns nil then.
+func (e *Engine) Run(ctx context.Context) error {
+	for {
+		wait, err := e.Tick(ctx)
+		if err != nil && ctx.Err() == nil {
+			e.log.Warn("schedules", "err", err)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		case <-e.wake:
+			timer.Stop()
+		}
+	}
+}
+
+// Wake has the schedules looked at at once, as when a job has ended.
+func (e *Engine) Wake() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Tick does what is due now and returns when the next look is worth while.
+func (e *Engine) Tick(ctx context.Context) (wait time.Duration, err error) {
+	e.tick.Lock()
+	defer e.tick.Unlock()
+	m, err := e.moment(ctx)
+	if err != nil {
+		return e.cfg.Poll, err
+	}
+	for _, id := range e.dueIDs(m) {
+		if ctx.Err() != nil {
+			return e.cfg.Poll, ctx.Err()
+		}
+		if terr := e.tend(ctx, id, m); terr != nil {
+			err = errors.Join(err, terr)
+			if errors.Is(terr, errCrash) {
+				return 0, err
+			}
+		}
+	}
+	e.began = true
+	wait = e.cfg.Poll
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, at := range e.next {
+		if !at.IsZero() {
+			wait = min(wait, max(at.Sub(e.now()), 0))
+		}
+	}
+	return wait, err
+}
+
+// errCrash marks an error of Config.Step: the pass ends where it is, as in a crash.
+var errCrash = errors.New("crash")
+
+func (e *Engine) step(place string) error {
+	if err := e.cfg.Step(place); err != nil {
+		return errors.Join(errCrash, err)
+	}
+	return nil
+}
+
+// moment is the time of one pass.
+type moment struct {
+	now  time.Time
+	why  jobspec.Missed // what instants are missed for that are not on time
+	back bool           // the clock was set back since the last pass
+}
+
+// moment reads the clocks. The first pass also looks which schedules there are.
+func (e *Engine) moment(ctx context.Context) (moment, error) {
+	m := moment{now: e.now(), why: jobspec.MissedLate}
+	ran := e.cfg.Elapsed()
+	if !e.began {
+		m.why = jobspec.MissedDown
+		if err := e.load(ctx); err != nil {
+			return m, err
+		}
+	} else {
+		jump := m.now.Sub(e.wall) - (ran - e.ran)
+		m.back = jump < -time.Second
+		if jump > e.cfg.Grace {
+			m.why = jobspec.MissedClock
+		}
+		if m.back || jump > e.cfg.Grace {
+			e.log.Warn("the clock was set", "by", jump.Round(time.Second))
+		}
+	}
+	e.wall, e.ran = m.now, ran
+	return m, nil
+}
+
+func (e *Engine) now() time.Time { return e.cfg.Now().UTC() }
+
+// load notes all schedules: each is looked at in this pass.
+func (e *Engine) load(ctx context.Context) error {
+	var list []jobspec.Schedule
+	err := e.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
+		list, err = tx.Schedules("")
+		return err
+	})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range list {
+		e.next[s.ID], e.live[s.ID] = e.now(), true
+	}
+	return err
+}
+
+// dueIDs are the schedules to look at in this pass.
+func (e *Engine) dueIDs(m moment) (ids []jobspec.ScheduleID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for id, at := range e.next {
+		if !e.entering[id] && (m.back || e.live[id] || !at.IsZero() && !at.After(m.now)) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// look has a schedule looked at in the next pass, which begins now.
+func (e *Engine) look(id jobspec.ScheduleID) {
+	e.mu.Lock()
+	e.next[id] = time.Unix(0, 0)
+	e.mu.Unlock()
+	e.Wake()
+}
+
+func (e *Engine) forget(id jobspec.ScheduleID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.next, id)
+	delete(e.live, id)
+}
+
+// nowhere is a Holder of a node alone.
+type nowhere struct{}
+
+func (nowhere) Hold(context.Context, jobspec.Schedule) (*jobspec.Tenure, error) { return nil, nil }
+func (nowhere) Amend(context.Context, jobspec.Schedule) error                   { return nil }
+func (nowhere) Release(context.Context, jobspec.Schedule) error                 { return nil }
+func (nowhere) Ready(jobspec.Schedule) bool                                     { return true }
