@@ -124,7 +124,7 @@ type Split struct {
 }
 
 // Shards says whether s asks for shards, which are directories of their own.
-func (s Split) Shards() bool { return s.By == SplitEntries || s.sized() }
+func (s Split) Shards() bool { return s.By == SplitEntries || s.By == SplitCAR || s.sized() }
 
 // sized says whether Into or Size say how many shards there are.
 func (s Split) sized() bool { return s.By == SplitSize || s.Cuts() }
@@ -145,6 +145,7 @@ const (
 	SplitBytes SplitBy = "bytes" // likewise, and large files are cut between records of one length
 
 	SplitEntries SplitBy = "entries" // a task for each file or directory at the top of the input
+	SplitCAR     SplitBy = "car"     // a task for each sector: what stands under a name that ends in .car
 )
 
 // Merge says how the outputs of all tasks become one directory.

@@ -150,7 +150,7 @@ func (s Spec) validateSplit(l *problemList) {
 	case sp.By == SplitBytes:
 		inRange(l, "split.record", sp.Record, 1, MaxRecord)
 	}
-	oneOf(l, "split.by", sp.By, SplitAuto, SplitNone, SplitSize, SplitLines, SplitBytes, SplitEntries)
+	oneOf(l, "split.by", sp.By, SplitAuto, SplitNone, SplitSize, SplitLines, SplitBytes, SplitEntries, SplitCAR)
 	switch {
 	case !sp.Offsets:
 	case !sp.Cuts():
@@ -176,8 +176,8 @@ func (s Spec) validateSplit(l *problemList) {
 	switch {
 	case len(s.Inputs) == 0:
 		l.add("split.by", "is %s, and there is no input to split", sp.By)
-	case s.Inputs[0].As == AsCAR:
-		l.add("split.by", "is %s, and a CAR is not split: use inputs[0].as: files", sp.By)
+	case s.Inputs[0].As == AsCAR && sp.By != SplitCAR:
+		l.add("split.by", "is %s, and a CAR is not split: use inputs[0].as: files, or by: car for a task per sector", sp.By)
 	}
 }
 

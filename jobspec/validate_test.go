@@ -120,6 +120,8 @@ func TestParseRefusesValues(t *testing.T) {
 		{"size alone", minimal + "split: {by: none, size: 64MiB}", jobspec.KindSpec, []string{"split.size", "by: size, lines or bytes"}},
 		{"into of entries", minimal + splitInput + "split: {by: entries, into: 8}", jobspec.KindSpec, []string{"split.into", "by: size, lines or bytes"}},
 		{"size of entries", minimal + splitInput + "split: {by: entries, size: 64MiB}", jobspec.KindSpec, []string{"split.size", "by: size, lines or bytes"}},
+		{"into of sectors", minimal + splitInput + "split: {by: car, into: 8}", jobspec.KindSpec, []string{"split.into", "by: size, lines or bytes"}},
+		{"sectors of nothing", minimal + "split: {by: car}", jobspec.KindSpec, []string{"split.by", "no input"}},
 		{"entries of nothing", minimal + "split: {by: entries}", jobspec.KindSpec, []string{"split.by", "no input"}},
 		{"split of nothing", minimal + "split: {by: lines}", jobspec.KindSpec, []string{"split.by", "no input"}},
 		{"into and size", minimal + splitInput + "split: {by: lines, into: 8, size: 64MiB}", jobspec.KindSpec, []string{"split", "into and size"}},

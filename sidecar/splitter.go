@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"math"
 
 	"github.com/ipfs/go-cid"
 
@@ -17,6 +18,9 @@ import (
 // dataset has one of its own.
 func (d *driver) split(ctx context.Context, st stage, f *jobspec.Facts) error {
 	sp := st.Spec.Split
+	if len(st.Spec.Inputs) > 0 && st.Spec.Inputs[0].As == jobspec.AsCAR {
+		return d.sectors(ctx, f)
+	}
 	o := split.Options{
 		By: sp.By, Size: int64(sp.Size), Into: sp.Into, Record: int64(sp.Record),
 		Budget: ipfs.Budget{Entries: d.cfg.Limits.Dataset, Levels: d.cfg.Budget.Levels, DAGDepth: d.cfg.Budget.DAGDepth},
@@ -43,6 +47,20 @@ func (d *driver) split(ctx context.Context, st stage, f *jobspec.Facts) error {
 		return f.Error()
 	}
 	return inputLimit(err)
+}
+
+// sectors makes a shard of each sector's DAG, which is pinned with the input.
+func (d *driver) sectors(ctx context.Context, f *jobspec.Facts) error {
+	b := ipfs.Budget{Entries: d.cfg.Limits.Dataset, Levels: d.cfg.Budget.Levels}
+	return d.inTime(ctx, func(ctx context.Context) error {
+		list, err := split.Sectors(ctx, d.cfg.IPFS, f.Input, b)
+		f.Shards, f.Bytes = nil, 0
+		for _, s := range list {
+			f.Shards = append(f.Shards, jobspec.Shard{CID: s.CID, Bytes: s.Bytes, Path: s.Path})
+			f.Bytes += min(s.Bytes, math.MaxInt64-f.Bytes)
+		}
+		return err
+	})
 }
 
 // keepShards pins the shards that cut makes, and notes them. Of a dataset whose

@@ -52,7 +52,7 @@ func (a *app) addCompletions(root *cobra.Command) {
 		for flag, f := range map[string]cobra.CompletionFunc{
 			"image": a.imageNames, "cid": a.somePinsOrFiles, "file": onlyFiles("py"), "as": values(jobspec.AsFiles, jobspec.AsCAR),
 			"cache": values(jobspec.CacheUse, jobspec.CacheRefresh, jobspec.CacheOff),
-			"merge": values(jobspec.MergeUnion, jobspec.MergeShards, jobspec.MergeConcat), "split": values(jobspec.SplitSize, jobspec.SplitLines, jobspec.SplitBytes, jobspec.SplitEntries),
+			"merge": values(jobspec.MergeUnion, jobspec.MergeShards, jobspec.MergeConcat), "split": values(jobspec.SplitSize, jobspec.SplitLines, jobspec.SplitBytes, jobspec.SplitEntries, jobspec.SplitCAR),
 		} {
 			_ = find(root, cmd).RegisterFlagCompletionFunc(flag, f)
 		}

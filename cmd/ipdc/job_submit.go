@@ -107,7 +107,7 @@ func (f *submitFlags) addProgram(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.once, "once", false, "run once over the whole input instead of once per file")
 	fs.BoolVar(&f.keepGoing, "keep-going", false, "a file that fails does not fail the job")
 	fs.IntVar(&f.itemRetries, "item-retries", 0, "how often a file that failed is tried again within its task, behind the others, 0 to 10")
-	fs.StringVar(&f.split, "split", "", "a task per part of the input: size (whole files), lines (large files are cut too), bytes (these are cut between records) or entries (each file or directory at its top)")
+	fs.StringVar(&f.split, "split", "", "a task per part of the input: size (whole files), lines (large files are cut too), bytes (these are cut between records), entries (each file or directory at its top) or car (each sector: what is named *.car)")
 	fs.IntVar(&f.into, "into", 0, "so many parts of about the same size, with --split or for a program that runs once per file")
 	fs.StringVar(&f.splitSize, "split-size", "", "with --split: the size that each part aims at (default 64MiB)")
 	fs.StringVar(&f.record, "record", "", "with --split bytes: the length of a record, such as 100")

@@ -23,7 +23,8 @@ type Options struct {
 	// By is jobspec.SplitSize, for shards of whole files,
 	// jobspec.SplitLines, which cuts large files behind line ends too, or
 	// jobspec.SplitBytes, which cuts them between records; or
-	// jobspec.SplitEntries, for what lies below each entry of the root.
+	// jobspec.SplitEntries, for what lies below each entry of the root; or
+	// jobspec.SplitCAR, for what lies below each name that ends in .car.
 	By jobspec.SplitBy
 	// Size is what a shard aims at, in bytes; default DefaultSize. A shard of
 	// small files has a quarter to twice of it, and at most 10,000 files.
@@ -134,6 +135,8 @@ func (c *cutter) groups(ctx context.Context, files []file) ([][]piece, error) {
 	switch {
 	case c.o.By == jobspec.SplitEntries:
 		return byEntry(files), nil
+	case c.o.By == jobspec.SplitCAR:
+		return bySector(files)
 	case c.o.Into > 0 && c.o.cuts():
 		return c.piecesInto(ctx, files)
 	case c.o.Into > 0:
