@@ -62,6 +62,11 @@ type Session interface {
 	Put(ctx context.Context, c jobspec.CID, data []byte) error
 }
 
+// Voucher is a Session that takes its user's word for parts of a DAG: its Add
+// does not look whether what is below a CID that was vouched for is stored. The
+// user knows that a pin keeps it until Add has returned.
+type Voucher interface{ Vouch(c jobspec.CID) }
+
 // Node is an IPFS backend. All methods may be called concurrently.
 type Node interface {
 	Getter

@@ -35,7 +35,7 @@ func (n *Node) settle(ctx context.Context, name string, s *session, root jobspec
 	n.pinning.RLock()
 	defer n.pinning.RUnlock()
 	if !s.closed(root) {
-		if err := n.checkWhole(ctx, root, s.held); err != nil {
+		if err := n.checkWhole(ctx, root, s.held, s.known()); err != nil {
 			return err
 		}
 	}
@@ -58,7 +58,7 @@ func (n *Node) Pin(ctx context.Context, name string, root jobspec.CID) error {
 func (n *Node) PinStored(ctx context.Context, name string, root jobspec.CID) error {
 	n.pinning.RLock()
 	defer n.pinning.RUnlock()
-	if err := n.checkWhole(ctx, root, cidset.New()); err != nil {
+	if err := n.checkWhole(ctx, root, cidset.New(), cidset.New()); err != nil {
 		return err
 	}
 	return n.pins.put(ctx, name, root)
@@ -66,9 +66,9 @@ func (n *Node) PinStored(ctx context.Context, name string, root jobspec.CID) err
 
 // checkWhole returns an error unless every block below root is stored. Blocks
 // with links are read and verified; of the others, those that are not known to
-// be stored are looked for.
-func (n *Node) checkWhole(ctx context.Context, root jobspec.CID, known *cidset.Set) error {
-	err := walk.DAG(ctx, here{n}, []jobspec.CID{root}, cidset.New(), walk.Visit{Leaf: func(c jobspec.CID) error {
+// be stored are looked for. What is in seen is passed over.
+func (n *Node) checkWhole(ctx context.Context, root jobspec.CID, known, seen *cidset.Set) error {
+	err := walk.DAG(ctx, here{n}, []jobspec.CID{root}, seen, walk.Visit{Leaf: func(c jobspec.CID) error {
 		if known.Has(c) {
 			return nil
 		}

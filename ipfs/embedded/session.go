@@ -35,6 +35,8 @@ type session struct {
 	open map[jobspec.CID]struct{} // links of put blocks to blocks that were not put
 	odd  bool                     // a put block whose links are not in open
 
+	vouched *cidset.Set // what is kept as a whole, see ipfs.Voucher; nil = nothing
+
 	reused   bool // some block was stored before
 	filling  *batch
 	flushing []*batch // oldest first, at most batches
@@ -154,10 +156,26 @@ func (s *session) noteLinks(c jobspec.CID, data []byte) {
 		return
 	}
 	for _, l := range links {
-		if !s.held.Has(l) {
+		if !s.held.Has(l) && (s.vouched == nil || !s.vouched.Has(l)) {
 			s.open[l] = struct{}{}
 		}
 	}
+}
+
+// Vouch implements ipfs.Voucher.
+func (s *session) Vouch(c jobspec.CID) {
+	if s.vouched == nil {
+		s.vouched = cidset.New()
+	}
+	s.vouched.Add(c)
+}
+
+// known is what need not be looked at below what was put.
+func (s *session) known() *cidset.Set {
+	if s.vouched == nil {
+		return cidset.New()
+	}
+	return s.vouched
 }
 
 // closed reports whether every block that root can reach was put.
