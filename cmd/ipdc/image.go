@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	imagesdocker "github.com/ipdc/ipdc/images/docker"
 	"github.com/ipdc/ipdc/images/stock"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/pip"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -32,8 +34,9 @@ func (a *app) imageBuildCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "build [NAME...]", Short: "Build stock images from Debian's packages and load them into the engine",
 		Long: "Build makes stock images and loads them: without a NAME " + strings.Join(usualImages(), " and ") + ", not those\n" +
-			"that one command needs (crawler, for ipdc cl crawl). It needs root, mmdebstrap, and\n" +
-			"Debian's package archive; no image registry. What is built already is not built again.",
+			"that one command needs (crawler for ipdc cl crawl, tensorflow for ipdc tf). It needs\n" +
+			"root, mmdebstrap and Debian's package archive, for tensorflow also a package index;\n" +
+			"no image registry. What is built already is not built again.",
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if len(names) == 0 {
 				names = usualImages()
@@ -76,7 +79,10 @@ func (a *app) buildImage(ctx context.Context, st *imagesdocker.Store, name, cach
 			return a.printImage(img)
 		}
 	}
-	path, id, err := stock.Build(ctx, stock.Config{Name: name, Out: cache, Progress: func(line string) { a.say("%s: %s", name, line) }})
+	path, id, err := stock.Build(ctx, stock.Config{
+		Name: name, Out: cache, Progress: func(line string) { a.say("%s: %s", name, line) },
+		Index: cmp.Or(a.set.Index, os.Getenv(pip.EnvIndex)), CAFile: (&node{set: a.set}).authorities(),
+	})
 	if err != nil {
 		return err
 	}

@@ -23,8 +23,8 @@ import (
 const mergedUsr = "/usr/share/mmdebstrap/hooks/merged-usr"
 
 // bootstrap writes the recipe's root file system as a tar to out. Each line
-// of talk goes to progress.
-func bootstrap(ctx context.Context, r images.Recipe, out string, progress func(string)) error {
+// of talk goes to cfg.Progress.
+func bootstrap(ctx context.Context, cfg Config, r images.Recipe, out string) error {
 	tool, err := exec.LookPath("mmdebstrap")
 	if err != nil {
 		return errors.New("mmdebstrap is missing, which builds Debian roots; on Debian and Ubuntu: sudo apt-get install -y mmdebstrap debian-archive-keyring")
@@ -42,6 +42,11 @@ func bootstrap(ctx context.Context, r images.Recipe, out string, progress func(s
 	if _, err := os.Stat(mergedUsr); err == nil {
 		args = append(args, "--hook-dir="+mergedUsr)
 	}
+	hooks, env, err := wheels(cfg, r, filepath.Dir(out))
+	if err != nil {
+		return err
+	}
+	args = append(args, hooks...)
 	for _, cmd := range r.Run {
 		args = append(args, `--customize-hook=chroot "$1" sh -ec `+quote(cmd))
 	}
@@ -52,11 +57,11 @@ func bootstrap(ctx context.Context, r images.Recipe, out string, progress func(s
 	args = append(args, sources(ctx, r.Suite)...)
 	cmd := exec.CommandContext(ctx, tool, args...)
 	cmd.Dir = filepath.Dir(out)
-	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+strconv.FormatInt(r.Epoch, 10), "LC_ALL=C.UTF-8")
+	cmd.Env = append(env, "SOURCE_DATE_EPOCH="+strconv.FormatInt(r.Epoch, 10), "LC_ALL=C.UTF-8")
 	// On an interrupt it unmounts and removes its root; killed, it would not.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 30 * time.Second
-	return run(cmd, progress)
+	return run(cmd, cfg.Progress)
 }
 
 // run runs cmd and hands the name of each of its steps to progress. The last

@@ -9,8 +9,8 @@
 //
 // Invariants: two builds of one recipe from the same packages give the same
 // config digest, on any machine; an archive appears under its name only when
-// it is whole; nothing of the host but its choice of mirror and proxy is used,
-// and neither of them is left in the image.
+// it is whole; nothing of the host but its choice of mirror, package index and
+// proxy is used, and none of them is left in the image.
 package stock
 
 import (
@@ -35,13 +35,15 @@ type Config struct {
 	Name     string            // of a stock image: "shell"
 	Out      string            // directory of archives, made when missing; serves as the cache
 	Logger   *slog.Logger      // nil: no logs
+	Index    string            // package index of wheels, with a password where it has one; "": pip's default
+	CAFile   string            // PEM certificate authorities for the index, behind a site's own proxy; "": pip's
 	Progress func(line string) // called with each step's sentence, from one goroutine; nil: none
 }
 
 // Build returns the path of the stock image's archive, "<Out>/<name>-<recipe
 // hash>.tar", and its config digest. An archive that is there is used as it
 // is. Otherwise it is built, which takes root rights (or user namespaces),
-// Debian's packages and about a minute. Calls with the same Out, also of other
+// Debian's packages, the wheels that the recipe names, and about a minute. Calls with the same Out, also of other
 // processes, wait for each other.
 //
 // The error is of kind E_IMAGE_REF for an unknown name, and names the apt
@@ -84,7 +86,7 @@ func build(ctx context.Context, cfg Config, r images.Recipe, path string) (jobsp
 	}
 	defer os.RemoveAll(dir)
 	root := filepath.Join(dir, "rootfs.tar")
-	if err := bootstrap(ctx, r, root, cfg.Progress); err != nil {
+	if err := bootstrap(ctx, cfg, r, root); err != nil {
 		return "", err
 	}
 	cfg.Progress("packing the image")
