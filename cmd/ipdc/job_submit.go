@@ -118,15 +118,7 @@ func (f *submitFlags) addProgram(fs *pflag.FlagSet) {
 
 // addRun adds the flags that any job has, whatever its program and input are.
 func (f *submitFlags) addRun(fs *pflag.FlagSet) {
-	fs.StringVar(&f.image, "image", "", "stock image (python, shell) or an image that the engine has")
-	fs.StringVar(&f.name, "name", "", "name of the job")
-	fs.StringArrayVarP(&f.labels, "label", "l", nil, "label of the job, KEY=VALUE (repeatable)")
-	fs.StringArrayVarP(&f.env, "env", "E", nil, "environment of the program, NAME=VALUE or NAME (repeatable)")
-	fs.StringSliceVar(&f.network, "network", nil, "HOST:PORT that the program may reach, through HTTPS_PROXY (repeatable, default none)")
-	fs.StringVar(&f.cpu, "cpu", "", "processors of one task (default 1)")
-	fs.StringVar(&f.memory, "memory", "", "memory of one task (default 512MiB)")
-	fs.StringVar(&f.disk, "disk", "", "size of one task's /outputs (default 1GiB)")
-	fs.IntVar(&f.gpu, "gpu", 0, "graphics processors of one task (default none; no node of this version has any to offer)")
+	f.addTask(fs)
 	f.addPlace(fs)
 	fs.StringVar(&f.timeout, "timeout", "", "time of one task's run (default 15m)")
 	fs.StringVar(&f.total, "total-timeout", "", "time of the whole job, waiting included (default 2h)")
@@ -137,6 +129,19 @@ func (f *submitFlags) addRun(fs *pflag.FlagSet) {
 	fs.StringVarP(&f.requirements, "requirements", "r", "", "requirements.txt: Python packages that are installed once, before the program runs")
 	fs.StringVar(&f.wheels, "wheels", "", "folder (or its CID) with wheels, which are then the only source of packages")
 	fs.BoolVar(&f.allowBuild, "allow-build", false, "build packages that have no wheel from their source, in the sandbox")
+}
+
+// addTask adds the flags that say what a task of the job is and has.
+func (f *submitFlags) addTask(fs *pflag.FlagSet) {
+	fs.StringVar(&f.image, "image", "", "stock image (python, shell) or an image that the engine has")
+	fs.StringVar(&f.name, "name", "", "name of the job")
+	fs.StringArrayVarP(&f.labels, "label", "l", nil, "label of the job, KEY=VALUE (repeatable)")
+	fs.StringArrayVarP(&f.env, "env", "E", nil, "environment of the program, NAME=VALUE or NAME (repeatable)")
+	fs.StringSliceVar(&f.network, "network", nil, "HOST:PORT that the program may reach, through HTTPS_PROXY (repeatable, default none)")
+	fs.StringVar(&f.cpu, "cpu", "", "processors of one task (default 1)")
+	fs.StringVar(&f.memory, "memory", "", "memory of one task (default 512MiB)")
+	fs.StringVar(&f.disk, "disk", "", "size of one task's /outputs (default 1GiB)")
+	fs.IntVar(&f.gpu, "gpu", 0, "graphics processors of one task (default none; no node of this version has any to offer)")
 }
 
 // addSend adds the flags that say what becomes of the job once it is described.

@@ -183,7 +183,8 @@ func (f *mrFlags) read() error {
 		}
 		*file.to = mapreduce.File{Name: filepath.Base(file.path), Source: b}
 	}
-	if err := f.readBeside(); err != nil {
+	var err error
+	if f.job.Files, err = readBeside(f.files); err != nil {
 		return err
 	}
 	return setting("split-size", f.splitOfTask, &f.job.SplitSize)
@@ -192,23 +193,23 @@ func (f *mrFlags) read() error {
 // maxFiles bounds the files beside the program in bytes.
 const maxFiles = 64 << 20
 
-// readBeside reads the files that lie beside the program.
-func (f *mrFlags) readBeside() error {
-	f.job.Files = map[string][]byte{}
+// readBeside reads the files that lie beside the program, by their names there.
+func readBeside(paths []string) (map[string][]byte, error) {
+	files := map[string][]byte{}
 	total := 0
-	for _, path := range f.files {
+	for _, path := range paths {
 		b, err := os.ReadFile(path)
 		if err != nil {
-			return usageError{err}
+			return nil, usageError{err}
 		}
 		name := filepath.Base(path)
-		if _, ok := f.job.Files[name]; ok {
-			return usagef("--file %s: another file of that name is given: rename one", path)
+		if _, ok := files[name]; ok {
+			return nil, usagef("--file %s: another file of that name is given: rename one", path)
 		}
 		if total += len(b); total > maxFiles {
-			return usagef("--file %s: the files beside the program have more than %d MiB in all: put data into the input", path, maxFiles>>20)
+			return nil, usagef("--file %s: the files beside the program have more than %d MiB in all: put data into the input", path, maxFiles>>20)
 		}
-		f.job.Files[name] = b
+		files[name] = b
 	}
-	return nil
+	return files, nil
 }
