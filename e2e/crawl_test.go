@@ -270,6 +270,9 @@ func TestCrawlOfASecureSite(t *testing.T) {
 	n := newCrawlNode(t, "--ca-file", ca)
 	first := n.ipdcIn(seeds, args...)
 	again := n.ipdcIn(seeds, append(args, "--since", strings.TrimSpace(first.stdout))...)
+	if !strings.Contains(first.stderr, "2 pages new, 0 unchanged; 0 that robots.txt disallows, 0 failed") || !strings.Contains(again.stderr, "0 pages new, 2 unchanged") {
+		t.Errorf("what the crawls are said to have found: %s\n%s", first.stderr, again.stderr)
+	}
 	if first.code != 0 || again.code != 0 || first.stdout != again.stdout {
 		t.Errorf("two crawls of a site that did not change: %+v, %+v", first, again)
 	}

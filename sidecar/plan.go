@@ -102,6 +102,9 @@ func (d *driver) plan(ctx context.Context, job stage, f jobspec.Facts) (wire.Pla
 		if known, err = d.recall(ctx, job.Spec, whole); err != nil {
 			return p, fmt.Errorf("look up remembered results: %w", err)
 		}
+		if err := d.hideJobs(ctx, job.Tenant, known); err != nil {
+			return p, fmt.Errorf("look up remembered results: %w", err)
+		}
 	}
 	todo := whole
 	if len(f.Items) > 0 && len(known) > 0 {
@@ -112,7 +115,9 @@ func (d *driver) plan(ctx context.Context, job stage, f jobspec.Facts) (wire.Pla
 	}
 	for _, t := range todo.Tasks {
 		if by, ok := known[t.Key]; ok {
-			p.Tasks = append(p.Tasks, planTask(t, by.Job, unknown))
+			done := planTask(t, unknown)
+			done.Done, done.Remembered = true, by.Job
+			p.Tasks = append(p.Tasks, done)
 		}
 	}
 	todo.Tasks = slices.DeleteFunc(slices.Clone(todo.Tasks), func(t jobspec.Task) bool { _, ok := known[t.Key]; return ok })
@@ -122,7 +127,7 @@ func (d *driver) plan(ctx context.Context, job stage, f jobspec.Facts) (wire.Pla
 	}
 	p.Nodes = all.table(d.Sidecar.id)
 	for _, t := range todo.Tasks {
-		p.Tasks = append(p.Tasks, planTask(t, "", unknown))
+		p.Tasks = append(p.Tasks, planTask(t, unknown))
 	}
 	slices.SortFunc(p.Tasks, func(a, b wire.PlanTask) int { return cmp.Compare(a.Index, b.Index) })
 	p.Reasons = d.reasons(job.Spec, p, len(known), unknown)
@@ -136,7 +141,7 @@ func withoutKnown(spec jobspec.Spec, f jobspec.Facts, whole jobspec.Plan, known 
 	f.Items = slices.DeleteFunc(slices.Clone(f.Items), func(it jobspec.Item) bool {
 		r, ok := known[keys[it.Path]]
 		if ok {
-			kept = append(kept, wire.PlanItem{Path: it.Path, Bytes: it.Size, Key: keys[it.Path], Remembered: r.Job})
+			kept = append(kept, wire.PlanItem{Path: it.Path, Bytes: it.Size, Key: keys[it.Path], Done: true, Remembered: r.Job})
 		}
 		return ok
 	})
@@ -144,8 +149,8 @@ func withoutKnown(spec jobspec.Spec, f jobspec.Facts, whole jobspec.Plan, known 
 	return kept, others, err
 }
 
-func planTask(t jobspec.Task, by jobspec.JobID, unknown bool) wire.PlanTask {
-	out := wire.PlanTask{Holder: t.Holder, Index: t.Index, Key: t.Key, Bytes: t.Bytes, Remembered: by}
+func planTask(t jobspec.Task, unknown bool) wire.PlanTask {
+	out := wire.PlanTask{Holder: t.Holder, Index: t.Index, Key: t.Key, Bytes: t.Bytes}
 	for _, it := range t.Items {
 		item := wire.PlanItem{Path: it.Path, Bytes: it.Size, Key: it.Key}
 		if unknown {
@@ -174,7 +179,7 @@ func (d *driver) reasons(spec jobspec.Spec, p wire.Plan, known int, unknown bool
 	}
 	run := 0
 	for _, t := range p.Tasks {
-		if t.Remembered == "" {
+		if !t.Done {
 			run++
 		}
 	}

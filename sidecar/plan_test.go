@@ -120,3 +120,19 @@ func TestPlanOfRequirements(t *testing.T) {
 		t.Errorf("Plan after the job = %+v, want it remembered by %s", p, j.ID)
 	}
 }
+
+// A tenant sees that another's job has done a task, and not which one.
+func TestPlanHidesJobsOfOthers(t *testing.T) {
+	b := newBench(t)
+	s := spec("DUMMY_WRITE=/outputs/a:text")
+	j := b.final(b.submit(s))
+	for tenant, want := range map[string]jobspec.JobID{"t": j.ID, "other": ""} { // "t" is the control
+		p, err := b.Plan(t.Context(), api.Submission{Tenant: tenant, Spec: s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if task := p.Tasks[0]; !task.Done || task.Remembered != want {
+			t.Errorf("Plan for %s = %+v, want it done by %q", tenant, task, want)
+		}
+	}
+}

@@ -55,7 +55,8 @@ type PlanTask struct {
 	Key        jobspec.CID   `json:"key,omitzero"`   // not known before requirements are installed
 	Bytes      int64         `json:"bytes"`          // of file content it reads
 	Items      []PlanItem    `json:"items,omitempty"`
-	Remembered jobspec.JobID `json:"remembered,omitempty"` // the job that did it; "" = it would run
+	Done       bool          `json:"done,omitempty"`       // by an earlier job: it would not run
+	Remembered jobspec.JobID `json:"remembered,omitempty"` // that job; "" with done = one that is not the asker's
 }
 
 // PlanItem is one file of a job that works file by file.
@@ -63,5 +64,6 @@ type PlanItem struct {
 	Path       string        `json:"path"`
 	Bytes      int64         `json:"bytes"`
 	Key        jobspec.CID   `json:"key,omitzero"`
-	Remembered jobspec.JobID `json:"remembered,omitempty"` // the job that did it; "" = it would run
+	Done       bool          `json:"done,omitempty"`       // by an earlier job: it would not run
+	Remembered jobspec.JobID `json:"remembered,omitempty"` // that job; "" with done = one that is not the asker's
 }

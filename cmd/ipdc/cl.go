@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ipdc/ipdc/client"
 	"github.com/ipdc/ipdc/ipfs"
@@ -21,7 +22,7 @@ import (
 )
 
 func (a *app) clCmd() *cobra.Command {
-	return group("cl", "Work at lists line by line, and crawl", a.clRunCmd(), a.ofTenant(a.clItemsCmd()), a.clRetryCmd(), a.clCrawlCmd())
+	return group("cl", "Work at lists line by line, and crawl", a.clRunCmd(), a.clPlanCmd(), a.ofTenant(a.clStatusCmd()), a.ofTenant(a.clItemsCmd()), a.clRetryCmd(), a.clCrawlCmd())
 }
 
 // clFlags are the flags of cl run as they were typed.
@@ -61,15 +62,36 @@ remembered for cl retry only, unless --cache use says that it does not change.`,
 		Args: usageArgs(cobra.RangeArgs(1, 2)),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.clRun(cmd.Context(), f, args) },
 	}
-	fs := cmd.Flags()
+	f.add(cmd.Flags())
+	f.addSend(cmd.Flags())
+	return cmd
+}
+
+func (a *app) clPlanCmd() *cobra.Command {
+	f := &clFlags{}
+	f.plan = true
+	cmd := &cobra.Command{
+		Use:   "plan (--each COMMAND | FILE.py) LIST",
+		Short: "Show what a run over a list would do, and run nothing",
+		Long: "Plan takes what run takes and prints the slices with their lines and nodes, how many\n" +
+			"lines are remembered, and who could run them. The list and the program are added to\n" +
+			"the node, as by run; -o wide lists every line by the name of its output.\n",
+		Example: "  ipdc cl plan --each 'tr a-z A-Z' -k 4 words.txt",
+		Args:    usageArgs(cobra.RangeArgs(1, 2)),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.clRun(cmd.Context(), f, args) },
+	}
+	f.add(cmd.Flags())
+	return cmd
+}
+
+// add adds the flags of run and plan.
+func (f *clFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.each, "each", "", "shell command to run for each line")
 	fs.StringVar(&f.function, "function", "", "with FILE.py: the function to call")
 	fs.IntVarP(&f.slices, "slices", "k", 0, "slices, which run independent of each other (default as many as the nodes suit)")
 	fs.IntVar(&f.retries, "retries", 0, "how often a line that failed is tried again, behind the others of its slice, 0 to 10")
 	fs.BoolVar(&f.keepGoing, "keep-going", true, "a line that fails does not fail the job")
 	f.addRun(fs)
-	f.addSend(fs)
-	return cmd
 }
 
 func (a *app) clRun(ctx context.Context, f *clFlags, args []string) error {

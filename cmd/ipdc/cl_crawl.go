@@ -12,6 +12,7 @@ import (
 	"github.com/ipdc/ipdc/client"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
 	"github.com/ipdc/ipdc/workload/crawl"
 )
 
@@ -151,3 +152,18 @@ func (a *app) readSeeds(ctx context.Context, arg string) (seeds []crawl.Seed, er
 // maxSeeds is the size of a list of seeds in bytes: the most lines of the
 // longest URLs.
 const maxSeeds = crawl.MaxSeeds * (crawl.MaxURL + 2)
+
+// sumCrawl says what a crawl found.
+func (a *app) sumCrawl(j wire.Job) {
+	if j.Spec.Labels[crawl.Label] != crawl.LabelValue {
+		return
+	}
+	sum := map[string]int64{}
+	for _, at := range j.Attempts {
+		for name, n := range at.Counters {
+			sum[name] += n
+		}
+	}
+	a.say("%s new, %d unchanged; %d that robots.txt disallows, %d failed (ipdc job logs %s)", count(sum["crawl.new"], "page"),
+		sum["crawl.unchanged"], sum["crawl.disallowed"], sum["crawl.failed"], j.ID)
+}

@@ -109,7 +109,8 @@ func (a *app) clJob(ctx context.Context, c *client.Client, ref string) (wire.Job
 }
 
 func isCL(j wire.Job) bool {
-	return j.Spec.Labels[cl.Label] == cl.LabelValue && len(j.Spec.Inputs) == 1
+	_, ok := cl.StatusOf(j)
+	return ok
 }
 
 // maxSingle is how many lines are read one by one; for more of them the whole

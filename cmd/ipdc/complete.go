@@ -41,6 +41,8 @@ func (a *app) addCompletions(root *cobra.Command) {
 			jobspec.JobSucceeded, jobspec.JobFailed, jobspec.JobStopped),
 		"export --car-version": values("1", "2"),
 		"job submit --to":      a.members,
+		"cl crawl --to":        a.members,
+		"cl crawl --since":     a.someJobs(-1, result),
 		"job merge --merge":    values(jobspec.MergeUnion, jobspec.MergeShards, jobspec.MergeConcat, jobspec.MergeNone),
 		"job rerun --cache":    values(jobspec.CacheUse, jobspec.CacheRefresh, jobspec.CacheOff),
 		" --output":            values(formatJSON, formatYAML, formatWide, formatName, "text"),

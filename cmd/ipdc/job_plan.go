@@ -135,7 +135,7 @@ func (a *app) planTasks(w io.Writer, p wire.Plan) error {
 			if len(t.Items) > 0 {
 				files = fmt.Sprint(len(t.Items))
 			}
-			rows = append(rows, []string{fmt.Sprint(t.Index), plannedAt(t.Holder), files, size(t.Bytes), planned(t.Remembered), orDash(t.Key.String())})
+			rows = append(rows, []string{fmt.Sprint(t.Index), plannedAt(t.Holder), files, size(t.Bytes), planned(t.Done, t.Remembered), orDash(t.Key.String())})
 		}
 		if err := table(w, rows); err != nil {
 			return err
@@ -147,11 +147,11 @@ func (a *app) planTasks(w io.Writer, p wire.Plan) error {
 	fmt.Fprintln(w)
 	rows := [][]string{{"FILE", "BYTES", "REMEMBERED", "TASK", "KEY"}}
 	for _, it := range p.Kept {
-		rows = append(rows, []string{it.Path, size(it.Bytes), planned(it.Remembered), "-", it.Key.String()})
+		rows = append(rows, []string{it.Path, size(it.Bytes), planned(it.Done, it.Remembered), "-", it.Key.String()})
 	}
 	for _, t := range p.Tasks {
 		for _, it := range t.Items {
-			rows = append(rows, []string{it.Path, size(it.Bytes), planned(it.Remembered), fmt.Sprint(t.Index), orDash(it.Key.String())})
+			rows = append(rows, []string{it.Path, size(it.Bytes), planned(it.Done, it.Remembered), fmt.Sprint(t.Index), orDash(it.Key.String())})
 		}
 	}
 	return table(w, rows)
@@ -166,9 +166,12 @@ func plannedAt(holder string) string {
 }
 
 // planned says whether something would run, or which job did it.
-func planned(by jobspec.JobID) string {
-	if by == "" {
+func planned(done bool, by jobspec.JobID) string {
+	switch {
+	case !done:
 		return "no"
+	case by == "":
+		return "by another's job"
 	}
 	return "by job " + by.String()
 }

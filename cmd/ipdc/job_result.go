@@ -15,6 +15,7 @@ import (
 func (a *app) finish(ctx context.Context, c *client.Client, j wire.Job) error {
 	if j.State == jobspec.JobSucceeded {
 		a.warnItems(j)
+		a.sumCrawl(j)
 		return a.print(j, j.Result.String(), func(w io.Writer) error {
 			_, err := fmt.Fprintln(w, j.Result)
 			return err

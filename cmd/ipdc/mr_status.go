@@ -41,30 +41,18 @@ the shard and the key of the task that made it, and of the map tasks before it.
 }
 
 func (a *app) mrStatus(w io.Writer, j wire.Job, st mapreduce.Status) error {
-	rows := [][]string{{"Job:", j.ID.String()}, {"Name:", orDash(j.Spec.Name)}, {"State:", string(j.State)}}
-	add := func(k, v string) {
-		if v != "" {
-			rows = append(rows, []string{k, v})
-		}
-	}
-	add("Waiting:", j.Waiting)
-	if f := j.Failure; f != nil {
-		add("Failure:", strings.ReplaceAll(describeFailure(*f), "\n", "; "))
-	}
-	add("Remembered:", fmt.Sprintf("%d of %s", st.Remembered(), count(int64(st.Tasks()), "task")))
+	facts := [][]string{{"Remembered:", fmt.Sprintf("%d of %s", st.Remembered(), count(int64(st.Tasks()), "task"))}}
 	if st.Shuffle.Pairs > 0 {
-		add("Shuffle:", fmt.Sprintf("%s in %s", count(st.Shuffle.Pairs, "pair"), size(st.Shuffle.Bytes)))
+		facts = append(facts, []string{"Shuffle:", fmt.Sprintf("%s in %s", count(st.Shuffle.Pairs, "pair"), size(st.Shuffle.Bytes))})
 	}
 	if s := st.Skew; s != nil {
-		add("Skew:", fmt.Sprintf("part-%05d has %.1f times the mean of pairs: %d of %d", s.Part, s.Ratio, s.Pairs, s.All))
+		facts = append(facts, []string{"Skew:", fmt.Sprintf("part-%05d has %.1f times the mean of pairs: %d of %d", s.Part, s.Ratio, s.Pairs, s.All)})
 	}
-	add("Result:", j.Result.String())
-	add("Took:", took(j))
-	if err := table(w, rows); err != nil {
+	if err := statusTable(w, j, facts...); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)
-	rows = [][]string{{"STAGE", "TASKS", "DONE", "REMEMBERED", "READ"}}
+	rows := [][]string{{"STAGE", "TASKS", "DONE", "REMEMBERED", "READ"}}
 	for _, s := range st.Stages {
 		tasks := fmt.Sprint(s.Tasks)
 		if s.Waits && s.Tasks == 0 {
@@ -77,6 +65,26 @@ func (a *app) mrStatus(w io.Writer, j wire.Job, st mapreduce.Status) error {
 	}
 	fmt.Fprintln(w)
 	return mrParts(w, st.Parts)
+}
+
+// statusTable prints what the status of every workload says of its job, with
+// facts of its own.
+func statusTable(w io.Writer, j wire.Job, facts ...[]string) error {
+	rows := [][]string{{"Job:", j.ID.String()}, {"Name:", orDash(j.Spec.Name)}, {"State:", string(j.State)}}
+	if j.Waiting != "" {
+		rows = append(rows, []string{"Waiting:", j.Waiting})
+	}
+	if f := j.Failure; f != nil {
+		rows = append(rows, []string{"Failure:", strings.ReplaceAll(describeFailure(*f), "\n", "; ")})
+	}
+	rows = append(rows, facts...)
+	if j.Result.Defined() {
+		rows = append(rows, []string{"Result:", j.Result.String()})
+	}
+	if t := took(j); t != "" {
+		rows = append(rows, []string{"Took:", t})
+	}
+	return table(w, rows)
 }
 
 // mrParts lists the parts of the result.

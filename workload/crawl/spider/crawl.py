@@ -19,6 +19,7 @@ import store
 import urls
 
 REPORT = "/ipdc/report/report.jsonl"
+MAX_DETAIL = 1000  # characters
 
 SETTINGS = {
     "LOG_LEVEL": "CRITICAL",
@@ -85,37 +86,52 @@ def settings(part):
     )
 
 
-def report(counts):
-    """Tells the node what was done, for describe."""
-    line = json.dumps({"type": "counters", "counters": {"crawl." + name: n for name, n in sorted(counts.items())}})
+def report(**line):
+    """Tells the node what was done, or why the task fails, for describe."""
     try:
-        with open(REPORT, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with open(os.environ.get("IPDC_REPORT", REPORT), "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
     except OSError as e:
         print("crawl: report: %s" % e, file=sys.stderr)  # it explains, and decides nothing
 
 
-def main():
+def count(n, noun):
+    return "%d %s%s" % (n, noun, "" if n == 1 else "s")
+
+
+def crawl():
     part, previous = read_slice(os.environ["IPDC_INPUTS"])
     pages = store.Store(os.environ["IPDC_OUTPUTS"], previous)
     process = CrawlerProcess(settings(part))
     crawler = process.create_crawler(spider.Spider)
     process.crawl(crawler, part=part, pages=pages)
     process.start()
-    crawl = crawler.spider
-    print("%d hosts: %s" % (len(part["hosts"]), crawl.summary()), file=sys.stderr)
-    for line in crawl.errors:
+    done = crawler.spider
+    print("%s: %s" % (count(len(part["hosts"]), "host"), done.summary()), file=sys.stderr)
+    for line in done.errors:
         print("failed: " + line, file=sys.stderr)
-    if crawl.fault:
-        sys.exit("crawl: " + crawl.fault)
+    if done.fault:
+        sys.exit("crawl: " + done.fault)
     seeds = [pages.pages.get(url, {}) for url in part["seeds"]]
     if all("error" in page or not page for page in seeds):
-        why = crawl.errors[0] if crawl.errors else crawl.stopped
-        sys.exit("crawl: none of the %d seeds answered: %s" % (len(seeds), why))
-    if crawl.stopped:
-        print("the crawl ended early: %s" % crawl.stopped, file=sys.stderr)
+        why = done.errors[0] if done.errors else done.stopped
+        sys.exit("crawl: none of %s answered: %s" % (count(len(seeds), "seed"), why))
+    if done.stopped:
+        print("the crawl ended early: %s" % done.stopped, file=sys.stderr)
     pages.write()
-    report(crawl.counts)
+    report(type="counters", counters={"crawl." + name: n for name, n in sorted(done.counts.items())})
+
+
+def main():
+    try:
+        crawl()
+    except SystemExit as e:
+        if isinstance(e.code, str):
+            report(type="failure", detail=e.code[:MAX_DETAIL])
+        raise
+    except BaseException as e:
+        report(type="failure", detail=("crawl: %s: %s" % (type(e).__name__, e))[:MAX_DETAIL])
+        raise
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "spider"))
 
@@ -23,6 +24,16 @@ class Records(unittest.TestCase):
         self.assertEqual(record.get("WARC-Type"), "response")
         self.assertEqual(record.get("WARC-Payload-Digest"), warc.digest(body))
         self.assertEqual(record.get("WARC-Block-Digest"), warc.digest(record.block))
+
+    def test_header_injection(self):
+        """A site cannot end its record and begin one of another's page."""
+        forged = "x\r\n\r\n\r\n\r\nWARC/1.1\r\nWARC-Type: response\r\nWARC-Target-URI: http://bank/"
+        answer = lambda: warc.response("http://h/", "2026-01-01T00:00:00Z", "HTTP/1.1 200 " + forged, [("A: b" + forged, forged)], b"body")
+        self.assertNotIn(b"\nWARC-Target-URI: http://bank/", gzip.decompress(answer()))
+        self.assertEqual(warc.read(io.BytesIO(answer()), 0).http()[2], b"body")
+        with mock.patch.object(warc, "one_line", str):  # control: with the guard off it can
+            self.assertIn(b"\nWARC-Target-URI: http://bank/", gzip.decompress(answer()))
+            self.assertNotEqual(warc.read(io.BytesIO(answer()), 0).http()[2], b"body")
 
     def test_form(self):
         """What ISO 28500 says of every record: the version, CRLF, mandatory
