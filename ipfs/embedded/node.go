@@ -48,7 +48,8 @@ type Node struct {
 	log    *slog.Logger
 	lock   *lockFile
 	blocks *flatfs.Datastore
-	dir    string // of blocks
+	bulk   *flatfs.Datastore // the same directory, for batches that are synced as a whole
+	dir    string            // of blocks
 	pins   *pinTable
 	usage  usage
 
@@ -100,6 +101,9 @@ func (n *Node) open(ctx context.Context, dir string) (err error) {
 	if n.blocks, err = flatfs.CreateOrOpen(blocks, sharding, true); err != nil {
 		return fmt.Errorf("open blocks: %w", err)
 	}
+	if n.bulk, err = flatfs.Open(blocks, false); err != nil { // before anything is written: opening sweeps what is half written
+		return fmt.Errorf("open blocks: %w", err)
+	}
 	if n.lock.unclean {
 		// A killed process may have left blocks that look stored and are not
 		// on disk yet. Add would rely on them.
@@ -121,8 +125,10 @@ func (n *Node) Close() error {
 		if n.pins != nil {
 			errs = append(errs, n.pins.close())
 		}
-		if n.blocks != nil {
-			errs = append(errs, n.blocks.Close())
+		for _, ds := range []*flatfs.Datastore{n.bulk, n.blocks} {
+			if ds != nil {
+				errs = append(errs, ds.Close())
+			}
 		}
 		if n.lock != nil {
 			errs = append(errs, n.lock.release())

@@ -16,11 +16,17 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// A batch is written in one go and synced directory by directory. Several of
-// them become durable at a time, as a journal commits together what waits for
-// it together; with the one that fills they are what a session has in memory.
+// A batch is written in one go and synced file by file and directory by
+// directory. Several of them become durable at a time, as a journal commits
+// together what waits for it together; with the one that fills they are what a
+// session has in memory.
+//
+// The second batch of small blocks and those behind it are bulk: larger, and
+// synced with the whole file system, twice. For thousands of small files that
+// is an order faster; for a few, it would wait for what others wrote.
 const (
 	batchBlocks = 1024
+	bulkBlocks  = 8192
 	batchBytes  = 16 << 20
 	batches     = 3 // that become durable
 )
@@ -38,6 +44,7 @@ type session struct {
 	vouched *cidset.Set // what is kept as a whole, see ipfs.Voucher; nil = nothing
 
 	reused   bool // some block was stored before
+	small    bool // a batch was full by its number of blocks
 	filling  *batch
 	flushing []*batch // oldest first, at most batches
 }
@@ -45,9 +52,18 @@ type session struct {
 // batch is a set of blocks that become durable together.
 type batch struct {
 	ds     datastore.Batch
+	bulk   bool                   // its files are not synced one by one
 	blocks map[jobspec.CID][]byte // by raw CID; not changed any more once it is committed
 	bytes  int64
 	commit errgroup.Group
+}
+
+func (b *batch) full() bool {
+	most := batchBlocks
+	if b.bulk {
+		most = bulkBlocks
+	}
+	return len(b.blocks) >= most || b.bytes >= batchBytes
 }
 
 func (n *Node) begin() *session {
@@ -185,23 +201,28 @@ func (s *session) closed(root jobspec.CID) bool {
 
 func (s *session) write(ctx context.Context, c jobspec.CID, data []byte) error {
 	if s.filling == nil {
-		ds, err := s.node.blocks.Batch(ctx)
+		store := s.node.blocks
+		if s.small {
+			store = s.node.bulk
+		}
+		ds, err := store.Batch(ctx)
 		if err != nil {
 			return fmt.Errorf("write block %s: %w", c, err)
 		}
-		s.filling = &batch{ds: ds, blocks: map[jobspec.CID][]byte{}}
+		s.filling = &batch{ds: ds, bulk: s.small, blocks: map[jobspec.CID][]byte{}}
 	}
 	b := s.filling
-	// flatfs writes and syncs in the background from here on.
+	// flatfs writes in the background from here on, and syncs what is not bulk.
 	if err := b.ds.Put(ctx, key(c), data); err != nil {
 		return fmt.Errorf("write block %s: %w", c, err)
 	}
 	b.blocks[bytesOf(c)] = data
 	b.bytes += int64(len(data))
-	if len(b.blocks) >= batchBlocks || b.bytes >= batchBytes {
-		return s.rotate(ctx)
+	if !b.full() {
+		return nil
 	}
-	return nil
+	s.small = b.bytes < batchBytes
+	return s.rotate(ctx)
 }
 
 // rotate begins to commit the batch that fills, once there is room for it.
@@ -217,13 +238,33 @@ func (s *session) rotate(ctx context.Context) error {
 	b.commit.Go(func() error {
 		s.node.commits.RLock()
 		defer s.node.commits.RUnlock()
-		if err := b.ds.Commit(ctx); err != nil {
+		if err := s.node.commit(ctx, b); err != nil {
 			return fmt.Errorf("write %d blocks: %w", len(b.blocks), err)
 		}
 		s.node.usage.add(ipfs.Stat{Blocks: int64(len(b.blocks)), Bytes: b.bytes})
 		return nil
 	})
 	return nil
+}
+
+// commit gives the blocks of a batch their names and makes them durable. No
+// block has its name before its bytes are on disk: it would be one that looks
+// stored and is not, after a power loss.
+func (n *Node) commit(ctx context.Context, b *batch) error {
+	if !b.bulk {
+		return b.ds.Commit(ctx)
+	}
+	// Asking a batch for anything waits until all of it is written.
+	if _, err := b.ds.(datastore.Read).Has(ctx, datastore.NewKey("WRITTEN")); err != nil {
+		return err
+	}
+	if err := syncFileSystem(n.dir); err != nil {
+		return err
+	}
+	if err := b.ds.Commit(ctx); err != nil {
+		return err
+	}
+	return syncFileSystem(n.dir)
 }
 
 // wait returns when at most left batches are not durable yet.

@@ -72,7 +72,11 @@ func Tree(ctx context.Context, s ipfs.Session, path string, o Options) (Result, 
 
 // File packs a stream as one file and returns its CID and size in bytes.
 func File(ctx context.Context, s ipfs.Session, r io.Reader) (jobspec.CID, int64, error) {
-	link, n, err := importFile(ctx, s, r, -1, func(int) {})
+	size := int64(-1)
+	if known, ok := r.(interface{ Len() int }); ok { // what is in memory
+		size = int64(known.Len())
+	}
+	link, n, err := importFile(ctx, s, r, size, func(int) {})
 	if err != nil {
 		return jobspec.CID{}, n, fmt.Errorf("pack stream: %w", err)
 	}
