@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -253,6 +254,10 @@ func TestReadOnly(t *testing.T) {
 	must(t, errors.Join(err, f.Close()))
 	must(t, pool.ReadOnly(t.Context(), name))
 	must(t, pool.ReadOnly(t.Context(), name))
+	// With barriers this would have been an fsync of the file below, too.
+	if mounts, err := os.ReadFile("/proc/self/mounts"); err != nil || !regexp.MustCompile(regexp.QuoteMeta(filepath.Dir(vol.Outputs))+` ext4 \S*\bnobarrier\b`).Match(mounts) {
+		t.Errorf("the volume is not mounted with nobarrier: %v\n%s", err, mounts)
+	}
 	if _, err := fill(vol.Outputs, 1); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("write to a read-only volume = %v, want EROFS", err)
 	}
