@@ -46,7 +46,12 @@ func (s *Sidecar) runsHere(spec jobspec.Spec) error {
 }
 
 // runsSomewhere refuses what no member that lives would ever run, of any stage.
-func (s *Sidecar) runsSomewhere(spec jobspec.Spec) error { return eachStage(spec, s.stageRuns) }
+func (s *Sidecar) runsSomewhere(spec jobspec.Spec) error {
+	if err := s.cfg.Limits.checkPartitions(spec); err != nil {
+		return err
+	}
+	return eachStage(spec, s.stageRuns)
+}
 
 func (s *Sidecar) stageRuns(spec jobspec.Spec) error {
 	err := s.runsHere(spec)

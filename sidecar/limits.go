@@ -49,6 +49,26 @@ func (l Limits) files(job jobspec.Job) int64 {
 	return l.Files
 }
 
+// guestFiles are what a task with partitions writes besides: its report, and
+// spills of what memory does not hold.
+const guestFiles = 256
+
+// checkPartitions refuses a stage whose tasks would leave more files, one for each
+// partition, than a task may write here.
+func (l Limits) checkPartitions(s jobspec.Spec) error {
+	most := l.withDefaults().Files - guestFiles
+	for i, st := range s.Stages {
+		if int64(st.Partitions) > max(most, 1) {
+			return jobspec.Failure{
+				Kind: jobspec.KindPolicy, Where: fmt.Sprintf("stages[%d].partitions", i),
+				Detail: fmt.Sprintf("asked %d: a task writes a file for each, and %d of its own; this node lets one task write %d", st.Partitions, guestFiles, most+guestFiles),
+				Hint:   fmt.Sprintf("ask for %d or fewer (mr run: -k), or raise the node's setting task-files", max(most, 1)),
+			}.Error()
+		}
+	}
+	return nil
+}
+
 // within returns what one task may have of a node's capacity.
 func (l Limits) within(r jobspec.Resources) jobspec.Resources {
 	if l.Task.CPU > 0 {

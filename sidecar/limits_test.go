@@ -38,6 +38,21 @@ func TestTaskLimits(t *testing.T) {
 	}
 }
 
+// Each partition is a file of a map task, and that has a bound.
+func TestPartitionsFitTheVolume(t *testing.T) {
+	b := newBench(t)
+	s := spec()
+	run := s.Run
+	s.Run, s.Stages = jobspec.Run{}, []jobspec.Stage{{Name: "map", Run: run, Partitions: 9744}, {Name: "reduce", Run: run, Needs: []string{"map"}}}
+	b.submit(s)
+	s.Stages[0].Partitions++
+	_, _, err := b.Submit(t.Context(), api.Submission{Tenant: "t", Spec: s})
+	f := jobspec.AsFailure(err)
+	if f.Kind != jobspec.KindPolicy || !strings.Contains(f.Detail, "9745") || !strings.Contains(f.Hint, "9744") || !strings.Contains(f.Hint, "task-files") {
+		t.Errorf("Submit = %+v, want E_POLICY with the numbers", f)
+	}
+}
+
 func TestTenantJobs(t *testing.T) {
 	b := newBench(t)
 	b.limits = sidecar.Limits{Jobs: 1}
