@@ -38,15 +38,15 @@ func TestMapReduceCommand(t *testing.T) {
 	}
 	var st workload.Status
 	n.decode(&st, "mr", "status", "@last", "-o", "json")
-	if len(st.Stages) != 3 || len(st.Parts) != 3 || len(st.Maps) != 1 || st.Shuffle.Pairs != 7 || st.Shuffle.Bytes == 0 || st.Skew == nil {
-		t.Errorf("status = %+v, want 3 stages, 3 parts, 1 map task, 7 pairs, bytes and skew", st)
+	if len(st.Stages) != 3 || len(st.Parts) != 3 || len(st.Maps) != 1 || st.Shuffle.Pairs != 7 || st.Shuffle.Bytes == 0 || st.Skew != nil {
+		t.Errorf("status = %+v, want 3 stages, 3 parts, 1 map task, 7 pairs, bytes and of so few no skew", st)
 	}
 	for _, p := range st.Parts {
 		if !p.Shard.Defined() || !p.Key.Defined() || !p.Output.Defined() || p.Node == "" {
 			t.Errorf("lineage of %s is not whole: %+v", p.Name, p)
 		}
 	}
-	if text := n.ok("mr", "status", "@last", "-o", "wide"); !strings.Contains(text, "part-00002") || !strings.Contains(text, "Skew:") {
+	if text := n.ok("mr", "status", "@last", "-o", "wide"); !strings.Contains(text, "part-00002") || strings.Contains(text, "Skew:") {
 		t.Errorf("mr status -o wide says\n%s", text)
 	}
 

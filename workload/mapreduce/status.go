@@ -13,7 +13,7 @@ type Status struct {
 	State   jobspec.JobState  `json:"state"`
 	Stages  []wire.StageState `json:"stages"` // sample, map and reduce, as far as it has them
 	Shuffle Shuffle           `json:"shuffle"`
-	Skew    *Skew             `json:"skew,omitempty"` // once two parts were counted
+	Skew    *Skew             `json:"skew,omitempty"` // once two parts were counted, of 1,000 pairs or more on average
 	Result  jobspec.CID       `json:"result,omitzero"`
 
 	// Lineage: of each part, and of the map tasks whose runs went into all of
@@ -86,6 +86,9 @@ func StatusOf(j wire.Job) (Status, bool) {
 	return st, true
 }
 
+// Of fewer pairs for each part a few keys more or less say nothing.
+const skewPairs = 1000
+
 func skew(parts []Part) *Skew {
 	s, counted := Skew{}, 0
 	for i, p := range parts {
@@ -98,7 +101,7 @@ func skew(parts []Part) *Skew {
 			s.Part, s.Pairs = i, p.Counted.Pairs
 		}
 	}
-	if counted < 2 || s.All == 0 {
+	if counted < 2 || s.All < skewPairs*int64(counted) {
 		return nil
 	}
 	s.Ratio = float64(s.Pairs) * float64(counted) / float64(s.All)
