@@ -116,6 +116,11 @@ type Split struct {
 	// Record is the length of a record, with by: bytes, which needs it. Only a
 	// file's last record may be shorter.
 	Record Bytes `json:"record,omitempty"`
+	// Sample asks for one shard that shows what is in the input, in place of
+	// shards with all of it: at most so many pieces of about Size, spread evenly
+	// over its bytes, each at NUMBER/PATH, with by: size, lines or bytes and per:
+	// task. 0 = all of the input.
+	Sample int `json:"sample,omitempty"`
 	// Offsets tells tasks at which offset of its file each piece begins, with
 	// by: lines or bytes: the shard lies at /inputs/data then, and the file
 	// /inputs/offsets has a line "OFFSET PATH" for each piece that does not

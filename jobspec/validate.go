@@ -23,6 +23,7 @@ const (
 	MaxKeep     = Duration(3650 * day)
 	MinShard    = 64 * KiB // below it there is more to be told of shards than in them
 	MaxInto     = 100_000
+	MaxSample   = 10_000
 	MaxRecord   = GiB // as long as the longest line that is looked for
 	MaxAttempts = 10
 
@@ -157,6 +158,15 @@ func (s Spec) validateSplit(l *problemList) {
 		l.add("split.offsets", "needs by: lines or bytes, which cut files")
 	case s.Run.Per == PerItem:
 		l.add("split.offsets", "is for run.per: task")
+	}
+	switch {
+	case sp.Sample == 0:
+	case !sp.sized() || sp.Into != 0:
+		l.add("split.sample", "needs by: size, lines or bytes, without into")
+	case s.Run.Per == PerItem:
+		l.add("split.sample", "is for run.per: task")
+	case sp.Sample < 1 || sp.Sample > MaxSample:
+		l.add("split.sample", "is %d, want 1 to %d", sp.Sample, MaxSample)
 	}
 	switch {
 	case !sp.sized() && sp.Into != 0 && (sp.By != SplitAuto || s.Run.Per != PerItem):

@@ -22,7 +22,7 @@ func (d *driver) split(ctx context.Context, st stage, f *jobspec.Facts) error {
 		return d.sectors(ctx, f)
 	}
 	o := split.Options{
-		By: sp.By, Size: int64(sp.Size), Into: sp.Into, Record: int64(sp.Record),
+		By: sp.By, Size: int64(sp.Size), Into: sp.Into, Record: int64(sp.Record), Sample: sp.Sample,
 		Budget: ipfs.Budget{Entries: d.cfg.Limits.Dataset, Levels: d.cfg.Budget.Levels, DAGDepth: d.cfg.Budget.DAGDepth},
 	}
 	err := d.inTime(ctx, func(ctx context.Context) error {

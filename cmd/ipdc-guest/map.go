@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/ipdc/ipdc/internal/shuffle"
@@ -91,7 +92,7 @@ func (s *stage) pairs(take func(io.Reader) error) error {
 		return s.do(s.program, call{what: "mapper", command: s.command, drain: take})
 	case s.records.perFile:
 		return in.each(func(p string, f *os.File) error {
-			return s.do(s.program, call{what: "mapper", command: s.command, item: p, stdin: f, drain: take})
+			return s.do(s.program, call{what: "mapper", command: s.command, item: s.item(p), stdin: f, drain: take})
 		})
 	}
 	c := call{what: "mapper", command: s.command, drain: take}
@@ -102,6 +103,14 @@ func (s *stage) pairs(take func(io.Reader) error) error {
 		c.feed = func(w io.Writer) error { return in.copyTo(w, !s.records.asIs) }
 	}
 	return s.do(s.program, c)
+}
+
+// item is what the path of an input file was in the whole input.
+func (s *stage) item(path string) string {
+	if s.name == "sample" {
+		_, path, _ = strings.Cut(path, "/") // behind the number of its piece
+	}
+	return path
 }
 
 // identity reads the input as cat would write it.

@@ -129,7 +129,7 @@ func TestSampleAndRange(t *testing.T) {
 	for i := range 50_000 {
 		fmt.Fprintf(&text, "%05d\tx\n", i*7919%50_000)
 	}
-	b := newBox(t, map[string]string{"a": text.String()})
+	b := newBox(t, map[string]string{"00000/a": text.String()})
 	if r := b.stage("sample"); r.code != 0 || r.lines[0].Counters["sample.pairs"] != 50_000 {
 		t.Fatalf("sample: exit code %d, %s, %+v", r.code, r.stderr, r.lines)
 	}
@@ -230,33 +230,12 @@ func TestMapMemory(t *testing.T) {
 	}
 }
 
-// A large input is sampled by windows, and cut as well as by all of it.
-func TestSampleOfWindows(t *testing.T) {
-	var text bytes.Buffer
-	for i := range 900_000 {
-		fmt.Fprintf(&text, "%07d some more of a line\n", i)
-	}
-	half := text.Len() / 2
-	inputs := map[string]string{"a": text.String()[:half], "b": text.String()[half:]}
-	b, plain := newBox(t, inputs), newBox(t, inputs)
-	r := b.stage("sample", "--", "cat")
-	if n := r.lines[0].Counters["sample.pairs"]; r.code != 0 || n < 870_000 || n > 930_000 {
-		t.Errorf("exit code %d, %s, %d pairs, want about 900000", r.code, r.stderr, n)
-	}
-	plain.stage("sample")
-	if keys := b.outputs()["keys"]; keys == "" || keys != plain.outputs()["keys"] {
-		t.Error("two samples of the same input differ")
-	}
-}
-
-// Where no line ends in any window all is read.
-func TestSampleOfLongLines(t *testing.T) {
-	var text bytes.Buffer
-	for i := range 12 {
-		fmt.Fprintf(&text, "%07d\t%s\n", i, strings.Repeat("x", 3<<19))
-	}
-	b := newBox(t, map[string]string{"a": text.String()})
-	if r := b.stage("sample"); r.code != 0 || r.lines[0].Counters["sample.keys"] == 0 {
-		t.Errorf("exit code %d, %s, %+v", r.code, r.stderr, r.lines)
+// A command that is run for each file is told its path in the whole input, also
+// where it is a piece of a sample.
+func TestSampleOfFiles(t *testing.T) {
+	b := newBox(t, map[string]string{"00000/d/a": "x", "00003/b": "y"})
+	r := b.stage("sample", "--records=file", "--", "sh", "-c", `echo "$IPDC_ITEM"`)
+	if keys := b.outputs()["keys"]; r.code != 0 || !strings.Contains(keys, "d/a") || strings.Contains(keys, "0000") {
+		t.Errorf("exit code %d, %s, sample %q", r.code, r.stderr, keys)
 	}
 }

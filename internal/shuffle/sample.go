@@ -2,6 +2,7 @@ package shuffle
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -11,7 +12,7 @@ import (
 
 // Bounds of a sample.
 const (
-	sampleKeys = 10_000 // keys of one sample
+	sampleKeys = 40_000 // keys of one sample
 	sampleKey  = 128    // bytes of a key that are kept: cuts need no more
 )
 
@@ -74,13 +75,6 @@ func (s *Sample) down() {
 	}
 }
 
-// Scale says that the stream was a part of the whole, seen bytes of all.
-func (s *Sample) Scale(seen, all int64) {
-	if seen > 0 && all > seen {
-		s.pairs = uint64(float64(s.pairs) * (float64(all) / float64(seen)))
-	}
-}
-
 // Pairs returns how many pairs were counted, Keys how many keys are kept.
 func (s *Sample) Pairs() int64 { return int64(s.pairs) }
 
@@ -136,8 +130,8 @@ func (c *Cuts) Read(r io.Reader, name string) error {
 			return wrong
 		}
 		size := le.Uint32(b)
-		// Pairs over keys, rounded so that no key weighs nothing.
-		c.keys = append(c.keys, weighted{b[4 : 4+size], min(pairs, 1<<40)/uint64(n) + 1})
+		// Pairs over keys in 256ths, rounded so that no key weighs nothing.
+		c.keys = append(c.keys, weighted{b[4 : 4+size], min(pairs, 1<<40)<<8/uint64(n) + 1})
 		b = b[4+size:]
 	}
 	if len(b) > 0 {
@@ -153,7 +147,7 @@ func (c *Cuts) Into(n int) Partitioner {
 		if d := bytes.Compare(x.key, y.key); d != 0 {
 			return d
 		}
-		return int(min(x.weight, 1<<41)) - int(min(y.weight, 1<<41))
+		return cmp.Compare(x.weight, y.weight)
 	})
 	var total, seen uint64
 	for _, k := range c.keys {

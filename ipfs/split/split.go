@@ -34,6 +34,9 @@ type Options struct {
 	Into int
 	// Record is the length of a record in bytes, with jobspec.SplitBytes; 0 = 1.
 	Record int64
+	// Sample asks for one shard of at most so many pieces of about Size, spread
+	// evenly over all bytes, each at NUMBER/PATH, instead; 0 = for all of the input.
+	Sample int
 	// Budget bounds the reading of the dataset; it has at most 1,000,000
 	// entries and 2^62 bytes by default, as limits of inputs hold per task.
 	Budget ipfs.Budget
@@ -133,6 +136,8 @@ type cutter struct {
 
 func (c *cutter) groups(ctx context.Context, files []file) ([][]piece, error) {
 	switch {
+	case c.o.Sample > 0:
+		return c.sample(ctx, files)
 	case c.o.By == jobspec.SplitEntries:
 		return byEntry(files), nil
 	case c.o.By == jobspec.SplitCAR:

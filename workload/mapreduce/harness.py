@@ -1,6 +1,6 @@
 """Runs the functions of an ipdc map-reduce job beside `ipdc-guest map|reduce`.
 
-    python3 harness.py map --map=Map.py [--combine=FILE] [--records=lines|file|bytes:N] [--data=DIR]
+    python3 harness.py map --map=Map.py [--combine=FILE] [--records=lines|file|bytes:N] [--data=DIR] [--pieces=yes]
     python3 harness.py reduce --reduce=Reduce.py
 
 docs/mapreduce.md says what the functions get and give, and how keys and values
@@ -336,8 +336,8 @@ class Batch:
 class Input:
     """The records of the files below a folder, in the byte order of their paths."""
 
-    def __init__(self, root, records, offsets):
-        self.root, self.offsets = os.fsencode(root), offsets
+    def __init__(self, root, records, offsets, pieces=False):
+        self.root, self.offsets, self.pieces = os.fsencode(root), offsets, pieces
         kind, _, n = records.partition(":")
         self.read = {"lines": self.lines, "file": self.whole, "bytes": self.fixed}[kind]
         self.size = int(n or 0)
@@ -345,6 +345,8 @@ class Input:
     def batches(self):
         for path in self.paths():
             name = path.decode("utf-8", "surrogateescape")
+            if self.pieces:  # of a sample, each in a folder of its own
+                name = name.partition("/")[2]
             with open(os.path.join(self.root, path), "rb", 0) as f:
                 for batch in self.read(name, f, self.offsets.get(path, 0)):
                     yield batch
@@ -693,7 +695,7 @@ class Main:
         if "combine" in self.options:
             combine = self.load("combine", "combine")
         os.chdir(data)
-        return Mapper(function, combine, Input(data, self.options.get("records", "lines"), offsets), PairWriter(out))
+        return Mapper(function, combine, Input(data, self.options.get("records", "lines"), offsets, "pieces" in self.options), PairWriter(out))
 
     def reducer(self, groups, out):
         return Reducer(self.load("reduce", "reduce"), GroupReader(groups), out)

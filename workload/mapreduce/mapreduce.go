@@ -105,7 +105,7 @@ func (j *Job) check() error {
 	case j.python() && commands:
 		return refuse("--map", "Python functions (--map, --reduce, --combine FILE) and commands (--mapper, --reducer, --combiner) stand side by side", "give one form; a command may run any program, python3 too")
 	case !j.python() && !commands:
-		return refuse("--map", "there is nothing to run", "give --map Map.py and --reduce Reduce.py, or --mapper COMMAND and --reducer COMMAND")
+		return refuse("--map", "there is nothing to run", "give --map Map.py and --reduce Reduce.py, or --mapper COMMAND and --reducer COMMAND; to sort lines and no more, --reducer cat, with --partition range for parts in order")
 	case !recordsForm.MatchString(j.Records):
 		return refuse("--records", fmt.Sprintf("is %q", j.Records), "want lines, file, or bytes:N such as bytes:100")
 	case err != nil || n > MaxRecord:
@@ -149,7 +149,7 @@ func (j Job) spec(s sides) Program {
 	}
 	if byRange {
 		add(jobspec.Stage{
-			Name: StageSample, Split: split, Merge: jobspec.MergeShards, // all are called alike
+			Name: StageSample, Split: j.sampled(split), Merge: jobspec.MergeShards, // all are called alike
 			Run: jobspec.Run{Command: j.guest("sample", s, s.offsets, s.sample)},
 		}, s.mapCode)
 	}
@@ -175,6 +175,17 @@ func (j Job) split(offsets bool) jobspec.Split {
 	case n > 0:
 		s.By, s.Record = jobspec.SplitBytes, jobspec.Bytes(n)
 	}
+	return s
+}
+
+// A sample is so many bytes of the input: a second of a mapper's work.
+const sampleBytes = 16 * jobspec.MiB
+
+// sampled is the part of the input that sample sees: pieces enough for borders of
+// all parts also where the input is in order already.
+func (j Job) sampled(s jobspec.Split) jobspec.Split {
+	s.Sample = min(max(16, 4*j.K), 4096)
+	s.Size = max(sampleBytes/jobspec.Bytes(s.Sample)/jobspec.MinShard, 1) * jobspec.MinShard
 	return s
 }
 

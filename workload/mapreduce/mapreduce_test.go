@@ -125,7 +125,7 @@ func TestRefusals(t *testing.T) {
 		change func(*mapreduce.Job)
 		want   []string
 	}{
-		{"nothing", func(j *mapreduce.Job) { *j = mapreduce.Job{} }, []string{"nothing to run", "--mapper"}},
+		{"nothing", func(j *mapreduce.Job) { *j = mapreduce.Job{} }, []string{"nothing to run", "--mapper", "--reducer cat"}},
 		{"both forms", func(j *mapreduce.Job) { j.Mapper = "cat" }, []string{"side by side", "one form"}},
 		{"k too small", func(j *mapreduce.Job) { j.K = -1 }, []string{"-k", "is -1", "1 to 10000"}},
 		{"k too large", func(j *mapreduce.Job) { j.K = 10001 }, []string{"is 10001", "1 to 10000"}},

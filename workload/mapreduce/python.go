@@ -25,7 +25,7 @@ func (j Job) functions() (Program, error) {
 		return Program{}, err
 	}
 	s := sides{io: "frames", offsets: j.Records != "file", image: cmp.Or(j.Image, "python")}
-	s.sample = j.harness("map", s.offsets, "--map="+j.Map.Name, "--records="+j.Records)
+	s.sample = j.harness("map", s.offsets, "--map="+j.Map.Name, "--records="+j.Records, "--pieces=yes")
 	s.mapper = j.harness("map", s.offsets || j.Partition == "range", "--map="+j.Map.Name, "--records="+j.Records)
 	s.reducer = j.harness("reduce", false, "--reduce="+j.Reduce.Name)
 	ours, combiner := map[string][]byte{harnessName: harness}, map[string][]byte{}
