@@ -1,6 +1,7 @@
 // Command ipdc-guest is the entrypoint of every job's container. It reads the
 // task, runs the job's command once or for each item, and reports. Where a
-// network is granted, it offers the proxy's socket on a TCP port. Package
+// network is granted, it offers the proxy's socket on a TCP port, and in a task
+// of a gang each peer as one. Package
 // wire/guest says where it finds what and what it writes.
 //
 //	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' ./cmd/ipdc-guest
@@ -32,20 +33,26 @@ import (
 
 func main() {
 	root := flag.String("root", "", "directory that stands for / (for tests)")
+	host := flag.String("host", "127.0.0.1", "address of this container (for tests)")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		runStage(*root, flag.Args())
 	}
-	os.Exit(run(*root))
+	os.Exit(run(*root, *host))
 }
 
-func run(root string) int {
+func run(root, host string) int {
 	c := watchSignals()
 	defer c.close()
-	net, err := openRelay(root)
+	gang, err := openPeers(root, host)
+	if err != nil {
+		c.unable = fmt.Errorf("open the way to the peers: %w", err)
+	}
+	defer gang.close()
+	net, err := openRelay(root, gang.names())
 	if err != nil {
 		c.unable = fmt.Errorf("open the network: %w", err)
 	}
 	defer net.close()
-	return taskrun.Run(taskrun.Config{Root: root, Env: net.environ(os.Environ()), Program: c})
+	return taskrun.Run(taskrun.Config{Root: root, Env: gang.environ(net.environ(os.Environ())), Program: c})
 }

@@ -24,15 +24,13 @@ type relay struct {
 	socket   string
 	ca       string
 	listener net.Listener
-	done     chan struct{} // closed by close
-	conns    sync.WaitGroup
-
-	mu   sync.Mutex
-	open map[net.Conn]bool
+	direct   []string // hosts that are reached without it
+	*conns
 }
 
-// openRelay returns nil where no network was granted.
-func openRelay(root string) (*relay, error) {
+// openRelay returns nil where no network was granted. direct are hosts that the
+// network does not lead to.
+func openRelay(root string, direct []string) (*relay, error) {
 	dir := filepath.Join(root, guest.NetDir)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -47,9 +45,9 @@ func openRelay(root string) (*relay, error) {
 	}
 	r := &relay{
 		socket: filepath.Join(dir, guest.ProxySocket), ca: filepath.Join(root, guest.CAFile),
-		listener: l, done: make(chan struct{}), open: map[net.Conn]bool{},
+		listener: l, direct: append([]string{"localhost", "127.0.0.1"}, direct...), conns: newConns(),
 	}
-	r.conns.Go(r.serve)
+	r.work.Go(func() { r.serve(l, r.carry) })
 	return r, nil
 }
 
@@ -72,7 +70,7 @@ func (r *relay) environ(env []string) []string {
 		}
 	}
 	add("http://"+r.listener.Addr().String(), "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
-	add("localhost,127.0.0.1", "NO_PROXY", "no_proxy")
+	add(strings.Join(r.direct, ","), "NO_PROXY", "no_proxy")
 	if _, err := os.Stat(r.ca); err == nil {
 		add(r.ca, "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 	}
@@ -83,38 +81,8 @@ func (r *relay) close() {
 	if r == nil {
 		return
 	}
-	close(r.done)
 	_ = r.listener.Close()
-	r.mu.Lock()
-	for c := range r.open {
-		_ = c.Close()
-	}
-	r.mu.Unlock()
-	r.conns.Wait()
-}
-
-func (r *relay) serve() {
-	for {
-		c, err := r.listener.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return
-		case err != nil: // out of files: the program has to close some
-			r.pause()
-		default:
-			r.conns.Go(func() { r.carry(c) })
-		}
-	}
-}
-
-// pause waits a little and says whether the relay is still open.
-func (r *relay) pause() bool {
-	select {
-	case <-time.After(100 * time.Millisecond):
-		return true
-	case <-r.done:
-		return false
-	}
+	r.conns.close()
 }
 
 // carry joins a program's connection with one to the proxy.
@@ -126,7 +94,7 @@ func (r *relay) carry(program net.Conn) {
 		if proxy, err = net.Dial("unix", r.socket); err == nil {
 			break
 		}
-		if time.Since(start) > relayPatience || !r.pause() {
+		if time.Since(start) > relayPatience || !r.pause(100*time.Millisecond) {
 			return
 		}
 	}
@@ -135,24 +103,6 @@ func (r *relay) carry(program net.Conn) {
 	both.Go(func() { pipe(proxy.(*net.UnixConn), program.(*net.TCPConn)) })
 	both.Go(func() { pipe(program.(*net.TCPConn), proxy.(*net.UnixConn)) })
 	both.Wait()
-}
-
-// track notes an open connection until the returned function closes it.
-func (r *relay) track(c net.Conn) func() {
-	r.mu.Lock()
-	r.open[c] = true
-	r.mu.Unlock()
-	select {
-	case <-r.done: // close has looked through the open ones, or will
-		_ = c.Close()
-	default:
-	}
-	return func() {
-		r.mu.Lock()
-		delete(r.open, c)
-		r.mu.Unlock()
-		_ = c.Close()
-	}
 }
 
 type halfCloser interface {

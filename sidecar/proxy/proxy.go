@@ -40,6 +40,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/mountsock"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -102,7 +103,7 @@ type Proxy struct {
 // missing, and replaces a socket that an earlier process left, so that a
 // container that has dir mounted finds the new one.
 func Open(dir string, grants []jobspec.Endpoint, cfg Config) (*Proxy, error) {
-	l, err := listen(dir)
+	l, err := mountsock.Listen(dir, Socket)
 	if err != nil {
 		return nil, fmt.Errorf("open network proxy: %w", err)
 	}
@@ -185,33 +186,4 @@ func (p *Proxy) enter() bool {
 		p.work.Add(1)
 	}
 	return !p.closed
-}
-
-// listen makes the socket. It goes through /proc, as the path of dir may be
-// longer than a socket's can; the container's user may connect to it and
-// change nothing.
-func listen(dir string) (net.Listener, error) {
-	// Modes are set apart from making, as the node runs with umask 077.
-	if err := errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o755)); err != nil {
-		return nil, err
-	}
-	path := filepath.Join(dir, Socket)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/%s", d.Fd(), Socket), Net: "unix"})
-	if err != nil {
-		return nil, err
-	}
-	l.SetUnlinkOnClose(false) // the number may be another directory's by then
-	if err := os.Chmod(path, 0o666); err != nil {
-		_ = l.Close()
-		return nil, err
-	}
-	return l, nil
 }
