@@ -74,19 +74,23 @@ func (g Gang) Decides(role string) bool { return g.Ends == "" || g.Ends == role 
 type Peers struct {
 	// Gang is 128 random bits in hex that name this generation of the gang in
 	// the whole domain. Who knows them has no right by that.
-	Gang       string `json:"gang"`
-	Generation int    `json:"generation"` // from 1 on; the number of each of its attempts
-	Self       int    `json:"self"`       // index in Tasks of the attempt's own task
-	Tasks      []Peer `json:"tasks"`      // all of the gang, in their order
+	Gang       string     `json:"gang"`
+	Generation int        `json:"generation"` // from 1 on; the number of each of its attempts
+	Self       int        `json:"self"`       // index in Tasks of the attempt's own task
+	Tasks      []GangPeer `json:"tasks"`      // all of the gang, in their order
 }
 
-// Peer is a task of a gang and where it runs.
-type Peer struct {
+// GangPeer is a task of a gang and where it runs. The API's document has a type
+// for each name, whatever its package.
+type GangPeer struct {
 	Name string `json:"name"` // "worker-0"
 	Role string `json:"role"` // "worker"
 	Port int    `json:"port"` // that its program listens on
 	Node string `json:"node"` // peer id of the member that runs it in this generation
 }
+
+// Peer is short for it.
+type Peer = GangPeer
 
 // withDefaults returns g with its defaults filled in; g itself is not changed.
 func (g *Gang) withDefaults() *Gang {
