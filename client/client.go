@@ -140,9 +140,8 @@ func (r request) aboutJobs() bool {
 	return len(r.path) > 1 && r.path[1] == "jobs" && (len(r.path) > 2 || r.method == http.MethodGet)
 }
 
-// send sends r and returns the answer when its status is below 300. The
-// caller closes the body.
-func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
+// compose makes the request that is sent for r.
+func (c *Client) compose(ctx context.Context, r request) (*http.Request, error) {
 	u := c.base
 	for _, e := range r.path {
 		u += "/" + url.PathEscape(e)
@@ -166,6 +165,16 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	return req, nil
+}
+
+// send sends r and returns the answer when its status is below 300. The
+// caller closes the body.
+func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
+	req, err := c.compose(ctx, r)
+	if err != nil {
+		return nil, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

@@ -77,6 +77,8 @@ type Attempt struct {
 	Receipt     *Receipt     `json:"receipt,omitempty"`      // from recorded on
 	NetIn       Bytes        `json:"net_in,omitempty"`       // from outside; of the last half second before a kill of the node nothing is in it
 	NetOut      Bytes        `json:"net_out,omitempty"`      // to the outside, likewise
+	PeerIn      Bytes        `json:"peer_in,omitempty"`      // of a gang's task: from the other tasks, as carried; likewise
+	PeerOut     Bytes        `json:"peer_out,omitempty"`     // to them, likewise
 	LogBytes    int64        `json:"log_bytes"`              // kept
 	LogDropped  int64        `json:"log_dropped,omitempty"`  // bytes over the limit, not kept
 	Phases      Phases       `json:"phases,omitzero"`        // how long its parts took
@@ -116,6 +118,8 @@ type Usage struct {
 	Wall      Duration `json:"wall"`       // start to exit
 	NetIn     Bytes    `json:"net_in,omitempty"`
 	NetOut    Bytes    `json:"net_out,omitempty"`
+	PeerIn    Bytes    `json:"peer_in,omitempty"` // from the other tasks of its gang, as carried: with a few bytes for each piece
+	PeerOut   Bytes    `json:"peer_out,omitempty"`
 
 	// Bytes that came from other members for the attempt, when another node's
 	// job it is part of: see Moved.

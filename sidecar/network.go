@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/peering"
 	"github.com/ipdc/ipdc/sidecar/proxy"
 	"github.com/ipdc/ipdc/store"
 )
@@ -32,16 +34,10 @@ func (s *Sidecar) checkNetwork(spec jobspec.Spec) error {
 	return nil
 }
 
-// wayOut is an attempt's open proxy.
-type wayOut struct {
-	*proxy.Proxy
-	unfollow func() // ends the keeping of its usage; nil until it has begun
-}
-
 // openNetwork opens the way out of the container whose run directory is dir,
 // and puts a copy of the host's certificate authorities there: its own file
 // may be one that only root reads, or one that the engine's host does not have.
-func (s *Sidecar) openNetwork(dir string, grants []jobspec.Endpoint, before proxy.Usage, log *slog.Logger) (*wayOut, error) {
+func (s *Sidecar) openNetwork(dir string, grants []jobspec.Endpoint, before proxy.Usage, log *slog.Logger) (*proxy.Proxy, error) {
 	if s.cfg.CA != "" {
 		b, err := os.ReadFile(s.cfg.CA)
 		if err == nil {
@@ -53,36 +49,57 @@ func (s *Sidecar) openNetwork(dir string, grants []jobspec.Endpoint, before prox
 	}
 	cfg := s.cfg.Network
 	cfg.Logger, cfg.Before = log, before
-	p, err := proxy.Open(filepath.Join(dir, netDir), grants, cfg)
-	if err != nil {
-		return nil, err
-	}
-	return &wayOut{Proxy: p}, nil
+	return proxy.Open(filepath.Join(dir, netDir), grants, cfg)
+}
+
+// traffic is what an attempt moved.
+type traffic struct {
+	net   proxy.Usage   // with the outside
+	peers peering.Usage // with the other tasks of its gang
+}
+
+// trafficOf returns what the record says.
+func trafficOf(a jobspec.Attempt) traffic {
+	return traffic{proxy.Usage{In: a.NetIn, Out: a.NetOut}, peering.Usage{In: a.PeerIn, Out: a.PeerOut}}
+}
+
+func (t traffic) note(a *jobspec.Attempt) {
+	a.NetIn, a.NetOut, a.PeerIn, a.PeerOut = t.net.In, t.net.Out, t.peers.In, t.peers.Out
 }
 
 // network opens the attempt's ways: to the other tasks of its gang, and out,
-// unless they are open or none was granted. After a restart the socket is made anew where the container looks for it,
-// and the limit goes on where it was.
+// unless they are open or none was granted. After a restart their sockets are
+// made anew where the container looks for them, and limits go on where they were.
 func (r *runner) network() (err error) {
 	if err := r.openPeers(); err != nil {
 		return err
 	}
-	grants := r.job.Spec.Endpoints()
-	if len(grants) == 0 {
-		return nil
-	}
-	if r.net == nil {
-		before := proxy.Usage{In: r.att.NetIn, Out: r.att.NetOut}
-		r.net, err = r.openNetwork(r.runDir(r.att.ID), grants, before, r.log.With("attempt", r.att.ID))
+	if grants := r.job.Spec.Endpoints(); len(grants) > 0 && r.net == nil {
+		r.net, err = r.openNetwork(r.runDir(r.att.ID), grants, trafficOf(r.att).net, r.log.With("attempt", r.att.ID))
 		if err != nil {
 			return err
 		}
 	}
 	// Not earlier: until then each step writes the whole record.
-	if r.net.unfollow == nil && r.att.State == jobspec.AttemptRunning {
+	if r.unfollow == nil && r.att.State == jobspec.AttemptRunning && (r.net != nil || r.port != nil) {
 		r.followNetwork()
 	}
 	return nil
+}
+
+// moving tells what the attempt moved until now, by the record and by what is open.
+func (r *runner) moving() func() traffic {
+	now, p, port := trafficOf(r.att), r.net, r.port
+	return func() traffic {
+		if p != nil {
+			now.net = p.Usage()
+		}
+		if port != nil {
+			now.peers = port.Usage()
+		}
+		now.net.Refused = 0 // not in the record
+		return now
+	}
 }
 
 // followNetwork keeps what the running program moves until closeNetwork, so
@@ -90,9 +107,8 @@ func (r *runner) network() (err error) {
 func (r *runner) followNetwork() {
 	ctx, cancel := context.WithCancel(r.keep())
 	done := make(chan struct{})
-	p, id := r.net.Proxy, r.att.ID
-	kept := proxy.Usage{In: r.att.NetIn, Out: r.att.NetOut} // in the record; more may have moved since
-	r.net.unfollow = func() { cancel(); <-done }
+	id, kept, moved := r.att.ID, trafficOf(r.att), r.moving()
+	r.unfollow = func() { cancel(); <-done }
 	r.work.Go(func() {
 		defer close(done)
 		tick := time.NewTicker(progressEvery)
@@ -103,11 +119,11 @@ func (r *runner) followNetwork() {
 				return
 			case <-tick.C:
 			}
-			now := p.Usage()
-			if now.In == kept.In && now.Out == kept.Out {
+			now := moved()
+			if now == kept {
 				continue
 			}
-			if err := r.keepUsage(ctx, id, now.In, now.Out); err == nil {
+			if err := r.keepUsage(ctx, id, now); err == nil {
 				kept = now
 			} else if ctx.Err() == nil {
 				r.log.Warn("keep network usage", "attempt", id, "err", err)
@@ -117,42 +133,46 @@ func (r *runner) followNetwork() {
 }
 
 // keepUsage writes what an attempt moved into its record, and nothing else.
-func (r *runner) keepUsage(ctx context.Context, id jobspec.AttemptID, in, out jobspec.Bytes) error {
+func (r *runner) keepUsage(ctx context.Context, id jobspec.AttemptID, t traffic) error {
 	return r.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		row, err := tx.Attempt(id)
 		if err != nil {
 			return err
 		}
-		row.NetIn, row.NetOut = in, out
+		t.note(&row)
 		return tx.PutAttempt(row)
 	})
 }
 
-// suspendNetwork closes the way out while the node is away, and keeps what was
-// counted for the next process. A step that was cut may have closed it already.
+// suspendNetwork closes all ways while the node is away, and keeps what was
+// counted for the next process. A step that was cut may have closed them already.
 func (r *runner) suspendNetwork() {
-	if len(r.job.Spec.Network) == 0 {
+	if len(r.job.Spec.Network) == 0 && r.att.Peers == nil {
 		return
 	}
 	r.closeNetwork()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.keep()), 10*time.Second)
 	defer cancel()
-	if err := r.keepUsage(ctx, r.att.ID, r.att.NetIn, r.att.NetOut); err != nil {
+	if err := r.keepUsage(ctx, r.att.ID, trafficOf(r.att)); err != nil {
 		r.log.Warn("keep network usage", "attempt", r.att.ID, "err", err)
 	}
 }
 
 // closeNetwork ends the attempt's connections and notes what they moved.
 func (r *runner) closeNetwork() {
-	if r.net == nil {
-		return
+	var err error
+	if r.net != nil {
+		err = r.net.Close()
 	}
-	if err := r.net.Close(); err != nil {
+	if r.port != nil {
+		err = errors.Join(err, r.port.Close())
+	}
+	if err != nil {
 		r.log.Warn("close network", "attempt", r.att.ID, "err", err)
 	}
-	if r.net.unfollow != nil {
-		r.net.unfollow()
+	if r.unfollow != nil {
+		r.unfollow()
 	}
-	u := r.net.Usage()
-	r.att.NetIn, r.att.NetOut, r.net = u.In, u.Out, nil
+	r.moving()().note(&r.att)
+	r.net, r.port, r.unfollow = nil, nil, nil
 }

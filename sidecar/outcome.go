@@ -228,6 +228,7 @@ func (r *runner) sign(ctx context.Context) (err error) {
 		rc.Usage.MovedContent, rc.Usage.MovedNodes = jobspec.Bytes(content), jobspec.Bytes(nodes)
 	}
 	rc.Usage.NetIn, rc.Usage.NetOut = r.att.NetIn, r.att.NetOut
+	rc.Usage.PeerIn, rc.Usage.PeerOut = r.att.PeerIn, r.att.PeerOut
 	rc.Usage.Wall = jobspec.Duration(r.att.Exited.Sub(r.att.Started))
 	if end := r.outcome.end; end != nil {
 		rc.Usage.CPU, rc.Usage.MaxMemory = jobspec.Duration(end.CPU), jobspec.Bytes(end.MaxRSS)

@@ -3,11 +3,11 @@ package sidecar
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/peering"
 	"github.com/ipdc/ipdc/wire/guest"
 )
 
@@ -18,15 +18,22 @@ const peersDir = "peers"
 // openPeers opens the way to the other tasks of the attempt's gang, unless it is
 // open or there is no gang. After a restart it is made anew where the container
 // looks for it.
-func (r *runner) openPeers() error {
-	if r.att.Peers == nil {
+func (r *runner) openPeers() (err error) {
+	if r.att.Peers == nil || r.port != nil {
 		return nil
 	}
 	dir := filepath.Join(r.runDir(r.att.ID), peersDir)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make the directory of peers: %w", err)
+	r.port, err = r.gangs.Open(dir, r.gang(), trafficOf(r.att).peers, r.log.With("attempt", r.att.ID))
+	return err
+}
+
+// gang is what this node knows of the gang of its attempt.
+func (r *runner) gang() peering.Gang {
+	owner := r.Sidecar.id
+	if o := r.job.Origin; o != nil {
+		owner = ownerID(*o)
 	}
-	return os.Chmod(dir, 0o755) // apart from making it, as the node runs with umask 077
+	return peering.Of(owner, *r.att.Peers)
 }
 
 // peerEnv is what a gang's task is told of its gang.

@@ -14,7 +14,9 @@ import (
 	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
+	"github.com/ipdc/ipdc/sidecar/peering"
 	"github.com/ipdc/ipdc/sidecar/pip"
+	"github.com/ipdc/ipdc/sidecar/proxy"
 	"github.com/ipdc/ipdc/sidecar/volume"
 	"github.com/ipdc/ipdc/store"
 )
@@ -34,9 +36,12 @@ type runner struct {
 	input   inputcache.Entry // zero without an input
 	deps    inputcache.Entry // zero without requirements
 	release []func()         // of cache entries
-	net     *wayOut          // nil without a network, and while it is not open
+	net     *proxy.Proxy     // nil without a network, and while it is not open
+	port    *peering.Port    // likewise without a gang
 	outcome outcome          // what the guest reported; from exited on
 	watch   stopwatch        // of its phases
+
+	unfollow func() // ends the keeping of what it moves; nil until that has begun
 }
 
 // resume goes on with an attempt of an earlier process.

@@ -63,6 +63,7 @@ import (
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
+	"github.com/ipdc/ipdc/sidecar/peering"
 	"github.com/ipdc/ipdc/sidecar/pip"
 	"github.com/ipdc/ipdc/sidecar/proxy"
 	"github.com/ipdc/ipdc/sidecar/volume"
@@ -102,6 +103,7 @@ type Config struct {
 	StopGrace    time.Duration                               // from SIGTERM to SIGKILL; default 5 s
 	Now          func() time.Time                            // default time.Now
 	Post         *bus.Post                                   // to the other members, run by the caller; nil = a node alone
+	Streams      bus.Streams                                 // connections to them, for gangs; nil = none
 	Crew         Crew                                        // who they are; nil with Post nil
 	Record       Record                                      // of the domain's jobs; nil = none
 	Lease        time.Duration                               // how long a member that runs a task may be silent; default 60 s
@@ -153,6 +155,8 @@ type Sidecar struct {
 	tails    map[jobspec.AttemptID]int // how many wait for the log of an attempt
 	shy      shy                       // members that are not asked for now
 	drainer  *drainer                  // nil: the node takes work
+
+	gangs *peering.Exchange
 }
 
 // New returns a sidecar; it does no I/O.
@@ -226,6 +230,7 @@ func New(cfg Config) (*Sidecar, error) {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
+	s.gangs = peering.New(peering.Config{Self: id, Streams: cfg.Streams, Logger: s.log})
 	s.listen()
 	return s, nil
 }
@@ -244,6 +249,10 @@ func (s *Sidecar) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	defer s.work.Wait()
 	defer s.end(cancel)
+	if s.cfg.Streams != nil {
+		s.cfg.Streams.Handle(peering.Protocol, s.gangs.Serve)
+		defer s.cfg.Streams.Handle(peering.Protocol, nil)
+	}
 	if err := s.rescue(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("rescue: %w", err)
 	}

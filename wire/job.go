@@ -43,3 +43,7 @@ type PrunedJob struct {
 	Finished time.Time        `json:"finished"`
 	Result   jobspec.CID      `json:"result,omitzero"`
 }
+
+// TaskStream is what a request is upgraded to that opens a stream to a gang's
+// task: frames, as package wire/guest has them.
+const TaskStream = "ipdc-stream"

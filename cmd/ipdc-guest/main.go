@@ -54,5 +54,5 @@ func run(root, host string) int {
 		c.unable = fmt.Errorf("open the network: %w", err)
 	}
 	defer net.close()
-	return taskrun.Run(taskrun.Config{Root: root, Env: gang.environ(net.environ(os.Environ())), Program: c})
+	return taskrun.Run(taskrun.Config{Root: root, Env: net.environ(os.Environ()), Program: c})
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -194,19 +193,4 @@ func carryFrames(program *net.TCPConn, side *net.UnixConn) {
 func reset(c *net.TCPConn) {
 	_ = c.SetLinger(0)
 	_ = c.Close()
-}
-
-// environ returns env with what a program of a gang is told.
-func (p *peers) environ(env []string) []string {
-	if p == nil {
-		return env
-	}
-	roles := map[string][]string{}
-	for _, t := range p.task.Peers {
-		role := t.Name[:max(0, strings.LastIndexByte(t.Name, '-'))]
-		roles[role] = append(roles[role], fmt.Sprintf("%s:%d", t.Name, t.Port))
-	}
-	b, _ := json.Marshal(roles) // strings always can
-	self := p.task.Peers[p.task.Self]
-	return append(env, guest.EnvTask+"="+self.Name, guest.EnvPeers+"="+string(b), fmt.Sprintf("%s=%d", guest.EnvPeerPort, self.Port))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/domain"
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/ipfs"
@@ -209,8 +210,12 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	if err != nil {
 		return nil, usagef("--label: %w", err)
 	}
+	var streams bus.Streams
+	if n.swarm != nil {
+		streams = n.swarm.streams
+	}
 	return sidecar.New(sidecar.Config{
-		Post: post, Crew: crew, Record: record, Lease: n.set.Lease.Std(),
+		Streams: streams, Post: post, Crew: crew, Record: record, Lease: n.set.Lease.Std(),
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
 		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, Labels: labels, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
 		Network: n.network(), CA: n.authorities(), Fetches: n.set.IPFS != "" || n.exchange.asks(), Budget: n.set.inputBudget(),

@@ -128,6 +128,7 @@ func New(cfg Config) *API {
 	a.registerPins(h)
 	a.registerStreams(h.OpenAPI())
 	a.registerDAG(h.OpenAPI())
+	a.registerTunnel(h.OpenAPI())
 	a.registerMetrics(h.OpenAPI())
 	a.document(h.OpenAPI())
 	return a

@@ -11,6 +11,7 @@ import (
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/sidecar/peering"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -30,6 +31,8 @@ type service struct {
 	drained  wire.Drain
 	refs     []string // that were asked for
 	yielding int      // Events calls that wait in yield
+
+	gang func(context.Context, string) (*peering.Stream, error) // leads to tasks; nil = none
 }
 
 type record struct {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/peering"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -46,6 +47,9 @@ type Service interface {
 	// Items yields how each item of the job behind a place ended so far, in an
 	// order that stays the same. yield is as for Events.
 	Items(ctx context.Context, tenant, ref string, after ItemPlace, yield func(wire.Item) error) error
+	// DialTask opens a stream of frames to a task of a gang that runs now,
+	// wherever that is. E_CONFLICT when it or its program is not there.
+	DialTask(ctx context.Context, tenant, ref, task string) (*peering.Stream, error)
 	Node(ctx context.Context) (wire.Node, error)
 	GC(ctx context.Context) (wire.Collected, error)
 	// Replicate keeps what is pinned under a name on so many nodes in all from

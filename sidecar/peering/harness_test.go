@@ -79,6 +79,7 @@ var hosts atomic.Int32
 type task struct {
 	name string
 	host string
+	dir  string // of its socket
 	port *peering.Port
 	all  []guest.Peer
 }
@@ -90,7 +91,7 @@ func newGang(t testing.TB, id string, owner *member, at ...*member) (tasks []*ta
 	var all []guest.Peer
 	for i, m := range at {
 		name := []string{"a-0", "a-1", "b-0"}[i]
-		facts.Tasks = append(facts.Tasks, jobspec.Peer{Name: name, Role: name[:1], Port: 20000 + i, Node: m.id.String()})
+		facts.Tasks = append(facts.Tasks, jobspec.GangPeer{Name: name, Role: name[:1], Port: 20000 + i, Node: m.id.String()})
 		all = append(all, guest.Peer{Name: name, Port: 20000 + i})
 	}
 	for i, m := range at {
@@ -104,9 +105,10 @@ func newGang(t testing.TB, id string, owner *member, at ...*member) (tasks []*ta
 func startTask(t testing.TB, m *member, g peering.Gang, all []guest.Peer, self int) *task {
 	t.Helper()
 	root := t.TempDir()
-	p, err := m.Open(filepath.Join(root, guest.PeersDir), g, peering.Usage{}, slog.New(slog.DiscardHandler))
+	dir := filepath.Join(root, guest.PeersDir)
+	p, err := m.Open(dir, g, peering.Usage{}, slog.New(slog.DiscardHandler))
 	must(t, err)
-	tk := &task{name: all[self].Name, host: fmt.Sprintf("127.77.%d.%d", os.Getpid()%250+1, hosts.Add(1)), port: p, all: all}
+	tk := &task{name: all[self].Name, host: fmt.Sprintf("127.77.%d.%d", os.Getpid()%250+1, hosts.Add(1)), dir: dir, port: p, all: all}
 	b, err := json.Marshal(guest.Task{Command: []string{"sleep", "100000"}, Peers: all, Self: self})
 	must(t, err)
 	for _, dir := range []string{guest.ReportDir, guest.Inputs, guest.Outputs} {

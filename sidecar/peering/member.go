@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/ipdc/ipdc/bus"
@@ -65,13 +64,23 @@ func (x *Exchange) Serve(ctx context.Context, bs bus.Stream) {
 	}
 }
 
+// asked is the port that a member may open a stream to; nil = none.
+func (x *Exchange) asked(h hello, from identity.ID) *Port {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if p := x.ports[place{h.Owner, h.Gang, h.To}]; p != nil && x.admits(p.gang, h, from) {
+		return p
+	}
+	return nil
+}
+
 func (x *Exchange) serve(ctx context.Context, bs bus.Stream) error {
 	h, err := readHello(bs)
 	if err != nil {
 		return err
 	}
-	p := x.find(place{h.Owner, h.Gang, h.To})
-	if p == nil || !x.admits(p.gang, h, bs.Peer()) {
+	p := x.asked(h, bs.Peer())
+	if p == nil {
 		return fmt.Errorf("%w: from task %.80q to %.80q of gang %.40q", errRefused, h.From, h.To, h.Gang)
 	}
 	if !p.enter() {
@@ -80,7 +89,7 @@ func (x *Exchange) serve(ctx context.Context, bs bus.Stream) error {
 	defer p.work.Done()
 	ready, cancel := context.WithTimeout(ctx, x.cfg.Patience)
 	defer cancel()
-	there := &Stream{conn: bs, in: new(atomic.Int64), out: new(atomic.Int64)}
+	there := newStream(bs)
 	s, err := p.take(ready)
 	if err == nil {
 		if err = s.hear(ready); err != nil {

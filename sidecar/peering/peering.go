@@ -26,7 +26,6 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ipdc/ipdc/bus"
@@ -191,7 +190,7 @@ func (x *Exchange) dialMember(ctx context.Context, g Gang, node identity.ID, tas
 	if err != nil {
 		return nil, err
 	}
-	s := &Stream{conn: bs, in: new(atomic.Int64), out: new(atomic.Int64)}
+	s := newStream(bs)
 	end, _ := ctx.Deadline()
 	err = errors.Join(bs.SetDeadline(end), hello{Owner: g.Owner, Gang: g.ID, From: g.Self, To: task}.write(bs))
 	if err == nil {
@@ -210,7 +209,7 @@ func (s *Stream) hear(ctx context.Context) error {
 	defer stop()
 	end, _ := ctx.Deadline()
 	b := make([]byte, 1)
-	err := s.SetDeadline(end)
+	err := s.conn.SetDeadline(end)
 	if err == nil {
 		_, err = s.conn.Read(b)
 	}
@@ -219,7 +218,7 @@ func (s *Stream) hear(ctx context.Context) error {
 	}
 	switch b[0] {
 	case guest.Joined:
-		return s.SetDeadline(time.Time{})
+		return s.conn.SetDeadline(time.Time{})
 	case guest.Deaf:
 		return ErrDeaf
 	}

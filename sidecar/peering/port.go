@@ -116,7 +116,8 @@ func (p *Port) accept() {
 			}
 			continue
 		}
-		s := &Stream{conn: c, in: &p.in, out: &p.out}
+		s := newStream(c)
+		s.in, s.out = &p.in, &p.out
 		if !p.track(s) {
 			_ = c.Close()
 			continue
@@ -144,7 +145,7 @@ func (p *Port) track(s *Stream) bool {
 
 // handle does what a connection from the container asks for.
 func (p *Port) handle(s *Stream) {
-	_ = s.SetDeadline(time.Now().Add(handshake))
+	_ = s.conn.SetDeadline(time.Now().Add(handshake))
 	line, err := bufio.NewReader(io.LimitReader(s.conn, guest.MaxHello)).ReadString('\n')
 	if err != nil {
 		s.Abort()
@@ -155,7 +156,7 @@ func (p *Port) handle(s *Stream) {
 	case opens:
 		p.open(s, to)
 	case line == guest.HelloAccept+"\n":
-		_ = s.SetDeadline(time.Time{})
+		_ = s.conn.SetDeadline(time.Time{})
 		select {
 		case p.waiting <- s:
 		default:
@@ -168,7 +169,7 @@ func (p *Port) handle(s *Stream) {
 
 // open joins a stream of the container with the task that it is for.
 func (p *Port) open(s *Stream, to string) {
-	_ = s.SetDeadline(time.Time{}) // Dial has its own
+	_ = s.conn.SetDeadline(time.Time{}) // Dial has its own
 	other, err := p.x.Dial(p.ctx, p.gang, to)
 	if err != nil {
 		p.log.Debug("stream to a peer is not joined", "to", to, "err", err)
@@ -212,9 +213,9 @@ func (p *Port) enter() bool {
 
 // answer sends the byte that ends a hello.
 func (s *Stream) answer(b byte) error {
-	_ = s.SetDeadline(time.Now().Add(handshake))
+	_ = s.conn.SetDeadline(time.Now().Add(handshake))
 	_, err := s.conn.Write([]byte{b})
-	return errors.Join(err, s.SetDeadline(time.Time{}))
+	return errors.Join(err, s.conn.SetDeadline(time.Time{}))
 }
 
 // refuse answers why there is no stream, and closes.

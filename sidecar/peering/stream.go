@@ -6,24 +6,28 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/ipdc/ipdc/wire/guest"
 )
 
-// conn is a connection of which each side can be ended.
-type conn interface {
+// Conn is a connection of which each side can be ended.
+type Conn interface {
 	io.ReadWriteCloser
 	CloseWrite() error
 	SetDeadline(time.Time) error
 }
 
 // Stream is an open stream to a task: frames, both ways. Whoever opened it ends
-// it by Join, Carry or Abort.
+// it by Relay, Close or Abort.
 type Stream struct {
-	conn
+	conn    Conn
 	in, out *atomic.Int64 // of the task at its end, where that is here: bytes it gets and gives
 	once    sync.Once
-	release func() // gives back its place among the task's; nil = none
+	gone    chan struct{} // closed by the first Close or Abort
+	release func()        // gives back its place among the task's; nil = none
+}
+
+// newStream returns a stream that counts into nothing.
+func newStream(c Conn) *Stream {
+	return &Stream{conn: c, in: new(atomic.Int64), out: new(atomic.Int64), gone: make(chan struct{})}
 }
 
 // Abort ends the stream so that nobody takes it for whole: there was no end
@@ -38,6 +42,7 @@ func (s *Stream) Close() error {
 
 func (s *Stream) end(reset bool) {
 	s.once.Do(func() {
+		close(s.gone)
 		if r, ok := s.conn.(interface{ Reset() error }); ok && reset {
 			_ = r.Reset()
 		}
@@ -67,9 +72,34 @@ const chunk = 64<<10 + 64
 
 var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 
-// join copies frames both ways until both sides have ended, or one fails.
+// join copies frames both ways until both sides have ended, or one fails. It
+// closes both.
 func join(a, b *Stream) error {
-	return both(a, b, func() error { return relay(b, a) }, func() error { return relay(a, b) })
+	var both sync.WaitGroup
+	errs := make([]error, 2)
+	for i, way := range [][2]*Stream{{a, b}, {b, a}} {
+		both.Go(func() {
+			if errs[i] = relay(way[0], way[1]); errs[i] != nil {
+				a.Abort()
+				b.Abort()
+			}
+		})
+	}
+	said := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() { // a way that has ended sees nothing of it
+		select {
+		case <-a.gone:
+			b.Abort()
+		case <-b.gone:
+			a.Abort()
+		case <-said:
+		}
+	})
+	both.Wait()
+	close(said)
+	watch.Wait()
+	return errors.Join(errs[0], errs[1], a.Close(), b.Close())
 }
 
 // relay copies one direction as it is. Its end is passed on; that it was whole
@@ -85,7 +115,7 @@ func relay(to, from *Stream) error {
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			return to.CloseWrite()
+			return to.conn.CloseWrite()
 		}
 		if err != nil {
 			return err
@@ -93,60 +123,8 @@ func relay(to, from *Stream) error {
 	}
 }
 
-// Carry joins the stream with a connection of somebody who knows no frames, and
-// returns when both have ended. raw has CloseWrite, or is closed in its place.
-// It closes both.
-func (s *Stream) Carry(raw io.ReadWriteCloser) error {
-	return both(s, rawConn{raw}, func() error {
-		if err := guest.ReceiveFrames(raw, s); err != nil {
-			return err
-		}
-		return closeWrite(raw)
-	}, func() error {
-		if err := guest.SendFrames(s, raw); err != nil {
-			return err
-		}
-		return s.CloseWrite()
-	})
-}
-
-// rawConn is a connection without frames.
-type rawConn struct{ io.ReadWriteCloser }
-
-// Abort closes it so that the other side sees no end.
-func (c rawConn) Abort() {
-	if t, ok := c.ReadWriteCloser.(interface{ SetLinger(int) error }); ok {
-		_ = t.SetLinger(0)
-	}
-	_ = c.Close()
-}
-
-type abortable interface {
-	io.Closer
-	Abort()
-}
-
-// both does the two directions of a and b and closes them, at once when one
-// direction fails.
-func both(a, b abortable, there, back func() error) error {
-	var wg sync.WaitGroup
-	errs := make([]error, 2)
-	for i, direction := range []func() error{there, back} {
-		wg.Go(func() {
-			if errs[i] = direction(); errs[i] != nil {
-				a.Abort()
-				b.Abort()
-			}
-		})
-	}
-	wg.Wait()
-	_, _ = a.Close(), b.Close()
-	return errors.Join(errs...)
-}
-
-func closeWrite(c io.Closer) error {
-	if half, ok := c.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return c.Close()
+// Relay joins the stream with a connection on which frames are spoken, too, and
+// returns when both have ended. It closes both.
+func (s *Stream) Relay(c Conn) error {
+	return join(s, newStream(c))
 }
