@@ -11,6 +11,7 @@ type Job struct {
 	Parent     JobID       `json:"parent,omitempty"`  // the job that this one installs the requirements of
 	Origin     *Origin     `json:"origin,omitempty"`  // set when this is one task of another node's job
 	Tenure     *Tenure     `json:"tenure,omitempty"`  // set when the keepers of the domain know of it
+	Fired      *Fired      `json:"fired,omitempty"`   // set when a schedule made it
 	Dataset    *DatasetUse `json:"dataset,omitempty"` // set when the input is a version of a dataset
 	State      JobState    `json:"state"`
 	Stopping   bool        `json:"stopping,omitempty"` // a stop was asked for and is durable

@@ -223,6 +223,11 @@ type Fired struct {
 	Epoch    int         `json:"epoch,omitempty"` // of the schedule's owner in the keepers' record
 }
 
+// JobID is that of the instant's job.
+func (f Fired) JobID() JobID {
+	return Instant{Schedule: f.Schedule, Kind: f.Kind, Slot: f.Slot}.JobID()
+}
+
 // Text is the reason in words.
 func (m Missed) Text() string {
 	switch m {

@@ -35,6 +35,9 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 		ID: jobspec.NewJobID(s.now()), Tenant: sub.Tenant, Spec: spec, SpecCID: specCID, Parent: parent,
 		State: jobspec.JobAccepted, Submitted: s.now(),
 	}
+	if sub.Fired != nil {
+		job.ID, job.Fired = sub.Fired.JobID(), sub.Fired
+	}
 	if sub.IdempotencyKey != "" && s.recorded() { // a second one waits until the keepers have the first
 		unlock, err := s.entering.Lock(ctx, sub.Tenant+"/"+sub.IdempotencyKey)
 		if err != nil {
@@ -50,11 +53,11 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 	created := true
 	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		if sub.IdempotencyKey != "" {
-			first, err := s.byKey(tx, sub, job)
+			first, used, err := s.byKey(tx, sub, job)
 			if err != nil {
 				return err
 			}
-			if created = first.ID == job.ID; !created {
+			if created = !used; used {
 				job = first
 				return nil
 			}
@@ -118,23 +121,20 @@ func (s *Sidecar) accept(tx *store.Tx, sub api.Submission, job jobspec.Job) erro
 // retryAfter is when to submit again to a full queue, in seconds.
 const retryAfter = 10
 
-// byKey returns the job that the idempotency key was used for first, which is
-// the given one when it is new.
-func (s *Sidecar) byKey(tx *store.Tx, sub api.Submission, job jobspec.Job) (jobspec.Job, error) {
-	first, spec, ok, err := tx.IdempotencyKey(sub.Tenant, sub.IdempotencyKey)
-	if err != nil {
-		return job, err
+// byKey returns the job that the idempotency key was used for first, if any.
+func (s *Sidecar) byKey(tx *store.Tx, sub api.Submission, job jobspec.Job) (_ jobspec.Job, used bool, err error) {
+	first, spec, used, err := tx.IdempotencyKey(sub.Tenant, sub.IdempotencyKey)
+	if err != nil || !used {
+		return job, false, err
 	}
-	if !ok {
-		return job, nil
-	}
-	if spec != job.SpecCID {
-		return job, jobspec.Failure{
+	if spec != job.SpecCID && first != job.ID { // of one instant the first spec counts
+		return job, true, jobspec.Failure{
 			Kind: jobspec.KindDupKey, Detail: fmt.Sprintf("idempotency key %q was used for another spec, by job %s", sub.IdempotencyKey, first),
 			Hint: "use a new key for a new spec",
 		}.Error()
 	}
-	return tx.Job(first)
+	job, err = tx.Job(first)
+	return job, true, err
 }
 
 // Job returns a job with its attempts.

@@ -25,6 +25,9 @@ type kept struct {
 
 // keepUntil notes a job that has ended.
 func (s *Sidecar) keepUntil(j jobspec.Job) {
+	if j.Fired != nil && j.State.Final() {
+		s.schedules.Wake()
+	}
 	if j.Spec.Keep <= 0 || !j.State.Final() {
 		return
 	}

@@ -23,6 +23,9 @@ type Limits struct {
 	Task jobspec.Resources // what one task may ask for; default the node's capacity
 	Run  jobspec.Duration  // likewise; no limit
 	Jobs int               // of one tenant that have not ended; 10,000
+
+	Schedules int              // of one tenant; 100
+	Interval  jobspec.Duration // the least between two instants of a schedule; 1 min
 }
 
 func (l Limits) withDefaults() Limits {

@@ -28,6 +28,7 @@
 //	repairer   finds new holders for those that are gone, and lets go
 //	keeper     removes jobs at the end of their time, and by prune
 //	cleaner    removes what an attempt leaves on the machine
+//	schedules  jobs that are submitted again and again; schedule has the engine
 //	sweeper    removes what no row of this node knows
 //
 // A node is put together in cmd/ipdc:
@@ -66,6 +67,7 @@ import (
 	"github.com/ipdc/ipdc/sidecar/peering"
 	"github.com/ipdc/ipdc/sidecar/pip"
 	"github.com/ipdc/ipdc/sidecar/proxy"
+	"github.com/ipdc/ipdc/sidecar/schedule"
 	"github.com/ipdc/ipdc/sidecar/volume"
 	"github.com/ipdc/ipdc/store"
 	"github.com/ipdc/ipdc/wire"
@@ -111,6 +113,7 @@ type Config struct {
 	Repair       time.Duration                               // how long a holder of a copy may be away before another one takes its place; default 1 h
 	Orphans      time.Duration                               // how long copies are held for a member that is gone; default 90 days
 	BackupAfter  time.Duration                               // a task that runs shorter gets no backup attempt; default 15 s
+	Heads        schedule.Heads                              // that schedules may follow; default none
 	Shutdown     context.CancelFunc                          // called by the API's stop; default none
 	Registry     prometheus.Registerer                       // takes the metrics; default none
 }
@@ -157,6 +160,7 @@ type Sidecar struct {
 	drainer  *drainer                  // nil: the node takes work
 
 	gangs *peering.Exchange
+	schedules *schedule.Engine
 }
 
 // New returns a sidecar; it does no I/O.
@@ -231,6 +235,10 @@ func New(cfg Config) (*Sidecar, error) {
 		}
 	}
 	s.gangs = peering.New(peering.Config{Self: id, Streams: cfg.Streams, Logger: s.log})
+	var err error
+	if s.schedules, err = s.newSchedules(); err != nil {
+		return nil, err
+	}
 	s.listen()
 	return s, nil
 }
@@ -257,6 +265,7 @@ func (s *Sidecar) Run(ctx context.Context) error {
 		return fmt.Errorf("rescue: %w", err)
 	}
 	s.work.Go(func() { s.repairer(ctx) })
+	s.work.Go(func() { s.schedules.Run(ctx) })
 	if s.cfg.Record != nil {
 		s.work.Go(func() { s.tendTenures(ctx) })
 	}

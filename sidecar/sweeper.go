@@ -25,6 +25,7 @@ func (s *Sidecar) sweep(ctx context.Context) error {
 		s.sweepJobs(ctx),
 		s.refreshHanded(ctx),
 		s.sweepCustody(ctx),
+		s.sweepSchedules(ctx),
 	)
 }
 

@@ -101,8 +101,7 @@ func (s *Sidecar) takeOn(ctx context.Context, sub api.Submission, job jobspec.Jo
 	}
 	created := false
 	err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
-		first, err := s.byKey(tx, sub, job)
-		if err != nil || first.ID != job.ID {
+		if _, used, err := s.byKey(tx, sub, job); err != nil || used {
 			return err
 		}
 		created = true

@@ -31,6 +31,8 @@ func (a *app) addCompletions(root *cobra.Command) {
 		"job stop": a.someJobs(-1, live), "job rm": a.someJobs(-1, final),
 		"get": a.somePins(1, false), "ls": a.somePins(1, false), "export": a.somePins(1, false),
 		"pin add": a.somePins(-1, true), "pin rm": a.somePins(-1, false), "pin ls": a.somePins(-1, false),
+		"cron show": a.someSchedules(1), "cron next": a.someSchedules(1), "cron run-now": a.someSchedules(1), "cron history": a.someSchedules(1),
+		"cron pause": a.someSchedules(-1), "cron resume": a.someSchedules(-1), "cron rm": a.someSchedules(-1),
 		"import": onlyFiles("car"), "image build": stockImages, "receipt verify": a.receiptArgs(all),
 	} {
 		find(root, path).ValidArgsFunction = f
@@ -45,12 +47,14 @@ func (a *app) addCompletions(root *cobra.Command) {
 		"cl crawl --since":     a.someJobs(-1, result),
 		"job merge --merge":    values(jobspec.MergeUnion, jobspec.MergeShards, jobspec.MergeConcat, jobspec.MergeNone),
 		"job rerun --cache":    values(jobspec.CacheUse, jobspec.CacheRefresh, jobspec.CacheOff),
+		"cron add --overlap":   values(jobspec.OverlapForbid, jobspec.OverlapAllow, jobspec.OverlapReplace),
+		"cron add --catch-up":  values("none", "last", "all:10"),
 		" --output":            values(formatJSON, formatYAML, formatWide, formatName, "text"),
 	} {
 		cmd, flag, _ := strings.Cut(path, "--")
 		_ = find(root, cmd).RegisterFlagCompletionFunc(flag, f) // fails for a flag that is missing, which a test finds
 	}
-	for _, cmd := range []string{"job submit", "job plan"} {
+	for _, cmd := range []string{"job submit", "job plan", "cron add"} {
 		for flag, f := range map[string]cobra.CompletionFunc{
 			"image": a.imageNames, "cid": a.somePinsOrFiles, "file": onlyFiles("py"), "as": values(jobspec.AsFiles, jobspec.AsCAR),
 			"cache": values(jobspec.CacheUse, jobspec.CacheRefresh, jobspec.CacheOff),

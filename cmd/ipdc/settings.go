@@ -73,7 +73,8 @@ type settings struct {
 	TaskRun                          jobspec.Duration
 	TaskPids, TaskNoFile, TaskFiles  int
 	TaskTmp, TaskShm, TaskLog        jobspec.Bytes
-	TenantJobs                       int
+	TenantJobs, TenantSchedules      int
+	CronInterval                     jobspec.Duration
 	InputCache                       jobspec.Bytes
 	InputLevels, InputBlocks         int
 	InputTime, SweepEvery, StopGrace jobspec.Duration
@@ -155,6 +156,8 @@ func (s *settings) table() []knob {
 		{"task-shm", &s.TaskShm, "16MiB", "", "bytes", inFile, "size of /dev/shm in a container", "counts as memory; semaphores and small arrays fit"},
 		{"task-log", &s.TaskLog, "10MiB", "", "bytes", inFile, "log that is kept of one try of a task", "the first and the last half are kept, more is read by nobody"},
 		{"tenant-jobs", &s.TenantJobs, "10000", "", "jobs", inFile, "jobs of one tenant that have not ended", "a day of short jobs; a program that submits in a circle ends here"},
+		{"tenant-schedules", &s.TenantSchedules, "100", "", "schedules", inFile, "schedules of one tenant", "what people keep an eye on; the node keeps 10,000 in all"},
+		{"cron-interval", &s.CronInterval, "1m", "", "duration", inFile, "the least time between two instants of a schedule", "what cron expressions say; @every could say nanoseconds"},
 		{"sweep-every", &s.SweepEvery, "30s", "", "duration", inFile, "how often leftovers are looked for", "a listing of the engine takes milliseconds; a leftover holds memory"},
 		{"lease", &s.Lease, "1m", "", "duration", inFile, "how long a member that runs a task may be silent", "it beats at a third of it; a shorter one takes a slow network for a loss, a longer one waits for the dead"},
 		{"repair", &s.Repair, "1h", "", "duration", inFile, "how long a member that holds a copy may be away before another one makes one", "a reboot or an update takes minutes, and a copy of a large result as long; sooner, each of them would cost a copy"},
@@ -259,6 +262,6 @@ func (s settings) limits() sidecar.Limits {
 		Pids: int64(s.TaskPids), NoFile: int64(s.TaskNoFile), Files: int64(s.TaskFiles),
 		Tmp: s.TaskTmp, Shm: s.TaskShm, Log: s.TaskLog,
 		Task: jobspec.Resources{CPU: s.TaskCPU, Memory: s.TaskMemory, Disk: s.TaskDisk}, Run: s.TaskRun,
-		Jobs: s.TenantJobs, Dataset: int64(s.DatasetEntries),
+		Jobs: s.TenantJobs, Schedules: s.TenantSchedules, Interval: s.CronInterval, Dataset: int64(s.DatasetEntries),
 	}
 }

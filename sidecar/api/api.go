@@ -33,6 +33,8 @@ type Config struct {
 	// Errands are the jobs that other members have taken; default: members
 	// take none.
 	Errands Errands
+	// Schedules are those of the node; default it has none.
+	Schedules Schedules
 	// Streams reach the members, which ask about their jobs by them; default
 	// none.
 	Streams bus.Streams
@@ -123,6 +125,7 @@ func New(cfg Config) *API {
 	a.registerPrune(h)
 	a.registerMerge(h)
 	a.registerPlan(h)
+	a.registerSchedules(h)
 	a.registerPaths(h)
 	a.registerImages(h)
 	a.registerPins(h)

@@ -96,6 +96,7 @@ type Submission struct {
 	Tenant         string
 	IdempotencyKey string // at most 128 printable ASCII characters; "" = none
 	Spec           jobspec.Spec
+	Fired          *jobspec.Fired // the instant that it is of, which gives the job its id
 }
 
 // JobFilter selects jobs. Zero values select all.

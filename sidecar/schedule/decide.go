@@ -72,7 +72,7 @@ func (e *Engine) decide(ctx context.Context, id jobspec.ScheduleID, m moment) (s
 	if err != nil {
 		return s, nil, fmt.Errorf("schedule %s: %w", s.Name, err)
 	}
-	back := m.now.Unix() < s.Cursor
+	back := max(m.now.Unix(), s.Created.Unix()) < s.Cursor
 	if !back && expr.Next(time.Unix(s.Cursor, 0)).After(m.now) {
 		return s, nil, nil
 	}
@@ -102,7 +102,7 @@ func (e *Engine) decide(ctx context.Context, id jobspec.ScheduleID, m moment) (s
 // takeBack makes the misses that lie ahead of a clock that was set back
 // undecided again. What was run stays.
 func takeBack(tx *store.Tx, s *jobspec.Schedule, expr Expr, now time.Time) error {
-	at := max(now.Unix(), s.Floor)
+	at := max(now.Unix(), s.Floor, s.Created.Unix())
 	ahead, err := tx.InstantsAfter(s.ID, jobspec.InstantTime, at)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package schedule
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 	_ "time/tzdata" // a host may have no database of time zones
 
@@ -120,12 +121,19 @@ func parseZone(name string) (*time.Location, error) {
 	if name == "" {
 		return time.UTC, nil
 	}
+	if loc, ok := zones.Load(name); ok {
+		return loc.(*time.Location), nil
+	}
 	loc, err := time.LoadLocation(name)
 	if err != nil || name == "Local" || len(name) > 64 {
 		return nil, refuse("zone", fmt.Sprintf("%.64q is no time zone", name), "give an IANA name such as Europe/Lisbon; without one it is UTC")
 	}
+	zones.Store(name, loc)
 	return loc, nil
 }
+
+// zones are those that were read, by name: there are some six hundred.
+var zones sync.Map
 
 // paceInstants are how many instants the pace of an expression is judged by: a
 // day of minutes.

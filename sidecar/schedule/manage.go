@@ -20,15 +20,20 @@ var nameForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])
 const maxAll = 10_000
 
 // Add takes a new schedule: Tenant, Name, Cron with Zone or OnChange, Overlap,
-// CatchUp, Paused and Spec of s are read. The same again gives the first one
-// with created false; another one of the same name is refused with E_CONFLICT.
-func (e *Engine) Add(ctx context.Context, s jobspec.Schedule) (_ jobspec.Schedule, created bool, err error) {
+// CatchUp, Paused, Spec and SpecCID of s are read. takes says whether the spec
+// could be submitted now. The same again gives the first one with created
+// false; another one of the same name is refused with E_CONFLICT.
+func (e *Engine) Add(ctx context.Context, s jobspec.Schedule, takes func(jobspec.Spec) error) (_ jobspec.Schedule, created bool, err error) {
 	now := e.now().Truncate(time.Second)
 	s = jobspec.Schedule{
 		ID: jobspec.NewScheduleID(now), Tenant: s.Tenant, Name: s.Name, Cron: s.Cron, Zone: s.Zone, OnChange: s.OnChange,
 		Overlap: s.Overlap, CatchUp: s.CatchUp, Paused: s.Paused, Spec: s.Spec, SpecCID: s.SpecCID, Created: now, Cursor: now.Unix(),
 	}
-	if err := e.check(ctx, &s, now); err != nil {
+	err = e.check(ctx, &s, now)
+	if err == nil {
+		err = takes(s.Spec)
+	}
+	if err != nil {
 		return s, false, err
 	}
 	e.mu.Lock()
@@ -267,12 +272,22 @@ func (e *Engine) RunNow(ctx context.Context, tenant, ref string) (i jobspec.Inst
 	if err != nil {
 		return i, err
 	}
-	e.mu.Lock()
-	e.live[s.ID] = true
-	e.mu.Unlock()
-	e.Wake()
+	e.look(s.ID)
+	if _, err := e.Tick(ctx); err != nil {
+		e.log.Debug("run now", "schedule", s.Name, "err", err) // the row is there, and its job is made as soon as can be
+	}
 	i.Job = i.JobID()
-	return i, nil
+	err = e.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		now, ok, err := tx.Instant(i.Schedule, i.Kind, i.Slot)
+		if ok && now.State != jobspec.InstantDue {
+			i = now
+		}
+		return err
+	})
+	if err == nil && i.State == jobspec.InstantMissed {
+		err = jobspec.Failure{Kind: jobspec.KindConflict, Where: "schedule " + s.Name, Detail: i.Detail, Hint: "mend what it says, then run it again"}.Error()
+	}
+	return i, err
 }
 
 // Remove deletes a schedule with its history. Its jobs stay.
