@@ -159,7 +159,7 @@ type Sidecar struct {
 	shy      shy                       // members that are not asked for now
 	drainer  *drainer                  // nil: the node takes work
 
-	gangs *peering.Exchange
+	gangs     *peering.Exchange
 	schedules *schedule.Engine
 }
 
