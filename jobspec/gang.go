@@ -89,8 +89,12 @@ type GangPeer struct {
 	Node string `json:"node"` // peer id of the member that runs it in this generation
 }
 
-// Peer is short for it.
-type Peer = GangPeer
+// GangState is how far a job's gang has come.
+type GangState struct {
+	Stage  int `json:"stage"`  // of the spec's stages
+	Begun  int `json:"begun"`  // the last generation whose programs were started; 0 = none was
+	Starts int `json:"starts"` // generations whose programs were started
+}
 
 // withDefaults returns g with its defaults filled in; g itself is not changed.
 func (g *Gang) withDefaults() *Gang {

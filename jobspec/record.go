@@ -24,6 +24,7 @@ type Job struct {
 	Finished   time.Time   `json:"finished,omitzero"` // final state
 	ItemsTotal int         `json:"items_total"`       // files to do; 0 when not per item
 	ItemsDone  int         `json:"items_done"`
+	Gang       *GangState  `json:"gang,omitempty"`  // of the stage that is a gang and was begun last
 	Moved      *Moved      `json:"moved,omitempty"` // by its owner, since that was started last; of a job that has ended
 	Remembered int         `json:"remembered"`      // items that needed no run, or tasks of a job without items
 }

@@ -21,6 +21,7 @@ type course struct {
 	job  jobspec.Job  // with the stage's spec
 	plan jobspec.Plan // of the stage
 	task jobspec.Task
+	gate *gate // of a gang's task; else nil
 
 	// Only the goroutine of run uses these.
 	tried  int // number of the last attempt
@@ -49,7 +50,7 @@ type stand struct {
 func (d *driver) runTask(ctx context.Context, st stage, plan jobspec.Plan, task jobspec.Task, before []jobspec.Attempt) error {
 	c := &course{
 		driver: d, st: st, job: st.Job, plan: plan, task: task, live: map[*runner]context.CancelCauseFunc{}, ended: make(chan *runner),
-		at: map[jobspec.AttemptID]stand{}, shunned: map[identity.ID]bool{}, since: waitsSince(before, d.now()),
+		at: map[jobspec.AttemptID]stand{}, shunned: map[identity.ID]bool{}, since: waitsSince(before, d.now()), gate: d.gate,
 	}
 	if done, err := c.takeUp(ctx, before); done {
 		return err

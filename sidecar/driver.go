@@ -35,6 +35,7 @@ type driver struct {
 	dry    bool // it only looks: nothing is installed
 
 	started func() // called when a program begins; nil = nobody asks
+	gate    *gate  // of a task of another node's gang; set before it is run. Guarded by Sidecar.mu until then
 
 	moved   ipfs.Moved // for the job, outputs left out
 	came    ipfs.Moved // outputs of what other members ran
@@ -102,6 +103,10 @@ func (d *driver) drive(ctx context.Context) {
 			case now <- struct{}{}:
 			default:
 			}
+		}
+		defer d.stand(job)
+		if o.Peers != nil {
+			d.setGate()
 		}
 		d.work.Go(func() { d.beat(beating, *o, now) })
 	}

@@ -90,6 +90,9 @@ func stagesAgainst(spec jobspec.Spec, o jobspec.Offer) (why []string) {
 
 // enough refuses a job that fewer members can run than it asks for.
 func (s *Sidecar) enough(spec jobspec.Spec) error {
+	if err := eachStage(spec, s.gangFits); err != nil {
+		return err
+	}
 	want := spec.Place.MinWorkers
 	if want <= 1 {
 		return nil
@@ -124,6 +127,16 @@ func (s *Sidecar) enough(spec jobspec.Spec) error {
 		}
 		return f.Error()
 	})
+}
+
+// gangFits refuses a gang that all members that live have no room for together.
+func (s *Sidecar) gangFits(one jobspec.Spec) error {
+	if one.Gang == nil {
+		return nil
+	}
+	d := &driver{Sidecar: s, dry: true}
+	_, err := d.sites(jobspec.Job{Spec: one}, jobspec.Plan{}).seat(one.Gang.Count(), 0, func(identity.ID) bool { return false })
+	return err
 }
 
 // against returns every reason why this node would never run a task of spec.

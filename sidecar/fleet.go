@@ -43,6 +43,10 @@ const (
 	typeHolds  bus.Type = "holds"
 	typeTail   bus.Type = "tail"
 
+	typeReserve   bus.Type = "reserve"
+	typeUnreserve bus.Type = "unreserve"
+	typeGate      bus.Type = "gate"
+
 	typeHand        bus.Type = "hand"
 	typeHandedState bus.Type = "handed-state"
 	typeKeep        bus.Type = "keep"
@@ -66,6 +70,9 @@ func (s *Sidecar) listen() {
 	bus.Answer(s.cfg.Post, typeBeat, s.beaten)
 	bus.Answer(s.cfg.Post, typeReport, s.reported)
 	bus.Answer(s.cfg.Post, typeTail, s.tailed)
+	bus.Answer(s.cfg.Post, typeReserve, s.seated)
+	bus.Handle(s.cfg.Post, typeUnreserve, s.unseat)
+	bus.Handle(s.cfg.Post, typeGate, s.gateMoved)
 	bus.Answer(s.cfg.Post, typeHand, s.taken)
 	bus.Answer(s.cfg.Post, typeHandedState, s.handedState)
 	bus.Answer(s.cfg.Post, typeHold, s.keepCopy)

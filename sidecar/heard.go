@@ -26,7 +26,13 @@ func (s *Sidecar) beaten(ctx context.Context, l bus.Letter, b wire.Beat) (wire.B
 	case a.beats <- b:
 	default: // an earlier one has not been read yet
 	}
-	return wire.Beating{}, nil
+	if a.gate == nil {
+		return wire.Beating{}, nil
+	}
+	if b.Ready || b.Ran > 0 {
+		a.gate.arrived(a.id)
+	}
+	return wire.Beating{Open: a.gate.isOpen(), Over: a.gate.isOver()}, nil
 }
 
 // told keeps what a member last said of an attempt.

@@ -20,6 +20,7 @@ type site struct {
 	id       identity.ID
 	peer     Peer
 	slots    int      // tasks of the job at once
+	free     int      // likewise, of what it last said to be free
 	against  []string // why it never runs one
 	overflow bool     // it is kept for tasks that waited for others
 	held     bitmap   // of what was asked
@@ -53,6 +54,7 @@ func (d *driver) sites(job jobspec.Job, plan jobspec.Plan) sites {
 		}
 		s.overflow = job.Spec.Place.Overflows(s.peer.Offer())
 		s.slots = job.Spec.Resources.Slots(s.peer.Capacity)
+		s.free = max(0, job.Spec.Resources.Slots(s.peer.Free))
 		s.far = distance(s.id, job.ID)
 	}
 	return list
@@ -110,6 +112,20 @@ func (d *driver) spread(ctx context.Context, st stage, plan jobspec.Plan) (jobsp
 	open := all.open()
 	if len(open) == 0 {
 		return plan, all, all.unfit().Nobody().Error()
+	}
+	if job.Spec.Gang != nil {
+		chosen, err := all.seat(job.Spec.Gang.Count(), job.Spec.Place.MinWorkers, func(identity.ID) bool { return false })
+		if err != nil { // who lives now: when it runs it waits for more
+			if d.dry {
+				return plan, all, err
+			}
+			return plan, all, nil
+		}
+		for i, s := range chosen {
+			s.tasks++
+			plan.Tasks[i].Holder = d.holder(s)
+		}
+		return plan, all, nil
 	}
 	alone := len(open) == 1 && open[0].id == d.Sidecar.id
 	if len(plan.Tasks) == 0 || alone && !d.dry && !job.Spec.Place.LocalOnly() {

@@ -26,16 +26,16 @@ func (s *Sidecar) Merge(ctx context.Context, tenant, ref string, how jobspec.Mer
 		return wire.Merging{}, err
 	}
 	defer unlock()
-	parts, err := s.parts(ctx, job)
+	all, err := s.parts(ctx, job)
 	if err != nil {
 		return wire.Merging{}, err
 	}
-	res := wire.Merging{Job: job.ID, Merge: how, Parts: len(parts)}
+	res := wire.Merging{Job: job.ID, Merge: how, Parts: len(all.roots)}
 	if how == jobspec.MergeNone {
-		res.Outputs = parts
+		res.Outputs = all.roots
 		return res, nil
 	}
-	if res.CID, err = s.merge(ctx, pinName(job.ID, "merged/"+string(how)), how, parts); err == nil {
+	if res.CID, err = s.merge(ctx, pinName(job.ID, "merged/"+string(how)), how, all); err == nil {
 		_, err = s.cfg.IPFS.Verify(ctx, res.CID)
 	}
 	if err != nil {
@@ -83,10 +83,10 @@ func clashed(j jobspec.Job) bool {
 }
 
 // parts returns the outputs of a job's tasks, in their order.
-func (s *Sidecar) parts(ctx context.Context, job jobspec.Job) ([]jobspec.CID, error) {
+func (s *Sidecar) parts(ctx context.Context, job jobspec.Job) (out parts, err error) {
 	pins, err := s.cfg.IPFS.Pins(ctx, pinName(job.ID, "outputs"))
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	var shards jobspec.CID
 	switch {
@@ -101,18 +101,20 @@ func (s *Sidecar) parts(ctx context.Context, job jobspec.Job) ([]jobspec.CID, er
 	}
 	links, err := tree.Links(ctx, s.cfg.IPFS, shards, ipfs.Budget{Bytes: 1 << 62, Entries: s.cfg.Limits.Dataset})
 	if err != nil {
-		return nil, at("outputs", err)
+		return out, at("outputs", err)
 	}
 	slices.SortFunc(links, func(a, b tree.Link) int { return strings.Compare(a.Name, b.Name) })
-	parts := make([]jobspec.CID, len(links))
-	for i, l := range links {
-		parts[i] = l.CID
+	gang := job.Spec.Stage(job.Spec.CountStages()-1).Gang != nil
+	for _, l := range links {
+		if out.roots = append(out.roots, l.CID); gang {
+			out.names = append(out.names, l.Name)
+		}
 	}
-	return parts, nil
+	return out, nil
 }
 
 // onlyPart is the result of a job that had one output to merge.
-func (s *Sidecar) onlyPart(ctx context.Context, job jobspec.Job) ([]jobspec.CID, error) {
+func (s *Sidecar) onlyPart(ctx context.Context, job jobspec.Job) (parts, error) {
 	tasks := map[int]bool{}
 	err := s.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		plan, err := tx.Plan(job.ID)
@@ -133,5 +135,5 @@ func (s *Sidecar) onlyPart(ctx context.Context, job jobspec.Job) ([]jobspec.CID,
 			Hint: "`ipdc job rerun --cache use` keeps them",
 		}.Error()
 	}
-	return []jobspec.CID{job.Result}, err
+	return parts{roots: []jobspec.CID{job.Result}}, err
 }

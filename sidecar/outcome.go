@@ -131,6 +131,9 @@ func (r *runner) conclude(ctx context.Context, exit executor.Exit, why *jobspec.
 	if f := r.att.Failure; f != nil && f.Where == "" {
 		f.Where = fmt.Sprintf("task %d", r.task.Index)
 	}
+	if r.job.Origin == nil && r.gate.isOver() {
+		r.att.Failure = nil // its gang has succeeded
+	}
 	r.progress(ctx, r.job, r.task.Index, rep.out.done, true)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/peering"
 	"github.com/ipdc/ipdc/wire/guest"
@@ -34,6 +35,34 @@ func (r *runner) gang() peering.Gang {
 		owner = ownerID(*o)
 	}
 	return peering.Of(owner, *r.att.Peers)
+}
+
+// checkPeers holds what an owner says of a gang against the task's spec: the
+// task is there under its name, with its port, and at this node.
+func (s *Sidecar) checkPeers(spec jobspec.Spec, t jobspec.Task, p *jobspec.Peers) error {
+	if spec.Gang == nil && p == nil {
+		return nil
+	}
+	bad := func(format string, a ...any) error { return jobspec.KindSpec.Errorf("the task's gang "+format, a...) }
+	if spec.Gang == nil || p == nil {
+		return bad("is said by the spec alone, or by the assignment alone")
+	}
+	want := spec.Gang.Tasks()
+	if len(p.Tasks) != len(want) || p.Self < 0 || p.Self >= len(want) || p.Generation < 1 || p.Gang == "" || len(p.Gang) > 64 {
+		return bad("has %d tasks, want %d", len(p.Tasks), len(want))
+	}
+	for i, w := range want {
+		if got := p.Tasks[i]; got.Name != w.Name || got.Role != w.Role || got.Port != w.Port {
+			return bad("has %.80q at port %d, want %s at port %d", got.Name, got.Port, w.Name, w.Port)
+		}
+		if _, err := identity.ParseID(p.Tasks[i].Node); err != nil {
+			return bad("has %s at no member", w.Name)
+		}
+	}
+	if self := p.Tasks[p.Self]; self.Name != t.Name || self.Node != s.id.String() {
+		return bad("has the task %.80q elsewhere", t.Name)
+	}
+	return nil
 }
 
 // peerEnv is what a gang's task is told of its gang.

@@ -53,6 +53,45 @@ func (p *placer) acquire(ctx context.Context, id jobspec.AttemptID, r jobspec.Re
 	}
 }
 
+// queue puts what tasks need into the line and returns without waiting. The
+// caller ends it with leave.
+func (p *placer) queue(id jobspec.AttemptID, r jobspec.Resources) *ticket {
+	t := &ticket{id, r, make(chan struct{})}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(p.line, t, compareTickets)
+	p.line = slices.Insert(p.line, i, t)
+	p.grant()
+	return t
+}
+
+// leave takes t out of the line, or gives back what is left of its grant.
+func (p *placer) leave(t *ticket, left jobspec.Resources) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.line, t); i >= 0 {
+		p.line = slices.Delete(p.line, i, i+1)
+	} else {
+		p.add(left, 1)
+	}
+	p.grant()
+}
+
+// never says why the whole node has no room for r, or "".
+func (p *placer) never(r jobspec.Resources) string {
+	if r.Slots(jobspec.Resources(p.total)) > 0 {
+		return ""
+	}
+	return fmt.Sprintf("they ask for CPU %s, memory %s, disk %s; the node has %s, %s, %s", r.CPU, r.Memory, r.Disk, p.total.CPU, p.total.Memory, p.total.Disk)
+}
+
+// lacks is what a task in line waits for.
+func (p *placer) lacks(r jobspec.Resources) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.why(r)
+}
+
 // take reserves r at once, for an attempt whose container runs already.
 func (p *placer) take(r jobspec.Resources) {
 	p.mu.Lock()

@@ -150,7 +150,7 @@ func withoutKnown(spec jobspec.Spec, f jobspec.Facts, whole jobspec.Plan, known 
 }
 
 func planTask(t jobspec.Task, unknown bool) wire.PlanTask {
-	out := wire.PlanTask{Holder: t.Holder, Index: t.Index, Key: t.Key, Bytes: t.Bytes}
+	out := wire.PlanTask{Holder: t.Holder, Index: t.Index, Name: t.Name, Key: t.Key, Bytes: t.Bytes}
 	for _, it := range t.Items {
 		item := wire.PlanItem{Path: it.Path, Bytes: it.Size, Key: it.Key}
 		if unknown {
@@ -188,6 +188,8 @@ func (d *driver) reasons(spec jobspec.Spec, p wire.Plan, known int, unknown bool
 		return text
 	}
 	switch {
+	case spec.Gang != nil:
+		say("it is a gang: its %d tasks start together, or none does; they are spread over the members that have room, the nearest by hash first", len(p.Tasks))
 	case spec.Split.Shards():
 		say("the input has %d shards, each a task with a directory of its own", len(p.Tasks))
 	case p.Items > 0:
@@ -199,7 +201,9 @@ func (d *driver) reasons(spec jobspec.Spec, p wire.Plan, known int, unknown bool
 			away++
 		}
 	}
-	if away > 0 {
+	if away > 0 && spec.Gang != nil {
+		say("%d of %d tasks would go to other members now, the others stay here", away, len(p.Tasks))
+	} else if away > 0 {
 		say("%d of %d tasks go to the members that hold their input, the others stay here", away, len(p.Tasks))
 	}
 	say("this node runs %d such tasks at once, each with up to %s CPU, %s of memory and %s of disk", p.AtOnce, p.Each.CPU, p.Each.Memory, p.Each.Disk)

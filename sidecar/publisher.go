@@ -39,7 +39,7 @@ func (d *driver) result(ctx context.Context, job jobspec.Job) (jobspec.CID, erro
 		return jobspec.CID{}, err
 	}
 	c, err := d.merge(ctx, pinName(d.id, "result"), job.Spec.Merge, roots)
-	if err == nil && len(roots) > 1 {
+	if err == nil && len(roots.roots) > 1 {
 		err = d.keepParts(ctx, stageOf(job, job.Spec.CountStages()-1), roots)
 	}
 	return c, causeOr(ctx, at("merge", err))
@@ -48,8 +48,8 @@ func (d *driver) result(ctx context.Context, job jobspec.Job) (jobspec.CID, erro
 // keepParts pins the outputs of a stage's tasks as they are, for what is remembered of tasks
 // as a whole and for Merge: a union, and more so a concatenation, does not hold
 // their directories.
-func (d *driver) keepParts(ctx context.Context, st stage, roots []jobspec.CID) error {
-	if len(roots) == 0 || len(roots) == 1 && !byTask(st.Spec) || st.Spec.Merge == jobspec.MergeShards {
+func (d *driver) keepParts(ctx context.Context, st stage, roots parts) error {
+	if n := len(roots.roots); n == 0 || n == 1 && !byTask(st.Spec) || st.Spec.Merge == jobspec.MergeShards {
 		return nil
 	}
 	_, err := d.merge(ctx, pinName(d.id, "outputs"), jobspec.MergeShards, roots)
@@ -97,15 +97,30 @@ func (d *driver) succeed(ctx context.Context, job jobspec.Job, result jobspec.CI
 	return done, nil
 }
 
+// parts are what tasks gave, in their order.
+type parts struct {
+	roots []jobspec.CID
+	names []string // of the tasks, where they are a gang; else nil
+}
+
+// folders gives each part a folder by its name.
+func (p parts) folders() []merge.File {
+	files := make([]merge.File, len(p.roots))
+	for i, root := range p.roots {
+		files[i] = merge.File{Path: p.names[i], CID: root}
+	}
+	return files
+}
+
 // outputs returns the outputs of the attempts that want selects, of each task
 // the last one, and those remembered from earlier jobs, in task order, behind
 // what was remembered of single items. Of a job with stages it is the last stage
 // that was begun.
-func (d *driver) outputs(ctx context.Context, job jobspec.Job, want func(jobspec.Attempt) bool) ([]jobspec.CID, error) {
-	if len(job.Spec.Stages) > 0 {
+func (d *driver) outputs(ctx context.Context, job jobspec.Job, want func(jobspec.Attempt) bool) (parts, error) {
+	if len(job.Spec.Stages) > 0 || job.Spec.Gang != nil {
 		plan, _, err := d.planned(ctx)
 		if err != nil {
-			return nil, err
+			return parts{}, err
 		}
 		return d.stageOutputs(ctx, stageOf(job, plan.Planned()-1), plan, want)
 	}
@@ -113,43 +128,47 @@ func (d *driver) outputs(ctx context.Context, job jobspec.Job, want func(jobspec
 		task int // -1: of no task of its own
 		root jobspec.CID
 	}
-	var parts []part
+	var list []part
 	if job.Remembered > 0 {
 		pins, err := d.cfg.IPFS.Pins(ctx, pinName(d.id, "remembered"))
 		if err != nil {
-			return nil, fmt.Errorf("look up remembered outputs: %w", err)
+			return parts{}, fmt.Errorf("look up remembered outputs: %w", err)
 		}
 		for _, p := range pins {
 			task, err := strconv.Atoi(path.Base(p.Name))
 			if err != nil {
 				task = -1
 			}
-			parts = append(parts, part{task, p.Root})
+			list = append(list, part{task, p.Root})
 		}
 	}
 	err := d.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		attempts, err := tx.Attempts(d.id)
 		for task, a := range deciding(attempts, gave(want)) {
-			parts = append(parts, part{task, a.Output})
+			list = append(list, part{task, a.Output})
 		}
 		return err
 	})
-	slices.SortStableFunc(parts, func(a, b part) int { return a.task - b.task })
-	roots := make([]jobspec.CID, len(parts))
-	for i, p := range parts {
+	slices.SortStableFunc(list, func(a, b part) int { return a.task - b.task })
+	roots := make([]jobspec.CID, len(list))
+	for i, p := range list {
 		roots[i] = p.root
 	}
-	return roots, err
+	return parts{roots: roots}, err
 }
 
 // merge pins the merged roots; the union of one directory is that directory.
-func (s *Sidecar) merge(ctx context.Context, pin string, how jobspec.Merge, roots []jobspec.CID) (jobspec.CID, error) {
+func (s *Sidecar) merge(ctx context.Context, pin string, how jobspec.Merge, p parts) (jobspec.CID, error) {
+	roots := p.roots
 	if len(roots) == 1 && how != jobspec.MergeShards {
 		return roots[0], s.cfg.IPFS.Pin(ctx, pin, roots[0])
 	}
 	return s.cfg.IPFS.Add(ctx, pin, func(w ipfs.Session) (jobspec.CID, error) {
 		switch how {
 		case jobspec.MergeShards:
+			if p.names != nil {
+				return merge.Files(ctx, w, p.folders())
+			}
 			return merge.Shards(ctx, w, roots)
 		case jobspec.MergeConcat:
 			return merge.Concat(ctx, w, roots)
@@ -166,7 +185,7 @@ func (d *driver) partial(ctx context.Context, job jobspec.Job) (jobspec.CID, err
 		return jobspec.CID{}, nil
 	}
 	roots, err := d.outputs(ctx, job, reported)
-	if err != nil || len(roots) == 0 {
+	if err != nil || len(roots.roots) == 0 {
 		return jobspec.CID{}, err
 	}
 	plan, _, err := d.planned(ctx)

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/ipdc/ipdc/ipfs"
@@ -53,7 +54,7 @@ func (d *driver) partition(ctx context.Context, st, from stage, plan jobspec.Pla
 		return err
 	}
 	return d.keepShards(ctx, st, f, func(w ipfs.Session) ([]jobspec.Shard, error) {
-		parts, err := merge.Partitions(ctx, w, roots, k)
+		parts, err := merge.Partitions(ctx, w, roots.roots, k)
 		if err != nil {
 			return nil, from.ofTask(err, plan)
 		}
@@ -115,11 +116,11 @@ func (d *driver) keepStage(ctx context.Context, st stage, plan jobspec.Plan) err
 
 // stageOutputs returns what the tasks of a stage gave, in their order, behind
 // what was remembered of single items.
-func (d *driver) stageOutputs(ctx context.Context, st stage, plan jobspec.Plan, want func(jobspec.Attempt) bool) ([]jobspec.CID, error) {
+func (d *driver) stageOutputs(ctx context.Context, st stage, plan jobspec.Plan, want func(jobspec.Attempt) bool) (parts, error) {
 	by := map[int]jobspec.CID{}
 	err := d.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		attempts, err := tx.Attempts(d.id)
-		for task, a := range deciding(attempts, gave(want)) {
+		for task, a := range deciding(st.lastGeneration(plan, attempts), gave(want)) {
 			if plan.StageOf(task) == st.index {
 				by[task] = a.Output
 			}
@@ -131,17 +132,34 @@ func (d *driver) stageOutputs(ctx context.Context, st stage, plan jobspec.Plan, 
 			by[k.Index] = k.Output
 		}
 	}
-	var roots []jobspec.CID
-	if c := plan.Stages[st.index].Items; c.Defined() {
-		roots = append(roots, c)
+	var out parts
+	if st.staged() && plan.Stages[st.index].Items.Defined() {
+		out.roots = append(out.roots, plan.Stages[st.index].Items)
 	}
-	order := make([]int, 0, len(by))
-	for task := range by {
-		order = append(order, task)
+	for _, task := range slices.Sorted(maps.Keys(by)) {
+		out.roots = append(out.roots, by[task])
 	}
-	slices.Sort(order)
-	for _, task := range order {
-		roots = append(roots, by[task])
+	if st.Spec.Gang != nil {
+		for _, t := range plan.Tasks {
+			if by[t.Index].Defined() {
+				out.names = append(out.names, t.Name)
+			}
+		}
 	}
-	return roots, err
+	return out, err
+}
+
+// lastGeneration leaves the attempts of a gang's last generation: what others
+// gave before is of another run.
+func (st stage) lastGeneration(plan jobspec.Plan, all []jobspec.Attempt) []jobspec.Attempt {
+	if st.Spec.Gang == nil {
+		return all
+	}
+	last := 0
+	for _, a := range all {
+		if plan.StageOf(a.ID.Task) == st.index {
+			last = max(last, a.ID.Try)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(a jobspec.Attempt) bool { return a.ID.Try != last })
 }

@@ -14,7 +14,9 @@ import (
 
 // away is an attempt that another node makes, as its owner waits for it.
 type away struct {
+	id    jobspec.AttemptID
 	node  identity.ID
+	gate  *gate // of its gang; nil without
 	token string
 	beats chan wire.Beat   // holds one
 	ends  chan jobspec.CID // holds one; the outcome's file
@@ -112,7 +114,8 @@ func (r *runner) rejoin(ctx context.Context) error {
 	a := r.expect(node)
 	defer r.forgetAway()
 	err := r.assign(ctx, node)
-	if isLeaseLost(err) {
+	var fe *jobspec.FailureError
+	if isLeaseLost(err) || r.gate != nil && ctx.Err() == nil && errors.As(err, &fe) {
 		return r.lose(a, fmt.Sprintf("%s has given it up", node.Short()))
 	}
 	if err != nil && ctx.Err() == nil {
@@ -163,7 +166,7 @@ func (c *course) sentImage() jobspec.CID {
 }
 
 func (r *runner) expect(node identity.ID) *away {
-	a := &away{node: node, token: r.att.Token, beats: make(chan wire.Beat, 1), ends: make(chan jobspec.CID, 1)}
+	a := &away{id: r.att.ID, node: node, gate: r.gate, token: r.att.Token, beats: make(chan wire.Beat, 1), ends: make(chan jobspec.CID, 1)}
 	r.Sidecar.mu.Lock()
 	defer r.Sidecar.mu.Unlock()
 	r.Sidecar.away[r.att.ID] = a
@@ -193,7 +196,7 @@ func (r *runner) assign(ctx context.Context, node identity.ID) error {
 func (r *runner) order() wire.Work {
 	plan := r.plan
 	plan.Tasks, plan.Kept = []jobspec.Task{r.task}, nil
-	return wire.Work{Spec: r.job.Spec, Plan: plan, Archive: r.sentImage()}
+	return wire.Work{Spec: r.job.Spec, Plan: plan, Archive: r.sentImage(), Peers: r.att.Peers}
 }
 
 // revoke tells the member that the attempt is not wanted. One that does not

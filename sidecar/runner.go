@@ -30,6 +30,8 @@ type runner struct {
 	att  jobspec.Attempt // its row, once it has one
 	err  error           // why it ended without a verdict, once the course is told
 
+	resumed bool // of a gang: the attempt is of an earlier process
+
 	holds   bool // resources are taken from the placer
 	vol     volume.Volume
 	code    inputcache.Entry // zero without code
@@ -316,6 +318,9 @@ func (r *runner) exposed() []string {
 
 // begin starts the container.
 func (r *runner) begin(ctx context.Context) error {
+	if err := r.gate.pass(ctx, r.this); err != nil {
+		return err
+	}
 	if err := r.network(); err != nil {
 		return err
 	}

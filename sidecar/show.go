@@ -21,8 +21,9 @@ func showTasks(tx *store.Tx, j *wire.Job) error {
 	if err != nil {
 		return err
 	}
-	last := map[int]jobspec.Attempt{} // that succeeded
+	last, newest := map[int]jobspec.Attempt{}, map[int]int{} // that succeeded; last try
 	for _, a := range j.Attempts {
+		newest[plan.StageOf(a.ID.Task)] = max(newest[plan.StageOf(a.ID.Task)], a.ID.Try)
 		if succeeded(a) {
 			last[a.ID.Task] = a
 		}
@@ -48,8 +49,8 @@ func showTasks(tx *store.Tx, j *wire.Job) error {
 	for _, t := range plan.Tasks {
 		st, name := stageOf(t.Stage)
 		st.Bytes += jobspec.Bytes(t.Bytes)
-		show := wire.TaskState{Stage: name, Index: t.Index, Shard: t.Shard, Key: t.Key, Holder: t.Holder}
-		if a, ok := last[t.Index]; ok {
+		show := wire.TaskState{Stage: name, Index: t.Index, Shard: t.Shard, Key: t.Key, Holder: t.Holder, Name: t.Name}
+		if a, ok := last[t.Index]; ok && (t.Name == "" || a.ID.Try == newest[t.Stage]) {
 			st.Done++
 			show.Node, show.Output = a.Node, a.Output
 			st.Counters = addCounters(st.Counters, a.Counters)

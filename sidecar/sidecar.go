@@ -148,6 +148,8 @@ type Sidecar struct {
 	// reserved are the resources of attempts that an earlier process left
 	// running, until their runners take them over.
 	reserved map[jobspec.AttemptID]jobspec.Resources
+	seats    map[string]*seats                   // room that is held for tasks of gangs, by seatKey
+	sitting  map[jobspec.JobID]jobspec.Resources // of tasks of other nodes' gangs that have come, until they are leased
 	cleaning map[jobspec.AttemptID]bool
 	cleaners chan struct{} // one element per attempt that is being cleaned in its turn
 	kept     kept
@@ -220,6 +222,8 @@ func New(cfg Config) (*Sidecar, error) {
 		preparing: make(chan struct{}, 8),
 		drivers:   map[jobspec.JobID]*driver{},
 		reserved:  map[jobspec.AttemptID]jobspec.Resources{},
+		seats:     map[string]*seats{},
+		sitting:   map[jobspec.JobID]jobspec.Resources{},
 		cleaning:  map[jobspec.AttemptID]bool{},
 		cleaners:  make(chan struct{}, cleaners),
 		messages:  semaphore.NewWeighted(maxMessageFile),

@@ -50,6 +50,9 @@ func (r *runner) takeIn(ctx context.Context, a *away, c jobspec.CID) (t taken) {
 	t.row.Started, t.row.Exited, t.row.ExitCode, t.row.Output = rc.Started, rc.Exited, rc.ExitCode, rc.Output
 	t.row.Receipt, t.row.Failure, t.row.NetIn, t.row.NetOut = &rc, out.Failure, rc.Usage.NetIn, rc.Usage.NetOut
 	t.row.PeerIn, t.row.PeerOut = rc.Usage.PeerIn, rc.Usage.PeerOut
+	if r.gate.isOver() {
+		t.row.Failure = nil // its gang has succeeded
+	}
 	t.row.ItemsDone = min(out.ItemsDone, len(r.task.Items))
 	t.row.ItemErrors = out.ItemErrors[:min(len(out.ItemErrors), maxItemErrors)]
 	if guest.ValidCounters(out.Counters) {

@@ -59,6 +59,9 @@ func (d *driver) runTasks(ctx context.Context, job jobspec.Job) (jobspec.Job, er
 // runStage runs the tasks of a stage that are not done yet. When one fails for
 // good the others are stopped.
 func (d *driver) runStage(ctx context.Context, st stage, plan jobspec.Plan, attempts map[int][]jobspec.Attempt) error {
+	if st.Spec.Gang != nil && st.Origin == nil {
+		return d.runGang(ctx, st, plan, attempts)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var mu sync.Mutex
@@ -170,8 +173,7 @@ func (r *runner) lease(ctx context.Context) error {
 	if err := r.runsHere(r.job.Spec); err != nil {
 		return err
 	}
-	err := r.placer.acquire(ctx, r.this, r.job.Spec.Resources, func(why string) { r.waits(ctx, why) })
-	if err != nil {
+	if err := r.room(ctx); err != nil {
 		return err
 	}
 	r.holds = true
@@ -185,27 +187,31 @@ func (r *runner) lease(ctx context.Context) error {
 	return nil
 }
 
+// room waits for the task's resources. Those of another node's gang were
+// reserved before it came.
+func (r *runner) room(ctx context.Context) error {
+	if o := r.job.Origin; o != nil && o.Peers != nil {
+		if !r.sit(r.id) {
+			return errNoSeat() // the node was killed in between
+		}
+		return nil
+	}
+	return r.placer.acquire(ctx, r.this, r.job.Spec.Resources, func(why string) { r.waits(ctx, why) })
+}
+
 // grant writes the attempt that a node is to make.
 func (r *runner) grant(ctx context.Context, node identity.ID) error {
-	token := make([]byte, 16)
-	rand.Read(token) // never fails
+	peers := r.att.Peers
+	if o := r.job.Origin; o != nil {
+		peers = o.Peers
+	}
 	r.att = jobspec.Attempt{
-		ID: r.this, Token: hex.EncodeToString(token), Node: node.String(),
-		State: jobspec.AttemptLeased, Phases: r.watch.spent,
+		ID: r.this, Token: randomToken(), Node: node.String(),
+		State: jobspec.AttemptLeased, Phases: r.watch.spent, Peers: peers,
 	}
 	err := r.cfg.Store.Update(ctx, func(tx *store.Tx) error {
-		job, err := tx.Job(r.id)
-		if err != nil {
+		if err := r.firstLease(tx); err != nil {
 			return err
-		}
-		if job.State == jobspec.JobQueued {
-			if job.State, err = job.State.To(jobspec.JobRunning); err != nil {
-				return err
-			}
-			job.Started = r.now()
-			if err := r.record(tx, job, jobspec.Event{Type: jobspec.EventState, Detail: string(job.State)}); err != nil {
-				return err
-			}
 		}
 		r.att.Leased = r.done.lease(r.now())
 		return tx.PutAttempt(r.att)
@@ -216,6 +222,26 @@ func (r *runner) grant(ctx context.Context, node identity.ID) error {
 	r.goes(r.this, node)
 	r.hub.notify(r.id)
 	return nil
+}
+
+// randomToken returns 128 random bits in hex.
+func randomToken() string {
+	token := make([]byte, 16)
+	rand.Read(token) // never fails
+	return hex.EncodeToString(token)
+}
+
+// firstLease moves a job that was queued to running.
+func (d *driver) firstLease(tx *store.Tx) error {
+	job, err := tx.Job(d.id)
+	if err != nil || job.State != jobspec.JobQueued {
+		return err
+	}
+	if job.State, err = job.State.To(jobspec.JobRunning); err != nil {
+		return err
+	}
+	job.Started = d.now()
+	return d.record(tx, job, jobspec.Event{Type: jobspec.EventState, Detail: string(job.State)})
 }
 
 // waits tells followers once why a job that has not started waits.

@@ -78,8 +78,18 @@ func (r *runner) await(ctx context.Context, id executor.ID, left time.Duration) 
 	}.Error())
 	defer cancel()
 	bounded, overflow := context.WithCancelCause(timed)
-	watched := make(chan struct{})
-	defer func() { overflow(nil); <-watched }()
+	watched, told := make(chan struct{}), make(chan struct{})
+	defer func() { overflow(nil); <-watched; <-told }()
+	r.work.Go(func() {
+		defer close(told)
+		if r.gate != nil {
+			select {
+			case <-r.gate.over:
+				overflow(errEnough)
+			case <-bounded.Done():
+			}
+		}
+	})
 	r.work.Go(func() {
 		defer close(watched)
 		if err := r.cfg.Volumes.Watch(bounded, r.att.ID.String()); err != nil {
@@ -103,6 +113,9 @@ func (r *runner) await(ctx context.Context, id executor.ID, left time.Duration) 
 		return exit, nil, fmt.Errorf("stop container: %w", err)
 	}
 	exit, err = r.cfg.Executor.Wait(keep, id)
+	if errors.Is(context.Cause(bounded), errEnough) {
+		return exit, nil, err // it ends as it ends
+	}
 	return exit, &why, err
 }
 

@@ -49,8 +49,15 @@ func (s *Sidecar) assigned(ctx context.Context, l bus.Letter, a wire.Assign) (wi
 		return wire.Assigned{}, err
 	}
 	job.Tenant = sub.Tenant
-	job.Origin = &jobspec.Origin{Owner: owner, Attempt: a.Attempt, Token: a.Token, Lease: a.Lease, Archive: w.Archive}
-	return wire.Assigned{}, s.takeOn(ctx, sub, job, w.Plan)
+	job.Origin = &jobspec.Origin{Owner: owner, Attempt: a.Attempt, Token: a.Token, Lease: a.Lease, Archive: w.Archive, Peers: w.Peers}
+	if err := s.seatFor(l.From, job); err != nil {
+		return wire.Assigned{}, err
+	}
+	created, err := s.takeOn(ctx, sub, job, w.Plan)
+	if !created {
+		s.stand(job)
+	}
+	return wire.Assigned{}, err
 }
 
 // knows says whether an attempt was assigned before. The error is of kind
@@ -85,6 +92,9 @@ func (s *Sidecar) foreign(w wire.Work) (jobspec.Job, error) {
 	if err := p.CheckTask(spec, p.Tasks[0]); err != nil {
 		return jobspec.Job{}, err
 	}
+	if err := s.checkPeers(spec, p.Tasks[0], w.Peers); err != nil {
+		return jobspec.Job{}, err
+	}
 	job := jobspec.Job{
 		ID: jobspec.NewJobID(s.now()), Spec: spec, SpecCID: c,
 		State: jobspec.JobAccepted, Submitted: s.now(), ItemsTotal: len(p.Tasks[0].Items),
@@ -92,15 +102,15 @@ func (s *Sidecar) foreign(w wire.Work) (jobspec.Job, error) {
 	return job, nil
 }
 
-func (s *Sidecar) takeOn(ctx context.Context, sub api.Submission, job jobspec.Job, plan jobspec.Plan) error {
+// takeOn stores a job of another node and starts it, unless it is there already.
+func (s *Sidecar) takeOn(ctx context.Context, sub api.Submission, job jobspec.Job, plan jobspec.Plan) (created bool, err error) {
 	if s.stopping() {
-		return errShutdown
+		return false, errShutdown
 	}
 	if err := s.open(ctx); err != nil {
-		return err
+		return false, err
 	}
-	created := false
-	err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		if _, used, err := s.byKey(tx, sub, job); err != nil || used {
 			return err
 		}
@@ -110,11 +120,11 @@ func (s *Sidecar) takeOn(ctx context.Context, sub api.Submission, job jobspec.Jo
 		}
 		return tx.PutPlan(job.ID, plan)
 	})
-	if err == nil && created {
+	if created = created && err == nil; created {
 		s.log.Info("job", "job", job.ID, "state", job.State, "owner", job.Origin.Owner, "attempt", job.Origin.Attempt)
 		s.start(job.ID)
 	}
-	return err
+	return created, err
 }
 
 // revoked ends an attempt that its owner does not want any more.
@@ -236,7 +246,7 @@ func (d *driver) fetchShard(ctx context.Context, t jobspec.Task) error {
 // beat tells the owner that the attempt lives, until ctx ends, and at once when
 // now says so. When it is not wanted any more the work ends.
 func (d *driver) beat(ctx context.Context, o jobspec.Origin, now <-chan struct{}) {
-	owner, every := ownerID(o), o.Lease.Std()/3
+	owner, every, heard := ownerID(o), o.Lease.Std()/3, d.now()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -246,15 +256,21 @@ func (d *driver) beat(ctx context.Context, o jobspec.Origin, now <-chan struct{}
 		case <-tick.C:
 		case <-now:
 		}
-		job, ran, err := d.ran(ctx)
+		job, ran, ready, err := d.ran(ctx)
 		if err != nil {
 			continue
 		}
 		once, cancel := context.WithTimeout(ctx, every)
-		_, err = bus.Request[wire.Beating](once, d.cfg.Post, owner, typeBeat, wire.Beat{
-			Attempt: o.Attempt, Token: o.Token, ItemsDone: job.ItemsDone, Waiting: d.waitsFor(d.id), Ran: ran,
+		ans, err := bus.Request[wire.Beating](once, d.cfg.Post, owner, typeBeat, wire.Beat{
+			Attempt: o.Attempt, Token: o.Token, ItemsDone: job.ItemsDone, Waiting: d.waitsFor(d.id), Ran: ran, Ready: ready,
 		})
 		cancel()
+		if err == nil {
+			heard = d.now()
+			d.gate.moves(ans.Open, ans.Over)
+		} else if d.gate != nil && !d.gate.isOpen() && d.now().Sub(heard) > o.Lease.Std() {
+			d.cancel(jobspec.KindLost.Errorf("its gang did not begin, and nothing was heard of its owner for %s", o.Lease))
+		}
 		if isLeaseLost(err) || err != nil && d.disowned(ctx, o) {
 			d.log.Info("attempt is not wanted any more", "job", d.id, "attempt", o.Attempt)
 			d.cancel(errStopped)
@@ -263,14 +279,16 @@ func (d *driver) beat(ctx context.Context, o jobspec.Origin, now <-chan struct{}
 	}
 }
 
-// ran returns the job and for how long its program has run, as far as it does.
-func (d *driver) ran(ctx context.Context) (job jobspec.Job, ran jobspec.Duration, err error) {
+// ran returns the job, for how long its program has run, as far as it does, and
+// whether its container is made.
+func (d *driver) ran(ctx context.Context) (job jobspec.Job, ran jobspec.Duration, ready bool, err error) {
 	err = d.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		if job, err = tx.Job(d.id); err != nil {
 			return err
 		}
 		all, err := tx.Attempts(d.id)
 		for _, a := range all {
+			ready = a.Container != ""
 			if end := a.Exited; !a.Started.IsZero() {
 				if end.IsZero() {
 					end = d.now()
@@ -280,7 +298,7 @@ func (d *driver) ran(ctx context.Context) (job jobspec.Job, ran jobspec.Duration
 		}
 		return err
 	})
-	return job, ran, err
+	return job, ran, ready, err
 }
 
 // serve is step for an assigned job: its task is run, and how that ended

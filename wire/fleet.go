@@ -23,6 +23,8 @@ type Work struct {
 	Spec    jobspec.Spec `json:"spec"`
 	Plan    jobspec.Plan `json:"plan"`             // its only task is the attempt's
 	Archive jobspec.CID  `json:"archive,omitzero"` // of the image, when the member said that it lacks it
+
+	Peers *jobspec.Peers `json:"peers,omitempty"` // of a gang's task: its generation of the gang
 }
 
 // Beat is a sign of life of an attempt. The answer is an empty Beating, or a
@@ -33,10 +35,15 @@ type Beat struct {
 	ItemsDone int              `json:"items_done"`
 	Waiting   string           `json:"waiting,omitempty"` // why it does not run yet
 	Ran       jobspec.Duration `json:"ran,omitempty"`     // since its program began; 0 = it has not
+	Ready     bool             `json:"ready,omitempty"`   // its container is made
 }
 
-// Beating says that the attempt is still wanted.
-type Beating struct{}
+// Beating says that the attempt is still wanted, and how its gang stands: see
+// [Gate].
+type Beating struct {
+	Open bool `json:"open,omitempty"`
+	Over bool `json:"over,omitempty"`
+}
 
 // Report says that an attempt has ended. It is repeated until the answer says
 // that it was taken, or is a failure of kind E_LEASE_LOST.
