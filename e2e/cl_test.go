@@ -24,7 +24,7 @@ func TestListSurvivesItsOwner(t *testing.T) {
 		fmt.Fprintf(&list, "line %d\n", i)
 	}
 	// Lines on 3 fail in their first try, those on 7 always.
-	const each = `sleep 0.2; case $IPDC_LINE in
+	const each = `sleep 0.1; case $IPDC_LINE in
 *7) echo "no sevens" >&2; exit 7;;
 *3) test -e "/tmp/$IPDC_LINE" || { touch "/tmp/$IPDC_LINE"; exit 3; };;
 esac

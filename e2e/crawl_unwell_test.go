@@ -105,7 +105,13 @@ func TestCrawlOfUnwellSites(t *testing.T) {
 			http.Redirect(w, r, r.URL.Path+"x", http.StatusFound)
 		}
 	}))
-	all := []string{away, hostile, endless, circles}
+	many := h.add(noRobots(func(w http.ResponseWriter, r *http.Request) { // the first 10,000 of its links are looked at
+		if r.URL.Path != "/" {
+			return
+		}
+		fmt.Fprint(w, strings.Repeat("<a href=/>", 9_999), "<a href=/in>", strings.Repeat("<a href=/>", 600_000), "<a href=/out>")
+	}))
+	all := []string{away, hostile, endless, circles, many}
 	n := newCrawlNode(t)
 	out := filepath.Join(t.TempDir(), "out")
 	r := n.ipdcIn("http://"+strings.Join(all, "/\nhttp://")+"/\n", "cl", "crawl", "-", "--depth", "100", "--per-host", "200",
@@ -122,6 +128,9 @@ func TestCrawlOfUnwellSites(t *testing.T) {
 	}
 	if p := pages["http://"+circles+"/"]; p.Status != http.StatusOK || h.times(circles+"/steps") != 11 || h.times(circles+"/loop") != 1 || h.times(circles+"/pool") != 1 {
 		t.Errorf("redirects: %+v, %d steps, want 11, and each of a circle once", p, h.times(circles+"/steps"))
+	}
+	if p := pages["http://"+many+"/in"]; p.Status != http.StatusOK || h.times(many+"/out") != 0 {
+		t.Errorf("a page of 610,000 links: %+v and %d requests for the last, want the 10,000th link and not that", p, h.times(many+"/out"))
 	}
 	if got := len(pages); got > 62 || h.times(endless) > 60 { // 60, and what is disallowed
 		t.Errorf("an endless site: %d pages in all, %d requests, want no more than 60", got, h.times(endless))
