@@ -71,7 +71,10 @@ func (a *app) exit(err error) int {
 	var usage usageError
 	var job jobError
 	var late timedOut
+	var ran exitCode
 	switch {
+	case errors.As(err, &ran):
+		return int(ran)
 	case errors.As(err, &job):
 		return job.code()
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):

@@ -17,7 +17,7 @@ import (
 
 func (a *app) tfCmd() *cobra.Command {
 	cmd := group("tf", "TensorFlow clusters, and trainings on them",
-		a.tfSpecCmd(), a.tfUpCmd(), a.tfStatusCmd(), a.tfDownCmd(), a.tfRunCmd())
+		a.tfSpecCmd(), a.tfUpCmd(), a.tfForwardCmd(), a.tfStatusCmd(), a.tfDownCmd(), a.tfRunCmd())
 	cmd.Long = `A directory stands for a cluster. ClusterSpec.conf in it names the tasks of each
 job, as TensorFlow calls its roles: {"local": [0, 1]} or {"ps": [0], "worker": [0, 1]}.
 

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ipdc/ipdc/workload/tensorflow"
+)
+
+// Each address of a cluster leads to its own task, in both directions and to
+// the end of each.
+func TestForwarder(t *testing.T) {
+	far, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	conf, err := tensorflow.NewConf(map[string]int{"ps": 1, "worker": 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports, err := freePorts(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster := tensorflow.NewCluster(conf, ports)
+	var said bytes.Buffer
+	fw := &forwarder{app: &app{err: &said}, dial: func(ctx context.Context, task string) (net.Conn, error) {
+		if task == "worker-1" {
+			return nil, errors.New("it is not there")
+		}
+		nc, err := new(net.Dialer).DialContext(ctx, "tcp", far.Addr().String())
+		if err == nil {
+			_, err = io.WriteString(nc, task+" ")
+		}
+		return nc, err
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if err := fw.listen(ctx, cluster); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&forwarder{app: fw.app}).listen(ctx, cluster); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("a second listen = %v, want that the address is in use", err)
+	}
+	var g errgroup.Group
+	g.Go(func() error { return fw.serve(ctx) })
+	g.Go(func() error { // a task: says back what it was told, once that has ended
+		for {
+			nc, err := far.Accept()
+			if err != nil {
+				return nil
+			}
+			b, err := io.ReadAll(nc)
+			if err == nil {
+				_, err = nc.Write(append(b, '!'))
+			}
+			if err := errors.Join(err, nc.Close()); err != nil {
+				return err
+			}
+		}
+	})
+	for task, want := range map[string]string{"ps-0": "ps-0 hello!", "worker-0": "worker-0 hello!", "worker-1": ""} {
+		addr := ""
+		for _, tk := range cluster.Tasks() {
+			if tk.Name == task {
+				addr = tk.Addr
+			}
+		}
+		nc, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(nc, "hello")
+		_ = nc.(*net.TCPConn).CloseWrite()
+		got, _ := io.ReadAll(nc) // a task that is not there may cut it
+		if string(got) != want {
+			t.Errorf("%s answers %q, want %q", task, got, want)
+		}
+		_ = nc.Close()
+	}
+	open, err := net.Dial("tcp", cluster.Tasks()[0].Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	_ = far.Close()
+	if err := g.Wait(); err != nil { // also ends what is open
+		t.Error(err)
+	}
+	_ = open.Close()
+	if !strings.Contains(said.String(), "worker-1: it is not there") {
+		t.Errorf("it says %q, want why worker-1 did not answer", said.String())
+	}
+}
+
+// A program that is run in the place of ipdc gives its exit code.
+func TestRunCommand(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{in: strings.NewReader("in"), out: &out, err: io.Discard}
+	for script, want := range map[string]int{"cat; exit 0": 0, "exit 3": 3, "kill -TERM $$": 143} {
+		if got := a.exit(a.runCommand(t.Context(), []string{"sh", "-c", script})); got != want {
+			t.Errorf("sh -c %q ends with %d, want %d", script, got, want)
+		}
+	}
+	if out.String() != "in" {
+		t.Errorf("standard output is %q, want what came in", out.String())
+	}
+	if err := a.runCommand(t.Context(), []string{"/there/is/no/such"}); err == nil {
+		t.Error("a command that is not there runs")
+	}
+}
