@@ -19,13 +19,14 @@ const typeRecord bus.Type = "record"
 // call is what a member asks of the keepers: one of its fields is set, or none
 // when it wants to know who they are.
 type call struct {
-	Record string         `json:"record,omitempty"` // which one, if the member knows
-	Enter  *wire.Recorded `json:"enter,omitempty"`
-	End    *wire.Ending   `json:"end,omitempty"`
-	Renew  *renewal       `json:"renew,omitempty"`
-	Pass   *wire.Claim    `json:"pass,omitempty"`
-	Find   jobspec.JobID  `json:"find,omitempty"`
-	Leave  bool           `json:"leave,omitempty"`
+	Record string          `json:"record,omitempty"` // which one, if the member knows
+	Enter  *wire.Recorded  `json:"enter,omitempty"`
+	End    *wire.Ending    `json:"end,omitempty"`
+	Amend  *wire.Amendment `json:"amend,omitempty"`
+	Renew  *renewal        `json:"renew,omitempty"`
+	Pass   *wire.Claim     `json:"pass,omitempty"`
+	Find   jobspec.JobID   `json:"find,omitempty"`
+	Leave  bool            `json:"leave,omitempty"`
 }
 
 // renewal is a member's sign of life.
@@ -58,6 +59,13 @@ func (q *Quorum) Enter(ctx context.Context, e wire.Recorded) error {
 // published here.
 func (q *Quorum) End(ctx context.Context, x wire.Ending) error {
 	_, err := q.call(ctx, call{End: &x})
+	return err
+}
+
+// Amend says of a schedule of this node whether it is paused. E_LEASE_LOST:
+// another owns it now.
+func (q *Quorum) Amend(ctx context.Context, a wire.Amendment) error {
+	_, err := q.call(ctx, call{Amend: &a})
 	return err
 }
 

@@ -25,10 +25,11 @@ const (
 
 // command is one entry of the replicated log: one of its fields is set.
 type command struct {
-	Enter *wire.Recorded `json:"enter,omitempty"`
-	Grant *grant         `json:"grant,omitempty"`
-	End   *wire.Ending   `json:"end,omitempty"`
-	By    identity.ID    `json:"by,omitempty"` // whose Ending it is
+	Enter *wire.Recorded  `json:"enter,omitempty"`
+	Grant *grant          `json:"grant,omitempty"`
+	End   *wire.Ending    `json:"end,omitempty"`
+	Amend *wire.Amendment `json:"amend,omitempty"`
+	By    identity.ID     `json:"by,omitempty"` // whose Ending or Amendment it is
 }
 
 // grant makes another member the owner of a job, if the epoch is still that.
@@ -65,6 +66,8 @@ func (m *machine) Apply(l *raft.Log) any {
 		f = m.grant(*c.Grant)
 	case c.End != nil:
 		f = m.end(*c.End, c.By)
+	case c.Amend != nil:
+		f = m.amend(*c.Amend, c.By)
 	}
 	if f != nil {
 		return *f
@@ -92,8 +95,44 @@ func (m *machine) enter(e wire.Recorded) *jobspec.Failure {
 			Hint: "submit when some have ended, or at another member",
 		}
 	}
+	if f := m.fire(e); f != nil {
+		return f
+	}
 	e.State, e.Result, e.Past, e.Detail = "", jobspec.CID{}, nil, ""
 	m.jobs[e.Job] = e
+	return nil
+}
+
+// fire refuses the job of an instant to whoever does not own the schedule by its
+// newest epoch, and moves the schedule's cursor: the next owner begins there. Of
+// a schedule that is not known, as after the record was lost, any job is taken.
+func (m *machine) fire(e wire.Recorded) *jobspec.Failure {
+	if e.Fired == nil {
+		return nil
+	}
+	s, ok := m.jobs[e.Fired.Schedule.Recorded()]
+	switch {
+	case !ok:
+	case s.Over() || s.Owner != e.Owner || s.Epoch != e.Fired.Epoch:
+		return lost(s)
+	case e.Fired.Kind != jobspec.InstantManual:
+		s.Cursor = max(s.Cursor, e.Fired.Slot)
+		m.jobs[s.Job] = s
+	}
+	return nil
+}
+
+// amend takes over what the owner by the newest epoch says of a schedule.
+func (m *machine) amend(a wire.Amendment, by identity.ID) *jobspec.Failure {
+	e, ok := m.jobs[a.Job]
+	if !ok {
+		return unknown(a.Job)
+	}
+	if e.Epoch != a.Epoch || e.Owner != by || e.Over() {
+		return lost(e)
+	}
+	e.Paused = a.Paused
+	m.jobs[a.Job] = e
 	return nil
 }
 
@@ -158,6 +197,9 @@ func lost(e wire.Recorded) *jobspec.Failure {
 		Kind: jobspec.KindLeaseLost, Where: "job " + e.Job.String(),
 		Detail: fmt.Sprintf("%s owns it now (epoch %d)", e.Owner, e.Epoch),
 		Hint:   "`ipdc job describe " + e.Job.String() + "` shows how it goes there",
+	}
+	if e.Schedule {
+		f.Where, f.Hint = "schedule "+e.Job.String(), "look at it there: ipdc cron show "+e.Job.String()
 	}
 	if e.Over() {
 		f.Detail = fmt.Sprintf("it is %s, by %s (epoch %d)", e.State, e.Owner, e.Epoch)

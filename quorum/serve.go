@@ -80,6 +80,8 @@ func (q *Quorum) do(k *keeper, from identity.ID, c call, a *answer) error {
 			return jobspec.KindSpec.Errorf("job %.64q cannot end as %.64q", x.Job, x.State)
 		}
 		return k.apply(command{End: c.End, By: from})
+	case c.Amend != nil:
+		return k.apply(command{Amend: c.Amend, By: from})
 	case c.Renew != nil:
 		if err := q.hears(from, c.Renew.Joined); err != nil {
 			return err
@@ -118,6 +120,9 @@ func enterable(e wire.Recorded, from identity.ID) error {
 	}
 	if e.Tenant == "" || !printable(e.Tenant) || !printable(e.Key) {
 		return jobspec.KindSpec.Errorf("job %s: tenant and key have at most %d printable ASCII characters, not %d and %d", e.Job, maxName, len(e.Tenant), len(e.Key))
+	}
+	if e.Cursor < 0 || e.Fired != nil && (e.Schedule || e.Fired.JobID() != e.Job) {
+		return jobspec.KindSpec.Errorf("job %s is not of the instant that it names", e.Job)
 	}
 	if !e.SpecCID.Defined() || !e.Spec.Defined() {
 		return jobspec.KindSpec.Errorf("job %s is entered without its spec", e.Job)

@@ -126,6 +126,9 @@ func (s *Sidecar) drainOnce(ctx context.Context, d *drainer) (now wire.Drain, er
 	if err != nil {
 		return now, err
 	}
+	if err := s.passSchedules(ctx); err != nil && ctx.Err() == nil {
+		s.log.Debug("schedules are not handed on", "err", err)
+	}
 	late := !s.now().Before(d.began.Add(d.wish.Timeout.Std()))
 	for _, j := range jobs {
 		switch {

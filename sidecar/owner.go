@@ -24,6 +24,8 @@ type Record interface {
 	// End ends a job, or is refused with E_LEASE_LOST when another node owns
 	// it now. E_NOT_FOUND: the record does not know it.
 	End(ctx context.Context, x wire.Ending) error
+	// Amend says whether a schedule is paused; refused as End is.
+	Amend(ctx context.Context, a wire.Amendment) error
 	// Renew is a sign of life with all that this node owns, and asks what was
 	// lost and granted.
 	Renew(ctx context.Context, claims []wire.Claim) (wire.Renewed, error)
@@ -79,10 +81,14 @@ func (s *Sidecar) enter(ctx context.Context, job *jobspec.Job, key string) error
 	if err := s.entrust(ctx, k, *job, spec); err != nil {
 		return err
 	}
-	err = s.cfg.Record.Enter(ctx, wire.Recorded{
+	e := wire.Recorded{
 		Job: job.ID, Tenant: job.Tenant, Key: key, SpecCID: job.SpecCID, Spec: spec,
 		Submitted: job.Submitted.UnixMilli(), Owner: s.id, Epoch: t.Epoch,
-	})
+	}
+	if key != "" { // with its submit; later the schedule may be another's
+		e.Fired = job.Fired
+	}
+	err = s.cfg.Record.Enter(ctx, e)
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,7 @@ const schedulePins = "schedule/"
 
 // Hold implements [schedule.Holder]: code and requirements stay, whatever
 // becomes of single jobs. Inputs are their owner's care.
-func (s scheduled) Hold(ctx context.Context, sch jobspec.Schedule) (*jobspec.Tenure, error) {
+func (s scheduled) Hold(ctx context.Context, sch jobspec.Schedule) (t *jobspec.Tenure, err error) {
 	for i, c := range needsOf(sch.Spec) {
 		has, err := s.cfg.IPFS.Has(ctx, c)
 		if err == nil && has {
@@ -115,9 +115,10 @@ func (s scheduled) Hold(ctx context.Context, sch jobspec.Schedule) (*jobspec.Ten
 			return nil, errors.Join(err, s.unpinSchedule(ctx, sch.ID))
 		}
 	}
-	t, err := s.enterSchedule(ctx, sch)
-	if err != nil {
-		err = errors.Join(err, s.unpinSchedule(ctx, sch.ID))
+	if s.recorded() {
+		if t, err = s.enterSchedule(ctx, sch); err != nil {
+			err = errors.Join(err, s.unpinSchedule(ctx, sch.ID))
+		}
 	}
 	return t, err
 }

@@ -163,6 +163,7 @@ type Sidecar struct {
 
 	gangs     *peering.Exchange
 	schedules *schedule.Engine
+	sureOf    string // the record whose keepers have said which schedules are this node's; guarded by mu
 }
 
 // New returns a sidecar; it does no I/O.

@@ -82,7 +82,16 @@ func (s *Sidecar) renew(ctx context.Context) error {
 			late = append(late, j)
 		}
 	}
-	err = s.renewAll(ctx, k, claims)
+	own, lateOnes, err := s.claimSchedules(ctx, k)
+	if err != nil {
+		return err
+	}
+	if err = s.renewAll(ctx, k, append(claims, own...)); err == nil {
+		s.sureOfSchedules(k)
+	}
+	for _, sch := range lateOnes {
+		s.enterLateSchedule(ctx, sch)
+	}
 	rand.Shuffle(len(late), func(i, j int) { late[i], late[j] = late[j], late[i] }) // one that takes long does not keep out the others
 	for _, j := range late {
 		if ctx.Err() == nil {
@@ -116,6 +125,9 @@ func (s *Sidecar) renewAll(ctx context.Context, k wire.Keepers, claims []wire.Cl
 		return err
 	}
 	for _, e := range r.Lost {
+		if s.lostSchedule(ctx, e) {
+			continue
+		}
 		switch {
 		case e.Owner == s.id && e.Over(), e.Owner == "": // it ended here, and its row comes; see settle
 		case e.Owner == s.id:
@@ -125,7 +137,11 @@ func (s *Sidecar) renewAll(ctx context.Context, k wire.Keepers, claims []wire.Cl
 		}
 	}
 	for _, e := range r.Granted {
-		if err := s.granted(ctx, k.Record, e); err != nil && ctx.Err() == nil {
+		grant := s.granted
+		if e.Schedule {
+			grant = s.grantedSchedule
+		}
+		if err := grant(ctx, k.Record, e); err != nil && ctx.Err() == nil {
 			s.log.Warn("take over a job", "job", e.Job, "epoch", e.Epoch, "err", err)
 		}
 	}
@@ -245,7 +261,7 @@ func (s *Sidecar) PassJobs(ctx context.Context) (passed int, err error) {
 			passed++
 		}
 	}
-	return passed, err
+	return passed, errors.Join(err, s.passSchedules(ctx))
 }
 
 // passOn gives a job of this node to another member, as a node does that

@@ -10,7 +10,8 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// Recorded is one job in the record that the keepers of a domain hold.
+// Recorded is one job in the record that the keepers of a domain hold, or a
+// schedule, which is over when it was removed.
 type Recorded struct {
 	Job       jobspec.JobID    `json:"job"`
 	Tenant    string           `json:"tenant"`
@@ -24,6 +25,11 @@ type Recorded struct {
 	State     jobspec.JobState `json:"state,omitempty"` // published or final; "" while it is not
 	Result    jobspec.CID      `json:"result,omitzero"`
 	Detail    string           `json:"detail,omitempty"` // why it ended badly
+	Fired     *jobspec.Fired   `json:"fired,omitempty"`  // the instant that the job is of: its schedule's owner alone may enter it
+
+	Schedule bool  `json:"schedule,omitempty"` // it is one: Spec is a jobspec.Schedule
+	Paused   bool  `json:"paused,omitempty"`   // of a schedule
+	Cursor   int64 `json:"cursor,omitempty"`   // of a schedule: the slot of the newest instant that has a job
 }
 
 // Over reports whether nobody works on the job any more.
@@ -44,6 +50,12 @@ type Ending struct {
 	State  jobspec.JobState `json:"state"`
 	Result jobspec.CID      `json:"result,omitzero"`
 	Detail string           `json:"detail,omitempty"`
+}
+
+// Amendment says under its owner's epoch what became of a schedule.
+type Amendment struct {
+	Claim
+	Paused bool `json:"paused"`
 }
 
 // Renewed is what the record says to an owner that gives a sign of life.

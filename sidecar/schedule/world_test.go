@@ -28,7 +28,7 @@ type world struct {
 
 	jobs  map[jobspec.JobID]*simJob
 	going map[*simJob]bool // those that have not ended
-	runs  map[string]int // how often the job of an instant was begun, by its key
+	runs  map[string]int   // how often the job of an instant was begun, by its key
 
 	kill    float64 // probability at each place between two durable steps
 	refuse  float64 // of a refusal for now
@@ -38,6 +38,8 @@ type world struct {
 	noRows  bool
 	heads   schedule.Heads
 	history int
+	cap     int           // schedules of a tenant
+	long    time.Duration // of each job; 0 = any
 }
 
 type simJob struct {
@@ -59,7 +61,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	}
 	t.Cleanup(func() { st.Close() })
 	w := &world{
-		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), st: st, wall: epoch, jobs: map[jobspec.JobID]*simJob{}, going: map[*simJob]bool{}, runs: map[string]int{}, history: 1 << 30,
+		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), st: st, wall: epoch, jobs: map[jobspec.JobID]*simJob{}, going: map[*simJob]bool{}, runs: map[string]int{}, history: 1 << 30, cap: 1000,
 	}
 	return w
 }
@@ -70,7 +72,7 @@ func (w *world) boot() {
 	w.dead = false
 	e, err := schedule.New(schedule.Config{
 		Store: w.st, Jobs: w, Heads: w.heads, Now: func() time.Time { return w.wall }, Elapsed: func() time.Duration { return w.ran },
-		Poll: 6 * time.Hour, Step: w.step, History: w.history, PerTenant: 1000,
+		Poll: 6 * time.Hour, Step: w.step, History: w.history, PerTenant: w.cap,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -134,6 +136,9 @@ func (w *world) Submit(_ context.Context, r schedule.Run) error {
 		return nil
 	}
 	j := &simJob{ends: w.ran + time.Duration(w.rnd.IntN(int(90*time.Minute)))}
+	if w.long > 0 {
+		j.ends = w.ran + w.long
+	}
 	w.jobs[r.Job], w.going[j] = j, true
 	w.runs[r.Key()]++
 	return nil

@@ -1,0 +1,113 @@
+package schedule
+
+import (
+	"context"
+	"errors"
+
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/store"
+)
+
+// Tenancy is by what this node owns a schedule in the keepers' record.
+type Tenancy struct {
+	Tenure jobspec.Tenure
+
+	// Of a schedule that was another member's:
+	New     *jobspec.Schedule // as that one made it
+	Taken   bool
+	Paused  bool
+	Cursor  int64            // of the newest instant with a job: those after it are decided here
+	Running *jobspec.Instant // that instant, if its job is known
+}
+
+// Own notes that a schedule is this node's. One that was another's goes on
+// behind the newest instant that has a job there; what that member listed as
+// missed since is decided here anew.
+func (e *Engine) Own(ctx context.Context, id jobspec.ScheduleID, t Tenancy) error {
+	err := e.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		s, err := tx.Schedule(id)
+		if errors.Is(err, jobspec.KindNotFound.Error()) && t.New != nil {
+			s, err = *t.New, nil
+			s.Cursor, s.Floor = max(t.Cursor, s.Cursor), max(t.Cursor, s.Cursor)
+		}
+		if err != nil {
+			return err
+		}
+		s.Tenure, s.Away = &t.Tenure, ""
+		if t.Taken {
+			s.Paused = t.Paused
+			s.Cursor, s.Floor = max(t.Cursor, s.Cursor), max(t.Cursor, s.Floor)
+		}
+		if err := tx.PutSchedule(s); err != nil || t.Running == nil {
+			return err
+		}
+		if err := tx.AddInstant(*t.Running); !errors.Is(err, jobspec.KindConflict.Error()) {
+			return err
+		}
+		return nil
+	})
+	if err == nil {
+		e.look(id)
+	}
+	return err
+}
+
+// Lose notes that another member owns a schedule. Its history here stays.
+func (e *Engine) Lose(ctx context.Context, id jobspec.ScheduleID, to identity.ID) error {
+	err := e.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		s, err := tx.Schedule(id)
+		if err != nil {
+			return err
+		}
+		s.Away = to
+		return tx.PutSchedule(s)
+	})
+	if err == nil {
+		e.look(id)
+	}
+	return err
+}
+
+// Forget removes a schedule that is no more.
+func (e *Engine) Forget(ctx context.Context, id jobspec.ScheduleID) error {
+	err := e.cfg.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteSchedule(id) })
+	if err == nil {
+		e.forget(id)
+	}
+	return err
+}
+
+// Get returns a schedule, or an error of kind E_NOT_FOUND.
+func (e *Engine) Get(ctx context.Context, id jobspec.ScheduleID) (s jobspec.Schedule, err error) {
+	err = e.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		s, err = tx.Schedule(id)
+		return err
+	})
+	return s, err
+}
+
+// Entering reports whether a schedule is being made and not acknowledged yet.
+func (e *Engine) Entering(id jobspec.ScheduleID) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.entering[id]
+}
+
+// Check says whether this node would run a schedule that another member made.
+func (e *Engine) Check(s jobspec.Schedule) error {
+	if !nameForm.MatchString(s.Name) || s.CatchUp < 0 || s.CatchUp > jobspec.MaxCatchUp || (s.Cron == "") == (s.OnChange == "") {
+		return refuse("schedule", "it is not well-formed", "")
+	}
+	if _, err := jobspec.ParseOverlap(string(s.Overlap)); err != nil {
+		return err
+	}
+	if s.OnChange != "" {
+		if e.cfg.Heads == nil {
+			return jobspec.KindPolicy.Errorf("this node follows no heads")
+		}
+		return nil
+	}
+	_, err := ParseExpr(s.Cron, s.Zone, s.Created, e.now(), e.cfg.Interval)
+	return err
+}

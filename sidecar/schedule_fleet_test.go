@@ -1,0 +1,123 @@
+package sidecar_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// scheduling is a fleet with a record of jobs whose schedules may run each second.
+func scheduling(t *testing.T, n int) *fleet {
+	f := newFleet(t, n)
+	for _, b := range f.nodes {
+		b.limits.Interval = jobspec.Duration(time.Second)
+	}
+	f.keepRecord(shortLease)
+	return f
+}
+
+// instants are those of a schedule at a node, by slot.
+func (b *bench) instants(name string) map[int64]jobspec.Instant {
+	b.t.Helper()
+	by := map[int64]jobspec.Instant{}
+	list, err := b.History(b.t.Context(), "t", name, 1000, 0)
+	if err != nil {
+		return by
+	}
+	for _, i := range list {
+		by[i.Slot] = i
+	}
+	return by
+}
+
+func (b *bench) ran(name string) (slots []int64) {
+	for slot, i := range b.instants(name) {
+		if i.State == jobspec.InstantSucceeded {
+			slots = append(slots, slot)
+		}
+	}
+	return slots
+}
+
+// A schedule goes on at another member when its owner is gone, and no instant
+// is run by both; the old owner knows, when it is back, whose it is.
+func TestScheduleOutlivesItsOwner(t *testing.T) {
+	f := scheduling(t, 4)
+	owner := f.nodes[0]
+	s, created, err := owner.AddSchedule(t.Context(), "t", wire.ScheduleRequest{Name: "tick", Cron: "@every 2s", Overlap: "allow", Spec: spec()})
+	if err != nil || !created || s.Tenure == nil || s.Tenure.Epoch != 1 {
+		t.Fatalf("AddSchedule = %+v, %t, %v", s.Tenure, created, err)
+	}
+	f.await("it runs at its owner", func() bool { return len(owner.ran("tick")) >= 2 })
+	f.lose(owner, true)
+	owner.stop()
+	var heir *bench
+	f.await("another member runs it", func() bool {
+		for _, b := range f.nodes[1:] {
+			if len(b.ran("tick")) >= 3 {
+				heir = b
+			}
+		}
+		return heir != nil
+	})
+	f.lose(owner, false)
+	owner.start()
+	f.await("the old owner knows", func() bool {
+		s, err := owner.Schedule(t.Context(), "t", "tick")
+		return err == nil && s.Away == heir.key.ID()
+	})
+	f.await("it still runs there", func() bool { return len(heir.ran("tick")) >= 5 })
+	both := 0
+	before := owner.instants("tick")
+	for slot, there := range heir.instants("tick") {
+		here, ok := before[slot]
+		if !ok || here.Job == "" || there.Job == "" {
+			continue
+		}
+		if both++; here.Job != there.Job {
+			t.Errorf("instant %s has the jobs %s and %s", there.At, here.Job, there.Job)
+		}
+	}
+	if both > 1 { // the newest one before is known to both, and is one job
+		t.Errorf("%d instants are run at both", both)
+	}
+	if _, err := owner.PauseSchedule(t.Context(), "t", "tick", true); err == nil {
+		t.Error("the old owner pauses what is another's")
+	}
+	if _, err := heir.PauseSchedule(t.Context(), "t", "tick", true); err != nil {
+		t.Errorf("the heir cannot pause it: %v", err)
+	}
+	if err := heir.RemoveSchedule(t.Context(), "t", "tick"); err != nil {
+		t.Errorf("the heir cannot remove it: %v", err)
+	}
+}
+
+// What a majority of the keepers does not know is not acknowledged, and a
+// schedule that was made alone is entered when there are keepers.
+func TestScheduleNeedsItsKeepers(t *testing.T) {
+	f := newFleet(t, 4)
+	owner := f.nodes[0]
+	early, _, err := owner.AddSchedule(t.Context(), "t", wire.ScheduleRequest{Name: "early", Cron: "@daily", Spec: spec()})
+	if err != nil || early.Tenure != nil {
+		t.Fatalf("AddSchedule without keepers = %+v, %v", early.Tenure, err)
+	}
+	f.keepRecord(shortLease)
+	f.await("it is entered", func() bool {
+		s, err := owner.Schedule(t.Context(), "t", "early")
+		return err == nil && s.Tenure != nil
+	})
+	f.net.Partition(f.ids(0))
+	if _, _, err := owner.AddSchedule(t.Context(), "t", wire.ScheduleRequest{Name: "late", Cron: "@daily", Spec: spec()}); err == nil {
+		t.Error("a schedule is taken without the keepers")
+	}
+	f.net.Heal()
+	if list, err := owner.Schedules(t.Context(), "t"); err != nil || len(list) != 1 {
+		t.Errorf("schedules %v, %v, want the early one only", list, err)
+	}
+	f.await("keepers answer again", func() bool {
+		_, _, err := owner.AddSchedule(t.Context(), "t", wire.ScheduleRequest{Name: "late", Cron: "@daily", Spec: spec()})
+		return err == nil
+	})
+}
