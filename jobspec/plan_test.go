@@ -207,6 +207,9 @@ func TestKeysAreOfWhatTheProgramSees(t *testing.T) {
 		"spec CID":  func(_ *jobspec.Spec, f *jobspec.Facts) { f.SpecCID = rawCID("other") },
 		"bytes":     func(_ *jobspec.Spec, f *jobspec.Facts) { f.Bytes = 77 },
 		"replicate": func(s *jobspec.Spec, _ *jobspec.Facts) { s.Replicate = 5 },
+		"outlets": func(s *jobspec.Spec, _ *jobspec.Facts) {
+			s.Publish, s.Notify = []string{"file:///srv"}, []string{"exec:mail"}
+		},
 	}
 	other := map[string]change{
 		"image":   func(_ *jobspec.Spec, f *jobspec.Facts) { f.Image = "sha256:01" },

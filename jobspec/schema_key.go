@@ -14,8 +14,6 @@ import (
 // this version, each with what to do instead. A key of the map is a path
 // without indexes, with "=value" for a value.
 var later = map[string]string{
-	"publish":          "fetch the result with ipdc get",
-	"notify":           "follow the job with ipdc job wait",
 	"verify":           "submit the job twice with cache: refresh and compare the results",
 	"merge=none":       "use union, shards or concat",
 	"isolation=strict": "use standard",

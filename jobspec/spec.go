@@ -27,6 +27,11 @@ type Spec struct {
 	// Replicate is how many nodes hold the result in all, the job's own one
 	// included, as far as the domain has so many; 0 = [DefaultReplicate].
 	Replicate int `json:"replicate,omitempty"`
+	// Publish are outlets that get the files of the result once it is safe, as
+	// [ParsePublish] reads them; Notify are those that are told of the job's
+	// end, as [ParseNotify] does. At most [MaxOutlets] each; default none.
+	Publish []string `json:"publish,omitempty"`
+	Notify  []string `json:"notify,omitempty"`
 	// Stages are the steps of a job of several, at most [MaxStages], in place of
 	// Run and Split. Each reads the inputs or what an earlier one gave; the
 	// outputs of the last one are the result. Default none.

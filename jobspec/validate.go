@@ -66,6 +66,8 @@ func (s Spec) Validate() error {
 	s.Timeouts.validate(&l, s.HasGang())
 	s.Retry.validate(&l, s.hasItems())
 	validateNetwork(&l, s.Network)
+	validateOutlets(&l, "publish", s.Publish, ParsePublish)
+	validateOutlets(&l, "notify", s.Notify, ParseNotify)
 	oneOf(&l, "isolation", s.Isolation, IsolationStandard)
 	oneOf(&l, "cache", s.Cache, CacheUse, CacheRefresh, CacheOff)
 	s.Place.validate(&l, len(s.Inputs))

@@ -44,7 +44,6 @@ func TestParseRefusesKeys(t *testing.T) {
 
 func TestParseRefusesWhatIsForLater(t *testing.T) {
 	for path, text := range map[string]string{
-		"publish": minimal + "publish: [s3://b/p]\n", "notify": minimal + "notify: []\n",
 		"verify": minimal + "verify: {replicas: 3}\n", "merge": minimal + "merge: none\n", "isolation": minimal + "isolation: strict\n",
 	} {
 		checkRefusals(t, []refused{{path, text, jobspec.KindSpec, []string{path + ": ", "not supported by this version"}}})
@@ -245,6 +244,9 @@ func TestValidateWithoutParse(t *testing.T) {
 		"cache":            func(s *jobspec.Spec) { s.Cache = "x" },
 		"keep":             func(s *jobspec.Spec) { s.Keep = -1 },
 		"replicate":        func(s *jobspec.Spec) { s.Replicate = 17 },
+		"publish[0]":       func(s *jobspec.Spec) { s.Publish = []string{"ftp://example.org/"} },
+		"notify[1]":        func(s *jobspec.Spec) { s.Notify = []string{"exec:mail", "exec:mail"} },
+		"publish":          func(s *jobspec.Spec) { s.Publish = nineOutlets },
 	} {
 		s := good
 		change(&s)
