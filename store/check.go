@@ -31,9 +31,10 @@ var (
 	holdingTable     = table{"holdings", []string{"name"}, []string{"record"}}
 	scheduleTable    = table{"schedules", []string{"id"}, []string{"tenant", "name", "record"}}
 	instantTable     = table{"instants", []string{"schedule", "kind", "slot"}, []string{"live", "record"}}
+	deliveryTable    = table{"deliveries", []string{"job", "n"}, []string{"due", "record"}}
 
 	tables = []table{metaTable, jobTable, planTable, attemptTable, eventTable, rememberedTable, idempotencyTable, tokenTable, handedTable, holdingTable,
-		scheduleTable, instantTable}
+		scheduleTable, instantTable, deliveryTable}
 )
 
 func (t table) sealed() []string { return append(append([]string(nil), t.key...), t.cols...) }

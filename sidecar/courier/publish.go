@@ -1,0 +1,203 @@
+package courier
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ipdc/ipdc/delivery"
+	"github.com/ipdc/ipdc/ipfs/tree"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// The file that is sent last: whoever sees it sees a whole result, which
+// `sha256sum -c SHA256SUMS` checks. A result that has a file of that name keeps
+// it, and ours gets the second name.
+const (
+	sumsName      = "SHA256SUMS"
+	otherSumsName = "SHA256SUMS.ipdc"
+)
+
+const (
+	filesAtOnce = 4
+	batchSize   = 64 // files that are sent before the next ones are looked for
+)
+
+// publish sends the files of the job's result, behind those that came to their
+// place in an earlier try, and then their checksums.
+func (c *Courier) publish(ctx context.Context, d jobspec.Delivery, job jobspec.Job) (_ jobspec.Delivery, err error) {
+	to, err := jobspec.ParsePublish(d.To)
+	if err != nil {
+		return d, err
+	}
+	st, err := c.cfg.Outlets.Store(job.Tenant, to)
+	if err != nil {
+		return d, err
+	}
+	sums, err := c.openSums()
+	if err != nil {
+		return d, err
+	}
+	defer sums.Close()
+	p := &publication{Courier: c, store: st, sums: sums, skip: d.Files, name: sumsName, d: d}
+	p.w = bufio.NewWriter(sums)
+	fmt.Fprintf(p.w, "# result %s of job %s\n", job.Result, job.ID)
+	err = tree.Walk(ctx, c.cfg.IPFS, job.Result, c.cfg.Budget, func(e tree.Entry) error { return p.visit(ctx, e) })
+	if err == nil {
+		err = p.flush(ctx)
+	}
+	if err == nil {
+		err = p.end(ctx)
+	}
+	return p.d, err
+}
+
+// openSums returns a file that has no name, so that nothing is left of it.
+func (c *Courier) openSums() (*os.File, error) {
+	f, err := os.CreateTemp(c.cfg.Dir, ".sums-*")
+	if err != nil {
+		return nil, fmt.Errorf("make a file for checksums: %w", err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// publication is one try of sending a result.
+type publication struct {
+	*Courier
+	store delivery.Store
+	sums  *os.File
+	w     *bufio.Writer
+	name  string // of the checksums
+	skip  int    // files that need no sending any more
+	seen  int    // files so far
+	links int
+	batch []tree.Entry
+	d     jobspec.Delivery
+}
+
+// visit takes an entry of the result. Links have no content, and most places
+// know no such thing: they are left out and counted.
+func (p *publication) visit(ctx context.Context, e tree.Entry) error {
+	switch e.Kind {
+	case tree.Symlink:
+		p.links++
+	case tree.File:
+		if e.Path == "" {
+			e.Path = "data" // a lone file, as a job sees it
+		}
+		if e.Path == sumsName {
+			p.name = otherSumsName
+		}
+		if p.batch = append(p.batch, e); len(p.batch) == batchSize {
+			return p.flush(ctx)
+		}
+	}
+	return nil
+}
+
+// flush sends the files of the batch and notes their checksums.
+func (p *publication) flush(ctx context.Context) error {
+	sums := make([][sha256.Size]byte, len(p.batch))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(filesAtOnce)
+	for i, e := range p.batch {
+		there := p.seen+i < p.skip
+		g.Go(func() (err error) {
+			if sums[i], err = p.sum(ctx, e); err != nil || there {
+				return err
+			}
+			return p.store.Put(ctx, e.Path, delivery.File{Size: e.Size, Sum: sums[i], Open: func(ctx context.Context) (io.ReadCloser, error) {
+				return p.open(ctx, e), nil
+			}})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i, e := range p.batch {
+		if p.seen++; p.seen > p.skip {
+			p.d.Files, p.d.Bytes = p.d.Files+1, p.d.Bytes+jobspec.Bytes(e.Size)
+		}
+		p.line(sums[i], e.Path)
+	}
+	p.batch = p.batch[:0]
+	return nil
+}
+
+// line notes a checksum as sha256sum does: a name with a backslash or a line
+// break is escaped, and its line begins with a backslash.
+func (p *publication) line(sum [sha256.Size]byte, name string) {
+	if escaped := strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\r", `\r`).Replace(name); escaped != name {
+		_ = p.w.WriteByte('\\') // its error comes with the flush
+		name = escaped
+	}
+	fmt.Fprintf(p.w, "%s  %s\n", hex.EncodeToString(sum[:]), name)
+}
+
+// end sends the checksums.
+func (p *publication) end(ctx context.Context) error {
+	if p.links > 0 {
+		fmt.Fprintf(p.w, "# %d symbolic links were left out\n", p.links)
+	}
+	if err := p.w.Flush(); err != nil {
+		return fmt.Errorf("note checksums: %w", err)
+	}
+	size, err := p.sums.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("read checksums: %w", err)
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(p.sums, 0, size)); err != nil {
+		return fmt.Errorf("read checksums: %w", err)
+	}
+	p.d.Why = ""
+	if p.links > 0 {
+		p.d.Why = fmt.Sprintf("%d symbolic links were left out", p.links)
+	}
+	return p.store.Put(ctx, p.name, delivery.File{Size: size, Sum: [sha256.Size]byte(sum.Sum(nil)), Open: func(context.Context) (io.ReadCloser, error) {
+		return io.NopCloser(io.NewSectionReader(p.sums, 0, size)), nil
+	}})
+}
+
+func (p *publication) sum(ctx context.Context, e tree.Entry) (sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	if _, err := tree.Copy(ctx, p.cfg.IPFS, e.CID, h, p.cfg.Budget); err != nil {
+		return sum, fmt.Errorf("read %s of the result: %w", e.Path, err)
+	}
+	return [sha256.Size]byte(h.Sum(nil)), nil
+}
+
+// open gives the content of a file. Who closes it early ends the reading.
+func (p *publication) open(ctx context.Context, e tree.Entry) io.ReadCloser {
+	ctx, cancel := context.WithCancel(ctx)
+	r, w := io.Pipe()
+	done := make(chan struct{})
+	go func() { // ends with close of the reader, which waits for it
+		defer close(done)
+		_, err := tree.Copy(ctx, p.cfg.IPFS, e.CID, w, p.cfg.Budget)
+		_ = w.CloseWithError(err)
+	}()
+	return &content{PipeReader: r, end: func() { cancel(); <-done }}
+}
+
+type content struct {
+	*io.PipeReader
+	end func()
+}
+
+func (c *content) Close() error {
+	err := c.PipeReader.Close()
+	c.end()
+	return err
+}
