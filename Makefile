@@ -58,9 +58,10 @@ test: go ## all tests, with the real engine, the race detector and stock images
 	-@scripts/kubo.sh >/dev/null
 	-@scripts/runsc.sh
 	-@scripts/mosquitto.sh >/dev/null
+	-@scripts/versitygw.sh >/dev/null
 	-@scripts/schemathesis.sh install
 	-@$(AS_ROOT) scripts/compose.sh images
-	@export IPDC_TEST_REQUIRE=docker,images,kubo,mosquitto,compose,runsc,schemathesis,wasm,index,netns; code=0; \
+	@export IPDC_TEST_REQUIRE=docker,images,kubo,mosquitto,compose,runsc,schemathesis,wasm,index,netns,s3; code=0; \
 	$(GO) test $(RACE) -p 2 -timeout 15m $(EXEC) $$($(GO) list ./... | grep -v '/e2e$$') || code=$$?; \
 	$(GO) test $(RACE) -timeout 30m $(EXEC) ./e2e || code=$$?; \
 	exit $$code

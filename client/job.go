@@ -110,6 +110,15 @@ func (c *Client) Merge(ctx context.Context, ref string, how jobspec.Merge) (wire
 	return m, err
 }
 
+// Publish has the result of a job sent to outlets as [jobspec.ParsePublish]
+// reads them, or, without any, has what failed tried again. It does not wait;
+// the deliveries say how far each is.
+func (c *Client) Publish(ctx context.Context, ref string, to ...string) (wire.Deliveries, error) {
+	var d wire.Deliveries
+	err := c.post(ctx, []string{"v1", "jobs", ref, "publish"}, wire.PublishWish{To: to}, &d)
+	return d, err
+}
+
 // Wait returns the job once it is final. How it ended is in its state and
 // failure. When ctx ends first, the error is of ctx and the job goes on.
 func (c *Client) Wait(ctx context.Context, ref string) (wire.Job, error) {

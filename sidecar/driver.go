@@ -209,7 +209,10 @@ func (d *driver) to(ctx context.Context, change func(*store.Tx, *jobspec.Job) er
 				return err
 			}
 		}
-		return d.record(tx, job, events...)
+		if err := d.record(tx, job, events...); err != nil {
+			return err
+		}
+		return putDeliveries(tx, job)
 	})
 	if err != nil {
 		return job, fmt.Errorf("move job %s to %s: %w", d.id, states[len(states)-1], err)
@@ -223,6 +226,7 @@ func (d *driver) to(ctx context.Context, change func(*store.Tx, *jobspec.Job) er
 	}
 	d.hub.notify(d.id)
 	d.keepUntil(job)
+	d.sendOff(job)
 	return job, nil
 }
 

@@ -25,6 +25,9 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 	if err == nil {
 		err = s.enough(spec)
 	}
+	if err == nil {
+		err = s.permits(sub.Tenant, spec)
+	}
 	if err != nil {
 		return wire.Job{}, false, err
 	}
@@ -151,6 +154,9 @@ func (s *Sidecar) Job(ctx context.Context, tenant, ref string) (j wire.Job, err 
 			return err
 		}
 		if err := showTasks(tx, &j); err != nil {
+			return err
+		}
+		if j.Deliveries, err = tx.Deliveries(id); err != nil {
 			return err
 		}
 		j.Replicas, err = s.replicasOf(tx, pinName(id, "result"))

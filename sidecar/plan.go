@@ -22,6 +22,9 @@ func (s *Sidecar) Plan(ctx context.Context, sub api.Submission) (wire.Plan, erro
 	if err == nil {
 		err = s.enough(spec)
 	}
+	if err == nil {
+		err = s.permits(sub.Tenant, spec)
+	}
 	if err != nil {
 		return wire.Plan{}, err
 	}

@@ -21,6 +21,7 @@
 //	takeover   signs of life to them, jobs lost, taken over and handed on
 //	custody    what jobs of others need, kept until they are over
 //	publisher  running   -> published -> succeeded: outputs become one CID
+//	outlets    where results are sent to at the end of a job, and who is told
 //	merger     the outputs of a job that has ended, in another way
 //	rescuer    what a node does first after it was killed
 //	replica    has other members hold results and outputs, too
@@ -63,6 +64,7 @@ import (
 	"github.com/ipdc/ipdc/internal/keylock"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/courier"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
 	"github.com/ipdc/ipdc/sidecar/peering"
 	"github.com/ipdc/ipdc/sidecar/pip"
@@ -114,6 +116,7 @@ type Config struct {
 	Orphans      time.Duration                               // how long copies are held for a member that is gone; default 90 days
 	BackupAfter  time.Duration                               // a task that runs shorter gets no backup attempt; default 15 s
 	Heads        schedule.Heads                              // that schedules may follow; default none
+	Courier      *courier.Courier                            // delivers what jobs publish, run by the caller; nil = they may not
 	Shutdown     context.CancelFunc                          // called by the API's stop; default none
 	Registry     prometheus.Registerer                       // takes the metrics; default none
 }

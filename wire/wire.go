@@ -18,13 +18,14 @@ import (
 // Job is the answer for one job.
 type Job struct {
 	jobspec.Job
-	Attempts []jobspec.Attempt `json:"attempts,omitempty"` // left out of lists
-	Stages   []StageState      `json:"stages,omitempty"`   // of a job with stages, once it is planned; left out of lists
-	Tasks    []TaskState       `json:"tasks,omitempty"`    // once the job is planned, in their order; left out of lists
-	Waiting  string            `json:"waiting,omitempty"`  // why it does not run now, with numbers
-	Member   string            `json:"member,omitempty"`   // peer id of who has it; "" = the node that answers
-	Replicas *Replicas         `json:"replicas,omitempty"` // who holds the result; left out of lists, and by a node that was alone
-	Recorded *Recorded         `json:"recorded,omitempty"` // what the domain's keepers know of it, when another member owns it; most other fields are empty then
+	Attempts   []jobspec.Attempt  `json:"attempts,omitempty"`   // left out of lists
+	Stages     []StageState       `json:"stages,omitempty"`     // of a job with stages, once it is planned; left out of lists
+	Tasks      []TaskState        `json:"tasks,omitempty"`      // once the job is planned, in their order; left out of lists
+	Waiting    string             `json:"waiting,omitempty"`    // why it does not run now, with numbers
+	Member     string             `json:"member,omitempty"`     // peer id of who has it; "" = the node that answers
+	Deliveries []jobspec.Delivery `json:"deliveries,omitempty"` // where its result goes, and who is told of its end; left out of lists
+	Replicas   *Replicas          `json:"replicas,omitempty"`   // who holds the result; left out of lists, and by a node that was alone
+	Recorded   *Recorded          `json:"recorded,omitempty"`   // what the domain's keepers know of it, when another member owns it; most other fields are empty then
 }
 
 // JobList is the answer of GET /v1/jobs, newest first.

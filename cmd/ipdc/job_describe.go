@@ -102,6 +102,12 @@ func describe(w io.Writer, j wire.Job) error {
 	if err := describeStages(w, j); err != nil {
 		return err
 	}
+	if len(j.Deliveries) > 0 {
+		fmt.Fprintln(w)
+	}
+	if err := describeDeliveries(w, j.Deliveries); err != nil {
+		return err
+	}
 	return describeAttempts(w, j)
 }
 

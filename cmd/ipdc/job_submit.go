@@ -25,6 +25,7 @@ type submitFlags struct {
 	cpu, memory, disk    string
 	timeout, total       string
 	env, labels, network []string
+	publish, notify      []string
 	cache, merge, keep   string
 	attempts, into       int
 	itemRetries          int
@@ -123,6 +124,8 @@ func (f *submitFlags) addRun(fs *pflag.FlagSet) {
 	fs.StringVar(&f.timeout, "timeout", "", "time of one task's run (default 15m)")
 	fs.StringVar(&f.total, "total-timeout", "", "time of the whole job, waiting included (default 2h)")
 	fs.StringVar(&f.cache, "cache", "", "remembered results: use, refresh or off (default use)")
+	fs.StringSliceVar(&f.publish, "publish", nil, "where the result's files are sent to once it is safe: s3://BUCKET/PREFIX, https://HOST/PATH or file:///DIR, as the node permits (repeatable)")
+	fs.StringSliceVar(&f.notify, "notify", nil, "who is told of the job's end: https://HOST/PATH or exec:NAME, as the node permits (repeatable)")
 	fs.StringVar(&f.keep, "keep", "", "remove the job and its result so long after its end, such as 30d (default: keep it)")
 	fs.IntVar(&f.replicate, "replicate", 0, "nodes that hold the result in all, where the domain has so many (default 2)")
 	fs.IntVar(&f.attempts, "attempts", 0, "tries of a task that is lost (default 3)")

@@ -184,6 +184,7 @@ func (r *request) apply(f *submitFlags) error {
 		return err
 	}
 	s.Labels = merged(s.Labels, labels)
+	s.Publish, s.Notify = append(s.Publish, f.publish...), append(s.Notify, f.notify...)
 	for _, run := range runs(s) {
 		run.Env = merged(run.Env, env)
 	}

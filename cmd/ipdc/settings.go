@@ -55,6 +55,8 @@ type settings struct {
 	BrokerPasswordFile    string
 	BrokerCA              string
 	BrokerCert, BrokerKey string
+	Outlets               string
+	OutletPause           jobspec.Duration
 	LogLevel              slog.Level
 	LogFormat             logFormat
 	LogFile               string
@@ -138,6 +140,9 @@ func (s *settings) table() []knob {
 		{"broker-listen", &s.BrokerListen, "", "none", "HOST:PORT", start, "run a broker for the domain in this node, such as 127.0.0.1:1883; elsewhere than on loopback it needs broker-cert", "one node of a site does as well as a second program"},
 		{"broker-cert", &s.BrokerCert, "", "none", "file", inFile, "certificate chain of broker-listen", "announcements are signed, but not secret"},
 		{"broker-key", &s.BrokerKey, "", "none", "file", inFile, "private key of broker-cert", "the same"},
+
+		{"outlets", &s.Outlets, "", "outlets.yaml in path", "file", inFile, "who may publish results where and tell whom, with the passwords for it; readable by its owner only", "nothing leaves a node unless its administrator has said where to"},
+		{"outlet-pause", &s.OutletPause, "10s", "", "duration", inFile, "pause before a delivery that failed is tried again; it doubles, up to an hour, 16 tries in all", "a service that restarts is back by then, and one that is away for a night is met again"},
 
 		{"log-level", &s.LogLevel, "info", "", "debug, info, warn or error", start, "least level that is logged", "info tells each change of a job's state, debug each request too"},
 		{"log-format", &s.LogFormat, "text", "", "text or json", start, "form of a log line", "people read it more often than programs"},

@@ -26,6 +26,7 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/sidecar/courier"
 	"github.com/ipdc/ipdc/sidecar/fleet"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
 	"github.com/ipdc/ipdc/sidecar/pip"
@@ -52,6 +53,8 @@ type node struct {
 	caches  []*inputcache.Cache // empty until they are open
 	unix    net.Listener
 	tcp     net.Listener
+
+	courier *courier.Courier
 
 	member   domain.Membership // as it was at the start
 	doorway  *doorway
@@ -97,6 +100,7 @@ func serveOnce(ctx context.Context, set settings, log *slog.Logger, ready func(w
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return sc.Run(ctx) })
 	g.Go(func() error { return n.room.Run(ctx) })
+	g.Go(func() error { return n.courier.Run(ctx) })
 	g.Go(func() error { return a.Serve(ctx, n.unix, n.tcp) })
 	if n.swarm != nil {
 		n.swarm.offer.Store(&offering{sc})
@@ -214,7 +218,11 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	if n.swarm != nil {
 		streams = n.swarm.streams
 	}
+	n.courier = courier.New(courier.Config{
+		Store: n.store, IPFS: n.ipfs, Outlets: outletsFile(n.set.outlets()), Dir: n.set.Path, Node: n.key.ID().String(), Budget: wholeResult, Pause: n.set.OutletPause.Std(), Logger: n.log,
+	})
 	return sidecar.New(sidecar.Config{
+		Courier: n.courier,
 		Streams: streams, Post: post, Crew: crew, Record: record, Lease: n.set.Lease.Std(),
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
 		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, Labels: labels, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,

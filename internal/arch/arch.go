@@ -35,7 +35,7 @@ type rule struct {
 
 var (
 	layer0    = []string{"identity", "jobspec", "wire", "wire/guest"}
-	contracts = []string{"ipfs", "bus", "store", "images", "executor"}
+	contracts = []string{"ipfs", "bus", "store", "images", "executor", "delivery"}
 	tools     = []string{"ipfs/tree", "ipfs/stage", "ipfs/pack", "ipfs/merge", "ipfs/split", "ipfs/car"}
 	internal  = []string{"internal/*"}
 	all       = []string{"*"}
@@ -58,6 +58,7 @@ var table = []rule{
 	{packages: []string{"bus/mqtt", "bus/mqtt/*"}, may: slices.Concat([]string{"bus", "bus/mqtt/internal/*"}, layer0, internal)},
 	{packages: []string{"bus/*"}, may: slices.Concat([]string{"bus"}, layer0, internal)},
 	{packages: []string{"executor/*"}, may: slices.Concat([]string{"executor"}, layer0, internal)},
+	{packages: []string{"delivery/*"}, may: slices.Concat([]string{"delivery"}, layer0, internal)},
 	{packages: []string{"images/*"}, may: slices.Concat([]string{"images"}, layer0, internal)},
 	{packages: []string{"ipfs/internal/*", "ipfs/ipfstest"}, may: slices.Concat([]string{"ipfs", "ipfs/internal/*", "ipfs/ipfstest"}, layer0, internal)},
 	{packages: tools, may: slices.Concat([]string{"ipfs", "ipfs/internal/*"}, tools, layer0, internal)},
@@ -104,6 +105,7 @@ var homes = []struct {
 	{"github.com/mochi-mqtt/", []string{"bus/mqtt/broker"}},
 	{"github.com/hashicorp/", []string{"quorum"}},
 	{"github.com/netresearch/go-cron", []string{"sidecar/schedule"}},
+	{"github.com/minio/", []string{"delivery/s3"}},
 	{"github.com/spf13/", []string{"cmd/ipdc"}},
 	{"github.com/prometheus/", []string{"sidecar", "sidecar/*", "cmd/ipdc"}},
 	{"github.com/vbauerster/mpb", []string{"cmd/ipdc"}},

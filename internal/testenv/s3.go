@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// s3Version is the one that scripts/versitygw.sh builds; a test compares them.
+// s3Version is the one that scripts/versitygw.sh builds.
 const s3Version = "v1.8.0"
 
 // S3Server is a real S3 server on the loopback interface that keeps objects as

@@ -124,6 +124,7 @@ func New(cfg Config) *API {
 	a.registerJobs(h)
 	a.registerPrune(h)
 	a.registerMerge(h)
+	a.registerPublish(h)
 	a.registerPlan(h)
 	a.registerSchedules(h)
 	a.registerPaths(h)

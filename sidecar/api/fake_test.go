@@ -142,6 +142,20 @@ func (s *service) Remove(_ context.Context, tenant, ref string) (err error) {
 	return err
 }
 
+func (s *service) Publish(_ context.Context, tenant, ref string, to []string) (wire.Deliveries, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, err := s.find(tenant, ref)
+	if err != nil {
+		return wire.Deliveries{}, err
+	}
+	res := wire.Deliveries{Job: r.ID}
+	for _, text := range to {
+		res.Deliveries = append(res.Deliveries, jobspec.Delivery{Kind: jobspec.DeliverPublish, To: text, State: jobspec.DeliveryWaiting})
+	}
+	return res, nil
+}
+
 func (s *service) Merge(_ context.Context, tenant, ref string, how jobspec.Merge) (wire.Merging, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -27,6 +27,7 @@ const (
 	maxMemberHead    = 64 << 10         // bytes before the body
 	memberDial       = 10 * time.Second // to reach it
 	mergePath        = "/merge"
+	publishPath      = "/publish"
 )
 
 // refOf is the job that a path below /v1/jobs names; "" = none.
@@ -106,6 +107,9 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request, h Handed) error {
 		}
 		if strings.HasSuffix(ask.URL.Path, mergePath) {
 			return passMerged(w, b, h)
+		}
+		if strings.HasSuffix(ask.URL.Path, publishPath) {
+			return passDeliveries(w, b, h)
 		}
 		return a.passJob(w, r, b, h)
 	case resp.StatusCode == http.StatusOK && (media == wire.TypeEvents || media == wire.TypeLines || media == "text/plain"):
@@ -211,6 +215,15 @@ func passMerged(w http.ResponseWriter, b []byte, h Handed) error {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	return json.NewEncoder(w).Encode(m)
+}
+
+func passDeliveries(w http.ResponseWriter, b []byte, h Handed) error {
+	var d wire.Deliveries
+	if err := aboutJob(b, &d, func() jobspec.JobID { return d.Job }, h); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(d)
 }
 
 // passStream passes events or a log on until their end. A stream that was cut

@@ -28,7 +28,7 @@ const memberProtocol bus.Protocol = "jobs/1"
 // by their whole id, and those that are asked at the member that has a job.
 var ofMember = []string{
 	"GET /v1/jobs/{ref}", "DELETE /v1/jobs/{ref}", "POST /v1/jobs/{ref}/stop",
-	"GET /v1/jobs/{ref}/events", "GET /v1/jobs/{ref}/logs", "GET /v1/jobs/{ref}/items", "POST /v1/jobs/{ref}/merge",
+	"GET /v1/jobs/{ref}/events", "GET /v1/jobs/{ref}/logs", "GET /v1/jobs/{ref}/items", "POST /v1/jobs/{ref}/merge", "POST /v1/jobs/{ref}/publish",
 }
 
 // Bounds of what a member asks.

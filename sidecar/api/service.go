@@ -36,6 +36,10 @@ type Service interface {
 	// Merge merges the outputs of a final job's tasks; its state stays.
 	// E_CONFLICT when some are missing, E_DUP_NAME when they clash.
 	Merge(ctx context.Context, tenant, ref string, how jobspec.Merge) (wire.Merging, error)
+	// Publish has a job's result sent to outlets, or what has failed tried
+	// again, and returns all deliveries of the job. E_POLICY where the node
+	// does not permit it, E_CONFLICT when there is nothing to send.
+	Publish(ctx context.Context, tenant, ref string, to []string) (wire.Deliveries, error)
 	// Events calls yield for each event with Seq > after, in order. With
 	// follow it goes on until the job is final or ctx ends, else it returns at
 	// the last one. It stops early when yield returns an error, and returns it.

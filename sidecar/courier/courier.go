@@ -51,7 +51,6 @@ type Config struct {
 	Dir     string                               // for a file without a name while a result is sent
 	Node    string                               // peer id, which messages name
 	Budget  ipfs.Budget                          // of a result's DAG; default as ipfs has it
-	Changed func(jobspec.JobID)                  // called when a delivery of the job was stored; default none
 	Logger  *slog.Logger                         // default slog.Default
 	Now     func() time.Time                     // default time.Now
 	Pause   time.Duration                        // before the second try; default 10 s
@@ -66,9 +65,6 @@ type Courier struct {
 
 // New returns a courier; it does no I/O.
 func New(cfg Config) *Courier {
-	if cfg.Changed == nil {
-		cfg.Changed = func(jobspec.JobID) {}
-	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -191,7 +187,6 @@ func (c *Courier) attempt(ctx context.Context, d store.Due) {
 	if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) {
 		log.Error("record delivery", "err", err)
 	}
-	c.cfg.Changed(d.Job)
 }
 
 // failed returns d after a try that err ended.
@@ -203,7 +198,7 @@ func (c *Courier) failed(d jobspec.Delivery, err error) jobspec.Delivery {
 	}
 	pause := min(c.cfg.Pause<<(d.Tries-1), maxPause)
 	pause += time.Duration(rand.Int64N(int64(pause)/4 + 1)) // so that many do not come back at once
-	d.Next = c.now().Add(pause)
+	d.Next = c.now().Add(pause.Truncate(time.Millisecond))
 	return d
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -182,22 +183,23 @@ func (p *publication) sum(ctx context.Context, e tree.Entry) (sum [sha256.Size]b
 func (p *publication) open(ctx context.Context, e tree.Entry) io.ReadCloser {
 	ctx, cancel := context.WithCancel(ctx)
 	r, w := io.Pipe()
-	done := make(chan struct{})
-	go func() { // ends with close of the reader, which waits for it
-		defer close(done)
+	c := &content{PipeReader: r, cancel: cancel}
+	c.writer.Go(func() {
 		_, err := tree.Copy(ctx, p.cfg.IPFS, e.CID, w, p.cfg.Budget)
-		_ = w.CloseWithError(err)
-	}()
-	return &content{PipeReader: r, end: func() { cancel(); <-done }}
+		_ = w.CloseWithError(err) // never fails
+	})
+	return c
 }
 
 type content struct {
 	*io.PipeReader
-	end func()
+	cancel context.CancelFunc
+	writer sync.WaitGroup
 }
 
 func (c *content) Close() error {
 	err := c.PipeReader.Close()
-	c.end()
+	c.cancel()
+	c.writer.Wait()
 	return err
 }

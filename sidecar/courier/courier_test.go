@@ -1,0 +1,346 @@
+package courier_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ipdc/ipdc/delivery"
+	"github.com/ipdc/ipdc/delivery/dir"
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/embedded"
+	"github.com/ipdc/ipdc/ipfs/pack"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/courier"
+	"github.com/ipdc/ipdc/store"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// world is a courier with what it works on.
+type world struct {
+	t       *testing.T
+	dir     string
+	store   *store.Store
+	ipfs    ipfs.Node
+	outlets *outlets
+	clock   time.Time
+	pauses  chan time.Duration // that Run was about to wait
+	over    chan time.Time     // ends a pause
+}
+
+// outlets permits everything below /srv, with a store that fails at will.
+type outlets struct {
+	mu       sync.Mutex
+	top      string
+	failures int // of the next puts
+	puts     []string
+	told     []delivery.Message
+	refuse   bool
+}
+
+func (o *outlets) Store(_ string, to jobspec.Outlet) (delivery.Store, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.refuse {
+		return nil, jobspec.KindPolicy.Errorf("%s is not permitted", to)
+	}
+	return &flaky{o, dir.New(o.top, "")}, nil
+}
+
+func (o *outlets) Receiver(string, jobspec.Outlet) (delivery.Receiver, error) {
+	return (*receiver)(o), nil
+}
+
+type flaky struct {
+	*outlets
+	delivery.Store
+}
+
+func (f *flaky) Put(ctx context.Context, path string, file delivery.File) error {
+	f.mu.Lock()
+	fail := f.failures > 0 && len(f.puts) >= 3
+	if f.puts = append(f.puts, path); fail {
+		f.failures--
+	}
+	f.mu.Unlock()
+	if fail {
+		return errors.New("the server is not well")
+	}
+	return f.Store.Put(ctx, path, file)
+}
+
+type receiver outlets
+
+func (r *receiver) Tell(_ context.Context, m delivery.Message) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, m)
+	return nil
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{
+		t: t, dir: t.TempDir(), outlets: &outlets{top: t.TempDir()}, clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		pauses: make(chan time.Duration), over: make(chan time.Time),
+	}
+	var err error
+	if w.store, err = store.Open(t.Context(), filepath.Join(w.dir, "state.db"), slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	if w.ipfs, err = embedded.Open(t.Context(), embedded.Config{Dir: filepath.Join(w.dir, "ipfs")}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(w.ipfs.Close(), w.store.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// ended stores a job that has ended with these files.
+func (w *world) ended(files map[string]string, spec jobspec.Spec) jobspec.Job {
+	w.t.Helper()
+	src := w.t.TempDir()
+	for name, text := range files {
+		file := filepath.Join(src, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("a", filepath.Join(src, "link")); err != nil {
+		w.t.Fatal(err)
+	}
+	job := jobspec.Job{ID: jobspec.NewJobID(w.clock), Tenant: "t", Spec: spec, State: jobspec.JobSucceeded, Submitted: w.clock, Finished: w.clock}
+	var err error
+	job.Result, err = w.ipfs.Add(w.t.Context(), "job/x/result", func(s ipfs.Session) (jobspec.CID, error) {
+		res, err := pack.Tree(w.t.Context(), s, src, pack.Options{})
+		return res.CID, err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.update(func(tx *store.Tx) error {
+		err := tx.PutJob(job)
+		for n, d := range job.Deliveries() {
+			err = errors.Join(err, tx.PutDelivery(job.ID, n, d))
+		}
+		return err
+	})
+	return job
+}
+
+func (w *world) update(f func(*store.Tx) error) {
+	w.t.Helper()
+	if err := w.store.Update(w.t.Context(), f); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) deliveries(id jobspec.JobID) (list []jobspec.Delivery) {
+	w.t.Helper()
+	err := w.store.View(w.t.Context(), func(tx *store.Tx) (err error) {
+		list, err = tx.Deliveries(id)
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return list
+}
+
+// run runs a courier until stop, its clock in w.clock. Each pause that it is
+// about to make is in w.pauses; pass ends it when it is over.
+func (w *world) run() (stop func()) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	c := courier.New(courier.Config{
+		Store: w.store, IPFS: w.ipfs, Outlets: w.outlets, Dir: w.dir, Node: "12D3node", Logger: slog.New(slog.DiscardHandler),
+		Now: func() time.Time { return w.clock }, Pause: time.Second,
+		After: func(d time.Duration) <-chan time.Time {
+			select {
+			case w.pauses <- d:
+			case <-ctx.Done():
+			}
+			return w.over
+		},
+	})
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := c.Run(ctx); err != nil {
+			w.t.Errorf("Run = %v", err)
+		}
+	})
+	return func() { cancel(); running.Wait() }
+}
+
+// until lets time pass until the deliveries of a job are as want says.
+func (w *world) until(id jobspec.JobID, want func([]jobspec.Delivery) bool) []jobspec.Delivery {
+	w.t.Helper()
+	for late := time.After(time.Minute); ; {
+		select {
+		case pause := <-w.pauses:
+			list := w.deliveries(id)
+			if want(list) {
+				return list
+			}
+			if pause != time.Hour { // which is when nothing is left to do
+				w.clock = w.clock.Add(pause) // Run reads it only after the pause
+				w.over <- w.clock
+			}
+		case <-late:
+			w.t.Fatalf("deliveries = %+v", w.deliveries(id))
+		}
+	}
+}
+
+func all(state jobspec.DeliveryState) func([]jobspec.Delivery) bool {
+	return func(list []jobspec.Delivery) bool {
+		return !slices.ContainsFunc(list, func(d jobspec.Delivery) bool { return d.State != state })
+	}
+}
+
+// landed reads what is at the place; sha256sum checks it.
+func (w *world) landed() map[string]string {
+	w.t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(w.outlets.top, func(path string, e os.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			b, rerr := os.ReadFile(path)
+			rel, _ := filepath.Rel(w.outlets.top, path)
+			files[rel], err = string(b), rerr
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cmd := exec.CommandContext(w.t.Context(), "sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS")
+	cmd.Dir = w.outlets.top
+	if out, err := cmd.CombinedOutput(); err != nil {
+		w.t.Errorf("sha256sum: %v\n%s", err, out)
+	}
+	delete(files, "SHA256SUMS")
+	return files
+}
+
+func manyFiles() map[string]string {
+	files := map[string]string{"a": "", `back\slash`: "x"}
+	for i := range 150 {
+		files[fmt.Sprintf("dir/%03d", i)] = fmt.Sprint(i)
+	}
+	return files
+}
+
+func TestPublishAndTell(t *testing.T) {
+	w := newWorld(t)
+	job := w.ended(manyFiles(), jobspec.Spec{Name: "nightly", Publish: []string{"file:///srv"}, Notify: []string{"exec:mail"}})
+	defer w.run()()
+	list := w.until(job.ID, all(jobspec.DeliveryDone))
+	if diff := cmp.Diff(manyFiles(), w.landed()); diff != "" {
+		t.Errorf("at the place (-want +got):\n%s", diff)
+	}
+	if list[0].Files != 152 || list[0].Why != "1 symbolic links were left out" || list[0].Ended.IsZero() || list[0].Tries != 0 {
+		t.Errorf("delivery = %+v", list[0])
+	}
+	if last := w.outlets.puts[len(w.outlets.puts)-1]; last != "SHA256SUMS" {
+		t.Errorf("%s was sent last, want the checksums", last)
+	}
+	if len(w.outlets.told) != 1 || w.outlets.told[0].ID != "msg_"+job.ID.String()+"_1" {
+		t.Fatalf("told %+v", w.outlets.told)
+	}
+	var n wire.Notice
+	if err := json.Unmarshal(w.outlets.told[0].Body, &n); err != nil {
+		t.Fatal(err)
+	}
+	if n.Type != "job.succeeded" || n.Data.Result != job.Result || n.Data.Name != "nightly" || n.Data.Node != "12D3node" {
+		t.Errorf("notice = %+v", n)
+	}
+}
+
+// A place that fails is tried again, and gets what it lacks only.
+func TestPublishAgain(t *testing.T) {
+	w := newWorld(t)
+	w.outlets.failures = 2
+	job := w.ended(manyFiles(), jobspec.Spec{Publish: []string{"file:///srv"}})
+	defer w.run()()
+	list := w.until(job.ID, all(jobspec.DeliveryDone))
+	if list[0].Tries == 0 || list[0].Files != 152 {
+		t.Errorf("delivery = %+v, want all files and some tries", list[0])
+	}
+	if diff := cmp.Diff(manyFiles(), w.landed()); diff != "" {
+		t.Errorf("at the place (-want +got):\n%s", diff)
+	}
+}
+
+func TestGivesUp(t *testing.T) {
+	w := newWorld(t)
+	w.outlets.failures = 1000
+	job := w.ended(map[string]string{"a": "", "b": "", "c": "", "d": ""}, jobspec.Spec{Publish: []string{"file:///srv"}})
+	began := w.clock
+	defer w.run()()
+	list := w.until(job.ID, all(jobspec.DeliveryFailed))
+	if d := list[0]; d.Tries != 16 || d.Why != "the server is not well" || d.Ended.Sub(began) < 2*time.Hour {
+		t.Errorf("delivery = %+v after %s, want 16 tries over hours", d, d.Ended.Sub(began))
+	}
+}
+
+// What is not permitted any more is not tried again.
+func TestForbidden(t *testing.T) {
+	w := newWorld(t)
+	w.outlets.refuse = true
+	job := w.ended(map[string]string{"a": ""}, jobspec.Spec{Publish: []string{"file:///srv"}})
+	defer w.run()()
+	if d := w.until(job.ID, all(jobspec.DeliveryFailed))[0]; d.Tries != 1 || len(w.outlets.puts) != 0 {
+		t.Errorf("delivery = %+v, %d puts", d, len(w.outlets.puts))
+	}
+}
+
+// A process that ends in the midst of it has the next one do it.
+func TestInterrupted(t *testing.T) {
+	w := newWorld(t)
+	job := w.ended(manyFiles(), jobspec.Spec{Publish: []string{"file:///srv"}})
+	w.outlets.top = filepath.Join(w.outlets.top, "later") // is not there: each Put fails
+	stop := w.run()
+	w.until(job.ID, func(list []jobspec.Delivery) bool { return list[0].Tries > 0 })
+	stop()
+	if err := os.Mkdir(w.outlets.top, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.outlets.puts = nil
+	defer w.run()()
+	w.until(job.ID, all(jobspec.DeliveryDone))
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(manyFiles())), slices.Sorted(maps.Keys(w.landed()))); diff != "" {
+		t.Errorf("at the place (-want +got):\n%s", diff)
+	}
+}
+
+// A job that is removed takes its deliveries with it.
+func TestRemoved(t *testing.T) {
+	w := newWorld(t)
+	w.outlets.failures = 1000
+	files := map[string]string{"a": "", "b": "", "c": "", "d": ""}
+	job := w.ended(files, jobspec.Spec{Publish: []string{"file:///srv"}})
+	defer w.run()()
+	w.until(job.ID, func(list []jobspec.Delivery) bool { return list[0].Tries > 1 })
+	w.update(func(tx *store.Tx) error { return tx.DeleteJob(job.ID) })
+	w.over <- w.clock
+	for pause := range w.pauses {
+		if pause == time.Hour {
+			return // nothing is left to do
+		}
+		w.clock = w.clock.Add(pause)
+		w.over <- w.clock
+	}
+}
