@@ -46,7 +46,7 @@ func benchTeraSort(t testing.TB, w io.Writer) {
 ## Map-reduce: TeraSort
 %d records of 100 bytes with random keys of 10, which are lines, so that GNU sort can sort them, too; rounds: %d; the parts, one behind
 the other, are byte for byte what GNU sort gives. It reads and writes plain files, without fsync, with as much memory as two tasks of
-ours have. Each round of ours stages its input anew and reads all of it twice, as range partitions need a sample; adding the records, once, took %s.
+ours have. Each round of ours stages its input anew; adding the records, once, took %s.
 
 `, scale*sortRecords, count, show(added))
 	contest(w, times, 2, "`ipdc mr run --partition range --reducer cat`", "`ipdc mr run --partition range --records bytes:100 --map terasort.py --reduce terasort.py`",
