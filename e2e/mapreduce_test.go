@@ -165,17 +165,18 @@ func TestWordCount(t *testing.T) {
 	b, c := newMember(t), newMember(t)
 	b.joins(a)
 	c.joins(a)
+	worked := map[string]bool{}
 	for _, k := range again {
 		if got := a.mr("wordcount/wordcount.py", k, input, "--combine", "--split-size", size, "--cache", "off"); got != alone[k] {
 			t.Errorf("three nodes give %s for %d parts, one alone %s", got, k, alone[k])
 		}
 		t.Logf("%d bytes in %d parts: %s", total, k, alone[k])
+		for _, try := range a.job("@last").Attempts {
+			worked[try.Node] = true
+		}
 	}
-	worked := map[string]bool{}
-	for _, try := range a.job("@last").Attempts {
-		worked[try.Node] = true
-	}
-	if len(worked) < 2 {
+	// One reduce goes to who holds most of what it reads: the holder of all.
+	if len(worked) < 2 && slices.Max(again) > 1 {
 		t.Errorf("of three nodes %d did something", len(worked))
 	}
 }
