@@ -104,6 +104,7 @@ type Task struct {
 	Memory  jobspec.Bytes // hard limit; swap included
 	Pids    int64         // processes and threads
 	NoFile  int64         // open files of one process
+	GPU     int           `json:",omitempty"` // graphics processors; where the adapter has fewer, Create is E_POLICY
 	Tmp     jobspec.Bytes // tmpfs at /tmp
 	Shm     jobspec.Bytes // tmpfs at /dev/shm
 	LogSize jobspec.Bytes // output the engine keeps

@@ -50,6 +50,7 @@ func (t Task) Validate() error {
 	} {
 		say(limit.value >= limit.min, "%s limit is %d, less than %d", limit.name, limit.value, limit.min)
 	}
+	say(t.GPU >= 0, "%d GPUs are asked for", t.GPU)
 	return errors.Join(append(bad, checkMounts(t.Mounts)...)...)
 }
 

@@ -127,13 +127,14 @@ func (p *placer) grant() {
 }
 
 func (p *placer) fits(r jobspec.Resources) bool {
-	return r.CPU <= p.free.CPU && r.Memory <= p.free.Memory && r.Disk <= p.free.Disk
+	return r.CPU <= p.free.CPU && r.Memory <= p.free.Memory && r.Disk <= p.free.Disk && r.GPU <= p.free.GPU
 }
 
 func (p *placer) add(r jobspec.Resources, sign int64) {
 	p.free.CPU += r.CPU * jobspec.CPU(sign)
 	p.free.Memory += r.Memory * jobspec.Bytes(sign)
 	p.free.Disk += r.Disk * jobspec.Bytes(sign)
+	p.free.GPU += r.GPU * int(sign)
 }
 
 func (p *placer) snapshot() wire.Capacity {
@@ -160,6 +161,9 @@ func (p *placer) why(r jobspec.Resources) string {
 	}
 	if r.Disk > p.free.Disk {
 		short = append(short, fmt.Sprintf("disk: asks %s, free %s", r.Disk, max(p.free.Disk, 0)))
+	}
+	if r.GPU > p.free.GPU {
+		short = append(short, fmt.Sprintf("GPUs: asks %d, free %d", r.GPU, max(p.free.GPU, 0)))
 	}
 	if len(short) == 0 {
 		return "waits for earlier jobs"

@@ -71,7 +71,7 @@ type Capacity struct {
 	CPU    jobspec.CPU   `json:"cpu"`
 	Memory jobspec.Bytes `json:"memory"`
 	Disk   jobspec.Bytes `json:"disk"`
-	GPU    int           `json:"gpu,omitempty"` // always 0 in this version: containers are given none
+	GPU    int           `json:"gpu,omitempty"` // graphics processors that containers can be given
 }
 
 // Executor describes one executor of a node.

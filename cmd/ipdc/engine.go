@@ -32,6 +32,7 @@ const engineHint = "install and start the Docker Engine (apt-get install docker.
 
 // engines are what runs containers on this node.
 type engines struct {
+	gpus     int // graphics processors; 0 also while there is no engine
 	executor executor.Executor
 	images   images.Store
 	parent   string // control group of containers that no engine puts elsewhere
@@ -79,6 +80,9 @@ func (n *node) engines(ctx context.Context, capacity wire.Capacity) (engines, er
 	e := engines{executor: all, images: store}
 	if err := dock.Ready(ctx); err != nil {
 		n.log.Warn("no container engine: only WASI modules can be run", "err", err)
+	}
+	if len(made) > 0 {
+		e.gpus = made[0].GPUs()
 	}
 	if given != "" {
 		e.parent = given

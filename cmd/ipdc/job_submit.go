@@ -144,7 +144,7 @@ func (f *submitFlags) addTask(fs *pflag.FlagSet) {
 	fs.StringVar(&f.cpu, "cpu", "", "processors of one task (default 1)")
 	fs.StringVar(&f.memory, "memory", "", "memory of one task (default 512MiB)")
 	fs.StringVar(&f.disk, "disk", "", "size of one task's /outputs (default 1GiB)")
-	fs.IntVar(&f.gpu, "gpu", 0, "graphics processors of one task (default none; no node of this version has any to offer)")
+	fs.IntVar(&f.gpu, "gpu", 0, "graphics processors of one task (default none); nodes have those that their engine gives containers by the nvidia runtime")
 }
 
 // addSend adds the flags that say what becomes of the job once it is described.

@@ -190,6 +190,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	if err != nil {
 		return nil, err
 	}
+	capacity.GPU = eng.gpus
 	vols, err := volume.Open(ctx, volume.Config{Dir: filepath.Join(n.set.Path, "volumes"), Spares: spareVolumes, Logger: n.log})
 	if err != nil {
 		return nil, err

@@ -60,6 +60,8 @@ type Executor struct {
 	engine Engine
 	known  sync.Map // ImageID -> Image
 	fresh  sync.Map // ID of what this process made and nobody started yet
+	gpus   int      // graphics processors that containers can be given
+	gpuMu  sync.Mutex
 }
 
 var _ executor.Executor = (*Executor)(nil)
@@ -87,6 +89,7 @@ func Open(ctx context.Context, cfg Config) (*Executor, error) {
 		Arch: goArch(si.Architecture), CPUs: si.NCPU, Runtime: cmp.Or(cfg.Runtime, si.DefaultRuntime),
 		CgroupDriver: si.CgroupDriver, CgroupV2: si.CgroupVersion == "2",
 	}
+	e.gpus = countGPUs(si, gpuFolder)
 	for _, w := range warnings(si, e.engine.Runtime) {
 		e.log.Warn("container engine", "warning", w)
 	}

@@ -7,3 +7,9 @@ var (
 	Warnings = warnings
 	Digest   = digest
 )
+
+// CountGPUs is countGPUs, FreeGPUs freeGPUs.
+var (
+	CountGPUs = countGPUs
+	FreeGPUs  = freeGPUs
+)

@@ -25,6 +25,7 @@ func check(cfg container.Config, hc container.HostConfig, roots []string, runtim
 	checkProcess(cfg, must)
 	checkWalls(&hc, must)
 	checkLimits(&hc.Resources, must)
+	checkGPUs(&hc.Resources, must)
 	for _, m := range hc.Mounts {
 		must(m.Type == mount.TypeBind && within(m.Source, roots), "Mounts", m.Source)
 		b := m.BindOptions

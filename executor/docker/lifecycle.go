@@ -94,6 +94,13 @@ func (e *Executor) create(ctx context.Context, t executor.Task) (executor.ID, er
 	if err != nil {
 		return "", err
 	}
+	if t.GPU > 0 {
+		e.gpuMu.Lock()
+		defer e.gpuMu.Unlock()
+		if err := e.giveGPUs(ctx, &cfg, &hc, t.GPU); err != nil {
+			return "", err
+		}
+	}
 	if err := check(cfg, hc, e.cfg.MountRoots, e.engine.Runtime); err != nil {
 		return "", err
 	}
