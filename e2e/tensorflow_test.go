@@ -1,0 +1,223 @@
+package e2e
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	stock "github.com/ipdc/ipdc/images"
+	"github.com/ipdc/ipdc/internal/testenv"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/workload/tensorflow"
+)
+
+const tensorflowExamples = "../examples/tensorflow/"
+
+// tensorflowImage builds the image with TensorFlow, unless the engine has it.
+var tensorflowImage = sync.OnceValue(func() error {
+	dir, err := binaries()
+	if err != nil {
+		return err
+	}
+	if out, err := exec.Command(filepath.Join(dir, "ipdc"), "image", "build", "tensorflow").CombinedOutput(); err != nil {
+		return fmt.Errorf("build the image tensorflow: %w\n%s", err, out)
+	}
+	return nil
+})
+
+// digits is a directory with the data set that scikit-learn ships.
+var digits = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "ipdc-digits-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	out, err := exec.Command("sh", "-ec", `cd "$1"
+		python3 -m venv venv
+		venv/bin/pip download -q --no-deps --only-binary :all: --python-version 3.11 --platform manylinux2014_x86_64 scikit-learn==1.7.2 >&2
+		python3 -m zipfile -e scikit_learn-*.whl all >&2
+		cat all/sklearn/datasets/data/digits.csv.gz`, "sh", dir).Output()
+	if err != nil {
+		return nil, fmt.Errorf("get the digits of scikit-learn: %w", err)
+	}
+	return out, nil
+})
+
+// tensorflowNodes are two nodes of one domain, each with room for one task.
+func tensorflowNodes(t *testing.T) (a, b *node) {
+	t.Helper()
+	testenv.Index(t)
+	a, b = newMember(t, "--cpu", "1"), newMember(t, "--cpu", "1")
+	if err := tensorflowImage(); err != nil {
+		t.Fatal(err)
+	}
+	b.joins(a)
+	t.Cleanup(func() { // before the nodes end
+		for _, n := range []*node{a, b} {
+			n.await("its containers and volumes to be gone", 2*time.Minute, func() bool {
+				left, err := filepath.Glob(filepath.Join(n.dir, "volumes", "01*-*-*"))
+				return err == nil && len(left) == 0
+			})
+		}
+	})
+	return a, b
+}
+
+// A program of the user's own computes on a cluster over two nodes, which ends
+// without a trace.
+func TestTensorFlowExamples(t *testing.T) {
+	a, b := tensorflowNodes(t)
+	dir := t.TempDir()
+	a.ok("tf", "spec", "--dir", dir, "--local", "2")
+	job := a.ok("tf", "up", "--dir", dir)
+	var st tensorflow.Status
+	if err := json.Unmarshal([]byte(a.ok("tf", "status", "--dir", dir, "-o", "json")), &st); err != nil {
+		t.Fatal(err)
+	}
+	var at []string
+	for _, task := range st.Tasks {
+		at = append(at, task.Node)
+	}
+	if slices.Sort(at); st.State != tensorflow.StateUp || !slices.Equal(at, slices.Sorted(slices.Values([]string{a.peerID(), b.peerID()}))) {
+		t.Errorf("the cluster is %+v, want it up with a task at each of two nodes", st)
+	}
+	if r := a.fails(1, "tf", "up", "--dir", dir); !strings.Contains(r.stderr, "is up already, as job "+job) {
+		t.Errorf("a second up: %s", r.stderr)
+	}
+	if got := a.example(t, dir, 1); got != "238" {
+		t.Errorf("example1 prints %q, want 238", got)
+	}
+	var w, bias float64
+	if got := a.example(t, dir, 2); !scan(got, "W %f b %f", &w, &bias) || math.Abs(w-0.1) > 0.01 || math.Abs(bias-0.3) > 0.01 {
+		t.Errorf("example2 prints %q, want W 0.1 and b 0.3, by 0.01", got)
+	}
+	var step int
+	var loss float64
+	lines := strings.Split(a.example(t, dir, 3), "\n")
+	if got := lines[len(lines)-1]; !scan(got, "step %d loss %f", &step, &loss) || loss >= 0.005 {
+		t.Errorf("example3 ends with %q, want a loss below 0.005", got)
+	}
+	a.ok("tf", "down", "--dir", dir)
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 1 || left[0].Name() != tensorflow.ConfFile {
+		t.Errorf("down leaves %v (%v), want %s", left, err, tensorflow.ConfFile)
+	}
+	if j := a.job(job); j.State != jobspec.JobStopped {
+		t.Errorf("after down the job is %s, want stopped", j.State)
+	}
+}
+
+func scan(text, format string, to ...any) bool {
+	n, err := fmt.Sscanf(text, format, to...)
+	return err == nil && n == len(to)
+}
+
+// example runs one of the examples outside of the cluster of dir, by the
+// image's Python, and returns what it prints.
+func (n *node) example(t *testing.T, dir string, number int) string {
+	t.Helper()
+	r, _ := stock.StockRecipe(tensorflow.Image)
+	examples, err := filepath.Abs(tensorflowExamples)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n.ok("tf", "forward", "--dir", dir, "--", "docker", "run", "--rm", "--network", "host", "-v", examples+":/examples:ro", "-v", dir+":/cluster:ro", "-w", "/cluster",
+		r.Tag(), "python3", "/examples/example"+strconv.Itoa(number)+".py")
+}
+
+// trained is what a training says of its model.
+func (n *node) trained(t *testing.T, result string) (accuracy float64) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "out")
+	n.ok("get", result, dir)
+	b, err := os.ReadFile(filepath.Join(dir, "worker-0", "accuracy.json"))
+	var said struct{ Accuracy float64 }
+	if err == nil {
+		err = json.Unmarshal(b, &said)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "worker-0", "model", "saved_model.pb")); err != nil {
+		t.Errorf("the result has no model: %v", err)
+	}
+	return said.Accuracy
+}
+
+// A training over two nodes ends with a model in its result.
+func TestTensorFlowTraining(t *testing.T) {
+	a, _ := tensorflowNodes(t)
+	packed, err := digits()
+	if err != nil {
+		t.Fatal(err)
+	}
+	input := a.ok("add", "-q", filepath.Dir(write(t, t.TempDir(), "digits.csv.gz", string(packed))))
+	result := a.ok("tf", "run", tensorflowExamples+"digits/train.py", "--worker", "2", "-c", input, "--", "--epochs", "6")
+	if accuracy := a.trained(t, result); accuracy < 0.9 {
+		t.Errorf("the model reads %.3f of the digits, want 0.9", accuracy)
+	}
+}
+
+// The average of the gradients of three sectors is the gradient over all.
+func TestTensorFlowGradients(t *testing.T) {
+	testenv.Index(t)
+	n := newNode(t)
+	if err := tensorflowImage(); err != nil {
+		t.Fatal(err)
+	}
+	packed, err := digits()
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(strings.TrimSpace(string(text))+"\n", "\n")
+	lines = lines[:len(lines)-1]
+	gradient := func(parts int) (said struct {
+		Examples, Sectors int
+		Loss, Norm        float64
+	}) {
+		dir := t.TempDir()
+		for i := range parts {
+			write(t, dir, fmt.Sprintf("s%d.csv", i), strings.Join(lines[i*len(lines)/parts:(i+1)*len(lines)/parts], ""))
+		}
+		cmd := exec.Command(tensorflowExamples+"gradients/gradients.sh", n.ok("add", "-q", dir))
+		cmd.Env = append(slices.Clone(n.env), "PATH="+n.bin+":"+os.Getenv("PATH"))
+		result, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("gradients.sh: %v", err)
+		}
+		to := filepath.Join(t.TempDir(), "out")
+		n.ok("get", strings.TrimSpace(string(result)), to)
+		b, err := os.ReadFile(filepath.Join(to, "summary.json"))
+		if err == nil {
+			err = json.Unmarshal(b, &said)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return said
+	}
+	three, one := gradient(3), gradient(1)
+	if three.Sectors != 3 || three.Examples != len(lines) || one.Norm == 0 || math.Abs(three.Norm-one.Norm) > 1e-9 || math.Abs(three.Loss-one.Loss) > 1e-9 {
+		t.Errorf("three sectors give %+v, all data %+v", three, one)
+	}
+}
