@@ -75,9 +75,10 @@ type Peers struct {
 	// Gang is 128 random bits in hex that name this generation of the gang in
 	// the whole domain. Who knows them has no right by that.
 	Gang       string     `json:"gang"`
-	Generation int        `json:"generation"` // from 1 on; the number of each of its attempts
-	Self       int        `json:"self"`       // index in Tasks of the attempt's own task
-	Tasks      []GangPeer `json:"tasks"`      // all of the gang, in their order
+	Generation int        `json:"generation"`          // from 1 on; the number of each of its attempts
+	Self       int        `json:"self"`                // index in Tasks of the attempt's own task
+	Checkpoint CID        `json:"checkpoint,omitzero"` // the newest of the gang when this generation was formed
+	Tasks      []GangPeer `json:"tasks"`               // all of the gang, in their order
 }
 
 // GangPeer is a task of a gang and where it runs. The API's document has a type

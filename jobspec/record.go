@@ -24,9 +24,10 @@ type Job struct {
 	Finished   time.Time   `json:"finished,omitzero"` // final state
 	ItemsTotal int         `json:"items_total"`       // files to do; 0 when not per item
 	ItemsDone  int         `json:"items_done"`
-	Gang       *GangState  `json:"gang,omitempty"`  // of the stage that is a gang and was begun last
-	Moved      *Moved      `json:"moved,omitempty"` // by its owner, since that was started last; of a job that has ended
-	Remembered int         `json:"remembered"`      // items that needed no run, or tasks of a job without items
+	Gang       *GangState  `json:"gang,omitempty"`       // of the stage that is a gang and was begun last
+	Checkpoint *Checkpoint `json:"checkpoint,omitempty"` // the newest of its gang; pinned here until the job is removed
+	Moved      *Moved      `json:"moved,omitempty"`      // by its owner, since that was started last; of a job that has ended
+	Remembered int         `json:"remembered"`           // items that needed no run, or tasks of a job without items
 }
 
 // Merged is what the outputs of a job give when they are merged in some way.
@@ -85,6 +86,7 @@ type Attempt struct {
 	LogDropped  int64        `json:"log_dropped,omitempty"`  // bytes over the limit, not kept
 	Phases      Phases       `json:"phases,omitzero"`        // how long its parts took
 	Peers       *Peers       `json:"peers,omitempty"`        // of a gang's task: its generation of the gang
+	Checkpoint  *Checkpoint  `json:"checkpoint,omitempty"`   // likewise: the newest that it left; of another node's attempt see the job
 
 	// What the program counted, as it says: pairs, bytes, spills, milliseconds.
 	// At most 32, each named by 1 to 40 of a-z, 0-9, dot and underscore.

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -31,6 +32,7 @@ type taskPaths struct {
 	Report       string
 	Net, CA      string   // directory of the proxy's socket, certificate authorities; "" = none
 	Peers        string   // directory of the socket to the gang's other tasks; "" = none
+	Checkpoint   string   // in a gang: staged directory; "" = there is none yet
 	Exposed      []string // variables of the run that the program asks for, and of its gang
 	CgroupParent string
 	Limits       Limits
@@ -62,7 +64,9 @@ func containerTask(spec jobspec.Spec, plan jobspec.Plan, id jobspec.AttemptID, p
 		mounts = append(mounts, executor.Mount{Source: p.Net, Target: guest.NetDir, ReadOnly: true})
 	}
 	if p.Peers != "" {
-		mounts = append(mounts, executor.Mount{Source: p.Peers, Target: guest.PeersDir, ReadOnly: true})
+		mounts = append(mounts,
+			executor.Mount{Source: p.Peers, Target: guest.PeersDir, ReadOnly: true},
+			executor.Mount{Source: cmp.Or(p.Checkpoint, filepath.Join(p.Run, emptyDir)), Target: guest.Checkpoint, ReadOnly: true})
 	}
 	if p.CA != "" {
 		mounts = append(mounts, executor.Mount{Source: p.CA, Target: guest.CAFile, ReadOnly: true})

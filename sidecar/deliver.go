@@ -87,6 +87,7 @@ func (d *driver) outcomeOf(ctx context.Context, job jobspec.Job, cause error) (w
 	out.Receipt, out.Failure, out.ItemsDone, out.ItemErrors = att.Receipt, att.Failure, att.ItemsDone, att.ItemErrors
 	out.Phases, out.Counters = att.Phases, att.Counters
 	out.ItemsFailed, out.Record = att.ItemsFailed, att.Items
+	out.Checkpoint = att.Checkpoint
 	if out.Items, err = d.itemOutcomes(ctx, plan.Tasks[0]); err != nil {
 		return out, err
 	}

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"os"
 
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/identity"
@@ -31,3 +32,14 @@ func (s *Sidecar) Ask(ctx context.Context, id identity.ID, h wire.Hold) (wire.Ho
 
 // TaskPaths are the host paths of an attempt.
 type TaskPaths = taskPaths
+
+// NewestCheckpoint is the name of the newest checkpoint in outputs; "" = none.
+func NewestCheckpoint(outputs string) string {
+	root, err := os.OpenRoot(outputs)
+	if err != nil {
+		return ""
+	}
+	defer root.Close()
+	f, _ := newest(root)
+	return f.name
+}

@@ -92,6 +92,13 @@ func (f *fleet) join(key identity.Key, log *slog.Logger) (*bus.Post, func()) {
 	return p, func() { m.Close() }
 }
 
+// streamsOf is what a node has joined.
+func (f *fleet) streamsOf(id identity.ID) bus.Streams {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.streams[id]
+}
+
 // Live implements sidecar.Crew.
 func (f *fleet) Live() (list []sidecar.Peer) {
 	f.mu.Lock()

@@ -66,6 +66,7 @@ func (r *runner) beatFrom(ctx context.Context, a *away, b wire.Beat) {
 	if b.Ran > 0 {
 		r.runs(r.this, r.now().Add(-b.Ran.Std()))
 	}
+	r.tellsCheckpoint(a, b.Checkpoint)
 	r.progress(ctx, r.job, r.task.Index, b.ItemsDone, false)
 }
 

@@ -191,10 +191,14 @@ func (g *gang) grant(token string, chosen []*site) (*generation, error) {
 		if err := g.firstLease(tx); err != nil {
 			return err
 		}
+		resume, err := g.resumeFrom(tx)
+		if err != nil {
+			return err
+		}
 		for i, r := range n.runs {
 			r.att = jobspec.Attempt{
 				ID: r.this, Token: randomToken(), Node: peers[i].Node, State: jobspec.AttemptLeased, Leased: g.done.lease(g.now()),
-				Peers: &jobspec.Peers{Gang: token, Generation: n.number, Self: i, Tasks: peers},
+				Peers: &jobspec.Peers{Gang: token, Generation: n.number, Self: i, Tasks: peers, Checkpoint: resume},
 			}
 			if err := tx.PutAttempt(r.att); err != nil {
 				return err

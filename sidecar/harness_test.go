@@ -166,6 +166,7 @@ func (b *bench) start() {
 	}
 	b.registry = prometheus.NewRegistry()
 	var post *bus.Post
+	var streams bus.Streams
 	var crew sidecar.Crew
 	var record sidecar.Record
 	b.closeRecord = func() {}
@@ -177,9 +178,12 @@ func (b *bench) start() {
 			q := f.keepers(b, post, log)
 			record, tend = q, q.Run
 		}
+		if f, ok := b.crew.(*fleet); ok {
+			streams = f.streamsOf(b.key.ID())
+		}
 	}
 	sc, err := sidecar.New(sidecar.Config{
-		Post: post, Crew: crew, Record: record, Lease: b.lease, BackupAfter: b.backupAfter,
+		Streams: streams, Post: post, Crew: crew, Record: record, Lease: b.lease, BackupAfter: b.backupAfter,
 		Registry: b.registry, Limits: b.limits,
 		Now: func() time.Time { return time.Now().Add(ahead + time.Duration(b.later.Add(tick))) }, Room: b.room,
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,

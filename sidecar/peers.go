@@ -80,6 +80,7 @@ func peerEnv(p *jobspec.Peers) []string {
 		guest.EnvPeers + "=" + string(b),
 		fmt.Sprintf("%s=%d", guest.EnvPeerPort, self.Port),
 		guest.EnvTask + "=" + self.Name,
+		guest.EnvCheckpoint + "=" + guest.Checkpoint,
 	}
 }
 

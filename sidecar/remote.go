@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipdc/ipdc/bus"
@@ -21,6 +22,8 @@ type away struct {
 	beats chan wire.Beat   // holds one
 	ends  chan jobspec.CID // holds one; the outcome's file
 	tail  tail             // of its log
+
+	checkpoint atomic.Bool // one of it is being fetched
 
 	began time.Time // its program, as the member says; zero = it has not. Guarded by Sidecar.mu
 	items int       // that are done; likewise

@@ -37,6 +37,7 @@ type runner struct {
 	code    inputcache.Entry // zero without code
 	input   inputcache.Entry // zero without an input
 	deps    inputcache.Entry // zero without requirements
+	resumes inputcache.Entry // the checkpoint of its gang; zero without one
 	release []func()         // of cache entries
 	net     *proxy.Proxy     // nil without a network, and while it is not open
 	port    *peering.Port    // likewise without a gang
@@ -215,6 +216,11 @@ func (r *runner) stage(ctx context.Context) (err error) {
 			return at("run.requirements", err)
 		}
 	}
+	if p := r.att.Peers; p != nil && p.Checkpoint.Defined() && r.resumes.Path == "" {
+		if r.resumes, err = r.acquire(ctx, r.cfg.Inputs, p.Checkpoint); err != nil {
+			return at("checkpoint", err)
+		}
+	}
 	if r.task.Shard.Defined() && r.input.Path == "" {
 		cache := r.cfg.Inputs
 		if r.plan.As == jobspec.AsCAR {
@@ -294,7 +300,7 @@ func (r *runner) paths() taskPaths {
 		CgroupParent: r.cfg.CgroupParent, Limits: r.cfg.Limits,
 	}
 	if r.att.Peers != nil {
-		p.Peers = filepath.Join(p.Run, peersDir)
+		p.Peers, p.Checkpoint = filepath.Join(p.Run, peersDir), r.resumes.Path
 	}
 	if len(r.job.Spec.Network) > 0 {
 		p.Net = filepath.Join(p.Run, netDir)

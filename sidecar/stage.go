@@ -69,7 +69,7 @@ const stagePins = "stage/"
 // keptOutputs says whether a pin of that kind outlives the work on its job, as
 // what is remembered of the tasks of a stage lies below it.
 func keptOutputs(what string) bool {
-	return what == "outputs" || strings.HasPrefix(what, stagePins) && strings.HasSuffix(what, "/outputs")
+	return what == "outputs" || strings.HasPrefix(what, checkpointPins) || strings.HasPrefix(what, stagePins) && strings.HasSuffix(what, "/outputs")
 }
 
 // at adds to err in which stage it came up.

@@ -45,6 +45,7 @@ func (r *runner) takeIn(ctx context.Context, a *away, c jobspec.CID) (t taken) {
 	if err := r.keepLog(ctx, &a.tail, out.Log); err != nil {
 		r.log.Warn("log of another node", "attempt", r.att.ID, "err", err)
 	}
+	r.takeCheckpoint(ctx, out.Checkpoint)
 	t.row = r.att
 	t.row.LogBytes, t.row.LogDropped = a.tail.close()
 	t.row.Started, t.row.Exited, t.row.ExitCode, t.row.Output = rc.Started, rc.Exited, rc.ExitCode, rc.Output

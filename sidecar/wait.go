@@ -39,6 +39,7 @@ func (r *runner) wait(ctx context.Context) (err error) {
 	defer unfollow()
 	logs := r.followLog(follow, id)
 	watched := r.followReport(follow)
+	checkpoints := r.followCheckpoints(follow)
 
 	deadline := r.att.Started.Add(time.Duration(r.job.Spec.Timeouts.Run))
 	exit, why, err := r.await(ctx, id, deadline.Sub(r.now()))
@@ -46,6 +47,7 @@ func (r *runner) wait(ctx context.Context) (err error) {
 		unfollow()
 		<-logs
 		<-watched
+		r.att.Checkpoint = <-checkpoints
 		return err
 	}
 	r.closeNetwork()
@@ -57,6 +59,7 @@ func (r *runner) wait(ctx context.Context) (err error) {
 	unfollow()
 	<-logs
 	<-watched
+	r.att.Checkpoint = <-checkpoints
 	r.att.Exited, r.att.ExitCode = r.now(), exit.Code
 	if !exit.Finished.IsZero() && !exit.Started.IsZero() {
 		r.att.Started, r.att.Exited = exit.Started.UTC(), exit.Finished.UTC()

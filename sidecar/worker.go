@@ -162,6 +162,11 @@ func (d *driver) gather(ctx context.Context, job jobspec.Job) (jobspec.Job, erro
 			return job, causeOr(ctx, at(what, err))
 		}
 	}
+	if p := job.Origin.Peers; p != nil {
+		if err := d.fetchDAG(ctx, "checkpoint", p.Checkpoint); err != nil {
+			return job, causeOr(ctx, at("checkpoint", err))
+		}
+	}
 	if err := d.fetchShard(ctx, plan.Tasks[0]); err != nil {
 		return job, causeOr(ctx, at("inputs[0]", err))
 	}
@@ -256,13 +261,13 @@ func (d *driver) beat(ctx context.Context, o jobspec.Origin, now <-chan struct{}
 		case <-tick.C:
 		case <-now:
 		}
-		job, ran, ready, err := d.ran(ctx)
+		job, ran, ready, left, err := d.ran(ctx)
 		if err != nil {
 			continue
 		}
 		once, cancel := context.WithTimeout(ctx, every)
 		ans, err := bus.Request[wire.Beating](once, d.cfg.Post, owner, typeBeat, wire.Beat{
-			Attempt: o.Attempt, Token: o.Token, ItemsDone: job.ItemsDone, Waiting: d.waitsFor(d.id), Ran: ran, Ready: ready,
+			Attempt: o.Attempt, Token: o.Token, ItemsDone: job.ItemsDone, Waiting: d.waitsFor(d.id), Ran: ran, Ready: ready, Checkpoint: left,
 		})
 		cancel()
 		if err == nil {
@@ -280,15 +285,15 @@ func (d *driver) beat(ctx context.Context, o jobspec.Origin, now <-chan struct{}
 }
 
 // ran returns the job, for how long its program has run, as far as it does, and
-// whether its container is made.
-func (d *driver) ran(ctx context.Context) (job jobspec.Job, ran jobspec.Duration, ready bool, err error) {
+// whether its container is made, and the newest checkpoint that it left.
+func (d *driver) ran(ctx context.Context) (job jobspec.Job, ran jobspec.Duration, ready bool, left *jobspec.Checkpoint, err error) {
 	err = d.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		if job, err = tx.Job(d.id); err != nil {
 			return err
 		}
 		all, err := tx.Attempts(d.id)
 		for _, a := range all {
-			ready = a.Container != ""
+			ready, left = a.Container != "", a.Checkpoint
 			if end := a.Exited; !a.Started.IsZero() {
 				if end.IsZero() {
 					end = d.now()
@@ -298,7 +303,7 @@ func (d *driver) ran(ctx context.Context) (job jobspec.Job, ran jobspec.Duration
 		}
 		return err
 	})
-	return job, ran, ready, err
+	return job, ran, ready, left, err
 }
 
 // serve is step for an assigned job: its task is run, and how that ended

@@ -36,6 +36,8 @@ type Beat struct {
 	Waiting   string           `json:"waiting,omitempty"` // why it does not run yet
 	Ran       jobspec.Duration `json:"ran,omitempty"`     // since its program began; 0 = it has not
 	Ready     bool             `json:"ready,omitempty"`   // its container is made
+
+	Checkpoint *jobspec.Checkpoint `json:"checkpoint,omitempty"` // the newest that it left
 }
 
 // Beating says that the attempt is still wanted, and how its gang stands: see
@@ -84,6 +86,7 @@ type Outcome struct {
 	Log         jobspec.CID         `json:"log,omitzero"`    // a file: pieces of the node's log
 	Phases      jobspec.Phases      `json:"phases,omitzero"` // as the member says
 	Counters    map[string]int64    `json:"counters,omitempty"`
+	Checkpoint  *jobspec.Checkpoint `json:"checkpoint,omitempty"` // the last one of a gang's task
 }
 
 // ItemOutcome is what became of one item.

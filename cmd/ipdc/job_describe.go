@@ -68,6 +68,9 @@ func describe(w io.Writer, j wire.Job) error {
 		add("Files:", fmt.Sprintf("%d of %d done", j.ItemsDone, j.ItemsTotal))
 	}
 	add("Cache:", remembered(j, ""))
+	if c := j.Checkpoint; c != nil {
+		add("Checkpoint:", fmt.Sprintf("%s (%s of %s, %s, generation %d, at %s)", c.CID, visible(c.Name), c.Task, size(int64(c.Bytes)), c.Generation, stamp(c.Taken)))
+	}
 	add("Result:", j.Result.String())
 	add("Held by:", heldBy(j.Replicas))
 	add("Partial:", j.Partial.String())

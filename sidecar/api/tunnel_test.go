@@ -61,7 +61,9 @@ func (e *env) startGang() *peering.Port {
 		guests.Wait()
 	})
 	e.svc.update(func() {
-		e.svc.gang = func(ctx context.Context, task string) (*peering.Stream, error) { return x.Dial(ctx, g.ForOwner(), task) }
+		e.svc.gang = func(ctx context.Context, task string) (*peering.Stream, error) {
+			return x.Dial(ctx, g.ForOwner(), task)
+		}
 	})
 	return p
 }
@@ -183,4 +185,3 @@ func (e *env) submitAs(c *client.Client) string {
 	}
 	return j.ID.String()
 }
-

@@ -37,6 +37,9 @@ const (
 
 	PeersDir = "/ipdc/peers" // holds PeersSocket; there in a gang only
 
+	Checkpoint  = "/checkpoint" // the gang's newest checkpoint, read-only; empty before the first
+	Checkpoints = "checkpoints" // directory in Outputs of a gang's finished checkpoints
+
 	NetDir = "/ipdc/net"    // holds ProxySocket; there only where a network is granted
 	CAFile = "/ipdc/ca.pem" // the host's certificate authorities; there with NetDir
 )
@@ -70,8 +73,9 @@ const (
 	EnvTask    = "IPDC_TASK"    // feed list: the task file; in a gang: the task's name
 	EnvReport  = "IPDC_REPORT"  // feed list: the report file, to append Lines to
 
-	EnvPeers    = "IPDC_PEERS" // a gang's task: JSON, by role the "NAME:PORT" of its tasks; EnvTask is its own name there
-	EnvPeerPort = "IPDC_PORT"  // likewise: the port that the program is to listen on
+	EnvPeers      = "IPDC_PEERS"      // a gang's task: JSON, by role the "NAME:PORT" of its tasks; EnvTask is its own name there
+	EnvCheckpoint = "IPDC_CHECKPOINT" // a gang's task: the directory of the newest checkpoint
+	EnvPeerPort   = "IPDC_PORT"       // likewise: the port that the program is to listen on
 
 	EnvUnfinished = "IPDC_UNFINISHED" // map-reduce with frames: a file that the program removes when all is written
 )
