@@ -21,7 +21,7 @@ func (a *app) jobCmd() *cobra.Command {
 	cmd := group("job", "Submit jobs and look after them",
 		a.jobSubmitCmd(), a.jobPlanCmd(), a.ofTenant(a.jobListCmd()), a.ofTenant(a.jobDescribeCmd()), a.ofTenant(a.jobLogsCmd()),
 		a.ofTenant(a.jobWaitCmd()), a.ofTenant(a.jobGetCmd()), a.ofTenant(a.jobStopCmd()), a.ofTenant(a.jobRmCmd()),
-		a.ofTenant(a.jobEventsCmd()), a.ofTenant(a.jobItemsCmd()), a.jobRerunCmd(), a.ofTenant(a.jobMergeCmd()), a.ofTenant(a.jobPublishCmd()), a.ofTenant(a.jobPruneCmd()))
+		a.ofTenant(a.jobEventsCmd()), a.ofTenant(a.jobItemsCmd()), a.ofTenant(a.jobForwardCmd()), a.jobRerunCmd(), a.ofTenant(a.jobMergeCmd()), a.ofTenant(a.jobPublishCmd()), a.ofTenant(a.jobPruneCmd()))
 	return cmd
 }
 
