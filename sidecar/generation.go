@@ -20,20 +20,27 @@ type generation struct {
 	runs   []*runner // by task
 
 	// Only the goroutine of run uses these.
-	live    map[*runner]context.CancelCauseFunc
-	ended   chan *runner     // each one of live, once; never closed
-	failure *jobspec.Failure // the first one, which ends the others
-	err     error            // why the work was given up
+	live    map[*runner]context.CancelCauseFunc // the records of those are their own goroutines'
+	given   map[*runner]given                   // to whom
+	ended   chan *runner                        // each one of live, once; never closed
+	failure *jobspec.Failure                    // the first one, which ends the others
+	err     error                               // why the work was given up
 
 	news chan struct{} // holds one: somebody has arrived
 	mu   sync.Mutex
 	here map[jobspec.AttemptID]bool // whose containers are made
 }
 
+// given is who makes an attempt.
+type given struct {
+	node  identity.ID
+	token string
+}
+
 // generation returns one that has not begun, with a runner for each task.
 func (g *gang) generation(number int) *generation {
 	n := &generation{
-		gang: g, number: number, live: map[*runner]context.CancelCauseFunc{}, ended: make(chan *runner),
+		gang: g, number: number, live: map[*runner]context.CancelCauseFunc{}, given: map[*runner]given{}, ended: make(chan *runner),
 		news: make(chan struct{}, 1), here: map[jobspec.AttemptID]bool{},
 	}
 	n.gate = newGate(n.arrives)
@@ -85,11 +92,14 @@ func (n *generation) run(ctx context.Context) (*jobspec.Failure, error) {
 
 func (n *generation) over(r *runner) bool { return reported(r.att) || r.att.State.Final() }
 
+// did says whether an attempt has succeeded.
+func (n *generation) did(r *runner) bool { return n.live[r] == nil && succeeded(r.att) }
+
 // start lets a runner do its work. Where the generation has failed already it
 // only ends what is left.
 func (n *generation) start(ctx context.Context, r *runner) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	n.live[r] = cancel
+	n.live[r], n.given[r] = cancel, given{identity.ID(r.att.Node), r.att.Token}
 	if n.failure != nil || n.err != nil {
 		cancel(errGangEnded)
 	}
@@ -115,7 +125,7 @@ func (n *generation) begin() {
 	n.mu.Lock()
 	all := true
 	for _, r := range n.runs {
-		all = all && (n.here[r.this] || succeeded(r.att))
+		all = all && (n.here[r.this] || n.did(r))
 	}
 	n.mu.Unlock()
 	if !all {
@@ -169,7 +179,7 @@ func (n *generation) halt() {
 func (n *generation) looks() {
 	roles := n.spec.Tasks()
 	for i, r := range n.runs {
-		if n.spec.Decides(roles[i].Role) && !succeeded(r.att) {
+		if n.spec.Decides(roles[i].Role) && !n.did(r) {
 			return
 		}
 	}
@@ -180,11 +190,11 @@ func (n *generation) looks() {
 // tell says at the other members how the gate stands. Who does not hear it
 // learns it when it beats.
 func (n *generation) tell(over bool) {
-	for _, r := range n.runs {
-		if n.over(r) || !r.elsewhere() {
+	for r := range n.live {
+		to, m := n.given[r].node, wire.Gate{Attempt: r.this.String(), Token: n.given[r].token, Open: true, Over: over}
+		if to == n.Sidecar.id {
 			continue
 		}
-		to, m := identity.ID(r.att.Node), wire.Gate{Attempt: r.att.ID.String(), Token: r.att.Token, Open: true, Over: over}
 		n.work.Go(func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(n.keep()), 5*time.Second)
 			defer cancel()

@@ -59,7 +59,7 @@ type traffic struct {
 }
 
 // trafficOf returns what the record says.
-func trafficOf(a jobspec.Attempt) traffic {
+func trafficOf(a *jobspec.Attempt) traffic {
 	return traffic{proxy.Usage{In: a.NetIn, Out: a.NetOut}, peering.Usage{In: a.PeerIn, Out: a.PeerOut}}
 }
 
@@ -75,7 +75,7 @@ func (r *runner) network() (err error) {
 		return err
 	}
 	if grants := r.job.Spec.Endpoints(); len(grants) > 0 && r.net == nil {
-		r.net, err = r.openNetwork(r.runDir(r.att.ID), grants, trafficOf(r.att).net, r.log.With("attempt", r.att.ID))
+		r.net, err = r.openNetwork(r.runDir(r.att.ID), grants, trafficOf(&r.att).net, r.log.With("attempt", r.att.ID))
 		if err != nil {
 			return err
 		}
@@ -89,7 +89,7 @@ func (r *runner) network() (err error) {
 
 // moving tells what the attempt moved until now, by the record and by what is open.
 func (r *runner) moving() func() traffic {
-	now, p, port := trafficOf(r.att), r.net, r.port
+	now, p, port := trafficOf(&r.att), r.net, r.port
 	return func() traffic {
 		if p != nil {
 			now.net = p.Usage()
@@ -107,7 +107,7 @@ func (r *runner) moving() func() traffic {
 func (r *runner) followNetwork() {
 	ctx, cancel := context.WithCancel(r.keep())
 	done := make(chan struct{})
-	id, kept, moved := r.att.ID, trafficOf(r.att), r.moving()
+	id, kept, moved := r.att.ID, trafficOf(&r.att), r.moving()
 	r.unfollow = func() { cancel(); <-done }
 	r.work.Go(func() {
 		defer close(done)
@@ -153,7 +153,7 @@ func (r *runner) suspendNetwork() {
 	r.closeNetwork()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.keep()), 10*time.Second)
 	defer cancel()
-	if err := r.keepUsage(ctx, r.att.ID, trafficOf(r.att)); err != nil {
+	if err := r.keepUsage(ctx, r.att.ID, trafficOf(&r.att)); err != nil {
 		r.log.Warn("keep network usage", "attempt", r.att.ID, "err", err)
 	}
 }

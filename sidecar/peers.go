@@ -24,7 +24,7 @@ func (r *runner) openPeers() (err error) {
 		return nil
 	}
 	dir := filepath.Join(r.runDir(r.att.ID), peersDir)
-	r.port, err = r.gangs.Open(dir, r.gang(), trafficOf(r.att).peers, r.log.With("attempt", r.att.ID))
+	r.port, err = r.gangs.Open(dir, r.gang(), trafficOf(&r.att).peers, r.log.With("attempt", r.att.ID))
 	return err
 }
 
