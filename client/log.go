@@ -22,6 +22,9 @@ type LogOption func(*logWriter)
 // different tasks are then never mixed; one of more than 64 KiB is cut.
 func WithTaskPrefix() LogOption { return func(w *logWriter) { w.prefix = true } }
 
+// WithTask leaves the log of one task, by its number or its name.
+func WithTask(task string) LogOption { return func(w *logWriter) { w.task = task } }
+
 // Logs copies a job's log to stdout and stderr, either of which may be nil.
 // With follow it goes on until the job is final or ctx ends. A stream that was
 // cut is resumed as [Client.Events] does; when that does not work it is an
@@ -31,18 +34,25 @@ func (c *Client) Logs(ctx context.Context, ref string, follow bool, stdout, stde
 	for _, o := range opts {
 		o(w)
 	}
-	err := c.LogLines(ctx, ref, follow, w.write)
+	err := c.LogLines(ctx, ref, follow, w.write, opts...)
 	return errors.Join(err, w.flush())
 }
 
 // LogLines is Logs for who wants to know which task said what. An error of
 // yield ends it and is returned.
-func (c *Client) LogLines(ctx context.Context, ref string, follow bool, yield func(wire.LogLine) error) error {
+func (c *Client) LogLines(ctx context.Context, ref string, follow bool, yield func(wire.LogLine) error, opts ...LogOption) error {
+	var of logWriter
+	for _, o := range opts {
+		o(&of)
+	}
 	j, err := c.Job(ctx, ref) // by id from here on: @last may name another job later
 	if err != nil {
 		return err
 	}
 	s := &eventStream{c: c, ref: j.ID.String(), what: "logs", query: url.Values{"format": {"events"}}, follow: follow}
+	if of.task != "" {
+		s.query.Set("task", of.task)
+	}
 	s.take = func(m message) error {
 		var l wire.LogLine
 		if err := json.Unmarshal(m.data, &l); err != nil {
@@ -58,6 +68,7 @@ func (c *Client) LogLines(ctx context.Context, ref string, follow bool, yield fu
 type logWriter struct {
 	out    map[string]io.Writer // by stream
 	prefix bool
+	task   string             // "" = all
 	lines  map[lineKey][]byte // begun lines, with prefix only
 }
 

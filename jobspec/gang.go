@@ -154,6 +154,9 @@ func (s Spec) validateGang(l *problemList, parts int) {
 	if s.Run.Per == PerItem {
 		l.add("run.per", "is item, and the tasks of a gang are run once each: use per: task")
 	}
+	if s.Cache != CacheOff {
+		l.add("cache", "is %s, and what a gang gave is not remembered: leave it out", s.Cache)
+	}
 	if s.Place.LocalOnly() {
 		l.add("place.require.data", "is local, and the tasks of a gang go where there is room for all of them at once: leave it out")
 	}

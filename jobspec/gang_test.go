@@ -37,6 +37,7 @@ func TestParseRefusesGangs(t *testing.T) {
 		{"into another number", ganged(two, splitInput+"split: {by: lines, into: 3}\n"), jobspec.KindSpec, []string{"split.into: is 3, and the gang has 2 tasks"}},
 		{"by size", ganged(two, splitInput+"split: {by: lines, size: 1MiB}\n"), jobspec.KindSpec, []string{"split.size: says nothing of how many"}},
 		{"where the data lies", ganged(two, splitInput+"place: {require: {data: local}}\n"), jobspec.KindSpec, []string{"place.require.data: is local, and the tasks of a gang"}},
+		{"cache", ganged(two, "cache: use\n"), jobspec.KindSpec, []string{"cache: is use, and what a gang gave"}},
 		{"overflow", ganged(two, "place: {overflow: {to: label=cloud, after: 1m}}\n"), jobspec.KindSpec, []string{"place.overflow: is for tasks that wait one by one"}},
 		{"beside stages", stage("") + "gang: {" + two + "}\n", jobspec.KindSpec, []string{"gang: stands beside stages"}},
 		{"partitions", stage(", partitions: 2") + "- {name: b, needs: [a], run: {image: shell, command: [r]}}\n", jobspec.KindSpec, []string{"stages[0].partitions: is 2, and the tasks of a gang leave a folder each"}},

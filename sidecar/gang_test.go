@@ -2,6 +2,7 @@ package sidecar_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -216,6 +217,19 @@ func TestGangFailsAsOne(t *testing.T) {
 		if !strings.Contains(j.Failure.Detail, word) {
 			t.Errorf("failure %q does not say %q", j.Failure.Detail, word)
 		}
+	}
+	for task, want := range map[string]string{"worker-1": "first\nthe loss is NaN\n", "2": "first\nthe loss is NaN\n", "ps-0": ""} {
+		var said strings.Builder
+		err := owner.LogEvents(t.Context(), "t", j.ID.String(), task, api.LogPlace{}, false, func(p api.LogPiece) error {
+			said.Write(p.Data)
+			return nil
+		})
+		if err != nil || said.String() != want {
+			t.Errorf("log of %s = %q, %v, want %q", task, said.String(), err, want)
+		}
+	}
+	if err := owner.LogEvents(t.Context(), "t", j.ID.String(), "ps-1", api.LogPlace{}, false, nil); !errors.Is(err, jobspec.KindNotFound.Error()) {
+		t.Errorf("log of a task that is not there = %v", err)
 	}
 	if j.Failure.Where != "stage train, task worker-1" || len(j.Attempts) != 3 {
 		t.Errorf("failure is at %q, of %d attempts", j.Failure.Where, len(j.Attempts))

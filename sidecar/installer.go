@@ -251,7 +251,7 @@ const logEnd = 64 << 10
 // logEnd bytes where there are so many.
 func (s *Sidecar) logText(ctx context.Context, job jobspec.Job) (string, error) {
 	var text []byte
-	err := s.LogEvents(ctx, job.Tenant, job.ID.String(), api.LogPlace{}, false, func(p api.LogPiece) error {
+	err := s.LogEvents(ctx, job.Tenant, job.ID.String(), "", api.LogPlace{}, false, func(p api.LogPiece) error {
 		if text = append(text, p.Data...); len(text) > 2*logEnd {
 			text = append(text[:0], text[len(text)-logEnd:]...)
 		}

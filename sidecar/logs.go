@@ -2,17 +2,20 @@ package sidecar
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/sidecar/joblog"
+	"github.com/ipdc/ipdc/wire"
 )
 
 // LogEvents yields the logs of a job's attempts in the order in which they were
-// leased. That order only ever grows, so that a place in it can be come back to.
-func (s *Sidecar) LogEvents(ctx context.Context, tenant, ref string, after api.LogPlace, follow bool, yield func(api.LogPiece) error) error {
+// leased, of one task or of all. That order only ever grows, so that a place in
+// it can be come back to.
+func (s *Sidecar) LogEvents(ctx context.Context, tenant, ref, task string, after api.LogPlace, follow bool, yield func(api.LogPiece) error) error {
 	j, err := s.Job(ctx, tenant, ref)
 	if err == nil && j.Recorded != nil {
 		err = atOwner(j)
@@ -30,7 +33,11 @@ func (s *Sidecar) LogEvents(ctx context.Context, tenant, ref string, after api.L
 		if j, err = s.Job(ctx, tenant, j.ID.String()); err != nil {
 			return err
 		}
-		list := slices.SortedStableFunc(slices.Values(j.Attempts), func(a, b jobspec.Attempt) int { return a.Leased.Compare(b.Leased) })
+		of, err := attemptsNamed(j, task)
+		if err != nil {
+			return err
+		}
+		list := slices.SortedStableFunc(slices.Values(of), func(a, b jobspec.Attempt) int { return a.Leased.Compare(b.Leased) })
 		if after != (api.LogPlace{}) && next == 0 {
 			if next = slices.IndexFunc(list, after.Of); next < 0 {
 				return jobspec.KindNotFound.Errorf("the job has no log at %s", after)
@@ -64,6 +71,25 @@ func (s *Sidecar) LogEvents(ctx context.Context, tenant, ref string, after api.L
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// attemptsNamed returns the attempts of the task of that name or number, or all
+// when it is empty. Before the job is planned none of its tasks has any.
+func attemptsNamed(j wire.Job, task string) ([]jobspec.Attempt, error) {
+	if task == "" {
+		return j.Attempts, nil
+	}
+	i := slices.IndexFunc(j.Tasks, func(t wire.TaskState) bool { return t.Name == task || fmt.Sprint(t.Index) == task })
+	if i < 0 && len(j.Tasks) == 0 && !j.State.Final() {
+		return nil, nil
+	}
+	if i < 0 {
+		return nil, jobspec.Failure{
+			Kind: jobspec.KindNotFound, Where: "job " + j.ID.String(), Detail: fmt.Sprintf("has no task %.80q", task),
+			Hint: "ipdc job describe lists its tasks",
+		}.Error()
+	}
+	return slices.DeleteFunc(slices.Clone(j.Attempts), func(a jobspec.Attempt) bool { return a.ID.Task != j.Tasks[i].Index }), nil
 }
 
 func (s *Sidecar) logPieces(ctx context.Context, id jobspec.AttemptID, after api.LogPlace, follow bool, yield func(api.LogPiece) error) error {

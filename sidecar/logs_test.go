@@ -22,7 +22,7 @@ func TestLogEventsResume(t *testing.T) {
 	read := func(after api.LogPlace, most int) (text string, last api.LogPlace) {
 		t.Helper()
 		cut := errors.New("cut")
-		err := b.LogEvents(t.Context(), "t", id, after, true, func(p api.LogPiece) error {
+		err := b.LogEvents(t.Context(), "t", id, "", after, true, func(p api.LogPiece) error {
 			text, last = text+string(p.Data), p.End
 			if most--; most == 0 {
 				return cut
@@ -52,7 +52,7 @@ func TestLogEventsResume(t *testing.T) {
 	if rest, _ := read(end, -1); rest != "" {
 		t.Errorf("after the end: %q", rest)
 	}
-	err := b.LogEvents(t.Context(), "t", id, api.LogPlace{Task: 7, Try: 1}, false, func(api.LogPiece) error { return nil })
+	err := b.LogEvents(t.Context(), "t", id, "", api.LogPlace{Task: 7, Try: 1}, false, func(api.LogPiece) error { return nil })
 	if !errors.Is(err, jobspec.KindNotFound.Error()) {
 		t.Errorf("a place that is none = %v, want E_NOT_FOUND", err)
 	}
@@ -103,7 +103,7 @@ func TestFollowersOfFinalJobs(t *testing.T) {
 func (b *bench) log(id string, follow bool) string {
 	b.t.Helper()
 	var text strings.Builder
-	err := b.LogEvents(b.t.Context(), "t", id, api.LogPlace{}, follow, func(p api.LogPiece) error {
+	err := b.LogEvents(b.t.Context(), "t", id, "", api.LogPlace{}, follow, func(p api.LogPiece) error {
 		text.Write(p.Data)
 		return nil
 	})

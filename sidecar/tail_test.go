@@ -21,7 +21,7 @@ func (b *bench) follows(ref, text string) (got string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 2*time.Minute)
 	defer cancel()
-	err := b.LogEvents(ctx, "t", ref, api.LogPlace{}, true, func(p api.LogPiece) error {
+	err := b.LogEvents(ctx, "t", ref, "", api.LogPlace{}, true, func(p api.LogPiece) error {
 		if got += string(p.Data); strings.Contains(got, text) {
 			return errSeen
 		}

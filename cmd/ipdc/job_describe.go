@@ -245,7 +245,7 @@ func describeAttempts(w io.Writer, j wire.Job) error {
 			wall = span(time.Duration(rc.Usage.Wall))
 		}
 		rows = append(rows, []string{
-			fmt.Sprint(at.ID.Task), fmt.Sprint(at.ID.Try), identity.ID(at.Node).Short(), string(at.State), reachedAt(at), exit,
+			taskName(at), fmt.Sprint(at.ID.Try), identity.ID(at.Node).Short(), string(at.State), reachedAt(at), exit,
 			fmt.Sprint(at.ItemsDone), cpu, mem, wall, orDash(at.Output.String()),
 		})
 	}
@@ -254,13 +254,21 @@ func describeAttempts(w io.Writer, j wire.Job) error {
 	}
 	for _, at := range j.Attempts {
 		if f := at.Failure; f != nil && at.State == jobspec.AttemptAbandoned {
-			fmt.Fprintf(w, "given up: task %d, try %d: %s: %s\n", at.ID.Task, at.ID.Try, f.Kind, visible(f.Detail))
+			fmt.Fprintf(w, "given up: task %s, try %d: %s: %s\n", taskName(at), at.ID.Try, f.Kind, visible(f.Detail))
 		}
 		for _, e := range at.ItemErrors {
 			fmt.Fprintf(w, "failed: %s: %s\n", visible(e.Path), visible(e.Detail))
 		}
 	}
 	return nil
+}
+
+// taskName is the name of an attempt's task in a gang, else its number.
+func taskName(at jobspec.Attempt) string {
+	if p := at.Peers; p != nil && p.Self < len(p.Tasks) {
+		return p.Tasks[p.Self].Name
+	}
+	return fmt.Sprint(at.ID.Task)
 }
 
 // describePhases shows how long the parts of each attempt took.
@@ -271,7 +279,7 @@ func describePhases(w io.Writer, j wire.Job) error {
 	fmt.Fprintln(w)
 	rows := [][]string{{"TASK", "TRY", "WAITED", "BROUGHT", "STAGED", "MOUNTED", "CREATED", "BEGUN", "RAN", "PACKED", "RECORDED", "TAKEN"}}
 	for _, at := range j.Attempts {
-		row, p := []string{fmt.Sprint(at.ID.Task), fmt.Sprint(at.ID.Try)}, at.Phases
+		row, p := []string{taskName(at), fmt.Sprint(at.ID.Try)}, at.Phases
 		for _, d := range []jobspec.Duration{p.Waited, p.Brought, p.Staged, p.Mounted, p.Created, p.Begun, p.Ran, p.Packed, p.Recorded, p.Taken} {
 			row = append(row, span(d.Std()))
 		}
@@ -285,7 +293,7 @@ func describeCounters(w io.Writer, j wire.Job) error {
 	rows := [][]string{{"TASK", "TRY", "COUNTER", "VALUE"}}
 	for _, at := range j.Attempts {
 		for _, name := range slices.Sorted(maps.Keys(at.Counters)) {
-			rows = append(rows, []string{fmt.Sprint(at.ID.Task), fmt.Sprint(at.ID.Try), visible(name), fmt.Sprint(at.Counters[name])})
+			rows = append(rows, []string{taskName(at), fmt.Sprint(at.ID.Try), visible(name), fmt.Sprint(at.Counters[name])})
 		}
 	}
 	if len(rows) == 1 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -135,7 +136,7 @@ func (a *app) planTasks(w io.Writer, p wire.Plan) error {
 			if len(t.Items) > 0 {
 				files = fmt.Sprint(len(t.Items))
 			}
-			rows = append(rows, []string{fmt.Sprint(t.Index), plannedAt(t.Holder), files, size(t.Bytes), planned(t.Done, t.Remembered), orDash(t.Key.String())})
+			rows = append(rows, []string{cmp.Or(t.Name, fmt.Sprint(t.Index)), plannedAt(t.Holder), files, size(t.Bytes), planned(t.Done, t.Remembered), orDash(t.Key.String())})
 		}
 		if err := table(w, rows); err != nil {
 			return err

@@ -34,7 +34,7 @@ func (a *API) logs(w *stream, r *http.Request) error {
 	}
 	ctx, cancel := a.streamContext(r)
 	defer cancel()
-	err = a.cfg.Service.LogEvents(ctx, tenantOf(ctx), job.ID.String(), LogPlace{}, follow, func(p LogPiece) error {
+	err = a.cfg.Service.LogEvents(ctx, tenantOf(ctx), job.ID.String(), r.URL.Query().Get("task"), LogPlace{}, follow, func(p LogPiece) error {
 		_, err := w.Write(p.Data)
 		return err
 	})

@@ -64,7 +64,7 @@ func (a *API) logEvents(w *stream, r *http.Request, follow bool) (err error) {
 		return err
 	}
 	return a.stream(w, r, func(ctx context.Context, send func(message) error) error {
-		return a.cfg.Service.LogEvents(ctx, tenantOf(ctx), job.ID.String(), after, follow, func(p LogPiece) error {
+		return a.cfg.Service.LogEvents(ctx, tenantOf(ctx), job.ID.String(), r.URL.Query().Get("task"), after, follow, func(p LogPiece) error {
 			line := wire.LogLine{Task: p.End.Task, Stream: wire.LogStdout}
 			if p.Stream == jobspec.LogStderr {
 				line.Stream = wire.LogStderr

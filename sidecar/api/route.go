@@ -27,6 +27,7 @@ func (a *API) registerStreams(doc *huma.OpenAPI) {
 		Parameters: []*huma.Param{
 			refParam(), queryParam(tenantParam, tenantDoc, huma.TypeString), queryParam("follow", "Go on until the job is final", huma.TypeBoolean),
 			queryParam("format", "text, or events, which tell tasks and streams apart and resume by Last-Event-ID", huma.TypeString, "text", "events"),
+			queryParam("task", "Only this task, by its number, or by its name in a gang", huma.TypeString),
 			queryParam("after", "With format=events: begin after the event of this id", huma.TypeString),
 		},
 		Responses: logsDoc(),

@@ -46,8 +46,9 @@ type Service interface {
 	// yield waits for a slow reader: it is called without a lock held.
 	Events(ctx context.Context, tenant, ref string, after int64, follow bool, yield func(jobspec.Event) error) error
 	// LogEvents yields the job's log behind a place, in an order that stays
-	// the same. follow and yield are as for Events.
-	LogEvents(ctx context.Context, tenant, ref string, after LogPlace, follow bool, yield func(LogPiece) error) error
+	// the same. task is the number or the name of a task, "" for all of them.
+	// follow and yield are as for Events.
+	LogEvents(ctx context.Context, tenant, ref, task string, after LogPlace, follow bool, yield func(LogPiece) error) error
 	// Items yields how each item of the job behind a place ended so far, in an
 	// order that stays the same. yield is as for Events.
 	Items(ctx context.Context, tenant, ref string, after ItemPlace, yield func(wire.Item) error) error
