@@ -39,14 +39,16 @@ type (
 	schedulesInput struct {
 		Tenant string `query:"tenant" doc:"Whose schedules, for the node's own user only; default the caller's"`
 	}
-	nextInput struct {
-		scheduleInput
+	nextInput struct { // huma fills no fields of an embedded type that is not exported
+		Tenant string `query:"tenant" doc:"Whose schedules, for the node's own user only; default the caller's"`
+		Ref    string `path:"ref" example:"nightly" doc:"Name of a schedule, its id, or a unique prefix of that"`
 		Number string `query:"n" doc:"How many, 1 to 1000; default 5"`
 	}
 	historyInput struct {
-		scheduleInput
-		Limit string `query:"limit" doc:"How many at most, 1 to 1000; default 100"`
-		Skip  string `query:"skip" doc:"Leave out so many of the newest"`
+		Tenant string `query:"tenant" doc:"Whose schedules, for the node's own user only; default the caller's"`
+		Ref    string `path:"ref" example:"nightly" doc:"Name of a schedule, its id, or a unique prefix of that"`
+		Limit  string `query:"limit" doc:"How many at most, 1 to 1000; default 100"`
+		Skip   string `query:"skip" doc:"Leave out so many of the newest"`
 	}
 	addedSchedule struct {
 		Status   int
