@@ -131,10 +131,14 @@ func (p Plan) inputsMode() As {
 	return p.As
 }
 
-// Batches deals items to a node that runs so many tasks at once, as [NewPlan]
-// does.
-func Batches(s Spec, items []Item, slots int) [][]Item {
-	return deal(items, batchCount(s.WithDefaults(), Facts{Items: items, Slots: max(slots, 1)}))
+// BatchesOf deals items to a node that runs so many tasks at once, as [NewPlan]
+// does, in batches of about most bytes each; 0 = as it does.
+func BatchesOf(s Spec, items []Item, slots int, most int64) [][]Item {
+	n := batchCount(s.WithDefaults(), Facts{Items: items, Slots: max(slots, 1)})
+	if most > 0 && n > 0 {
+		n = int(min(int64(len(items)), MaxInto, max(int64(n), sizeOf(items)/most+1)))
+	}
+	return deal(items, n)
 }
 
 // shards returns what each task gets, with the keys of its items: the shards

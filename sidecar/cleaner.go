@@ -3,7 +3,6 @@ package sidecar
 import (
 	"context"
 	"errors"
-	"os"
 	"time"
 
 	"github.com/ipdc/ipdc/executor"
@@ -21,7 +20,7 @@ func (s *Sidecar) discard(ctx context.Context, a jobspec.Attempt) error {
 	if err := s.removeContainer(ctx, a); err != nil {
 		return err // the volume is in use; the sweeper comes back
 	}
-	return errors.Join(s.cfg.Volumes.Remove(ctx, a.ID.String()), os.RemoveAll(s.runDir(a.ID)))
+	return errors.Join(s.cfg.Volumes.Remove(ctx, a.ID.String()), removeRunDir(s.runDir(a.ID)))
 }
 
 // removeContainer removes an attempt's container. One that was made and whose
@@ -44,16 +43,23 @@ func (s *Sidecar) removeContainer(ctx context.Context, a jobspec.Attempt) error 
 // cleanup gives back resources and cache entries, and removes the container in
 // the background: nobody waits for that.
 func (r *runner) cleanup() {
-	r.freeResources()
 	r.closeNetwork()
-	for _, release := range r.release {
-		release()
-	}
-	r.release, r.vol = nil, volume.Volume{}
+	r.letGo()
+	r.vol = volume.Volume{}
 	r.code, r.input, r.deps = inputcache.Entry{}, inputcache.Entry{}, inputcache.Entry{}
 	if r.att.State == jobspec.AttemptRecorded {
 		r.cleanLater(r.att)
 	}
+}
+
+// letGo gives back cache entries, then resources: whoever stages next has the
+// room of what is gone.
+func (r *runner) letGo() {
+	for _, release := range r.release {
+		release()
+	}
+	r.release = nil
+	r.freeResources()
 }
 
 func (r *runner) freeResources() {

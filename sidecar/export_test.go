@@ -13,6 +13,8 @@ import (
 var (
 	ContainerTask = containerTask
 	ContainerUID  = containerUID
+	BindFile      = bindFile
+	RemoveRunDir  = removeRunDir
 )
 
 // Followed is how many jobs somebody may wait for.

@@ -20,6 +20,7 @@ import (
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/images"
 	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/attach"
 	"github.com/ipdc/ipdc/ipfs/embedded"
 	"github.com/ipdc/ipdc/ipfs/pack"
 	"github.com/ipdc/ipdc/ipfs/stage"
@@ -37,25 +38,26 @@ import (
 // bench is a sidecar whose containers are scripted; all else is real. Its
 // parts outlive the sidecar, as a disk and an engine do.
 type bench struct {
-	t       *testing.T
-	dir     string
-	state   *dummy.State
-	key     identity.Key
-	store   *store.Store
-	ipfs    ipfs.Node
-	cap     wire.Capacity
-	labels  map[string]string // of the next start
-	network proxy.Config
-	admit   func(context.Context) error
-	budget  ipfs.Budget
-	fetches bool // ipfs has a fetcher
-	imgs    images.Store
-	wrap    func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
-	ahead   time.Duration                             // of the next start's clock
-	later   atomic.Int64                              // of the present clock, besides
-	ticks   bool                                      // the next start's clock goes on by a millisecond with each look at it
-	running atomic.Pointer[sidecar.Sidecar]           // for others
-	room    func(context.Context, int64) error        // of the next start
+	t        *testing.T
+	dir      string
+	state    *dummy.State
+	key      identity.Key
+	store    *store.Store
+	ipfs     ipfs.Node
+	cap      wire.Capacity
+	labels   map[string]string // of the next start
+	network  proxy.Config
+	admit    func(context.Context) error
+	budget   ipfs.Budget
+	fetches  bool // ipfs has a fetcher
+	imgs     images.Store
+	attached *attach.Set                               // of the next start; nil = none
+	wrap     func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
+	ahead    time.Duration                             // of the next start's clock
+	later    atomic.Int64                              // of the present clock, besides
+	ticks    bool                                      // the next start's clock goes on by a millisecond with each look at it
+	running  atomic.Pointer[sidecar.Sidecar]           // for others
+	room     func(context.Context, int64) error        // of the next start
 
 	patience   time.Duration // of the next start
 	sweepEvery time.Duration // likewise
@@ -182,14 +184,18 @@ func (b *bench) start() {
 			streams = f.streamsOf(b.key.ID())
 		}
 	}
-	sc, err := sidecar.New(sidecar.Config{
+	cfg := sidecar.Config{
 		Streams: streams, Post: post, Crew: crew, Record: record, Lease: b.lease, BackupAfter: b.backupAfter,
 		Registry: b.registry, Limits: b.limits,
 		Now: func() time.Time { return time.Now().Add(ahead + time.Duration(b.later.Add(tick))) }, Room: b.room,
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
 		Executor: ex, Volumes: vols, Inputs: inputs, CARs: cars, Capacity: b.cap, Labels: b.labels, Network: b.network, Logger: log,
 		StopGrace: 50 * time.Millisecond, Admit: b.admit, Budget: b.budget, Fetches: b.fetches, Patience: b.patience, SweepEvery: b.sweepEvery,
-	})
+	}
+	if b.attached != nil {
+		cfg.Attached = b.attached
+	}
+	sc, err := sidecar.New(cfg)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -227,6 +233,9 @@ func (b *bench) inputs(name string, log *slog.Logger, stage func(context.Context
 	b.t.Helper()
 	c, err := inputcache.Open(b.t.Context(), inputcache.Config{
 		Dir: filepath.Join(b.dir, name), MaxBytes: 1 << 30, Logger: log, Stage: stage,
+		Brief: func(ctx context.Context, c jobspec.CID) bool {
+			return b.attached != nil && sidecar.ReadsAttached(ctx, b.ipfs, b.attached, c)
+		},
 	})
 	if err != nil {
 		b.t.Fatal(err)

@@ -231,6 +231,7 @@ func (d *driver) ask(whole context.Context, list sites, part []jobspec.CID, at i
 				return
 			}
 			copy(s.held[at/8:], got.Bits[:min(len(got.Bits), (len(part)+7)/8)])
+			s.attached = s.attached || got.Attached
 		})
 	}
 	for _, s := range list {
@@ -240,6 +241,7 @@ func (d *driver) ask(whole context.Context, list sites, part []jobspec.CID, at i
 				return fmt.Errorf("look what is held here: %w", err)
 			}
 			copy(s.held[at/8:], here)
+			s.attached = s.attached || d.attachedAmong(part)
 		}
 	}
 	return nil
@@ -257,7 +259,12 @@ func (s *Sidecar) holds(ctx context.Context, _ bus.Letter, q wire.Holds) (wire.H
 		return wire.Held{}, jobspec.KindLimit.Errorf("%d blocks are asked for, at most %d are looked up", len(wanted), wire.MaxHolds)
 	}
 	held, err := s.heldHere(ctx, wanted)
-	return wire.Held{Bits: held}, err
+	return wire.Held{Bits: held, Attached: s.attachedAmong(wanted)}, err
+}
+
+// attachedAmong says whether some of the first blocks lie in attached files.
+func (s *Sidecar) attachedAmong(wanted []jobspec.CID) bool {
+	return slices.ContainsFunc(wanted[:min(len(wanted), 16*lookBlocks)], func(c jobspec.CID) bool { return c.Defined() && s.cfg.Attached.Has(c) })
 }
 
 // heldHere looks up blocks, and reads none.

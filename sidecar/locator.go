@@ -28,6 +28,7 @@ type site struct {
 	given    int64    // bytes that it gets
 	load     float64  // bytes and one for each unit, for its slots
 	tasks    int      // likewise
+	attached bool     // some of it lies in files that it serves in place
 	far      string   // XOR distance to the job, for ties
 }
 
@@ -128,8 +129,12 @@ func (d *driver) spread(ctx context.Context, st stage, plan jobspec.Plan) (jobsp
 		return plan, all, nil
 	}
 	alone := len(open) == 1 && open[0].id == d.Sidecar.id
-	if len(plan.Tasks) == 0 || alone && !d.dry && !job.Spec.Place.LocalOnly() {
+	if len(plan.Tasks) == 0 {
 		return plan, all, nil
+	}
+	if alone && !d.dry && !job.Spec.Place.LocalOnly() {
+		plan, err := d.small(ctx, job, plan, open[0].slots)
+		return plan, all, err
 	}
 	w, err := d.workOf(ctx, st, plan)
 	if err != nil {
@@ -231,12 +236,17 @@ func (d *driver) deal(ctx context.Context, job jobspec.Job, plan jobspec.Plan, a
 		by[s] = append(by[s], items[i])
 	}
 	if here := all[0]; len(by[here]) == len(items) {
+		plan, err := d.small(ctx, job, plan, here.slots)
 		here.tasks = len(plan.Tasks)
-		return plan, nil
+		return plan, err
 	}
 	var shards []jobspec.Shard
 	for _, s := range all {
-		for _, batch := range jobspec.Batches(job.Spec, by[s], s.slots) {
+		most := int64(0)
+		if s.attached && job.Spec.Split.By == jobspec.SplitAuto {
+			most = attachedBatch(by[s], s.slots)
+		}
+		for _, batch := range jobspec.BatchesOf(job.Spec, by[s], s.slots, most) {
 			root, err := d.directoryOf(ctx, batch)
 			if err != nil {
 				return plan, fmt.Errorf("directory of %d items: %w", len(batch), err)

@@ -184,6 +184,9 @@ func judge(exit executor.Exit, why *jobspec.Failure, out outcome, full bool, res
 // pack turns /outputs into a DAG that is stored and pinned. Outputs that are
 // refused become the attempt's failure.
 func (r *runner) pack(ctx context.Context) (err error) {
+	if err := r.fileStill(); err != nil {
+		return err
+	}
 	if r.vol, err = r.volume(ctx); err != nil {
 		return err
 	}

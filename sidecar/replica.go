@@ -216,7 +216,7 @@ func (r *runner) copyOutput(ctx context.Context) (put func(*store.Tx) error, don
 	if !r.att.Output.Defined() || r.att.Failure != nil || len(r.plan.Tasks) < 2 || !r.st.last() || !r.copiesOf(r.job) {
 		return put, done
 	}
-	r.freeResources() // nothing runs any more
+	r.letGo() // nothing runs any more
 	h := store.Holding{Name: attemptPin(r.att.ID), Root: r.att.Output, Want: 2}
 	done = r.asking(h)
 	ctx, cancel := context.WithTimeout(ctx, awaitOutput)

@@ -224,6 +224,9 @@ func (r *runner) stage(ctx context.Context) (err error) {
 	if r.task.Shard.Defined() && r.input.Path == "" {
 		cache := r.cfg.Inputs
 		if r.plan.As == jobspec.AsCAR {
+			if shown, err := r.showFile(); shown || err != nil {
+				return at("inputs[0]", err)
+			}
 			cache = r.cfg.CARs
 		}
 		if r.input, err = r.acquire(ctx, cache, r.task.Shard); err != nil {

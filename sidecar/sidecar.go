@@ -89,6 +89,7 @@ type Config struct {
 	Volumes      *volume.Pool                                // bounded /outputs directories
 	Inputs       *inputcache.Cache                           // staged inputs, read-only
 	CARs         *inputcache.Cache                           // inputs staged as CARs, each a directory with the file inputcache.CAR
+	Attached     Attached                                    // CAR files that are read where they lie; default none
 	Index        pip.Index                                   // where Python packages come from; default PyPI
 	Budget       ipfs.Budget                                 // of one input; zero fields have ipfs's defaults
 	Admit        func(context.Context) error                 // refuses a new job when there is no room for it; default none
@@ -179,6 +180,9 @@ func New(cfg Config) (*Sidecar, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if cfg.Attached == nil {
+		cfg.Attached = unattached{}
 	}
 	if cfg.Index.URL == "" {
 		cfg.Index, _ = pip.ParseIndex("") // never fails for the default

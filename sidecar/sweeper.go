@@ -63,7 +63,7 @@ func (s *Sidecar) sweepRunDirs(ctx context.Context) error {
 		return err
 	}
 	return s.sweepNames(ctx, names, func(name string) error {
-		return os.RemoveAll(filepath.Join(s.cfg.Dir, "run", name))
+		return removeRunDir(filepath.Join(s.cfg.Dir, "run", name))
 	})
 }
 

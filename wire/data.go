@@ -22,6 +22,7 @@ type Pin struct {
 	Created time.Time     `json:"created"`
 	Paths   []string      `json:"paths,omitempty"` // by which it was pinned; the directories on them are kept too
 
+	Attached bool      `json:"attached,omitempty"` // its root lies in a CAR file that is served in place, and was not copied
 	Replicas *Replicas `json:"replicas,omitempty"` // who holds it, where others are to
 }
 

@@ -110,6 +110,9 @@ type Holds struct {
 // Held is the answer: bit i, from the lowest of each byte on, is the i-th.
 type Held struct {
 	Bits []byte `json:"bits"`
+	// Attached says that some of them lie in files that are served in place,
+	// and are to be given in small batches.
+	Attached bool `json:"attached,omitempty"`
 }
 
 // MaxHolds is how many DAGs one Holds asks for: their bits are one message.

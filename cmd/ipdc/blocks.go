@@ -21,10 +21,16 @@ func (n *node) embedded(ctx context.Context) error {
 	if n.exchange.asks() {
 		cfg.Fetcher = n.exchange
 	}
+	set, err := n.openAttached(ctx)
+	if err != nil {
+		return err
+	}
+	cfg.Beside = set
 	node, err := embedded.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}
+	n.attached = &attachments{set, node}
 	n.ipfs, n.exchange.local = node, node
 	n.onClose(node.Close)
 	return nil

@@ -94,6 +94,9 @@ func (n *node) apiConfig(sc *sidecar.Sidecar) api.Config {
 		MaxUpload: int64(s.APIUpload), MaxConns: s.APIMaxConns, Rate: s.APIRate, Timeout: s.APITimeout.Std(), Grace: s.APIGrace.Std(),
 		Room: n.room, Budget: s.inputBudget(), BodyStall: s.APIBodyStall.Std(), UploadTime: s.APIUploadTime.Std(), EventStall: s.APIEventStall.Std(), StreamStall: s.APIStreamStall.Std(),
 	}
+	if n.attached != nil {
+		cfg.Attachments = n.attached
+	}
 	if n.swarm != nil {
 		cfg.Swarm, cfg.Errands, cfg.Streams = n.swarm, sc, n.swarm.streams
 	}

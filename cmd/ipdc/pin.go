@@ -93,6 +93,9 @@ func (a *app) pinRmCmd() *cobra.Command {
 }
 
 func (a *app) printPinned(what string, p wire.Pin) error {
+	if p.Attached {
+		a.say("%s lies in an attached file and was not copied: keep the file, see ipdc data list", p.CID)
+	}
 	return a.print(p, p.CID.String(), func(w io.Writer) error {
 		_, err := fmt.Fprintln(w, what, p.CID)
 		return err

@@ -46,13 +46,14 @@ type node struct {
 
 	registry *prometheus.Registry
 
-	store   *store.Store
-	ipfs    ipfs.Node
-	backend string // what ipfs is, for people
-	room    *room.Keeper
-	caches  []*inputcache.Cache // empty until they are open
-	unix    net.Listener
-	tcp     net.Listener
+	store    *store.Store
+	ipfs     ipfs.Node
+	backend  string       // what ipfs is, for people
+	attached *attachments // nil with a Kubo
+	room     *room.Keeper
+	caches   []*inputcache.Cache // empty until they are open
+	unix     net.Listener
+	tcp      net.Listener
 
 	courier *courier.Courier
 
@@ -223,7 +224,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 		Store: n.store, IPFS: n.ipfs, Outlets: outletsFile(n.set.outlets()), Dir: n.set.Path, Node: n.key.ID().String(), Budget: wholeResult, Pause: n.set.OutletPause.Std(), Logger: n.log,
 	})
 	return sidecar.New(sidecar.Config{
-		Courier: n.courier,
+		Courier: n.courier, Attached: n.attachedFiles(),
 		Streams: streams, Post: post, Crew: crew, Record: record, Lease: n.set.Lease.Std(),
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
 		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, Labels: labels, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
@@ -262,7 +263,7 @@ func (n *node) inputs(ctx context.Context, name string, stage stager) (*inputcac
 		return nil, err
 	}
 	cache, err := inputcache.Open(ctx, inputcache.Config{
-		Dir: filepath.Join(n.set.Path, name), MaxBytes: int64(cmp.Or(n.set.InputCache, free/4)), Logger: n.log, Stage: stage,
+		Dir: filepath.Join(n.set.Path, name), MaxBytes: int64(cmp.Or(n.set.InputCache, free/4)), Logger: n.log, Stage: stage, Brief: n.brief,
 	})
 	if err == nil {
 		n.caches = append(n.caches, cache)

@@ -63,7 +63,7 @@ var table = []rule{
 	{packages: []string{"ipfs/internal/*", "ipfs/ipfstest"}, may: slices.Concat([]string{"ipfs", "ipfs/internal/*", "ipfs/ipfstest"}, layer0, internal)},
 	{packages: tools, may: slices.Concat([]string{"ipfs", "ipfs/internal/*"}, tools, layer0, internal)},
 	{packages: []string{"ipfs/kubo/*"}, may: slices.Concat(layer0, internal)},
-	{packages: []string{"ipfs/embedded", "ipfs/kubo", "ipfs/gateway", "ipfs/swap"}, may: slices.Concat([]string{"ipfs", "ipfs/internal/*"}, tools, layer0, internal)},
+	{packages: []string{"ipfs/embedded", "ipfs/kubo", "ipfs/gateway", "ipfs/swap", "ipfs/attach"}, may: slices.Concat([]string{"ipfs", "ipfs/internal/*"}, tools, layer0, internal)},
 
 	// 2: the daemon knows contracts, never an adapter; the client knows bodies.
 	{packages: []string{"sidecar/fleet"}, may: []string{"bus", "wire", "jobspec", "identity"}},

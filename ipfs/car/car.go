@@ -47,7 +47,10 @@ type reader struct {
 	r     *bufio.Reader
 	left  *io.LimitedReader // of a CARv2: the rest of its data payload; else nil
 	reuse bool              // a raw block is given away until the next one only
+	once  bool              // every block is
 	buf   []byte            // for the next section
+	base  int64             // where the CARv1 begins in the stream
+	at    int64             // bytes of the CARv1 that were read
 	roots []cbor.RawMessage
 }
 
@@ -101,6 +104,7 @@ func (cr *reader) enterV2() error {
 	if _, err := io.CopyN(io.Discard, cr.r, padding); err != nil {
 		return cut("CARv2 padding", err)
 	}
+	cr.base, cr.at = int64(h.DataOffset), 0
 	cr.left = &io.LimitedReader{R: cr.r, N: int64(h.DataSize)}
 	cr.r = bufio.NewReaderSize(cr.left, 64<<10)
 	return nil
@@ -119,7 +123,7 @@ func (cr *reader) next() (jobspec.CID, []byte, error) {
 	if err != nil {
 		return jobspec.CID{}, nil, jobspec.KindCARFormat.Errorf("CAR section of %d bytes has no CID: %v", len(data), err)
 	}
-	if !cr.reuse || c.Type() != cid.Raw {
+	if !cr.once && (!cr.reuse || c.Type() != cid.Raw) {
 		cr.buf = nil
 	}
 	return jobspec.WrapCID(c), data[n:], nil
@@ -148,6 +152,7 @@ func (cr *reader) sized(limit uint64, what string) ([]byte, error) {
 	if _, err := io.ReadFull(cr.r, data); err != nil {
 		return nil, cut(fmt.Sprintf("CAR %s of %d bytes", what, n), err)
 	}
+	cr.at += int64(varint.UvarintSize(n)) + int64(n)
 	return data, nil
 }
 

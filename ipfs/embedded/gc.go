@@ -61,6 +61,7 @@ func (n *Node) GC(ctx context.Context) (ipfs.Stat, error) {
 	if err != nil {
 		return freed, fmt.Errorf("collect garbage: %w", err)
 	}
+	n.beside.Collected()
 	n.usage.set(ipfs.Stat{Blocks: kept.Blocks - freed.Blocks, Bytes: kept.Bytes - freed.Bytes})
 	return freed, nil
 }
@@ -73,7 +74,19 @@ func (n *Node) mark(ctx context.Context) (*cidset.Set, error) {
 	}
 	marked := cidset.New()
 	for _, p := range pins {
-		err := walk.DAG(ctx, here{n}, []jobspec.CID{p.Root}, marked, walk.Visit{Leaf: func(jobspec.CID) error { return nil }})
+		err := walk.DAG(ctx, here{n}, []jobspec.CID{p.Root}, marked, walk.Visit{
+			Leaf: func(c jobspec.CID) error {
+				n.beside.Lost(c) // it is wanted
+				return nil
+			},
+			Missing: func(c jobspec.CID, err error) error {
+				if !isMissing(err) || !n.beside.Lost(c) {
+					return err
+				}
+				n.log.Warn("a pin reaches a block that can no longer be read here", "pin", p.Name, "cid", c, "err", err)
+				return nil
+			},
+		})
 		if err != nil {
 			return nil, fmt.Errorf("read pin %q; add its data again or unpin it: %w", p.Name, err)
 		}

@@ -41,6 +41,8 @@ type Config struct {
 	// Room returns an error when so many bytes more must not be stored. What
 	// is fetched asks it; an Add does not, as its caller has. Default: no limit.
 	Room func(ctx context.Context, more int64) error
+	// Beside has blocks that lie elsewhere on this machine; default none.
+	Beside Beside
 }
 
 // Node implements ipfs.Node on local files.
@@ -53,6 +55,7 @@ type Node struct {
 	pins   *pinTable
 	usage  usage
 
+	beside  Beside
 	fetcher Fetcher // nil without one
 	room    func(context.Context, int64) error
 
@@ -76,7 +79,10 @@ var _ ipfs.Node = (*Node)(nil)
 // Open opens the node in cfg.Dir, or creates it. It fails when another process
 // has it open.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
-	n := &Node{log: cfg.Logger, fetcher: cfg.Fetcher, room: cfg.Room, sessions: map[*session]struct{}{}}
+	n := &Node{log: cfg.Logger, fetcher: cfg.Fetcher, room: cfg.Room, beside: cfg.Beside, sessions: map[*session]struct{}{}}
+	if n.beside == nil {
+		n.beside = nothing{}
+	}
 	if n.room == nil {
 		n.room = func(context.Context, int64) error { return nil }
 	}
@@ -141,10 +147,13 @@ func (n *Node) Close() error {
 // Get implements ipfs.Getter.
 func (n *Node) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
 	data, err := n.local(ctx, c)
-	if n.fetcher != nil && isMissing(err) {
-		return n.fetchBlock(ctx, c)
+	switch {
+	case n.fetcher == nil || !isMissing(err):
+		return data, err
+	case n.beside.Lost(c):
+		return n.replace(ctx, c, err)
 	}
-	return data, err
+	return n.fetchBlock(ctx, c)
 }
 
 // local is Get of what is stored.
@@ -159,10 +168,13 @@ func (n *Node) local(ctx context.Context, c jobspec.CID) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if data == nil {
-		return nil, missing(c)
+	if data != nil {
+		return data, dag.Verify(c, data)
 	}
-	return data, dag.Verify(c, data)
+	if data, err = n.beside.Get(ctx, c); data == nil && err == nil {
+		err = missing(c)
+	}
+	return data, err
 }
 
 // here is the node without its fetcher, for whoever asks what is stored.
@@ -182,7 +194,7 @@ func (n *Node) Has(ctx context.Context, c jobspec.CID) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("look for block %s: %w", c, err)
 	}
-	return ok, nil
+	return ok || n.beside.Has(c), nil
 }
 
 // read returns the stored bytes of a block, not verified, or nil when it is

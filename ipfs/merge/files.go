@@ -153,7 +153,7 @@ func (d *folder) write(ctx context.Context, s ipfs.Session) (dag.Link, error) {
 // link reads the root block of a file of several blocks, as its link's size
 // counts those too.
 func (f File) link(ctx context.Context, s ipfs.Session) (dag.Link, error) {
-	if f.CID.Defined() && f.CID.Cid().Prefix().Codec == cid.Raw && f.Size > 0 {
+	if f.CID.Defined() && f.CID.Cid().Type() != cid.DagProtobuf && f.Size > 0 {
 		return dag.Link{CID: f.CID, Size: uint64(f.Size)}, nil
 	}
 	return dag.LinkTo(ctx, s, f.CID)

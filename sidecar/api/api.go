@@ -35,6 +35,9 @@ type Config struct {
 	Errands Errands
 	// Schedules are those of the node; default it has none.
 	Schedules Schedules
+	// Attachments are the CAR files that the node serves in place; default:
+	// it can serve none.
+	Attachments Attachments
 	// Streams reach the members, which ask about their jobs by them; default
 	// none.
 	Streams bus.Streams
@@ -68,6 +71,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Swarm == nil {
 		c.Swarm = alone{}
+	}
+	if c.Attachments == nil {
+		c.Attachments = unattached{}
 	}
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
@@ -130,6 +136,7 @@ func New(cfg Config) *API {
 	a.registerPaths(h)
 	a.registerImages(h)
 	a.registerPins(h)
+	a.registerAttached(h)
 	a.registerStreams(h.OpenAPI())
 	a.registerDAG(h.OpenAPI())
 	a.registerTunnel(h.OpenAPI())

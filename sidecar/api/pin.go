@@ -80,6 +80,9 @@ func (a *API) pins(ctx context.Context, in *pinsInput) (*answer[wire.PinList], e
 		return nil, err
 	}
 	out := append([]wire.Pin{}, withWays(list)...)
+	for i, p := range out {
+		out[i].Attached = a.cfg.Attachments.Has(p.CID)
+	}
 	if err := a.withReplicas(ctx, out); err != nil {
 		return nil, err
 	}
@@ -159,6 +162,7 @@ func (a *API) pin(ctx context.Context, in *jsonInput) (*answer[wire.Pin], error)
 		return nil, err
 	}
 	out := wirePin(p)
+	out.Attached = a.cfg.Attachments.Has(c)
 	if len(way) > 0 {
 		out.Paths = []string{path.String()}
 	}

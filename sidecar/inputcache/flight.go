@@ -41,7 +41,8 @@ func (c *Cache) join(ctx context.Context, root jobspec.CID) *flight {
 	c.work.Go(func() {
 		defer f.cancel(nil)
 		bytes, err := c.stage(ctx, root, temp)
-		c.discard(c.land(f, temp, bytes, err))
+		brief := err == nil && c.cfg.Brief(ctx, root)
+		c.discard(c.land(f, temp, &item{cid: root, bytes: bytes, brief: brief}, err))
 	})
 	return f
 }
@@ -100,7 +101,7 @@ func protect(dir string) error {
 
 // land gives what a flight staged its name, and wakes who waits. It returns
 // what is to be removed.
-func (c *Cache) land(f *flight, temp string, bytes int64, err error) (gone []string) {
+func (c *Cache) land(f *flight, temp string, it *item, err error) (gone []string) {
 	if err != nil {
 		err = errors.Join(err, rmtree.Remove(temp))
 	}
@@ -121,8 +122,9 @@ func (c *Cache) land(f *flight, temp string, bytes int64, err error) (gone []str
 	if f.err = err; err != nil {
 		return gone
 	}
-	f.item = &item{cid: f.root, bytes: bytes, users: f.waiters}
-	c.add(f.item)
+	it.users = f.waiters
+	f.item = it
+	c.add(it)
 	return c.evict(c.cfg.MaxBytes)
 }
 
@@ -131,6 +133,9 @@ func (c *Cache) add(it *item) {
 	it.place = c.recent.PushFront(it)
 	c.entries[it.cid] = it
 	c.bytes += it.bytes
+	if it.brief {
+		c.brief++
+	}
 }
 
 // drop forgets an item; c.mu is held.
@@ -138,4 +143,7 @@ func (c *Cache) drop(it *item) {
 	c.recent.Remove(it.place)
 	delete(c.entries, it.cid)
 	c.bytes -= it.bytes
+	if it.brief {
+		c.brief--
+	}
 }

@@ -37,6 +37,9 @@ type Config struct {
 	// Stage writes the directory tree of c as dest, which does not exist, and
 	// returns the bytes it takes. When it fails, what it wrote is removed.
 	Stage func(ctx context.Context, c jobspec.CID, dest string) (bytes int64, err error)
+	// Brief says of an entry that was staged, or found at the start, that it
+	// goes with its last user, before release returns; default never.
+	Brief func(ctx context.Context, c jobspec.CID) bool
 	// Grace is how long entries of an earlier process are kept in any case:
 	// containers that still run may have them mounted. Default 1 min.
 	Grace  time.Duration
@@ -54,6 +57,7 @@ type Cache struct {
 	entries map[jobspec.CID]*item
 	recent  *list.List // of *item, the one used last in front
 	bytes   int64      // of all entries
+	brief   int        // entries that go with their last user
 	flights map[jobspec.CID]*flight
 	serial  int // of temporary names
 	closed  bool
@@ -73,6 +77,7 @@ type item struct {
 	bytes int64
 	users int
 	old   bool // of an earlier process and not asked for since
+	brief bool // goes with its last user
 	place *list.Element
 }
 
@@ -87,6 +92,9 @@ func Open(ctx context.Context, cfg Config) (*Cache, error) {
 	}
 	if cfg.MaxBytes <= 0 {
 		cfg.MaxBytes = 10 << 30
+	}
+	if cfg.Brief == nil {
+		cfg.Brief = func(context.Context, jobspec.CID) bool { return false }
 	}
 	if cfg.Grace <= 0 {
 		cfg.Grace = time.Minute
@@ -173,6 +181,10 @@ func (c *Cache) hand(it *item) (Entry, func(), error) {
 		it.users--
 		gone := c.evict(c.cfg.MaxBytes)
 		c.mu.Unlock()
+		if it.brief {
+			c.remove(gone) // before the next one is staged in its place
+			return
+		}
 		c.discard(gone)
 	})
 	return Entry{Path: c.data(it.cid)}, release, nil
@@ -218,15 +230,15 @@ func (c *Cache) Trim(bytes int64) {
 	c.discard(gone)
 }
 
-// evict takes the entries used least recently out of the cache while it is
-// larger than limit, but none in use, and returns where they are now; c.mu is
-// held.
+// evict takes brief entries out of the cache, and those used least recently
+// while it is larger than limit, but none in use, and returns where they are now;
+// c.mu is held.
 func (c *Cache) evict(limit int64) (gone []string) {
 	grace := time.Now().Before(c.settle)
-	for e := c.recent.Back(); e != nil && c.bytes > limit; {
+	for e := c.recent.Back(); e != nil && (c.bytes > limit || c.brief > 0); {
 		it := e.Value.(*item)
 		e = e.Prev()
-		if it.users > 0 || it.old && grace {
+		if it.users > 0 || it.old && grace || c.bytes <= limit && !it.brief {
 			continue
 		}
 		to := c.temp()
@@ -246,11 +258,13 @@ func (c *Cache) discard(gone []string) {
 	if len(gone) == 0 {
 		return
 	}
-	c.work.Go(func() {
-		for _, path := range gone {
-			if err := rmtree.Remove(path); err != nil {
-				c.log.Warn("remove input", "path", path, "err", err)
-			}
+	c.work.Go(func() { c.remove(gone) })
+}
+
+func (c *Cache) remove(gone []string) {
+	for _, path := range gone {
+		if err := rmtree.Remove(path); err != nil {
+			c.log.Warn("remove input", "path", path, "err", err)
 		}
-	})
+	}
 }

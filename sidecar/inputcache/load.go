@@ -51,6 +51,7 @@ func (c *Cache) load(ctx context.Context) error {
 	}
 	slices.SortFunc(found, func(a, b foundItem) int { return a.used.Compare(b.used) })
 	for _, f := range found {
+		f.brief = c.cfg.Brief(ctx, f.cid)
 		c.add(f.item)
 	}
 	return os.WriteFile(filepath.Join(c.cfg.Dir, bootName), []byte(boot), 0o600)

@@ -24,6 +24,9 @@ import (
 type Visit struct {
 	Leaf   func(jobspec.CID) error         // a block that has no links and was not read
 	Branch func(jobspec.CID, []byte) error // a block that was read; may be nil
+	// Missing is asked when a block cannot be read: nil passes over it and
+	// what is below it. Without it the walk ends.
+	Missing func(jobspec.CID, error) error
 }
 
 // DAG visits every block that the roots reach and that is not in seen, once,
@@ -61,6 +64,9 @@ func DAG(ctx context.Context, g ipfs.Getter, roots []jobspec.CID, seen *cidset.S
 
 func readBranch(ctx context.Context, g ipfs.Getter, c jobspec.CID, v Visit) ([]jobspec.CID, error) {
 	data, err := g.Get(ctx, c)
+	if err != nil && v.Missing != nil {
+		return nil, v.Missing(c, err)
+	}
 	if err != nil {
 		return nil, err
 	}
