@@ -168,9 +168,9 @@ func (x *index) load() error {
 	if codec, err := varint.ReadUvarint(r); err != nil || codec != uint64(multicodec.CarMultihashIndexSorted) {
 		return fmt.Errorf("it is of format 0x%x: %w", codec, errors.Join(err, errIndex))
 	}
-	for range r.uint32() {
+	for range r.count() {
 		code := r.uint64()
-		for range r.uint32() {
+		for range r.count() {
 			b := bucket{code: code, width: int(r.uint32()), first: x.blocks}
 			size := int64(r.uint64())
 			b.at = r.pos()
@@ -279,6 +279,18 @@ func (r *fieldReader) bytes(b []byte) []byte {
 		clear(b)
 	}
 	return b
+}
+
+// count is a number of buckets.
+func (r *fieldReader) count() uint32 {
+	n := r.uint32()
+	if n > maxBuckets && r.err == nil {
+		r.err = errIndex
+	}
+	if r.err != nil {
+		return 0
+	}
+	return n
 }
 
 func (r *fieldReader) uint32() uint32 { return binary.LittleEndian.Uint32(r.bytes(make([]byte, 4))) }

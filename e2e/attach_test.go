@@ -1,0 +1,182 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ipdc/ipdc/ipfs/car"
+	"github.com/ipdc/ipdc/ipfs/ipfstest"
+	"github.com/ipdc/ipdc/ipfs/pack"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// sectorSize is how large the CAR of TestAttachedSector is; with
+// IPDC_TEST_SECTOR=2GiB it is as large as a small sector.
+func sectorSize(t *testing.T) int64 {
+	size, err := jobspec.ParseBytes("64MiB")
+	if text := os.Getenv("IPDC_TEST_SECTOR"); text != "" {
+		size, err = jobspec.ParseBytes(text)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int64(size)
+}
+
+// writeSector writes a CAR of 128 files of random bytes in two directories.
+func writeSector(t *testing.T, path string, size int64) jobspec.CID {
+	t.Helper()
+	dir := t.TempDir()
+	random := rand.NewChaCha8([32]byte{7})
+	buf := make([]byte, size/128)
+	for i := range 128 {
+		_, _ = random.Read(buf)
+		binary.BigEndian.PutUint64(buf, uint64(i))
+		name := filepath.Join(dir, fmt.Sprint("d", i%2), fmt.Sprintf("f%03d", i))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, buf, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	mem := ipfstest.NewMemory()
+	res, err := pack.Tree(t.Context(), mem, dir, pack.Options{})
+	if err == nil {
+		_, err = car.WriteOnce(t.Context(), f, mem, res.CID)
+	}
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	return res.CID
+}
+
+// onDisk is what lies on the disk below a directory, in bytes. Outputs volumes
+// are sparse files of their own, and count as what they take.
+func onDisk(dir string) (total int64) {
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it goes while it is looked at
+		}
+		if d.Name() == "mnt" || d.Name() == "car" && d.IsDir() {
+			return fs.SkipDir
+		}
+		if info, err := d.Info(); err == nil {
+			if st, ok := info.Sys().(*syscall.Stat_t); ok {
+				total += st.Blocks * 512
+			}
+		}
+		return nil
+	})
+	return total
+}
+
+// A sector is attached, run over file by file with less than 5 % more on the disk
+// at any time, and shown as it is; a member gets its blocks; a damaged one is
+// named.
+func TestAttachedSector(t *testing.T) {
+	n := newNode(t, "--cpu", "2")
+	size := sectorSize(t)
+	data := t.TempDir()
+	path := filepath.Join(data, "sector.car")
+	root := writeSector(t, path, size)
+	began := time.Now()
+	if got := strings.TrimSpace(n.ok("data", "attach", path, "--label", "mine")); got != root.String() {
+		t.Fatalf("data attach printed %q, want %s", got, root)
+	}
+	attached := time.Since(began)
+	if got := n.ok("data", "list", "-o", "wide"); !strings.Contains(got, path) || !strings.Contains(got, "ok") || !strings.Contains(got, root.String()) {
+		t.Errorf("data list:\n%s", got)
+	}
+	before := onDisk(n.dir)
+	peak := make(chan int64, 1) // one value, when ctx ends
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		most := int64(0)
+		for ctx.Err() == nil {
+			most = max(most, onDisk(n.dir))
+		}
+		peak <- most
+	}()
+	began = time.Now()
+	out := t.TempDir()
+	n.ok("job", "submit", "-e", "head -c 8 | od -An -tx1 | tr -d ' \\n'", "-c", root.String(), "--out", filepath.Join(out, "r"))
+	took := time.Since(began)
+	cancel()
+	extra := <-peak - before
+	t.Logf("attach %s, job %s over %s in place; at most %.1f MB more on the disk, %.1f %%",
+		attached.Round(time.Millisecond), took.Round(time.Millisecond), jobspec.Bytes(size), float64(extra)/1e6, 100*float64(extra)/float64(size))
+	// What each volume takes is there for any job: 2 of them, and spares.
+	if limit := size/20 + 24<<20; extra > limit {
+		t.Errorf("%d bytes more were on the disk, want at most %d", extra, limit)
+	}
+	if got := files(t, filepath.Join(out, "r")); len(got) != 128 || got["d1/f003"] != "0000000000000003" {
+		t.Errorf("the result has %d files, d1/f003 is %q", len(got), got["d1/f003"])
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.ok("job", "submit", "-e", "cat /inputs.car | head -c 100000 > /outputs/head; wc -c < /inputs.car > /outputs/size", "--once",
+		"-c", root.String(), "--as", "car", "--split", "none", "--out", filepath.Join(out, "car"))
+	got := files(t, filepath.Join(out, "car"))
+	if strings.TrimSpace(got["size"]) != fmt.Sprint(len(want)) || !bytes.Equal([]byte(got["head"]), want[:100000]) {
+		t.Errorf("the program saw a CAR of %q bytes, want the file's %d", got["size"], len(want))
+	}
+	if copied := onDisk(filepath.Join(n.dir, "cars")); copied > 1<<20 {
+		t.Errorf("%d bytes of CARs were copied", copied)
+	}
+	spoil(t, path, int64(len(want)/2))
+	if r := n.fails(7, "data", "verify", "mine"); !strings.Contains(r.stderr, path) {
+		t.Errorf("data verify said:\n%s", r.stderr)
+	}
+	n.ok("data", "detach", path)
+	if now, err := os.Stat(path); err != nil || now.Size() != int64(len(want)) {
+		t.Errorf("the file after detach: %v, %v", now, err)
+	}
+}
+
+func spoil(t *testing.T, path string, at int64) {
+	t.Helper()
+	st, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 1
+	if _, err := f.WriteAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, st.ModTime(), st.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+}
