@@ -27,7 +27,13 @@ import (
 	"github.com/ipdc/ipdc/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(killEnv); dir != "" {
+		fmt.Println("error:", verifyUntilKilled(dir))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // bench is a node beside a set of attached files.
 type bench struct {

@@ -54,7 +54,7 @@ func TestAttachIsForTheNodesUser(t *testing.T) {
 		if strings.Contains(string(r.body), "a.car") {
 			t.Errorf("%s %s shows a tenant %s", c[0], c[1], r.body)
 		}
-		e.ask(c[0], c[1], c[2], asJSON).want(t, 401, "")
+		e.ask(c[0], c[1], c[2], asJSON).want(t, 401, "E_POLICY")
 	}
 	if len(a.asked) > 0 {
 		t.Fatalf("a tenant's wish was done: %q", a.asked)
