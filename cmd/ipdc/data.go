@@ -177,7 +177,7 @@ func attachedRow(f wire.AttachedFile, wide bool) []string {
 	}
 	row := []string{f.ID, state, size(f.Size), fmt.Sprint(f.Blocks), root, orNothing(f.Label), f.Path}
 	if wide {
-		row = append(row, yes(f.Whole), yes(f.InPlace), ago(f.Verified), orNothing(f.SHA256))
+		row = append(row, yes(f.Whole), yes(f.InPlace), ago(f.Verified), f.SHA256)
 	}
 	return row
 }
