@@ -271,7 +271,7 @@ func verifiedFiles(out wire.Attached) error {
 	}
 	for _, f := range out.Files {
 		if f.State != wire.AttachedOK {
-			return jobspec.KindBlockHash.Errorf("%s is %s: %s", f.Path, f.State, f.Why)
+			return jobspec.KindBlockHash.Errorf("%s %s", f.Path, f.Why)
 		}
 	}
 	return nil
@@ -294,7 +294,7 @@ func (a *app) checkAttached(ctx context.Context) (found []finding) {
 			fine, bytes = fine+1, bytes+f.Size
 			continue
 		}
-		found = append(found, ok("attached", "%s is %s: %s", f.Path, f.State, f.Why).warn(adviceFor(f.State)))
+		found = append(found, ok("attached", "%s %s", f.Path, f.Why).warn(adviceFor(f.State)))
 	}
 	if fine > 0 {
 		found = append(found, ok("attached", "%s, %s, served in place", count(fine, "CAR file"), size(bytes)))

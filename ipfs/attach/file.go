@@ -75,15 +75,19 @@ func (f *file) state() (wire.AttachedState, string) {
 	var changed changedError
 	switch {
 	case err == nil && len(rec.Damage) > 0:
-		return wire.AttachedDamaged, fmt.Sprintf("%d places are damaged, the first at byte %d: %s", len(rec.Damage), rec.Damage[0].Offset, rec.Damage[0].Why)
+		more := ""
+		if n := len(rec.Damage) - 1; n > 0 {
+			more = fmt.Sprintf(", and %d more", n)
+		}
+		return wire.AttachedDamaged, fmt.Sprintf("is damaged at byte %d%s: %s", rec.Damage[0].Offset, more, rec.Damage[0].Why)
 	case err == nil:
 		return wire.AttachedOK, ""
 	case errors.Is(err, fs.ErrNotExist):
-		return wire.AttachedGone, "there is no such file"
+		return wire.AttachedGone, "is not there any more"
 	case errors.As(err, &changed):
 		return wire.AttachedChanged, changed.why
 	}
-	return wire.AttachedUnreadable, err.Error()
+	return wire.AttachedUnreadable, "cannot be read: " + err.Error()
 }
 
 // noteBad takes the damaged blocks from the record.
