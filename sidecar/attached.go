@@ -34,7 +34,7 @@ func (unattached) File(jobspec.CID) (*os.File, error) { return nil, nil }
 // lookBlocks is how much of an input is looked at to find out where it lies.
 const lookBlocks = 64
 
-var errEnough = errors.New("enough was seen")
+var errLooked = errors.New("enough was seen")
 
 // ReadsAttached says whether what lies below c is read from attached files: c
 // itself, or one of the first blocks below it.
@@ -46,7 +46,7 @@ func ReadsAttached(ctx context.Context, g ipfs.Getter, a Attached, c jobspec.CID
 	_ = tree.Outline(ctx, g, c, ipfs.Budget{}, func(e tree.Entry) error { // what cannot be read is not attached
 		found = e.Kind != tree.Symlink && a.Has(e.CID)
 		if seen++; found || seen >= lookBlocks {
-			return errEnough
+			return errLooked
 		}
 		return nil
 	})
