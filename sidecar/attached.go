@@ -18,6 +18,8 @@ import (
 
 // Attached is CAR files whose blocks are read where they lie.
 type Attached interface {
+	// Empty says whether there is none.
+	Empty() bool
 	// Has says whether a block is read from one of them.
 	Has(c jobspec.CID) bool
 	// File opens the one that is a CAR of root and of nothing else; nil for
@@ -28,6 +30,7 @@ type Attached interface {
 // unattached is for a node without such files.
 type unattached struct{}
 
+func (unattached) Empty() bool                        { return true }
 func (unattached) Has(jobspec.CID) bool               { return false }
 func (unattached) File(jobspec.CID) (*os.File, error) { return nil, nil }
 
@@ -39,7 +42,10 @@ var errLooked = errors.New("enough was seen")
 // ReadsAttached says whether what lies below c is read from attached files: c
 // itself, or one of the first blocks below it.
 func ReadsAttached(ctx context.Context, g ipfs.Getter, a Attached, c jobspec.CID) bool {
-	if a.Has(c) {
+	switch {
+	case a.Empty():
+		return false
+	case a.Has(c):
 		return true
 	}
 	found, seen := false, 0
@@ -86,7 +92,7 @@ func (s *Sidecar) attachedItems(ctx context.Context, items []jobspec.Item) bool 
 // they lie in attached files: these are not to lie on this disk a second time.
 func (d *driver) small(ctx context.Context, job jobspec.Job, plan jobspec.Plan, slots int) (jobspec.Plan, error) {
 	items := allItems(plan)
-	if job.Spec.Run.Per != jobspec.PerItem || job.Spec.Split.By != jobspec.SplitAuto || job.Spec.Split.Into > 0 || !d.attachedItems(ctx, items) {
+	if job.Spec.Run.Per != jobspec.PerItem || job.Spec.Split.By != jobspec.SplitAuto || job.Spec.Split.Into > 0 || d.cfg.Attached.Empty() || !d.attachedItems(ctx, items) {
 		return plan, nil
 	}
 	for i, batch := range jobspec.BatchesOf(job.Spec, items, slots, attachedBatch(items, slots)) {

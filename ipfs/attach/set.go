@@ -157,6 +157,11 @@ func (s *Set) Has(c jobspec.CID) bool {
 	return slices.ContainsFunc(*s.files.Load(), func(f *file) bool { return !f.record().Detached && f.has(c) })
 }
 
+// Empty says whether nothing is attached.
+func (s *Set) Empty() bool {
+	return !slices.ContainsFunc(*s.files.Load(), func(f *file) bool { return !f.record().Detached })
+}
+
 // Lost says whether a block lies, or lay, in a file that is or was attached. A
 // collection of garbage passes over such a block when it is missing: what is
 // below it lay there too.
