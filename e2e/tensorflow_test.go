@@ -156,17 +156,52 @@ func (n *node) trained(t *testing.T, result string) (accuracy float64) {
 	return said.Accuracy
 }
 
-// A training over two nodes ends with a model in its result.
+// A training over two nodes whose one worker is killed goes on from its last
+// checkpoint and ends as one that was left alone.
 func TestTensorFlowTraining(t *testing.T) {
-	a, _ := tensorflowNodes(t)
+	a, b := tensorflowNodes(t)
 	packed, err := digits()
 	if err != nil {
 		t.Fatal(err)
 	}
 	input := a.ok("add", "-q", filepath.Dir(write(t, t.TempDir(), "digits.csv.gz", string(packed))))
-	result := a.ok("tf", "run", tensorflowExamples+"digits/train.py", "--worker", "2", "-c", input, "--", "--epochs", "6")
-	if accuracy := a.trained(t, result); accuracy < 0.9 {
-		t.Errorf("the model reads %.3f of the digits, want 0.9", accuracy)
+	train := func(pause string) []string {
+		return []string{"tf", "run", tensorflowExamples + "digits/train.py", "--worker", "2", "-c", input, "--", "--epochs", "12", "--pause", pause}
+	}
+	calm := a.trained(t, a.ok(train("0")...))
+	if calm < 0.9 {
+		t.Errorf("the model reads %.3f of the digits, want 0.9", calm)
+	}
+	args := train("3")
+	id := a.ok(slices.Insert(args, 3, "-d")...)
+	a.await("a checkpoint that is kept", 5*time.Minute, func() bool {
+		return strings.Contains(a.ok("job", "describe", id, "-o", "json"), `"checkpoint": {`)
+	})
+	b.killContainers(t)
+	a.ok("job", "wait", id)
+	j := a.job(id)
+	if disturbed := a.trained(t, j.Result.String()); math.Abs(disturbed-calm) > 0.01 {
+		t.Errorf("the model reads %.3f of the digits after a worker was killed, %.3f without that", disturbed, calm)
+	}
+	if log := a.ok("job", "logs", id); !strings.Contains(log, "goes on after epoch") {
+		t.Errorf("no task went on from a checkpoint:\n%s", log)
+	}
+}
+
+// killContainers kills the containers of n, as a crash would.
+func (n *node) killContainers(t *testing.T) {
+	t.Helper()
+	out, err := exec.Command("docker", "ps", "-q", "--filter", "name=ipdc-"+n.id+"-").Output()
+	if err == nil && len(bytes.Fields(out)) == 0 {
+		err = fmt.Errorf("node %s runs no container", n.id)
+	}
+	for _, c := range bytes.Fields(out) {
+		if err == nil {
+			err = exec.Command("docker", "kill", string(c)).Run()
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
