@@ -193,6 +193,14 @@ func (s Spec) validateSplit(l *problemList) {
 	}
 }
 
+// Check says what of r is outside of what a spec may ask for one task, for
+// resources that another member names. The error is of type [*Problems].
+func (r Resources) Check() error {
+	var l problemList
+	r.validate(&l)
+	return l.err()
+}
+
 func (r Resources) validate(l *problemList) {
 	inRange(l, "resources.cpu", r.CPU, MinCPU, 1_000_000*1000)
 	inRange(l, "resources.memory", r.Memory, MinMemory, MaxDisk)

@@ -37,6 +37,9 @@ func (r *runner) gang() peering.Gang {
 	return peering.Of(owner, *r.att.Peers)
 }
 
+// maxGangID bounds the id of a gang's generation, in characters.
+const maxGangID = 64
+
 // checkPeers holds what an owner says of a gang against the task's spec: the
 // task is there under its name, with its port, and at this node.
 func (s *Sidecar) checkPeers(spec jobspec.Spec, t jobspec.Task, p *jobspec.Peers) error {
@@ -48,8 +51,15 @@ func (s *Sidecar) checkPeers(spec jobspec.Spec, t jobspec.Task, p *jobspec.Peers
 		return bad("is said by the spec alone, or by the assignment alone")
 	}
 	want := spec.Gang.Tasks()
-	if len(p.Tasks) != len(want) || p.Self < 0 || p.Self >= len(want) || p.Generation < 1 || p.Gang == "" || len(p.Gang) > 64 {
+	switch {
+	case len(p.Tasks) != len(want):
 		return bad("has %d tasks, want %d", len(p.Tasks), len(want))
+	case p.Self < 0 || p.Self >= len(want):
+		return bad("is to have it as number %d, of 0 to %d", p.Self, len(want)-1)
+	case p.Generation < 1:
+		return bad("is of generation %d, want 1 or more", p.Generation)
+	case p.Gang == "" || len(p.Gang) > maxGangID:
+		return bad("has an id of %d characters, want 1 to %d", len(p.Gang), maxGangID)
 	}
 	for i, w := range want {
 		if got := p.Tasks[i]; got.Name != w.Name || got.Role != w.Role || got.Port != w.Port {

@@ -77,12 +77,15 @@ func (p *placer) leave(t *ticket, left jobspec.Resources) {
 	p.grant()
 }
 
-// never says why the whole node has no room for r, or "".
-func (p *placer) never(r jobspec.Resources) string {
-	if r.Slots(jobspec.Resources(p.total)) > 0 {
+// never says why the whole node has no room for n tasks of r, or "". Where it
+// has, what they need together is no more than the node has, and overflows
+// nothing.
+func (p *placer) never(r jobspec.Resources, n int) string {
+	if r.Slots(jobspec.Resources(p.total)) >= n {
 		return ""
 	}
-	return fmt.Sprintf("they ask for CPU %s, memory %s, disk %s; the node has %s, %s, %s", r.CPU, r.Memory, r.Disk, p.total.CPU, p.total.Memory, p.total.Disk)
+	return fmt.Sprintf("each asks for CPU %s, memory %s, disk %s, %d GPUs; the node has %s, %s, %s, %d",
+		r.CPU, r.Memory, r.Disk, r.GPU, p.total.CPU, p.total.Memory, p.total.Disk, p.total.GPU)
 }
 
 // lacks is what a task in line waits for.

@@ -15,15 +15,24 @@ import (
 // seats is room that this node holds for tasks of a gang until they come. It is
 // in memory only: a node that is killed holds nothing, and its owner asks anew.
 type seats struct {
+	owner   identity.ID
 	each    jobspec.Resources
 	left    int           // tasks that have not come
 	ticket  *ticket       // in the placer's line, for all of them
+	place   *standing     // why the ticket is where it is
+	since   time.Time     // they are held; zero = they wait. Guarded by Sidecar.mu
 	renewed chan struct{} // holds one
 	over    chan struct{} // closed when they are given up
 }
 
-// maxGangs bounds for how many gangs of others a node holds room at once.
-const maxGangs = 64
+const (
+	// maxGangsOf bounds for how many gangs of one other member a node holds room
+	// at once.
+	maxGangsOf = 16
+	// holdMost bounds how long room is held for one generation before its tasks
+	// come: its owner needs a round for all others, and assigns then.
+	holdMost = roundMost + assignFor + 30*time.Second
+)
 
 // seatKey names seats.
 func seatKey(owner identity.ID, gang string) string { return string(owner) + "/" + gang }
@@ -31,8 +40,13 @@ func seatKey(owner identity.ID, gang string) string { return string(owner) + "/"
 // seated answers a member that wants room for tasks of its gang.
 func (s *Sidecar) seated(ctx context.Context, l bus.Letter, q wire.Reserve) (wire.Reserved, error) {
 	job, err := jobspec.ParseJobID(q.Job)
-	if err != nil || q.Gang == "" || len(q.Gang) > 64 || q.Tasks < 0 || q.Tasks > jobspec.MaxGang || q.Generation < 1 {
+	if err != nil || q.Gang == "" || len(q.Gang) > maxGangID || q.Tasks < 0 || q.Tasks > jobspec.MaxGang || q.Generation < 1 {
 		return wire.Reserved{}, jobspec.KindSpec.Errorf("a malformed wish for room for gang %.64q", q.Gang)
+	}
+	if q.Tasks > 0 {
+		if err := q.Each.Check(); err != nil {
+			return wire.Reserved{}, err
+		}
 	}
 	left, err := s.endEarlier(ctx, l.From, job, q.Generation)
 	if err != nil || left > 0 || q.Tasks == 0 {
@@ -76,10 +90,9 @@ func (s *Sidecar) endEarlier(ctx context.Context, owner identity.ID, job jobspec
 }
 
 // holdSeats puts tasks of a gang into the line for this node's capacity, and
-// says whether they hold it. The order is that of their jobs.
+// says whether they hold it. The order is that of standings.
 func (s *Sidecar) holdSeats(owner identity.ID, job jobspec.JobID, q wire.Reserve) (wire.Reserved, error) {
-	need := times(q.Each, q.Tasks)
-	if why := s.placer.never(need); why != "" {
+	if why := s.placer.never(q.Each, q.Tasks); why != "" {
 		return wire.Reserved{}, jobspec.KindPolicy.Errorf("%d tasks of the gang do not fit: %s", q.Tasks, why)
 	}
 	s.mu.Lock()
@@ -87,19 +100,9 @@ func (s *Sidecar) holdSeats(owner identity.ID, job jobspec.JobID, q wire.Reserve
 	if s.base == nil || s.base.Err() != nil {
 		return wire.Reserved{}, errShutdown
 	}
-	key := seatKey(owner, q.Gang)
-	h := s.seats[key]
-	if h == nil {
-		if len(s.seats) >= maxGangs {
-			return wire.Reserved{}, jobspec.KindLimit.Errorf("room is held for %d gangs, at most so many", len(s.seats))
-		}
-		h = &seats{
-			each: q.Each, left: q.Tasks, renewed: make(chan struct{}, 1), over: make(chan struct{}),
-			ticket: s.placer.queue(jobspec.AttemptID{Job: job, Try: q.Generation}, need),
-		}
-		s.seats[key] = h
-		base := s.base
-		s.work.Go(func() { s.keepSeats(base, key, h) })
+	h, err := s.seatsOf(owner, job, q)
+	if err != nil {
+		return wire.Reserved{}, err
 	}
 	select {
 	case h.renewed <- struct{}{}:
@@ -108,18 +111,56 @@ func (s *Sidecar) holdSeats(owner identity.ID, job jobspec.JobID, q wire.Reserve
 	if isClosed(h.ticket.granted) {
 		return wire.Reserved{Held: true}, nil
 	}
-	return wire.Reserved{Waiting: s.placer.lacks(need)}, nil
+	return wire.Reserved{Waiting: s.placer.lacks(h.ticket.need)}, nil
 }
 
-// keepSeats gives seats back when nobody has asked for them for a lease.
+// seatsOf returns the seats of a generation, which it puts into the line when
+// there are none. The lock is held.
+func (s *Sidecar) seatsOf(owner identity.ID, job jobspec.JobID, q wire.Reserve) (*seats, error) {
+	key := seatKey(owner, q.Gang)
+	if h := s.seats[key]; h != nil {
+		return h, nil
+	}
+	has := 0
+	for _, h := range s.seats {
+		if h.owner == owner {
+			has++
+		}
+	}
+	if owner != s.id && has >= maxGangsOf {
+		return nil, jobspec.KindLimit.Errorf("room is held for %d gangs of this member, at most %d", has, maxGangsOf)
+	}
+	place := s.standingOf(owner, job)
+	h := &seats{
+		owner: owner, each: q.Each, left: q.Tasks, place: place, renewed: make(chan struct{}, 1), over: make(chan struct{}),
+		ticket: s.placer.queue(jobspec.AttemptID{Job: place.id, Try: q.Generation}, times(q.Each, q.Tasks)),
+	}
+	s.seats[key] = h
+	base := s.base
+	s.work.Go(func() { s.keepSeats(base, key, h) })
+	return h, nil
+}
+
+// keepSeats gives seats back when nobody has asked for them for a lease, or they
+// were held for too long.
 func (s *Sidecar) keepSeats(base context.Context, key string, h *seats) {
 	lease := time.NewTimer(s.cfg.Lease)
 	defer lease.Stop()
+	granted, most := h.ticket.granted, (<-chan time.Time)(nil)
 	for {
 		select {
+		case <-granted:
+			granted, most = nil, time.After(holdMost)
+			s.mu.Lock()
+			h.since = s.now()
+			s.mu.Unlock()
 		case <-h.renewed:
 			lease.Reset(s.cfg.Lease)
 		case <-h.over:
+			return
+		case <-most:
+			s.log.Info("room that was held for a gang is given back", "owner", h.owner.Short(), "after", holdMost)
+			s.dropSeats(key)
 			return
 		case <-lease.C:
 			s.dropSeats(key)
@@ -138,9 +179,17 @@ func (s *Sidecar) dropSeats(key string) {
 	if h == nil {
 		return
 	}
+	s.endSeats(key, h)
+	s.placer.leave(h.ticket, times(h.each, h.left))
+}
+
+// endSeats forgets seats. The lock is held.
+func (s *Sidecar) endSeats(key string, h *seats) {
 	delete(s.seats, key)
 	close(h.over)
-	s.placer.leave(h.ticket, times(h.each, h.left))
+	if !h.since.IsZero() {
+		h.place.held += s.now().Sub(h.since)
+	}
 }
 
 // takeSeat hands one seat over to the caller, who gives its resources back to
@@ -153,8 +202,7 @@ func (s *Sidecar) takeSeat(key string, each jobspec.Resources) bool {
 		return false
 	}
 	if h.left--; h.left == 0 {
-		delete(s.seats, key)
-		close(h.over)
+		s.endSeats(key, h)
 	}
 	return true
 }
@@ -199,7 +247,7 @@ func (s *Sidecar) stand(job jobspec.Job) {
 	}
 }
 
-// times is what n tasks need.
+// times is what n tasks need, where placer.never says that there is so much.
 func times(r jobspec.Resources, n int) jobspec.Resources {
 	k := int64(n)
 	return jobspec.Resources{CPU: r.CPU * jobspec.CPU(k), Memory: r.Memory * jobspec.Bytes(k), Disk: r.Disk * jobspec.Bytes(k), GPU: r.GPU * n}

@@ -139,6 +139,7 @@ type Sidecar struct {
 
 	loading keylock.Locks // of image archives, by CID
 	handing keylock.Locks // of submits to other members, by tenant and key
+	taking  keylock.Locks // of assignments, by owner, attempt and token
 
 	messages *semaphore.Weighted // bytes of messages' files in memory
 
@@ -151,19 +152,20 @@ type Sidecar struct {
 
 	// reserved are the resources of attempts that an earlier process left
 	// running, until their runners take them over.
-	reserved map[jobspec.AttemptID]jobspec.Resources
-	seats    map[string]*seats                   // room that is held for tasks of gangs, by seatKey
-	sitting  map[jobspec.JobID]jobspec.Resources // of tasks of other nodes' gangs that have come, until they are leased
-	cleaning map[jobspec.AttemptID]bool
-	cleaners chan struct{} // one element per attempt that is being cleaned in its turn
-	kept     kept
-	unsure   []jobspec.JobID             // of an earlier process, until the keepers say that they are this node's
-	entering keylock.Locks               // of submits, by tenant and idempotency key
-	away     map[jobspec.AttemptID]*away // attempts that other nodes make
-	copies   copies
-	tails    map[jobspec.AttemptID]int // how many wait for the log of an attempt
-	shy      shy                       // members that are not asked for now
-	drainer  *drainer                  // nil: the node takes work
+	reserved  map[jobspec.AttemptID]jobspec.Resources
+	seats     map[string]*seats                   // room that is held for tasks of gangs, by seatKey
+	standings map[string]*standing                // of other members' gangs in the line for room, by owner and job
+	sitting   map[jobspec.JobID]jobspec.Resources // of tasks of other nodes' gangs that have come, until they are leased
+	cleaning  map[jobspec.AttemptID]bool
+	cleaners  chan struct{} // one element per attempt that is being cleaned in its turn
+	kept      kept
+	unsure    []jobspec.JobID             // of an earlier process, until the keepers say that they are this node's
+	entering  keylock.Locks               // of submits, by tenant and idempotency key
+	away      map[jobspec.AttemptID]*away // attempts that other nodes make
+	copies    copies
+	tails     map[jobspec.AttemptID]int // how many wait for the log of an attempt
+	shy       shy                       // members that are not asked for now
+	drainer   *drainer                  // nil: the node takes work
 
 	gangs     *peering.Exchange
 	schedules *schedule.Engine
@@ -231,6 +233,7 @@ func New(cfg Config) (*Sidecar, error) {
 		drivers:   map[jobspec.JobID]*driver{},
 		reserved:  map[jobspec.AttemptID]jobspec.Resources{},
 		seats:     map[string]*seats{},
+		standings: map[string]*standing{},
 		sitting:   map[jobspec.JobID]jobspec.Resources{},
 		cleaning:  map[jobspec.AttemptID]bool{},
 		cleaners:  make(chan struct{}, cleaners),
