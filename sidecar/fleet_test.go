@@ -40,6 +40,8 @@ type fleet struct {
 	data  map[jobspec.CID]bool // leaves of a dataset that was scattered
 	came  map[*bench]int       // bytes of these that came, by who got them
 
+	slow <-chan struct{} // blocks come from other nodes after it; nil = at once
+
 	streams map[identity.ID]bus.Streams
 
 	recorded bool // the nodes keep a record of their jobs, from the next start on
@@ -125,7 +127,15 @@ type neighbours struct {
 func (n *neighbours) Block(ctx context.Context, c jobspec.CID) ([]byte, error) {
 	n.mu.Lock()
 	nodes := slices.DeleteFunc(slices.Clone(n.nodes), func(b *bench) bool { return n.away[b] })
+	slow := n.slow
 	n.mu.Unlock()
+	if slow != nil {
+		select {
+		case <-slow:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 	for _, b := range nodes {
 		if ok, err := b.ipfs.Has(ctx, c); b == n.self || err != nil || !ok {
 			continue

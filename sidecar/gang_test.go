@@ -270,6 +270,28 @@ func TestGangStartsAgain(t *testing.T) {
 	}
 }
 
+// An assignment that is sent again while the first is worked on takes no second
+// seat, neither of its own nor of the task beside it.
+func TestGangIsAssignedOnce(t *testing.T) {
+	f := newFleet(t, 2)
+	f.stage(4, func(name string, _ int) []string { return []string{writing(name)} })
+	slow := make(chan struct{})
+	f.mu.Lock()
+	f.slow = slow
+	f.mu.Unlock()
+	owner := f.nodes[0]
+	id := owner.submit(gangOf(jobspec.Gang{Roles: map[string]int{"w": 4}}))
+	f.wait("tasks are granted", func() bool {
+		j, err := owner.Job(t.Context(), "t", id)
+		return err == nil && len(j.Attempts) == 4
+	})
+	time.AfterFunc(time.Second, func() { close(slow) }) // meanwhile messages are sent again, first after 100 ms
+	j := owner.final(id)
+	if j.State != jobspec.JobSucceeded || len(j.Attempts) != 4 {
+		t.Errorf("job is %s after %d attempts, want 4: %+v", j.State, len(j.Attempts), j.Failure)
+	}
+}
+
 // What happens to a member or to the owner while a gang runs.
 func TestGangSurvives(t *testing.T) {
 	for name, test := range map[string]struct {

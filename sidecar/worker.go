@@ -34,12 +34,19 @@ func (s *Sidecar) assigned(ctx context.Context, l bus.Letter, a wire.Assign) (wi
 	}
 	owner := l.From.String()
 	sub := api.Submission{Tenant: originTenant(owner), IdempotencyKey: a.Attempt + "/" + a.Token}
+	ctx, cancel := context.WithTimeout(ctx, readWork)
+	defer cancel()
+	// It is asked again while the first answer is on its way: the second must
+	// not find the seat of a gang's task taken by the first.
+	unlock, err := s.taking.Lock(ctx, sub.Tenant+"/"+sub.IdempotencyKey)
+	if err != nil {
+		return wire.Assigned{}, err
+	}
+	defer unlock()
 	known, err := s.knows(ctx, sub)
 	if err != nil || known {
 		return wire.Assigned{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, readWork)
-	defer cancel()
 	var w wire.Work
 	if err := s.readJSON(ctx, a.Work, &w); err != nil {
 		return wire.Assigned{}, fmt.Errorf("read work: %w", err)
