@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/ipdc/ipdc/wire"
 	"github.com/ipdc/ipdc/wire/guest"
@@ -18,7 +17,8 @@ import (
 
 // Dial connects to the port of a gang's task, wherever that runs. ctx bounds
 // the dialling only. The connection has CloseWrite, which the task's program
-// reads as an end; one that was cut on the way gives io.ErrUnexpectedEOF.
+// reads as an end; Close without it is a reset there. One that was cut on the
+// way gives io.ErrUnexpectedEOF.
 func (c *Client) Dial(ctx context.Context, ref, task string) (net.Conn, error) {
 	r := request{
 		method: http.MethodGet, path: []string{"v1", "jobs", ref, "tasks", task, "stream"},
@@ -140,12 +140,6 @@ func (c *taskConn) CloseWrite() error {
 	return err
 }
 
-// Close implements net.Conn.
-func (c *taskConn) Close() error {
-	_ = c.Conn.SetWriteDeadline(time.Now().Add(closeFor)) // frees a writer
-	_ = c.CloseWrite()
-	return c.Conn.Close()
-}
-
-// closeFor bounds how long an end is tried to be said.
-const closeFor = time.Second
+// Close implements net.Conn. It says no end: who closes for an error has sent
+// less than it wanted.
+func (c *taskConn) Close() error { return c.Conn.Close() }

@@ -127,6 +127,9 @@ func (f *forwarder) listen(ctx context.Context, cluster tensorflow.Cluster) erro
 	return nil
 }
 
+// acceptPause is how long after an error connections are taken again.
+const acceptPause = time.Second
+
 // serve forwards until ctx ends, and ends what is open then.
 func (f *forwarder) serve(ctx context.Context) error {
 	var wg sync.WaitGroup
@@ -141,8 +144,16 @@ func (f *forwarder) serve(ctx context.Context) error {
 		wg.Go(func() {
 			for {
 				nc, err := l.Accept()
-				if err != nil {
-					return // closed above; a loopback listener has no other reason
+				switch {
+				case errors.Is(err, net.ErrClosed):
+					return // above
+				case err != nil: // too many open files, for one
+					f.say("ipdc: %s: %v", f.tasks[i].Name, err)
+					select {
+					case <-ctx.Done():
+					case <-time.After(acceptPause):
+					}
+					continue
 				}
 				wg.Go(func() { f.carry(ctx, nc, f.tasks[i].Name) })
 			}
@@ -152,12 +163,13 @@ func (f *forwarder) serve(ctx context.Context) error {
 	return nil
 }
 
-// carry joins a connection with the task, until both directions have ended or
-// ctx does.
+// carry joins a connection with the task, until both directions have ended. It
+// cuts both when one is cut or ctx ends.
 func (f *forwarder) carry(ctx context.Context, nc net.Conn, task string) {
 	defer nc.Close()
 	far, err := f.dial(ctx, task)
 	if err != nil {
+		cut(nc)
 		if ctx.Err() == nil {
 			f.say("ipdc: %s: %v", task, err)
 		}
@@ -165,8 +177,8 @@ func (f *forwarder) carry(ctx context.Context, nc net.Conn, task string) {
 	}
 	defer far.Close()
 	defer context.AfterFunc(ctx, func() {
-		_ = nc.Close()
-		_ = far.Close()
+		cut(nc)
+		cut(far)
 	})()
 	var wg sync.WaitGroup
 	wg.Go(func() { pour(far, nc) })
@@ -174,15 +186,23 @@ func (f *forwarder) carry(ctx context.Context, nc net.Conn, task string) {
 	wg.Wait()
 }
 
-// pour copies from one connection to another, and its end too; what was cut
-// cuts the other.
+// pour copies from one connection to another, and its end too. Where one was
+// cut, both are: neither program takes what it has for the whole.
 func pour(to, from net.Conn) {
 	if _, err := io.Copy(to, from); err != nil {
-		_ = to.Close()
-		_ = from.Close()
+		cut(to)
+		cut(from)
 		return
 	}
 	if half, ok := to.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
+}
+
+// cut closes a connection so that the other end reads an error, not an end.
+func cut(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // a reset
+	}
+	_ = c.Close()
 }

@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -32,8 +34,10 @@ func TestForwarder(t *testing.T) {
 	}
 	cluster := tensorflow.NewCluster(conf, ports)
 	var said bytes.Buffer
+	asked := make(chan struct{}) // who is cut at once may see it when dialling
 	fw := &forwarder{app: &app{err: &said}, dial: func(ctx context.Context, task string) (net.Conn, error) {
 		if task == "worker-1" {
+			<-asked
 			return nil, errors.New("it is not there")
 		}
 		nc, err := new(net.Dialer).DialContext(ctx, "tcp", far.Addr().String())
@@ -62,7 +66,7 @@ func TestForwarder(t *testing.T) {
 			if err == nil {
 				_, err = nc.Write(append(b, '!'))
 			}
-			if err := errors.Join(err, nc.Close()); err != nil {
+			if err := errors.Join(err, nc.Close()); err != nil && !errors.Is(err, syscall.ECONNRESET) { // as at the end
 				return err
 			}
 		}
@@ -77,6 +81,9 @@ func TestForwarder(t *testing.T) {
 		nc, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if task == "worker-1" {
+			close(asked)
 		}
 		_, _ = io.WriteString(nc, "hello")
 		_ = nc.(*net.TCPConn).CloseWrite()
@@ -101,11 +108,128 @@ func TestForwarder(t *testing.T) {
 	}
 }
 
+// A connection that was cut is cut at the other side, too: an end it would be
+// only where everything came.
+func TestForwarderCut(t *testing.T) {
+	far, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	near, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, asked := true, make(chan struct{})
+	fw := &forwarder{app: &app{err: io.Discard}, tasks: []tensorflow.Task{{Name: "a-0"}}, at: []net.Listener{near}}
+	fw.dial = func(ctx context.Context, _ string) (net.Conn, error) {
+		if !there {
+			<-asked
+			return nil, errors.New("it is not there")
+		}
+		return new(net.Dialer).DialContext(ctx, "tcp", far.Addr().String())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var g errgroup.Group
+	g.Go(func() error { return fw.serve(ctx) })
+	dial := func() net.Conn {
+		nc, err := net.Dial("tcp", near.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return nc
+	}
+	both := func() (program, task net.Conn) {
+		program = dial()
+		task, err := far.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return program, task
+	}
+	reset := func(what string, c net.Conn) {
+		t.Helper()
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
+		if n, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s: Read = %d, %v, want %v", what, n, err, syscall.ECONNRESET)
+		}
+		_ = c.Close()
+	}
+	program, task := both()
+	cut(program)
+	reset("the program is killed", task)
+	program, task = both()
+	cut(task)
+	reset("the task is cut", program)
+	program, task = both()
+	cancel()
+	reset("the forward ends: program", program)
+	reset("the forward ends: task", task)
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+
+	there = false
+	if near, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	fw.at = []net.Listener{near}
+	ctx, cancel = context.WithCancel(t.Context())
+	g.Go(func() error { return fw.serve(ctx) })
+	program = dial()
+	close(asked)
+	reset("the task is not there", program)
+	cancel()
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// tired is a listener that cannot take the first connection.
+type tired struct {
+	net.Listener
+	calls int // of Accept, which one goroutine makes
+}
+
+func (l *tired) Accept() (net.Conn, error) {
+	if l.calls++; l.calls == 1 {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+// A forward that has too many files open says so, and goes on.
+func TestForwarderGoesOn(t *testing.T) {
+	near, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var said bytes.Buffer
+	fw := &forwarder{app: &app{err: &said}, tasks: []tensorflow.Task{{Name: "a-0"}}, at: []net.Listener{&tired{Listener: near}}}
+	fw.dial = func(context.Context, string) (net.Conn, error) {
+		cancel() // it was taken
+		return nil, context.Canceled
+	}
+	var g errgroup.Group
+	g.Go(func() error { return fw.serve(ctx) })
+	nc, err := net.Dial("tcp", near.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := g.Wait(); err != nil || !strings.Contains(said.String(), "a-0: accept: too many open files") {
+		t.Errorf("serve = %v and says %q, want why it paused", err, said.String())
+	}
+}
+
 // A program that is run in the place of ipdc gives its exit code.
 func TestRunCommand(t *testing.T) {
 	var out bytes.Buffer
-	a := &app{in: strings.NewReader("in"), out: &out, err: io.Discard}
+	a := &app{out: &out, err: io.Discard}
 	for script, want := range map[string]int{"cat; exit 0": 0, "exit 3": 3, "kill -TERM $$": 143} {
+		a.in = strings.NewReader("in") // which a script may leave unread
 		if got := a.exit(a.runCommand(t.Context(), []string{"sh", "-c", script})); got != want {
 			t.Errorf("sh -c %q ends with %d, want %d", script, got, want)
 		}
