@@ -2,17 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/workload/tensorflow"
 )
 
 func (a *app) jobForwardCmd() *cobra.Command {
@@ -29,10 +27,8 @@ func (a *app) jobForwardCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var all sync.WaitGroup
-		defer all.Wait()
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
+		fw := &forwarder{app: a, dial: func(ctx context.Context, task string) (net.Conn, error) { return c.Dial(ctx, j.ID.String(), task) }}
+		defer fw.close()
 		for _, arg := range tasks {
 			task, port, _ := strings.Cut(arg, ":")
 			if _, err := strconv.ParseUint("0"+port, 10, 16); err != nil {
@@ -42,68 +38,9 @@ func (a *app) jobForwardCmd() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("forward %s: %w", task, err)
 			}
-			context.AfterFunc(ctx, func() { _ = l.Close() })
+			fw.tasks, fw.at = append(fw.tasks, tensorflow.Task{Name: task}), append(fw.at, l)
 			fmt.Fprintf(a.out, "%s %s\n", task, l.Addr())
-			f := &forward{app: a, client: c, job: j.ID.String(), task: task}
-			all.Go(func() { f.serve(ctx, l) })
 		}
-		<-ctx.Done()
-		return nil
+		return fw.serve(ctx)
 	})
-}
-
-// forward carries connections to one task.
-type forward struct {
-	*app
-	client    *client.Client
-	job, task string
-}
-
-func (f *forward) serve(ctx context.Context, l net.Listener) {
-	var conns sync.WaitGroup
-	defer conns.Wait()
-	for {
-		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err == nil {
-			conns.Go(func() {
-				if err := f.carry(ctx, c.(*net.TCPConn)); err != nil && ctx.Err() == nil {
-					f.say("%s: %v", f.task, err)
-				}
-			})
-		}
-	}
-}
-
-// carry joins a connection with the task. One that was cut is reset.
-func (f *forward) carry(ctx context.Context, here *net.TCPConn) error {
-	defer here.Close()
-	there, err := f.client.Dial(ctx, f.job, f.task)
-	if err != nil {
-		_ = here.SetLinger(0)
-		return err
-	}
-	defer there.Close()
-	defer context.AfterFunc(ctx, func() { _, _ = here.Close(), there.Close() })()
-	type half interface {
-		net.Conn
-		CloseWrite() error
-	}
-	var both sync.WaitGroup
-	copyAll := func(to, from half) {
-		_, err := io.Copy(to, from)
-		if err == nil {
-			err = to.CloseWrite()
-		}
-		if err != nil {
-			_ = here.SetLinger(0)
-			_, _ = here.Close(), there.Close()
-		}
-	}
-	both.Go(func() { copyAll(there.(half), here) }) //nolint:forcetypeassert // as Dial says
-	both.Go(func() { copyAll(here, there.(half)) }) //nolint:forcetypeassert // likewise
-	both.Wait()
-	return nil
 }

@@ -114,9 +114,7 @@ func (f *forwarder) listen(ctx context.Context, cluster tensorflow.Cluster) erro
 	for _, t := range f.tasks {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", t.Addr)
 		if err != nil {
-			for _, l := range f.at {
-				_ = l.Close()
-			}
+			f.close()
 			return jobspec.Failure{
 				Kind: jobspec.KindConflict, Where: t.Name, Detail: err.Error(),
 				Hint: "another ipdc tf forward may run; if it is something else, take other ports: ipdc tf down, ipdc tf spec",
@@ -127,6 +125,12 @@ func (f *forwarder) listen(ctx context.Context, cluster tensorflow.Cluster) erro
 	return nil
 }
 
+func (f *forwarder) close() {
+	for _, l := range f.at {
+		_ = l.Close()
+	}
+}
+
 // acceptPause is how long after an error connections are taken again.
 const acceptPause = time.Second
 
@@ -134,12 +138,7 @@ const acceptPause = time.Second
 func (f *forwarder) serve(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	stop := context.AfterFunc(ctx, func() {
-		for _, l := range f.at {
-			_ = l.Close()
-		}
-	})
-	defer stop()
+	defer context.AfterFunc(ctx, f.close)()
 	for i, l := range f.at {
 		wg.Go(func() {
 			for {
@@ -169,10 +168,10 @@ func (f *forwarder) carry(ctx context.Context, nc net.Conn, task string) {
 	defer nc.Close()
 	far, err := f.dial(ctx, task)
 	if err != nil {
-		cut(nc)
 		if ctx.Err() == nil {
 			f.say("ipdc: %s: %v", task, err)
 		}
+		cut(nc)
 		return
 	}
 	defer far.Close()

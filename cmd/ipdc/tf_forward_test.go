@@ -142,6 +142,12 @@ func TestForwarderCut(t *testing.T) {
 	both := func() (program, task net.Conn) {
 		program = dial()
 		task, err := far.Accept()
+		if err == nil {
+			_, err = program.Write([]byte("x"))
+		}
+		if err == nil {
+			_, err = io.ReadFull(task, make([]byte, 1)) // they are joined
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
