@@ -32,7 +32,7 @@ func (d *driver) fetch(ctx context.Context, job jobspec.Job) error {
 			return at("inputs[0].cid", err)
 		}
 		root, err := tree.Resolve(ctx, d.cfg.IPFS, path.Root, path.Segments)
-		if err == nil && !d.hasCrew() {
+		if err == nil && !d.hasCrew() && !in.Since.Defined() { // of that only what is new is needed
 			err = d.fetchDAG(ctx, "input", root)
 		}
 		if err != nil {

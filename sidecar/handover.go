@@ -34,6 +34,16 @@ func (s *Sidecar) HandOver(ctx context.Context, to string, sub api.Submission) (
 	if err := spec.Validate(); err != nil {
 		return wire.Job{}, false, err
 	}
+	if namesDataset(spec) && spec.Inputs[0].OnlyNew && spec.Inputs[0].CID == "" {
+		return wire.Job{}, false, jobspec.Failure{
+			Kind: jobspec.KindPolicy, Where: "inputs[0].only_new", Detail: "what is new is told by the runs that this node knows of, and the job would be another member's",
+			Hint: "submit it without --to, here or at the member",
+		}.Error()
+	}
+	spec, _, err := s.resolveDataset(ctx, sub.Tenant, spec)
+	if err != nil {
+		return wire.Job{}, false, err
+	}
 	c, err := spec.CID()
 	if err != nil {
 		return wire.Job{}, false, err

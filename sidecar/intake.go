@@ -21,7 +21,14 @@ func (s *Sidecar) Submit(ctx context.Context, sub api.Submission) (wire.Job, boo
 
 // submit is Submit for a job that another one needs.
 func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec.JobID) (wire.Job, bool, error) {
-	spec, specCID, err := s.admit(sub.Spec, s.runsSomewhere)
+	if first, ok, err := s.madeBefore(ctx, sub); ok || err != nil {
+		return wire.Job{Job: first}, false, err
+	}
+	asked, use, err := s.resolveDataset(ctx, sub.Tenant, sub.Spec)
+	if err != nil {
+		return wire.Job{}, false, err
+	}
+	spec, specCID, err := s.admit(asked, s.runsSomewhere)
 	if err == nil {
 		err = s.enough(spec)
 	}
@@ -36,7 +43,7 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 	}
 	job := jobspec.Job{
 		ID: jobspec.NewJobID(s.now()), Tenant: sub.Tenant, Spec: spec, SpecCID: specCID, Parent: parent,
-		State: jobspec.JobAccepted, Submitted: s.now(),
+		State: jobspec.JobAccepted, Submitted: s.now(), Dataset: use,
 	}
 	if sub.Fired != nil {
 		job.ID, job.Fired = sub.Fired.JobID(), sub.Fired
@@ -118,7 +125,11 @@ func (s *Sidecar) accept(tx *store.Tx, sub api.Submission, job jobspec.Job) erro
 	if err != nil || sub.IdempotencyKey == "" {
 		return err
 	}
-	return tx.PutIdempotencyKey(sub.Tenant, sub.IdempotencyKey, job.ID, job.SpecCID)
+	named, err := askedFor(sub, job)
+	if err != nil {
+		return err
+	}
+	return tx.PutIdempotencyKey(sub.Tenant, sub.IdempotencyKey, job.ID, named)
 }
 
 // retryAfter is when to submit again to a full queue, in seconds.
@@ -130,7 +141,11 @@ func (s *Sidecar) byKey(tx *store.Tx, sub api.Submission, job jobspec.Job) (_ jo
 	if err != nil || !used {
 		return job, false, err
 	}
-	if spec != job.SpecCID && first != job.ID { // of one instant the first spec counts
+	asked, err := askedFor(sub, job)
+	if err != nil {
+		return job, true, err
+	}
+	if spec != asked && first != job.ID { // of one instant the first spec counts
 		return job, true, jobspec.Failure{
 			Kind: jobspec.KindDupKey, Detail: fmt.Sprintf("idempotency key %q was used for another spec, by job %s", sub.IdempotencyKey, first),
 			Hint: "use a new key for a new spec",

@@ -18,7 +18,11 @@ import (
 // have and which of them are remembered. It runs nothing, installs nothing,
 // pulls no image, and leaves no pin.
 func (s *Sidecar) Plan(ctx context.Context, sub api.Submission) (wire.Plan, error) {
-	spec, specCID, err := s.admit(sub.Spec, s.runsSomewhere)
+	asked, _, err := s.resolveDataset(ctx, sub.Tenant, sub.Spec)
+	if err != nil {
+		return wire.Plan{}, err
+	}
+	spec, specCID, err := s.admit(asked, s.runsSomewhere)
 	if err == nil {
 		err = s.enough(spec)
 	}

@@ -36,6 +36,9 @@ func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, err
 	}
 	defer turn.leave()
 	failpoint.Hit(string(jobspec.JobQueued) + ".before-effect")
+	if done, idle, err := d.nothingNew(ctx, job); idle || err != nil {
+		return done, causeOr(ctx, err)
+	}
 	if len(job.Spec.Stages) > 0 {
 		return d.prepareStages(ctx, job, imgs, turn)
 	}
@@ -239,6 +242,9 @@ func (d *driver) input(ctx context.Context, in jobspec.Input, pin string) (jobsp
 	kind, err := tree.KindOf(ctx, d.cfg.IPFS, root)
 	if err != nil {
 		return jobspec.CID{}, err
+	}
+	if kind == tree.Dir && in.Since.Defined() {
+		return d.onlyNew(ctx, root, in.Since, pin)
 	}
 	if kind == tree.Dir {
 		return root, d.pinInput(ctx, pin, root)

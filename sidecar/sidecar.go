@@ -8,6 +8,7 @@
 //	preparer   accepted  -> queued: names become identities, the plan is made
 //	splitter   an input becomes shards, where the spec asks for them
 //	stager     the next stage of a job is planned; stage is one of them
+//	datasets   names of datasets become CIDs, and what is new in them
 //	installer  requirements become a directory of packages, by a job of their own
 //	placer     queued    -> running: leases in order of submission, by resources
 //	runner     an attempt's way from its lease to its signed receipt
@@ -65,6 +66,7 @@ import (
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/courier"
+	"github.com/ipdc/ipdc/sidecar/dataset"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
 	"github.com/ipdc/ipdc/sidecar/peering"
 	"github.com/ipdc/ipdc/sidecar/pip"
@@ -111,6 +113,7 @@ type Config struct {
 	Streams      bus.Streams                                 // connections to them, for gangs; nil = none
 	Crew         Crew                                        // who they are; nil with Post nil
 	Record       Record                                      // of the domain's jobs; nil = none
+	Datasets     *dataset.Keeper                             // what jobs name as inputs; nil = none. Run by the caller
 	Lease        time.Duration                               // how long a member that runs a task may be silent; default 60 s
 	Room         func(context.Context, int64) error          // refuses so many bytes for another member when there is no room for them; default none
 	Repair       time.Duration                               // how long a holder of a copy may be away before another one takes its place; default 1 h

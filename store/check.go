@@ -19,22 +19,25 @@ type table struct {
 }
 
 var (
-	metaTable        = table{"meta", []string{"key"}, []string{"value"}}
-	jobTable         = table{"jobs", []string{"id"}, []string{"tenant", "name", "state", "live", "labels", "record"}}
-	planTable        = table{"plans", []string{"job"}, []string{"record"}}
-	attemptTable     = table{"attempts", []string{"job", "task", "try"}, []string{"live", "token", "record"}}
-	eventTable       = table{"events", []string{"job", "seq"}, []string{"record"}}
-	rememberedTable  = table{"remembered", []string{"key"}, []string{"job", "created", "record"}}
-	idempotencyTable = table{"idempotency", []string{"tenant", "key"}, []string{"job", "spec"}}
-	tokenTable       = table{"tokens", []string{"name"}, []string{"hash", "created"}}
-	handedTable      = table{"handed", []string{"tenant", "key"}, []string{"job", "name", "live", "record"}}
-	holdingTable     = table{"holdings", []string{"name"}, []string{"record"}}
-	scheduleTable    = table{"schedules", []string{"id"}, []string{"tenant", "name", "record"}}
-	instantTable     = table{"instants", []string{"schedule", "kind", "slot"}, []string{"live", "record"}}
-	deliveryTable    = table{"deliveries", []string{"job", "n"}, []string{"due", "record"}}
+	metaTable           = table{"meta", []string{"key"}, []string{"value"}}
+	jobTable            = table{"jobs", []string{"id"}, []string{"tenant", "name", "state", "live", "labels", "record"}}
+	planTable           = table{"plans", []string{"job"}, []string{"record"}}
+	attemptTable        = table{"attempts", []string{"job", "task", "try"}, []string{"live", "token", "record"}}
+	eventTable          = table{"events", []string{"job", "seq"}, []string{"record"}}
+	rememberedTable     = table{"remembered", []string{"key"}, []string{"job", "created", "record"}}
+	idempotencyTable    = table{"idempotency", []string{"tenant", "key"}, []string{"job", "spec"}}
+	tokenTable          = table{"tokens", []string{"name"}, []string{"hash", "created"}}
+	handedTable         = table{"handed", []string{"tenant", "key"}, []string{"job", "name", "live", "record"}}
+	holdingTable        = table{"holdings", []string{"name"}, []string{"record"}}
+	scheduleTable       = table{"schedules", []string{"id"}, []string{"tenant", "name", "record"}}
+	instantTable        = table{"instants", []string{"schedule", "kind", "slot"}, []string{"live", "record"}}
+	datasetTable        = table{"datasets", []string{"tenant", "name"}, []string{"record"}}
+	datasetVersionTable = table{"dataset_versions", []string{"tenant", "name", "version"}, []string{"record"}}
+	datasetSeenTable    = table{"dataset_seen", []string{"owner", "name"}, []string{"record"}}
+	deliveryTable       = table{"deliveries", []string{"job", "n"}, []string{"due", "record"}}
 
 	tables = []table{metaTable, jobTable, planTable, attemptTable, eventTable, rememberedTable, idempotencyTable, tokenTable, handedTable, holdingTable,
-		scheduleTable, instantTable, deliveryTable}
+		scheduleTable, instantTable, deliveryTable, datasetTable, datasetVersionTable, datasetSeenTable}
 )
 
 func (t table) sealed() []string { return append(append([]string(nil), t.key...), t.cols...) }

@@ -90,7 +90,7 @@ func privateDir(dir string) error {
 func (n *node) apiConfig(sc *sidecar.Sidecar) api.Config {
 	s := n.set
 	cfg := api.Config{
-		Service: sc, Schedules: sc, IPFS: n.ipfs, Tokens: tokens{n.store}, Registry: n.registry, Version: version, Logger: n.log,
+		Service: sc, Schedules: sc, Datasets: n.datasets, IPFS: n.ipfs, Tokens: tokens{n.store}, Registry: n.registry, Version: version, Logger: n.log,
 		MaxUpload: int64(s.APIUpload), MaxConns: s.APIMaxConns, Rate: s.APIRate, Timeout: s.APITimeout.Std(), Grace: s.APIGrace.Std(),
 		Room: n.room, Budget: s.inputBudget(), BodyStall: s.APIBodyStall.Std(), UploadTime: s.APIUploadTime.Std(), EventStall: s.APIEventStall.Std(), StreamStall: s.APIStreamStall.Std(),
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/sidecar/courier"
+	"github.com/ipdc/ipdc/sidecar/dataset"
 	"github.com/ipdc/ipdc/sidecar/fleet"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
 	"github.com/ipdc/ipdc/sidecar/pip"
@@ -61,6 +62,7 @@ type node struct {
 	doorway  *doorway
 	exchange *exchange
 	swarm    *swarm // nil where p2p-listen is off
+	datasets *dataset.Keeper
 }
 
 // serve takes the state directory and runs a node on it until ctx ends, put
@@ -102,6 +104,7 @@ func serveOnce(ctx context.Context, set settings, log *slog.Logger, ready func(w
 	g.Go(func() error { return sc.Run(ctx) })
 	g.Go(func() error { return n.room.Run(ctx) })
 	g.Go(func() error { return n.courier.Run(ctx) })
+	g.Go(func() error { return n.datasets.Run(ctx) })
 	g.Go(func() error { return a.Serve(ctx, n.unix, n.tcp) })
 	if n.swarm != nil {
 		n.swarm.offer.Store(&offering{sc})
@@ -212,6 +215,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 		return nil, err
 	}
 	post, crew, record := n.others()
+	n.keepDatasets()
 	labels, err := fleet.ParseLabels(n.set.Labels)
 	if err != nil {
 		return nil, usagef("--label: %w", err)
@@ -225,7 +229,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	})
 	return sidecar.New(sidecar.Config{
 		Courier: n.courier, Attached: n.attachedFiles(),
-		Streams: streams, Post: post, Crew: crew, Record: record, Lease: n.set.Lease.Std(),
+		Streams: streams, Datasets: n.datasets, Post: post, Crew: crew, Record: record, Lease: n.set.Lease.Std(),
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
 		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, Labels: labels, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
 		Network: n.network(), CA: n.authorities(), Fetches: n.set.IPFS != "" || n.exchange.asks(), Budget: n.set.inputBudget(),

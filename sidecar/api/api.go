@@ -38,6 +38,8 @@ type Config struct {
 	// Attachments are the CAR files that the node serves in place; default:
 	// it can serve none.
 	Attachments Attachments
+	// Datasets are the named ones of the node's tenants; default none.
+	Datasets Datasets
 	// Streams reach the members, which ask about their jobs by them; default
 	// none.
 	Streams bus.Streams
@@ -137,6 +139,7 @@ func New(cfg Config) *API {
 	a.registerImages(h)
 	a.registerPins(h)
 	a.registerAttached(h)
+	a.registerDatasets(h)
 	a.registerStreams(h.OpenAPI())
 	a.registerDAG(h.OpenAPI())
 	a.registerTunnel(h.OpenAPI())

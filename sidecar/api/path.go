@@ -7,12 +7,11 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/ipdc/ipdc/ipfs/tree"
-	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
 
 type pathInput struct {
-	Path string `query:"path" required:"true" doc:"CID, CID/a/b, /ipfs/CID/a or ipfs://CID/a" example:"bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354"`
+	Path string `query:"path" required:"true" doc:"CID, CID/a/b, /ipfs/CID/a, ipfs://CID/a, or the same below a dataset: NAME, NAME@VERSION/a" example:"bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354"`
 }
 
 func (a *API) registerPaths(h huma.API) {
@@ -25,14 +24,6 @@ func (a *API) registerPaths(h huma.API) {
 		c, err := a.resolve(ctx, in.Path)
 		return &answer[wire.Resolved]{wire.Resolved{Path: in.Path, CID: c}}, err
 	})
-}
-
-func (a *API) resolve(ctx context.Context, path string) (jobspec.CID, error) {
-	p, err := jobspec.ParsePath(path)
-	if err != nil {
-		return jobspec.CID{}, err
-	}
-	return tree.Resolve(ctx, a.cfg.IPFS, p.Root, p.Segments)
 }
 
 func (a *API) list(ctx context.Context, in *pathInput) (*answer[wire.Listing], error) {
