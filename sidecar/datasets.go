@@ -88,11 +88,14 @@ func (s *Sidecar) madeBefore(ctx context.Context, sub api.Submission) (job jobsp
 	if sub.IdempotencyKey == "" || !namesDataset(sub.Spec) {
 		return job, false, nil
 	}
+	if sub.Fired != nil {
+		job.ID = sub.Fired.JobID()
+	}
 	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
-		job, err = s.byKey(tx, sub, jobspec.Job{})
+		job, ok, err = s.byKey(tx, sub, job)
 		return err
 	})
-	return job, job.ID != "" && err == nil, err
+	return job, ok && err == nil, err
 }
 
 // onlyNew leaves out of a job's input the entries of the directory since, and

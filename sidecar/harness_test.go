@@ -28,6 +28,7 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/sidecar/dataset"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
 	"github.com/ipdc/ipdc/sidecar/proxy"
 	"github.com/ipdc/ipdc/sidecar/volume"
@@ -69,6 +70,8 @@ type bench struct {
 
 	registry *prometheus.Registry // of the present start
 	limits   sidecar.Limits       // of the next start
+
+	data *dataset.Keeper // of the present start
 
 	*sidecar.Sidecar
 	stop        func()
@@ -184,8 +187,19 @@ func (b *bench) start() {
 			streams = f.streamsOf(b.key.ID())
 		}
 	}
+	b.data = dataset.New(dataset.Config{
+		Key: b.key, Domain: "d", Shared: "t", Store: b.store, IPFS: b.ipfs, Post: post, Logger: log,
+		Live: func() (ids []identity.ID) {
+			for _, p := range crew.Live() {
+				if p.ID != b.key.ID() {
+					ids = append(ids, p.ID)
+				}
+			}
+			return ids
+		},
+	})
 	cfg := sidecar.Config{
-		Streams: streams, Post: post, Crew: crew, Record: record, Lease: b.lease, BackupAfter: b.backupAfter,
+		Streams: streams, Datasets: b.data, Post: post, Crew: crew, Record: record, Lease: b.lease, BackupAfter: b.backupAfter,
 		Registry: b.registry, Limits: b.limits,
 		Now: func() time.Time { return time.Now().Add(ahead + time.Duration(b.later.Add(tick))) }, Room: b.room,
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,

@@ -33,6 +33,7 @@ func (a *app) addCompletions(root *cobra.Command) {
 		"pin add": a.somePins(-1, true), "pin rm": a.somePins(-1, false), "pin ls": a.somePins(-1, false),
 		"cron show": a.someSchedules(1), "cron next": a.someSchedules(1), "cron run-now": a.someSchedules(1), "cron history": a.someSchedules(1),
 		"cron pause": a.someSchedules(-1), "cron resume": a.someSchedules(-1), "cron rm": a.someSchedules(-1),
+		"dataset append": a.datasetNames(1), "dataset show": a.datasetNames(1), "dataset head": a.datasetNames(1), "dataset diff": a.datasetNames(2), "dataset rm": a.datasetNames(-1),
 		"import": onlyFiles("car"), "image build": stockImages, "receipt verify": a.receiptArgs(all),
 	} {
 		find(root, path).ValidArgsFunction = f
@@ -150,7 +151,8 @@ func (a *app) somePins(n int, all bool) cobra.CompletionFunc {
 // somePinsOrFiles is for -c, which takes a local path too.
 func (a *app) somePinsOrFiles(cmd *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	out, _ := a.somePins(-1, false)(cmd, nil, begun)
-	return out, cobra.ShellCompDirectiveDefault
+	names, _ := a.datasetNames(-1)(cmd, nil, begun)
+	return append(names, out...), cobra.ShellCompDirectiveDefault
 }
 
 // receiptArgs completes jobs and files.

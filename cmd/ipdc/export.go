@@ -25,7 +25,7 @@ type exportFlags struct {
 func (a *app) exportCmd() *cobra.Command {
 	f := &exportFlags{}
 	cmd := &cobra.Command{
-		Use:   "export CID[/PATH]",
+		Use:   "export CID[/PATH]|NAME[@VERSION][/PATH]",
 		Short: "Write a DAG as a CAR file",
 		Long: "Export writes all blocks below a CID as a content-addressable archive (CAR), to\n" +
 			"standard output or to a file. Each block stands in it once, in the order of a\n" +

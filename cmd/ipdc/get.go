@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,21 +23,17 @@ import (
 func (a *app) getCmd() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
-		Use:   "get CID[/PATH] [DEST]",
+		Use:   "get CID[/PATH]|NAME[@VERSION][/PATH] [DEST]",
 		Short: "Download a file or a directory",
-		Long: "Get writes the file or directory behind a CID to DEST, by default to the last\n" +
+		Long: "Get writes the file or directory behind a CID, or in a dataset, to DEST, by default to the last\n" +
 			"element of the path in the current directory. DEST - writes a file to standard\n" +
 			"output. Every block is checked against its CID.",
 		Example: "  ipdc get bafy... small\n  ipdc get bafy.../logs/day1.txt -",
 		Args:    usageArgs(cobra.RangeArgs(1, 2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path, err := jobspec.ParsePath(args[0])
+			dest, err := destOf(args[0])
 			if err != nil {
 				return err
-			}
-			dest := path.Root.String()
-			if n := len(path.Segments); n > 0 {
-				dest = path.Segments[n-1]
 			}
 			if len(args) == 2 {
 				dest = args[1]
@@ -45,6 +43,26 @@ func (a *app) getCmd() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "overwrite files that exist")
 	return cmd
+}
+
+// destOf is the last element of a path below a CID or a dataset.
+func destOf(arg string) (string, error) {
+	p, err := jobspec.ParsePath(arg)
+	if err != nil {
+		first, below, _ := strings.Cut(strings.TrimSuffix(arg, "/"), "/")
+		ref, derr := jobspec.ParseDatasetRef(first)
+		if derr != nil {
+			return "", err
+		}
+		if below == "" {
+			return ref.Name, nil
+		}
+		return path.Base(below), nil
+	}
+	if n := len(p.Segments); n > 0 {
+		return p.Segments[n-1], nil
+	}
+	return p.Root.String(), nil
 }
 
 // got is the answer of ipdc get.

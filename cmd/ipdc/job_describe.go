@@ -85,6 +85,10 @@ func describe(w io.Writer, j wire.Job) error {
 	}
 	for _, in := range j.Spec.Inputs {
 		add("Input:", in.CID)
+		add("Dataset:", in.Dataset)
+		if in.Since.Defined() {
+			add("New since:", newSince(j, in))
+		}
 	}
 	add("Network:", strings.Join(j.Spec.Network, ", "))
 	r := j.Spec.Resources
@@ -112,6 +116,19 @@ func describe(w io.Writer, j wire.Job) error {
 		return err
 	}
 	return describeAttempts(w, j)
+}
+
+// newSince says what a job leaves out, and which run it follows.
+func newSince(j wire.Job, in jobspec.Input) string {
+	u := j.Dataset
+	if u == nil || u.Previous == "" {
+		return in.Since.String()
+	}
+	s := fmt.Sprintf("%s, of job %s with result %s", jobspec.DatasetRef{Name: u.Name, Version: u.Since}, u.Previous, u.Result)
+	if u.New != nil {
+		s = fmt.Sprintf("%s: %d new", s, *u.New)
+	}
+	return s
 }
 
 // describeStages shows what each stage runs and how far it is.

@@ -21,6 +21,7 @@ type submitFlags struct {
 	file, expr, function string
 	once, keepGoing      bool
 	input                string
+	onlyNew              bool
 	image, name          string
 	cpu, memory, disk    string
 	timeout, total       string
@@ -103,7 +104,8 @@ func (f *submitFlags) addProgram(fs *pflag.FlagSet) {
 	fs.StringVarP(&f.file, "file", "f", "", "Python file to run")
 	fs.StringVarP(&f.expr, "expression", "e", "", "shell command to run")
 	f.exec.add(fs)
-	fs.StringVarP(&f.input, "cid", "c", "", "input: CID, CID/path, /ipfs/..., ipfs://..., or a local path, which is added first; a .car file is imported")
+	fs.StringVarP(&f.input, "cid", "c", "", "input: CID, CID/path, /ipfs/..., ipfs://..., a dataset (NAME, NAME@VERSION), or a local path, which is added first; a .car file is imported")
+	f.addOnlyNew(fs)
 	fs.StringVar(&f.function, "function", "", "with -f and -x: the function to call")
 	fs.BoolVar(&f.once, "once", false, "run once over the whole input instead of once per file")
 	fs.BoolVar(&f.keepGoing, "keep-going", false, "a file that fails does not fail the job")
@@ -115,6 +117,10 @@ func (f *submitFlags) addProgram(fs *pflag.FlagSet) {
 	fs.StringVar(&f.merge, "merge", "", "outputs of several tasks: union, shards or concat (default union; concat with --split lines|bytes)")
 	fs.StringVar(&f.as, "as", "", "how the input is shown: files, or car for one file with any DAG (default files)")
 	f.addRun(fs)
+}
+
+func (f *submitFlags) addOnlyNew(fs *pflag.FlagSet) {
+	fs.BoolVar(&f.onlyNew, "only-new", false, "with a dataset: only the entries that the version lacked, or had otherwise, which the same job last ran over")
 }
 
 // addRun adds the flags that any job has, whatever its program and input are.
@@ -188,6 +194,11 @@ func (a *app) sendJob(ctx context.Context, f *submitFlags, req request) error {
 	defer c.Close()
 	if _, err := c.Node(ctx); err != nil { // before anything is uploaded
 		return err
+	}
+	if req.twice != "" {
+		if err := homonym(ctx, c, req.twice); err != nil {
+			return err
+		}
 	}
 	if req.car != "" {
 		res, err := a.sendCAR(ctx, c, req.car, true)

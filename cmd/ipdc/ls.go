@@ -9,7 +9,7 @@ import (
 
 func (a *app) lsCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:     "ls CID[/PATH]",
+		Use:     "ls CID[/PATH]|NAME[@VERSION][/PATH]",
 		Short:   "List a directory",
 		Example: "  ipdc ls bafy...\n  ipdc ls bafy.../2024 -o json",
 		Args:    usageArgs(cobra.ExactArgs(1)),

@@ -113,7 +113,8 @@ func (f *mrFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.job.Reducer, "reducer", "", "shell command from sorted lines to a part of the result")
 	fs.StringVar(&f.job.Combiner, "combiner", "", "with --mapper: shell command from sorted lines to fewer lines of the same form")
 	fs.IntVarP(&f.job.K, "parts", "k", mapreduce.DefaultK, "parts of the result, and tasks that reduce; any number, also more than there are nodes")
-	fs.StringVarP(&f.input, "cid", "c", "", "input: CID, CID/path, /ipfs/..., ipfs://..., or a local path, which is added first; a .car file is imported")
+	fs.StringVarP(&f.input, "cid", "c", "", "input: CID, CID/path, /ipfs/..., ipfs://..., a dataset (NAME, NAME@VERSION), or a local path, which is added first; a .car file is imported")
+	f.addOnlyNew(fs)
 	fs.StringVar(&f.job.Records, "records", "lines", "what map is called for, or how input is cut: lines, file (whole files) or bytes:N (records of N bytes)")
 	fs.StringVar(&f.job.Partition, "partition", "hash", "which part a key is in: hash, or range (in order, by a sample of all keys, which runs map once more)")
 	fs.StringVar(&f.splitOfTask, "split-size", "", "the input that each map task aims at (default 64MiB)")
@@ -158,6 +159,7 @@ func (f *mrFlags) request() (req request, notes []string, err error) {
 		func() error { return req.setPlace(&f.submitFlags) },
 		func() error { return req.setRequirements(&f.submitFlags) },
 		func() error { return req.setInput(f.input) },
+		func() error { return req.setOnlyNew(f.onlyNew) },
 		req.validate,
 	} {
 		if err := set(); err != nil {

@@ -27,6 +27,7 @@ type request struct {
 	local string              // path that becomes the input; "" = none
 	car   string              // CAR file that holds the input; "" = none
 	as    jobspec.As          // how that input is shown
+	twice string              // a local path that may be the name of a dataset, too
 
 	// input makes the input; nil = it is a path, or named in the spec.
 	input func(context.Context, ipfs.Session) (jobspec.CID, error)
@@ -66,6 +67,9 @@ func (a *app) request(f *submitFlags, args []string) (req request, err error) {
 		return req, err
 	}
 	if err := req.setInput(f.input); err != nil {
+		return req, err
+	}
+	if err := req.setOnlyNew(f.onlyNew); err != nil {
 		return req, err
 	}
 	if err := req.setAs(f.as); err != nil {
@@ -243,7 +247,8 @@ func environ(list []string) (map[string]string, error) {
 	return pairs("--env", full)
 }
 
-// setInput decides whether -c names a CID or a local path.
+// setInput decides whether -c names a CID, a local path or, where no such path is
+// there, a dataset.
 func (r *request) setInput(arg string) error {
 	if arg == "" {
 		return nil
@@ -254,8 +259,16 @@ func (r *request) setInput(arg string) error {
 		return nil
 	}
 	info, serr := os.Stat(arg)
+	ref, derr := jobspec.ParseDatasetRef(arg)
+	if derr == nil && (serr != nil || strings.HasPrefix(arg, "dataset:")) {
+		r.spec.Inputs = []jobspec.Input{{Dataset: ref.String()}}
+		return nil
+	}
 	if serr != nil {
-		return usagef("-c %q is neither a CID nor a path that exists here (%v)", arg, err)
+		return usagef("-c %q is neither a CID, nor the name of a dataset, nor a path that exists here (%v)", arg, err)
+	}
+	if derr == nil {
+		r.twice = arg
 	}
 	if strings.HasSuffix(arg, ".car") && !info.IsDir() {
 		root, err := carRoot(arg)
@@ -263,6 +276,18 @@ func (r *request) setInput(arg string) error {
 		return err
 	}
 	r.local = arg
+	return nil
+}
+
+// setOnlyNew leaves out what earlier runs had.
+func (r *request) setOnlyNew(only bool) error {
+	if !only {
+		return nil
+	}
+	if len(r.spec.Inputs) == 0 || r.spec.Inputs[0].Dataset == "" {
+		return usagef("--only-new needs a dataset: give its name with -c")
+	}
+	r.spec.Inputs[0].OnlyNew = true
 	return nil
 }
 

@@ -79,7 +79,7 @@ func (a *app) root() *cobra.Command {
 		}
 		return a.reload()
 	}
-	cmd.AddCommand(a.nodeCmd(load), a.addCmd(), a.getCmd(), a.lsCmd(), a.exportCmd(), a.importCmd(), a.pinCmd(), a.dataCmd(),
+	cmd.AddCommand(a.nodeCmd(load), a.addCmd(), a.getCmd(), a.lsCmd(), a.exportCmd(), a.importCmd(), a.pinCmd(), a.dataCmd(), a.datasetCmd(),
 		a.jobCmd(), a.cronCmd(), a.clCmd(), a.mrCmd(), a.tfCmd(), a.imageCmd(), a.receiptCmd(), a.doctorCmd(), a.configCmd(), a.tokenCmd(), a.domainCmd(), a.peersCmd(), a.ipfsCmd(), a.versionCmd())
 	a.addCompletions(cmd)
 	return cmd

@@ -1,0 +1,176 @@
+package sidecar_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/pack"
+	"github.com/ipdc/ipdc/ipfs/tree"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// text stores a file on the node.
+func (b *bench) text(text string) jobspec.CID {
+	b.t.Helper()
+	c, err := b.ipfs.Add(b.t.Context(), "user/"+text, func(s ipfs.Session) (jobspec.CID, error) {
+		c, _, err := pack.File(b.t.Context(), s, strings.NewReader(text))
+		return c, err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+// grow appends one file to a dataset of the node's, or replaces it.
+func (b *bench) grow(name, entry, text string) {
+	b.t.Helper()
+	q := wire.DatasetAppend{Entries: []wire.DatasetEntry{{Name: entry, Path: b.text(text).String()}}, Replace: true}
+	if _, err := b.data.Append(b.t.Context(), "t", name, q); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) createDataset(name string) {
+	b.t.Helper()
+	if _, err := b.data.Create(b.t.Context(), "t", wire.DatasetWish{Name: name}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// overDataset is a job whose container copies what is new in a dataset.
+func overDataset(name string, onlyNew bool) jobspec.Spec {
+	s := spec("DUMMY_COPY=/inputs:/outputs")
+	s.Inputs = []jobspec.Input{{Dataset: name, OnlyNew: onlyNew}}
+	return s
+}
+
+// entries are the names in a result.
+func (b *bench) entries(root jobspec.CID) string {
+	b.t.Helper()
+	links, err := tree.Links(b.t.Context(), b.ipfs, root, ipfs.Budget{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var names []string
+	for _, l := range links {
+		names = append(names, l.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+// A dataset grows by one file a night: each run is over the new one, links the
+// run before, and runs nothing when nothing is new.
+func TestNights(t *testing.T) {
+	b := newBench(t)
+	b.createDataset("logs")
+	var last wire.Job
+	for night := range 4 {
+		b.grow("logs", fmt.Sprint("day", night), fmt.Sprint("text", night))
+		j := b.final(b.submit(overDataset("logs", true)))
+		u := j.Dataset
+		if j.State != jobspec.JobSucceeded || u == nil || u.Version != night+2 || j.Spec.Inputs[0].Dataset != fmt.Sprintf("logs@%d", night+2) {
+			t.Fatalf("night %d: %s %v, %+v, %v", night, j.State, j.Failure, u, j.Spec.Inputs)
+		}
+		if got := b.entries(j.Result); got != fmt.Sprint("day", night) || len(j.Attempts) != 1 {
+			t.Errorf("night %d: the result has %q of %d attempts, want day%d of one", night, got, len(j.Attempts), night)
+		}
+		if night > 0 && (u.Previous != last.ID || u.Result != last.Result || u.Since != last.Dataset.Version || u.New == nil || *u.New != 1) {
+			t.Errorf("night %d follows %+v, want job %s", night, u, last.ID)
+		}
+		last = j
+		if _, err := b.GC(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	idle := b.final(b.submit(overDataset("logs", true)))
+	if idle.State != jobspec.JobSucceeded || len(idle.Attempts) != 0 || b.entries(idle.Result) != "" || idle.Dataset.Previous != last.ID {
+		t.Errorf("without anything new: %s %v with %d attempts and result %q, %+v", idle.State, idle.Failure, len(idle.Attempts), b.entries(idle.Result), idle.Dataset)
+	}
+	b.grow("logs", "day0", "other text")
+	if j := b.final(b.submit(overDataset("logs", true))); b.entries(j.Result) != "day0" || j.Dataset.Previous != idle.ID {
+		t.Errorf("a replaced entry gives %q, %+v", b.entries(j.Result), j.Dataset)
+	}
+	other := overDataset("logs", true)
+	other.Run.Env["MORE"] = "1"
+	if j := b.final(b.submit(other)); b.entries(j.Result) != "day0 day1 day2 day3" || j.Dataset.Previous != "" {
+		t.Errorf("the first run of another program gives %q, %+v", b.entries(j.Result), j.Dataset)
+	}
+}
+
+// What a name means is decided once, at submit.
+func TestResolvedAtSubmit(t *testing.T) {
+	b := newBench(t)
+	b.createDataset("logs")
+	b.grow("logs", "a", "one")
+	sub := api.Submission{Tenant: "t", IdempotencyKey: "night", Spec: overDataset("logs", false)}
+	first, _, err := b.Submit(t.Context(), sub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.grow("logs", "b", "two")
+	again, created, err := b.Submit(t.Context(), sub)
+	if err != nil || created || again.ID != first.ID {
+		t.Errorf("the same submit again = %s, %v, %v, want job %s", again.ID, created, err, first.ID)
+	}
+	if got := b.entries(b.final(first.ID.String()).Result); got != "a" {
+		t.Errorf("the result has %q, want what there was at submit", got)
+	}
+	rerun := b.final(b.submit(again.Spec))
+	if got := b.entries(rerun.Result); got != "a" || rerun.Dataset == nil || rerun.Dataset.Version != 2 {
+		t.Errorf("the spec as it was resolved gives %q, %+v", got, rerun.Dataset)
+	}
+	for _, c := range []struct {
+		tenant, name string
+		want         jobspec.Kind
+	}{{"t", "none", jobspec.KindNotFound}, {"ci", "logs", jobspec.KindNotFound}, {"t", "logs@9", jobspec.KindNotFound}} {
+		if _, _, err := b.Submit(t.Context(), api.Submission{Tenant: c.tenant, Spec: overDataset(c.name, false)}); !errors.Is(err, c.want.Error()) {
+			t.Errorf("submit of %s over %s = %v, want %s", c.tenant, c.name, err, c.want)
+		}
+	}
+}
+
+// A member's dataset is named as one of the node's own; only its owner appends.
+func TestDatasetOfMember(t *testing.T) {
+	f := newFleet(t, 2)
+	owner, member := f.nodes[0], f.nodes[1]
+	owner.createDataset("logs")
+	owner.grow("logs", "day0", "zero")
+	first := member.final(member.submit(overDataset("logs", true)))
+	if first.State != jobspec.JobSucceeded || member.entries(first.Result) != "day0" || first.Dataset.Owner != owner.key.ID().String() {
+		t.Fatalf("the job is %s, %v, %+v", first.State, first.Failure, first.Dataset)
+	}
+	owner.grow("logs", "day1", "one")
+	if j := member.final(member.submit(overDataset("logs", true))); member.entries(j.Result) != "day1" || j.Dataset.Previous != first.ID {
+		t.Errorf("the second run is %s, %v, gives %q, %+v", j.State, j.Failure, member.entries(j.Result), j.Dataset)
+	}
+	_, err := member.data.Append(t.Context(), "t", "logs", wire.DatasetAppend{Remove: []string{"day0"}})
+	if !errors.Is(err, jobspec.KindPolicy.Error()) || !strings.Contains(err.Error(), owner.key.ID().String()) {
+		t.Errorf("Append at a member = %v, want a refusal that names the owner", err)
+	}
+	if _, err := member.data.Create(t.Context(), "t", wire.DatasetWish{Name: "logs"}); !errors.Is(err, jobspec.KindConflict.Error()) {
+		t.Errorf("Create of a member's name = %v, want E_CONFLICT", err)
+	}
+	if _, err := member.data.Resolve(t.Context(), "ci", jobspec.DatasetRef{Name: "logs"}); !errors.Is(err, jobspec.KindNotFound.Error()) {
+		t.Errorf("Resolve by another tenant = %v, want E_NOT_FOUND", err)
+	}
+	list, err := member.data.List(t.Context(), "t")
+	if err != nil || len(list) != 1 || list[0].Mine || list[0].Version != 3 {
+		t.Errorf("List = %+v, %v", list, err)
+	}
+	behind, err := member.data.After(t.Context(), "t", "logs", 1)
+	if err != nil || len(behind) != 2 || behind[0].Version != 2 || behind[1].Version != 3 {
+		t.Errorf("After = %+v, %v", behind, err)
+	}
+	f.mu.Lock()
+	f.away[owner] = true
+	f.mu.Unlock()
+	if v, err := member.data.Resolve(t.Context(), "t", jobspec.DatasetRef{Name: "logs"}); err != nil || v.Version != 3 {
+		t.Errorf("Resolve with the owner away = %+v, %v, want the head that was seen", v, err)
+	}
+}
