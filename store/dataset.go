@@ -30,6 +30,7 @@ type DatasetVersion struct {
 type DatasetSeen struct {
 	Owner  identity.ID `json:"-"`
 	Name   string      `json:"-"`
+	Domain string      `json:"domain"` // in which it was seen
 	Sealed []byte      `json:"sealed"`
 }
 

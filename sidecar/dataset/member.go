@@ -158,8 +158,6 @@ func (k *Keeper) take(ctx context.Context, from identity.ID, b []byte, newest bo
 		return found{}, forged(from, jobspec.AsFailure(err).Detail)
 	case h.Owner != from:
 		return found{}, forged(from, "it is signed by "+h.Owner.String())
-	case h.Domain != k.cfg.Domain:
-		return found{}, forged(from, "it is of another domain")
 	}
 	f := found{h, c}
 	return f, k.cfg.Store.Update(ctx, func(tx *store.Tx) error {
@@ -174,7 +172,7 @@ func (k *Keeper) take(ctx context.Context, from identity.ID, b []byte, newest bo
 				return err
 			}
 		}
-		return tx.PutDatasetSeen(store.DatasetSeen{Owner: from, Name: h.Name, Sealed: b})
+		return tx.PutDatasetSeen(store.DatasetSeen{Owner: from, Name: h.Name, Domain: k.cfg.Domain, Sealed: b})
 	})
 }
 
@@ -218,7 +216,7 @@ func (k *Keeper) remembered(ctx context.Context, name string, here map[identity.
 	})
 	for _, s := range seen {
 		h, c, oerr := Open(s.Sealed)
-		if err = errors.Join(err, oerr); oerr == nil && !here[s.Owner] && h.Domain == k.cfg.Domain {
+		if err = errors.Join(err, oerr); oerr == nil && !here[s.Owner] && s.Domain == k.cfg.Domain {
 			out = append(out, found{h, c})
 		}
 	}
