@@ -72,7 +72,7 @@ func TestUpgradeFromFirst(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	rawExec(t, path, "DROP INDEX jobs_state; DROP INDEX jobs_live_tenant; DROP TABLE tokens; DROP TABLE handed; DROP TABLE holdings; DROP TABLE instants; DROP TABLE schedules; DROP TABLE deliveries; PRAGMA user_version = 1;"+
+	rawExec(t, path, "DROP INDEX jobs_state; DROP INDEX jobs_live_tenant; DROP TABLE tokens; DROP TABLE handed; DROP TABLE holdings; DROP TABLE instants; DROP TABLE schedules; DROP TABLE deliveries; DROP TABLE dataset_versions; DROP TABLE datasets; DROP TABLE dataset_seen; DROP INDEX jobs_dataset; PRAGMA user_version = 1;"+
 		"CREATE TABLE tokens (name TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;"+
 		"INSERT INTO tokens VALUES ('local', 'x', 1)")
 	now := openAt(t, path)
