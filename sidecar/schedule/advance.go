@@ -27,7 +27,7 @@ func (e *Engine) advance(ctx context.Context, s jobspec.Schedule) (live bool, er
 		}
 		if i.State == jobspec.InstantDue && err == nil {
 			switch {
-			case s.Away != "":
+			case s.Away != "" && !e.made(ctx, s, i):
 				i, err = e.giveUp(ctx, s, i, jobspec.MissedMoved, s.Away.String()+" owns the schedule now and decides about it")
 			case !e.cfg.Holder.Ready(s), busy && s.Overlap == jobspec.OverlapForbid:
 			default:
@@ -108,13 +108,20 @@ func (e *Engine) submit(ctx context.Context, s jobspec.Schedule, i jobspec.Insta
 		return i, e.put(ctx, i, "instant-started")
 	}
 	f := jobspec.AsFailure(err)
-	if !retryable(f.Kind) || e.now().Sub(i.Noted) > e.patience(s, i) {
+	if (!retryable(f.Kind) || e.now().Sub(i.Noted) > e.patience(s, i)) && !e.made(ctx, s, i) {
 		e.setRetry(i, 0)
 		return e.giveUp(ctx, s, i, jobspec.MissedRefused, f.Error().Error())
 	}
 	e.log.Debug("job of an instant is refused for now", "schedule", s.Name, "at", i.At, "err", err)
 	e.setRetry(i, e.cfg.Elapsed()+retryEvery)
 	return i, nil
+}
+
+// made reports whether a due instant may have a job, as when the node was killed
+// before it noted that: such an instant is not missed.
+func (e *Engine) made(ctx context.Context, s jobspec.Schedule, i jobspec.Instant) bool {
+	_, _, err := e.cfg.Jobs.Ended(ctx, s.Tenant, i.JobID())
+	return !errors.Is(err, jobspec.KindNotFound.Error())
 }
 
 // retryEvery is between two tries to submit.
@@ -173,10 +180,10 @@ func (e *Engine) giveUp(ctx context.Context, s jobspec.Schedule, i jobspec.Insta
 func (e *Engine) replace(ctx context.Context, s jobspec.Schedule, earlier []jobspec.Instant) error {
 	for n, i := range earlier {
 		var err error
-		switch i.State {
-		case jobspec.InstantStarted:
-			err = e.cfg.Jobs.Stop(ctx, s.Tenant, i.Job)
-		case jobspec.InstantDue:
+		switch {
+		case i.State == jobspec.InstantStarted, i.State == jobspec.InstantDue && e.made(ctx, s, i):
+			err = e.cfg.Jobs.Stop(ctx, s.Tenant, i.JobID())
+		case i.State == jobspec.InstantDue:
 			earlier[n], err = e.giveUp(ctx, s, i, jobspec.MissedOverlap, "a later instant came before its job was made")
 		}
 		if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) {

@@ -110,6 +110,26 @@ func TestS22Overlap(t *testing.T) {
 	}
 }
 
+// A job that was made before the node was killed is found again, however long
+// submits are refused then: what ran is not missed.
+func TestRefusedAfterAKill(t *testing.T) {
+	for _, overlap := range []jobspec.Overlap{jobspec.OverlapForbid, jobspec.OverlapReplace} {
+		w := newWorld(t, 1)
+		w.boot()
+		s := w.add(jobspec.Schedule{Name: "s", Cron: "0 * * * *", Overlap: overlap, CatchUp: 1})
+		w.kill, w.killAt = 1, "instant-started.after-effect"
+		for w.kills == 0 {
+			w.pass(w.tick())
+		}
+		w.kill, w.refuse = 0, 1
+		w.until(3 * time.Hour)
+		w.settle([]jobspec.Schedule{s})
+		if problems, n, ran := w.judge(s); len(problems) > 0 || n < 3 || ran == 0 {
+			t.Errorf("%s: %d instants, %d of them run: %v", overlap, n, ran, problems)
+		}
+	}
+}
+
 func TestPause(t *testing.T) {
 	w := newWorld(t, 1)
 	w.long = time.Hour

@@ -30,6 +30,7 @@ type world struct {
 	going map[*simJob]bool // those that have not ended
 	runs  map[string]int   // how often the job of an instant was begun, by its key
 
+	killAt  string  // the place of a kill; "" = any
 	kill    float64 // probability at each place between two durable steps
 	refuse  float64 // of a refusal for now
 	dead    bool
@@ -83,8 +84,8 @@ func (w *world) boot() {
 	w.e = e
 }
 
-func (w *world) step(string) error {
-	if w.dead || w.kill > 0 && w.rnd.Float64() < w.kill {
+func (w *world) step(place string) error {
+	if w.dead || w.kill > 0 && (w.killAt == "" || w.killAt == place) && w.rnd.Float64() < w.kill {
 		w.dead = true
 		return errKilled
 	}
