@@ -198,6 +198,9 @@ func (s *Sidecar) readSchedule(ctx context.Context, e wire.Recorded) (sch jobspe
 	if err := s.schedules.Check(sch); err != nil {
 		return sch, err
 	}
+	if err := s.schedules.CheckTimes(sch.Created, sch.OnChange != "", e.Cursor); err != nil {
+		return sch, err
+	}
 	if _, _, err := s.admit(sch.Spec, s.runsSomewhere); err != nil {
 		return sch, err
 	}

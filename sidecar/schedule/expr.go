@@ -169,16 +169,21 @@ func refuse(where, detail, hint string) error {
 	return jobspec.Failure{Kind: jobspec.KindSpec, Where: where, Detail: detail, Hint: hint}.Error()
 }
 
+// mostSeconds bounds the times that instants are looked for at, from 1970: years
+// of four digits, as far as a [time.Time] is written down.
+const mostSeconds = 8000 * 366 * 24 * 3600
+
 // Next returns the first instant after t, in whole seconds of UTC, or zero when
 // there is none within five years.
 func (e Expr) Next(t time.Time) time.Time {
+	if s := t.Unix(); s < -mostSeconds || s > mostSeconds {
+		return time.Time{}
+	}
 	t = t.UTC()
 	switch {
-	case e.every > 0:
-		if t.Before(e.anchor) {
-			return e.anchor.Add(e.every)
-		}
-		return e.anchor.Add((t.Sub(e.anchor)/e.every + 1) * e.every)
+	case e.every > 0: // in seconds: a time.Duration ends at 292 years
+		every, from := int64(e.every/time.Second), e.anchor.Unix()
+		return time.Unix(from+(max(t.Unix()-from, 0)/every+1)*every, 0).UTC()
 	case e.hourly:
 		return e.nextElapsed(t)
 	}
@@ -247,6 +252,9 @@ func first(w time.Time, zone *time.Location) time.Time {
 // most limit of them, the earliest first. older says how many there are before
 // them, up to maxCount, or -1 for more; firstOlder and lastOlder are these.
 func (e Expr) Between(from, to time.Time, limit int) (list []time.Time, firstOlder, lastOlder time.Time, older int) {
+	if start := to.Add(-maxWindow); from.Before(start) {
+		from = start
+	}
 	start := from
 	for window := 24 * time.Hour; ; window *= 4 {
 		if begin := to.Add(-window); begin.After(from) {
@@ -255,7 +263,7 @@ func (e Expr) Between(from, to time.Time, limit int) (list []time.Time, firstOld
 			start = from
 		}
 		list = e.collect(start, to, limit)
-		if start.Equal(from) || len(list) >= limit {
+		if start.Equal(from) || len(list) >= limit || window > maxWindow {
 			break
 		}
 	}
@@ -274,6 +282,10 @@ func (e Expr) Between(from, to time.Time, limit int) (list []time.Time, firstOld
 	}
 	return list, firstOlder, list[0].Add(-time.Second), older
 }
+
+// maxWindow is how far back instants are looked for, whatever a file says of
+// the newest one.
+const maxWindow = 100 * 365 * 24 * time.Hour
 
 // maxCount is how many instants are counted that are missed together.
 const maxCount = 10_000

@@ -3,6 +3,8 @@ package schedule
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
@@ -94,12 +96,42 @@ func (e *Engine) Entering(id jobspec.ScheduleID) bool {
 	return e.entering[id]
 }
 
+// Bounds of the times in a schedule of another member.
+const (
+	maxAhead   = 24 * time.Hour // clocks differ
+	maxAge     = 50 * 365 * 24 * time.Hour
+	maxVersion = 1 << 53 // of a head
+)
+
+// CheckTimes refuses a schedule of another member that was made, or decided up
+// to, when no honest clock could be: versions says that cursors count those of a
+// head.
+func (e *Engine) CheckTimes(created time.Time, versions bool, cursors ...int64) error {
+	now := e.now()
+	if created.Before(now.Add(-maxAge)) || created.After(now.Add(maxAhead)) {
+		return refuse("created", fmt.Sprintf("%s is not within %d years before now and a day after", created.UTC().Format(time.RFC3339), maxAge/(365*24*time.Hour)), "")
+	}
+	most := now.Add(maxAhead).Unix()
+	if versions {
+		most = maxVersion
+	}
+	for _, c := range cursors {
+		if c < 0 || c > most {
+			return refuse("cursor", fmt.Sprintf("%d is not from 0 to %d", c, most), "")
+		}
+	}
+	return nil
+}
+
 // Check says whether this node would run a schedule that another member made.
 func (e *Engine) Check(s jobspec.Schedule) error {
 	if !nameForm.MatchString(s.Name) || s.CatchUp < 0 || s.CatchUp > jobspec.MaxCatchUp || (s.Cron == "") == (s.OnChange == "") {
 		return refuse("schedule", "it is not well-formed", "")
 	}
 	if _, err := jobspec.ParseOverlap(string(s.Overlap)); err != nil {
+		return err
+	}
+	if err := e.CheckTimes(s.Created, s.OnChange != "", s.Cursor, s.Floor); err != nil {
 		return err
 	}
 	if s.OnChange != "" {
