@@ -107,7 +107,7 @@ func (w *world) tick() (wait time.Duration) {
 	}
 	for j := range w.going {
 		if left := j.ends - w.ran; left > 0 {
-			wait = min(wait, left)
+			wait = min(wait, max(left, 20*time.Minute)) // a pass for each of them would be most of all passes
 		} else {
 			delete(w.going, j)
 		}
