@@ -75,7 +75,8 @@ type bench struct {
 
 	*sidecar.Sidecar
 	stop        func()
-	closeRecord func() // of the present start
+	asks        func(sidecar.Record) sidecar.Record // what the node asks keepers by; nil = as it is
+	closeRecord func()                              // of the present start
 }
 
 // mates are other members and the bus to them.
@@ -182,6 +183,9 @@ func (b *bench) start() {
 		if f, ok := b.crew.(*fleet); ok && f.recorded {
 			q := f.keepers(b, post, log)
 			record, tend = q, q.Run
+			if b.asks != nil {
+				record = b.asks(q)
+			}
 		}
 		if f, ok := b.crew.(*fleet); ok {
 			streams = f.streamsOf(b.key.ID())

@@ -56,13 +56,24 @@ func (s *Sidecar) entered(ctx context.Context, job *jobspec.Job, key string) err
 	if err == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	if derr := s.cfg.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteJob(job.ID) }); derr != nil {
-		s.log.Warn("take back a job that the keepers do not have", "job", job.ID, "err", derr)
+	if job.Fired != nil && errors.Is(err, errUncertain) {
+		return err // its instant is submitted again under the same id
 	}
+	s.takeBack(ctx, job.ID)
 	return fmt.Errorf("the job was not taken: %w", err)
 }
+
+// takeBack removes a job that was not begun.
+func (s *Sidecar) takeBack(ctx context.Context, id jobspec.JobID) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := s.cfg.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteJob(id) }); err != nil {
+		s.log.Warn("take back a job that the keepers do not have", "job", id, "err", err)
+	}
+}
+
+// errUncertain marks that the keepers may have a job or not.
+var errUncertain = errors.New("whether the keepers have the job is not known")
 
 // enter has a majority of the keepers hold what the job needs, then puts it into
 // the record, and notes that here.
@@ -88,11 +99,15 @@ func (s *Sidecar) enter(ctx context.Context, job *jobspec.Job, key string) error
 	if key != "" { // with its submit; later the schedule may be another's
 		e.Fired = job.Fired
 	}
-	err = s.cfg.Record.Enter(ctx, e)
-	if err != nil {
+	if err = s.cfg.Record.Enter(ctx, e); err == nil {
+		err = s.setTenure(ctx, job.ID, t, job)
+	} else if f := jobspec.AsFailure(err); ctx.Err() == nil && f.Kind != jobspec.KindNoQuorum {
 		return err
 	}
-	return s.setTenure(ctx, job.ID, t, job)
+	if err != nil {
+		err = errors.Join(err, errUncertain)
+	}
+	return err
 }
 
 // setTenure notes by what this node owns a job.

@@ -158,7 +158,7 @@ func (s *Sidecar) grantedSchedule(ctx context.Context, record string, e wire.Rec
 	case s.schedules.Entering(id):
 		return nil
 	case errors.Is(err, jobspec.KindNotFound.Error()) && e.Epoch == 1: // it was refused to its user in the end
-		return s.cfg.Record.End(ctx, wire.Ending{Claim: wire.Claim{Job: e.Job, Epoch: 1}, State: jobspec.JobStopped, Detail: "was not acknowledged"})
+		return s.cfg.Record.End(ctx, wire.Ending{Claim: wire.Claim{Job: e.Job, Epoch: 1}, State: jobspec.JobStopped, Detail: notAcknowledged})
 	case err != nil && !errors.Is(err, jobspec.KindNotFound.Error()):
 		return err
 	case err == nil && sch.Away == "" && sch.Tenure != nil && *sch.Tenure == t:
@@ -228,7 +228,7 @@ func (s *Sidecar) firedLast(ctx context.Context, sch jobspec.Schedule, cursor in
 	}
 	i.Job = i.JobID()
 	e, ok, err := scheduled{s}.recordedJob(ctx, i.Job)
-	if err != nil || !ok {
+	if err != nil || !ok || !firedBy(e.Fired, e.Tenant, i.Job, sch.Tenant) {
 		return nil, err
 	}
 	i.Started, i.Noted = e.At(), s.now()

@@ -169,6 +169,10 @@ func superseded(e wire.Recorded) jobspec.Failure {
 	return f
 }
 
+// notAcknowledged is what the record says of a job that was refused to its user
+// in the end.
+const notAcknowledged = "was not acknowledged"
+
 // granted takes a job on that the record says is this node's.
 func (s *Sidecar) granted(ctx context.Context, record string, e wire.Recorded) error {
 	var job jobspec.Job
@@ -179,7 +183,7 @@ func (s *Sidecar) granted(ctx context.Context, record string, e wire.Recorded) e
 	t := jobspec.Tenure{Record: record, Epoch: e.Epoch}
 	switch {
 	case errors.Is(err, jobspec.KindNotFound.Error()) && e.Epoch == 1: // it was refused to its user in the end
-		return s.endRecorded(ctx, jobspec.Job{ID: e.Job, Tenure: &t}, jobspec.JobStopped, jobspec.CID{}, "was not acknowledged")
+		return s.endRecorded(ctx, jobspec.Job{ID: e.Job, Tenure: &t}, jobspec.JobStopped, jobspec.CID{}, notAcknowledged)
 	case errors.Is(err, jobspec.KindNotFound.Error()):
 		return s.takeOver(ctx, e, t)
 	case err != nil:
@@ -192,7 +196,11 @@ func (s *Sidecar) granted(ctx context.Context, record string, e wire.Recorded) e
 		}
 		return s.endRecorded(ctx, job, job.State, job.Result, detail)
 	case job.Tenure == nil || *job.Tenure != t:
-		return s.setTenure(ctx, e.Job, t, &job)
+		err := s.setTenure(ctx, e.Job, t, &job)
+		if err == nil && job.Fired != nil {
+			s.start(e.Job) // its submit did not hear of it
+		}
+		return err
 	}
 	return nil
 }
@@ -222,7 +230,7 @@ func (s *Sidecar) takeOver(ctx context.Context, e wire.Recorded, t jobspec.Tenur
 		return s.handOn(ctx, e, err)
 	}
 	job := jobspec.Job{
-		ID: e.Job, Tenant: e.Tenant, Spec: spec, SpecCID: c, Tenure: &t, State: jobspec.JobAccepted, Submitted: e.At(),
+		ID: e.Job, Tenant: e.Tenant, Spec: spec, SpecCID: c, Tenure: &t, State: jobspec.JobAccepted, Submitted: e.At(), Fired: e.Fired,
 	}
 	before := e.Past[max(0, len(e.Past)-1):]
 	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
