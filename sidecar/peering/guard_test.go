@@ -1,11 +1,13 @@
 package peering_test
 
 import (
-	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,26 +99,60 @@ func TestHostileContainer(t *testing.T) {
 			t.Errorf("%.20q was joined, %v", line, err)
 		}
 	}
-	var held []net.Conn
-	for range 100 { // more than it may have
-		c := tasks[0].socket(t)
-		_, _ = io.WriteString(c, "accept\n")
-		held = append(held, c)
-	}
-	open := 0
-	for _, c := range held {
-		must(t, c.SetReadDeadline(time.Now().Add(300*time.Millisecond)))
-		if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
-			open++
-		}
-	}
-	if open > 8+32 {
-		t.Errorf("%d connections are held for one container, want at most 40", open)
-	}
-	for _, c := range held {
-		_ = c.Close()
-	}
 	tasks[0].reach(t, "a-1", l) // all is as before
+}
+
+// Connections that say nothing, or half of what they want, are bounded for each
+// task, for its gang and for the node.
+func TestSilentContainers(t *testing.T) {
+	const tried = 50 // by each of four tasks
+	for name, tt := range map[string]struct {
+		conns, total int
+		apart        bool   // each task is a gang; else two of them are one
+		want         [4]int // held
+	}{
+		"no bound":        {conns: 1000, total: 10_000, want: [4]int{tried, tried, tried, tried}},
+		"of one task":     {conns: 8, want: [4]int{40, 40, 40, 40}},
+		"of one gang":     {conns: 1000, total: 140, want: [4]int{tried, 20, tried, 20}},
+		"of all together": {conns: 1000, total: 121, apart: true, want: [4]int{tried, tried, 21, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			key, err := identity.Generate()
+			must(t, err)
+			x := peering.New(peering.Config{Self: key.ID(), Conns: tt.conns, Total: tt.total})
+			x.Patient()
+			for i, want := range tt.want {
+				dir, gang := t.TempDir(), i/2
+				if tt.apart {
+					gang = i
+				}
+				p, err := x.Open(dir, peering.Gang{Owner: key.ID(), ID: fmt.Sprint(gang), Self: fmt.Sprint(i)}, peering.Usage{}, slog.New(slog.DiscardHandler))
+				must(t, err)
+				t.Cleanup(func() {
+					must(t, p.Close())
+					if i == 0 { // the last one
+						if conns, gangs := x.Total(); conns+gangs != 0 {
+							t.Errorf("%d connections of %d gangs are counted after all", conns, gangs)
+						}
+					}
+				})
+				var closed atomic.Int64
+				for j := range tried {
+					c := (&task{dir: dir}).socket(t)
+					_, _ = io.WriteString(c, "acc"[:j%4]) // it may be closed already
+					go func() {
+						_, _ = c.Read(make([]byte, 1))
+						closed.Add(1)
+					}()
+				}
+				for end := time.Now().Add(patience); closed.Load() < int64(tried-want) || p.Held() < want; runtime.Gosched() {
+					if p.Held() > want || time.Now().After(end) {
+						t.Fatalf("task %d: %d connections are held and %d closed, want %d held", i, p.Held(), closed.Load(), want)
+					}
+				}
+			}
+		})
+	}
 }
 
 func (k *task) socket(t *testing.T) *net.UnixConn {

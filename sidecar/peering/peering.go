@@ -13,7 +13,7 @@
 // Invariants: a stream begins and ends at tasks of one generation of one gang,
 // or begins at the owner of their job. A member is believed to speak for a task
 // only when the owner said that it runs that task. What is buffered is bounded
-// for each stream, streams for each task; a reader that is slow holds up its own
+// for each stream, streams for each task, gang and node; a reader that is slow holds up its own
 // stream only.
 //
 // docs/adr/0031-gang-traffic.md says why it is so.
@@ -67,8 +67,12 @@ type Config struct {
 	// Streams reach other members; nil = there are none.
 	Streams bus.Streams
 	// Conns is how many streams one task may have at a time; more are refused.
-	// Default 128, of which each takes up to 128 KiB here.
+	// Default 128.
 	Conns int
+	// Total is how many connections all containers of this node may have at a
+	// time, those of one gang half of them; more are closed. Default 4,096, of
+	// which each takes up to 16 KiB here.
+	Total int
 	// Patience is how long a stream waits for the other task's guest and for
 	// the answer of its program. Default 5 s.
 	Patience time.Duration
@@ -88,8 +92,11 @@ type Exchange struct {
 
 	mu    sync.Mutex
 	ports map[place]*Port
+	conns map[place]int // from containers, by gang: without a task
+	total int           // of conns
 
-	admits func(g Gang, h hello, from identity.ID) bool // what a member may open; replaced by tests
+	handshake time.Duration                                // replaced by tests, as is admits
+	admits    func(g Gang, h hello, from identity.ID) bool // what a member may open
 }
 
 // place is where a stream may end: a task of one generation.
@@ -106,13 +113,16 @@ func New(cfg Config) *Exchange {
 	if cfg.Conns <= 0 {
 		cfg.Conns = 128
 	}
+	if cfg.Total <= 0 {
+		cfg.Total = 4096
+	}
 	if cfg.Patience <= 0 {
 		cfg.Patience = 5 * time.Second
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Exchange{cfg: cfg, log: cfg.Logger, ports: map[place]*Port{}, admits: Gang.admits}
+	return &Exchange{cfg: cfg, log: cfg.Logger, ports: map[place]*Port{}, conns: map[place]int{}, handshake: handshake, admits: Gang.admits}
 }
 
 // Why a stream is not joined.
@@ -141,6 +151,31 @@ func (x *Exchange) remove(p *Port) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	maps.DeleteFunc(x.ports, func(_ place, q *Port) bool { return p == q })
+}
+
+// claim counts a connection of a container of g. It reports false when there are
+// too many at this node, or in this gang.
+func (x *Exchange) claim(g Gang) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	at := g.place("")
+	if x.total >= x.cfg.Total || x.conns[at] >= x.cfg.Total/2 {
+		return false
+	}
+	x.total++
+	x.conns[at]++
+	return true
+}
+
+// unclaim ends what claim counted.
+func (x *Exchange) unclaim(g Gang) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	at := g.place("")
+	x.total--
+	if x.conns[at]--; x.conns[at] == 0 {
+		delete(x.conns, at)
+	}
 }
 
 func (x *Exchange) find(at place) *Port {

@@ -20,10 +20,11 @@ import (
 	"github.com/ipdc/ipdc/wire/guest"
 )
 
-// Bounds of what a container may do besides its streams.
+// What a container may have open besides its streams. All of it together is
+// bounded by their sum, connections that wait by themselves, too.
 const (
 	maxWaiting    = 16              // connections that wait for a stream
-	maxHandshakes = 16              // connections that have not said what they want
+	maxHandshakes = 16              // added for those that have not said what they want
 	handshake     = 5 * time.Second // to say it
 )
 
@@ -131,7 +132,7 @@ func (p *Port) accept() {
 func (p *Port) track(s *Stream) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || len(p.conns) >= p.x.cfg.Conns+maxWaiting+maxHandshakes {
+	if p.closed || len(p.conns) >= p.x.cfg.Conns+maxWaiting+maxHandshakes || !p.x.claim(p.gang) {
 		return false
 	}
 	p.conns[s] = true
@@ -139,13 +140,14 @@ func (p *Port) track(s *Stream) bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		delete(p.conns, s)
+		p.x.unclaim(p.gang)
 	}
 	return true
 }
 
 // handle does what a connection from the container asks for.
 func (p *Port) handle(s *Stream) {
-	_ = s.conn.SetDeadline(time.Now().Add(handshake))
+	_ = s.conn.SetDeadline(time.Now().Add(p.x.handshake))
 	line, err := bufio.NewReader(io.LimitReader(s.conn, guest.MaxHello)).ReadString('\n')
 	if err != nil {
 		s.Abort()

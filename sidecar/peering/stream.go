@@ -67,8 +67,9 @@ func (s *Stream) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// chunk is how much of a stream is copied at once, in bytes: a full frame.
-const chunk = 64<<10 + 64
+// chunk is how much of a stream is copied at once, in bytes. Each stream holds
+// two for as long as it is open, also when nothing is said.
+const chunk = 16 << 10
 
 var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 
