@@ -220,8 +220,9 @@ func (g *gang) grant(token string, chosen []*site) (*generation, error) {
 
 // seat chooses a site for each of n tasks of a gang: the nearest by hash that
 // have room now, each of them once before any is chosen twice, and those that
-// are late behind the others. When there is no room now it is looked for as if
-// all sites were free. The error says with numbers why there is not enough.
+// are late only when the others are not enough. When there is no room now it is
+// looked for as if all sites were free. The error says with numbers why there is
+// not enough.
 func (l sites) seat(n, least int, late func(identity.ID) bool) ([]*site, error) {
 	order := slices.Clone(l.open())
 	if len(order) == 0 {
@@ -231,16 +232,19 @@ func (l sites) seat(n, least int, late func(identity.ID) bool) ([]*site, error) 
 		return cmp.Or(boolInt(late(a.id))-boolInt(late(b.id)), cmp.Compare(a.far, b.far))
 	})
 	least = min(least, n)
-	whole := 0
+	whole, prompt := 0, 0
 	for _, s := range order {
 		whole += s.slots
+		prompt += 1 - boolInt(late(s.id))
 	}
 	for _, room := range []func(*site) int{
 		func(s *site) int { return s.free },
 		func(s *site) int { return s.slots },
 	} {
-		if chosen := order.deal(n, room); len(chosen) == n && chosen.distinct() >= least {
-			return chosen, nil
+		for _, from := range []sites{order[:prompt], order} {
+			if chosen := from.deal(n, room); len(chosen) == n && chosen.distinct() >= least {
+				return chosen, nil
+			}
 		}
 	}
 	f := jobspec.Failure{Kind: jobspec.KindPolicy, Where: "gang.roles", Detail: fmt.Sprintf(

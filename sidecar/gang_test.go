@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
@@ -259,7 +260,6 @@ func TestGangStartsAgain(t *testing.T) {
 	if got := owner.outputs(j.Result); len(got) != 3 || got["worker-0/me"] != "worker-0" {
 		t.Errorf("result = %v, want that of the last generation", got)
 	}
-	g.Restarts = 1
 	j = owner.final(owner.submit(func() jobspec.Spec {
 		s := gangOf(jobspec.Gang{Roles: map[string]int{"bad": 1}, Restart: jobspec.GangRestartAll, Restarts: 1})
 		s.Stages[0].Run.Env = map[string]string{"DUMMY_EXIT": "7"}
@@ -289,6 +289,51 @@ func TestGangIsAssignedOnce(t *testing.T) {
 	j := owner.final(id)
 	if j.State != jobspec.JobSucceeded || len(j.Attempts) != 4 {
 		t.Errorf("job is %s after %d attempts, want 4: %+v", j.State, len(j.Attempts), j.Failure)
+	}
+}
+
+// A member that takes its task, says for ever that it lives, and never that the
+// container is made, holds the gang up for a while only.
+func TestGangLeavesTheLate(t *testing.T) {
+	f := newFleet(t, 2)
+	f.stage(2, func(name string, _ int) []string { return []string{writing(name)} })
+	owner, idler := f.nodes[0], f.nodes[1]
+	owner.arrive = 5 * time.Second
+	owner.restart()
+	var work sync.WaitGroup
+	t.Cleanup(work.Wait)
+	f.puppet(idler, func(ctx context.Context, post *bus.Post) {
+		f.answersHolds(post, idler)
+		bus.Answer(post, "reserve", func(context.Context, bus.Letter, wire.Reserve) (wire.Reserved, error) {
+			return wire.Reserved{Held: true}, nil
+		})
+		bus.Answer(post, "assign", func(_ context.Context, l bus.Letter, a wire.Assign) (wire.Assigned, error) {
+			work.Go(func() {
+				tick := time.NewTicker(50 * time.Millisecond)
+				defer tick.Stop()
+				for err := error(nil); err == nil; {
+					_, err = bus.Request[wire.Beating](ctx, post, l.From, "beat", wire.Beat{Attempt: a.Attempt, Token: a.Token})
+					select {
+					case <-tick.C:
+					case <-ctx.Done():
+					}
+				}
+			})
+			return wire.Assigned{}, nil
+		})
+	})
+	j := owner.final(owner.submit(gangOf(jobspec.Gang{Roles: map[string]int{"w": 2}})))
+	if j.State != jobspec.JobSucceeded || j.Gang.Starts != 1 {
+		t.Fatalf("job is %s with %+v: %+v", j.State, j.Gang, j.Failure)
+	}
+	for _, a := range j.Attempts {
+		late := a.ID.Try == 1 && a.Node == idler.key.ID().String()
+		if late && (a.Failure == nil || !strings.Contains(a.Failure.Detail, "within 5s; 1 of the gang's 2 tasks did")) {
+			t.Errorf("the late attempt ended with %+v", a.Failure)
+		}
+		if !late && a.Node != owner.key.ID().String() {
+			t.Errorf("attempt %s is at %s, which was late", a.ID, a.Node)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -78,10 +79,14 @@ func (n *generation) run(ctx context.Context) (*jobspec.Failure, error) {
 			n.start(ctx, r)
 		}
 	}
+	late := time.NewTimer(n.cfg.Arrive)
+	defer late.Stop()
 	for len(n.live) > 0 {
 		select {
 		case <-n.news:
 			n.begin()
+		case <-late.C:
+			n.dropLate()
 		case r := <-n.ended:
 			delete(n.live, r)
 			n.takeEnd(ctx, r)
@@ -138,6 +143,27 @@ func (n *generation) begin() {
 	n.log.Info("gang begins", "job", n.id, "generation", n.number, "tasks", len(n.runs))
 	n.gate.open()
 	n.tell(false)
+}
+
+// dropLate gives up the attempts that have not come to their start in all the
+// time they had, so that the gang is formed anew, rather without those members.
+func (n *generation) dropLate() {
+	if n.gate.isOpen() || n.failure != nil || n.err != nil {
+		return
+	}
+	n.mu.Lock()
+	here := maps.Clone(n.here)
+	n.mu.Unlock()
+	why := jobspec.KindLost.Errorf("it did not come to its start within %s; %d of the gang's %d tasks did", n.cfg.Arrive, len(here), len(n.runs))
+	for r, cancel := range n.live {
+		if here[r.this] {
+			continue
+		}
+		if r.elsewhere() {
+			r.shun(identity.ID(r.att.Node))
+		}
+		cancel(why)
+	}
 }
 
 // takeEnd draws the consequences of an attempt's end.

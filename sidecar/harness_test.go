@@ -67,6 +67,7 @@ type bench struct {
 	lease time.Duration // of what is given to them
 
 	backupAfter time.Duration // of the next start
+	arrive      time.Duration // likewise
 
 	registry *prometheus.Registry // of the present start
 	limits   sidecar.Limits       // of the next start
@@ -203,7 +204,7 @@ func (b *bench) start() {
 		},
 	})
 	cfg := sidecar.Config{
-		Streams: streams, Datasets: b.data, Post: post, Crew: crew, Record: record, Lease: b.lease, BackupAfter: b.backupAfter,
+		Streams: streams, Datasets: b.data, Post: post, Crew: crew, Record: record, Lease: b.lease, BackupAfter: b.backupAfter, Arrive: b.arrive,
 		Registry: b.registry, Limits: b.limits,
 		Now: func() time.Time { return time.Now().Add(ahead + time.Duration(b.later.Add(tick))) }, Room: b.room,
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,

@@ -118,6 +118,7 @@ type Config struct {
 	Room         func(context.Context, int64) error          // refuses so many bytes for another member when there is no room for them; default none
 	Repair       time.Duration                               // how long a holder of a copy may be away before another one takes its place; default 1 h
 	Orphans      time.Duration                               // how long copies are held for a member that is gone; default 90 days
+	Arrive       time.Duration                               // how long the tasks of a gang may take until all can start; default 15 min
 	BackupAfter  time.Duration                               // a task that runs shorter gets no backup attempt; default 15 s
 	Heads        schedule.Heads                              // that schedules may follow; default none
 	Courier      *courier.Courier                            // delivers what jobs publish, run by the caller; nil = they may not
@@ -220,6 +221,9 @@ func New(cfg Config) (*Sidecar, error) {
 	}
 	if cfg.Lease <= 0 {
 		cfg.Lease = time.Minute
+	}
+	if cfg.Arrive <= 0 {
+		cfg.Arrive = 15 * time.Minute
 	}
 	if cfg.BackupAfter <= 0 {
 		cfg.BackupAfter = 15 * time.Second
