@@ -81,7 +81,11 @@ func (a *app) tfUp(ctx context.Context, f *tfUpFlags) error {
 			return err
 		}
 		// Two of them at once, or one that is sent again, make one job.
-		j, err := c.Submit(ctx, spec, fmt.Sprintf("tf-%s-%d", cluster.ID, len(before)))
+		key := "tf-" + cluster.ID
+		if len(before) > 0 {
+			key += "-after-" + before[0].ID.String()
+		}
+		j, err := c.Submit(ctx, spec, key)
 		if err != nil {
 			return err
 		}
@@ -160,8 +164,8 @@ func printTF(w io.Writer, st tensorflow.Status) error {
 			rows = append(rows, row)
 		}
 	}
-	if st.Generation > 1 {
-		rows = append(rows, []string{"Restarts:", fmt.Sprint(st.Generation - 1)})
+	if st.Restarts > 0 {
+		rows = append(rows, []string{"Restarts:", fmt.Sprint(st.Restarts)})
 	}
 	if err := table(w, rows); err != nil {
 		return err

@@ -81,6 +81,9 @@ func (f *tfRunFlags) request(script string, args []string) (req request, err err
 		return req, usagef("--file %s: the script has that name: rename one", name)
 	}
 	files[name] = text
+	if _, ok := files[tensorflow.HarnessFile]; ok {
+		return req, usagef("%s: a file of ipdc's has that name beside the script: rename yours", tensorflow.HarnessFile)
+	}
 	job := tensorflow.Run(conf, name, files, args...)
 	req.spec, req.files = job.Spec, job.Code
 	g := req.spec.Gang

@@ -1,9 +1,10 @@
 """Runs a TensorFlow script as one task of an ipdc gang.
 
-    python3 ipdc_tensorflow.py script.py ARGUMENT...
+    python3 ipdc_tensorflow.py [--server] script.py ARGUMENT...
 
 TF_CONFIG is made of IPDC_PEERS and IPDC_TASK, unless it is set. The script is
-run as python3 would run it, with its folder first on the path.
+run as python3 would run it, with its folder first on the path. A --server is
+not to end: where it ends well, this fails all the same.
 
 Python 3.9 or later, standard library only.
 """
@@ -26,8 +27,17 @@ def main():
     os.environ.setdefault("HOME", "/tmp")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     del sys.argv[0]
+    server = sys.argv[0] == "--server"
+    if server:
+        del sys.argv[0]
     sys.path[0] = os.path.dirname(sys.argv[0])
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        if not server or end.code not in (None, 0):
+            raise
+    if server:
+        sys.exit(os.path.basename(sys.argv[0]) + " has ended, but a server goes on until it is stopped")
 
 
 if __name__ == "__main__":

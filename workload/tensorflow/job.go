@@ -13,11 +13,14 @@ const Image = "tensorflow"
 // The labels of jobs of this package.
 const (
 	Label        = "ipdc.workload"
-	LabelCluster = "tensorflow"         // of clusters, as the value of Label
-	LabelRun     = "tensorflow-run"     // of trainings
-	ClusterLabel = "ipdc.tensorflow"    // Cluster.ID, of clusters
-	harnessFile  = "ipdc_tensorflow.py" // beside the script
+	LabelCluster = "tensorflow"      // of clusters, as the value of Label
+	LabelRun     = "tensorflow-run"  // of trainings
+	ClusterLabel = "ipdc.tensorflow" // Cluster.ID, of clusters
 )
+
+// HarnessFile runs the script and is beside it; no file of the user's has this
+// name.
+const HarnessFile = "ipdc_tensorflow.py"
 
 // DefaultMemory is that of a task; TensorFlow alone takes 400 MiB.
 const DefaultMemory = 2 * jobspec.GiB
@@ -41,9 +44,10 @@ type Job struct {
 	Code map[string][]byte // the files of the code folder
 }
 
-// Up is a cluster whose tasks run worker until the job is stopped.
+// Up is a cluster whose tasks run worker until the job is stopped; one that ends
+// has failed, whatever its exit code.
 func Up(c Cluster, worker []byte) Job {
-	j := program(c.Conf(), WorkerFile, nil)
+	j := program(c.Conf(), "--server", "/code/"+WorkerFile)
 	j.Code[WorkerFile] = worker
 	j.Spec.Labels = map[string]string{Label: LabelCluster, ClusterLabel: c.ID}
 	j.Spec.Gang.Restarts = restarts
@@ -55,7 +59,7 @@ func Up(c Cluster, worker []byte) Job {
 // parameter servers it is over when all of the chief, or without one of the
 // workers, are.
 func Run(conf Conf, script string, files map[string][]byte, args ...string) Job {
-	j := program(conf, script, args)
+	j := program(conf, append([]string{"/code/" + script}, args...)...)
 	maps.Copy(j.Code, files)
 	j.Spec.Labels = map[string]string{Label: LabelRun}
 	j.Spec.Timeouts = jobspec.Timeouts{Run: jobspec.NoLimit, Total: jobspec.NoLimit}
@@ -68,16 +72,16 @@ func Run(conf Conf, script string, files map[string][]byte, args ...string) Job 
 	return j
 }
 
-func program(conf Conf, script string, args []string) Job {
+func program(conf Conf, args ...string) Job {
 	gang := conf.gang()
 	gang.Restart = jobspec.GangRestartAll
 	return Job{
-		Code: map[string][]byte{harnessFile: harness},
+		Code: map[string][]byte{HarnessFile: harness},
 		Spec: jobspec.Spec{
 			Version: jobspec.Version, Gang: &gang,
 			Run: jobspec.Run{
 				Image:   Image,
-				Command: append([]string{"python3", "/code/" + harnessFile, "/code/" + script}, args...),
+				Command: append([]string{"python3", "/code/" + HarnessFile}, args...),
 				Per:     jobspec.PerTask,
 			},
 			Resources: jobspec.Resources{Memory: DefaultMemory},

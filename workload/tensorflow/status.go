@@ -18,12 +18,12 @@ const (
 
 // Status is a cluster and the newest job of it.
 type Status struct {
-	State      State         `json:"state"`
-	Job        jobspec.JobID `json:"job,omitempty"`        // "" = none yet
-	Generation int           `json:"generation,omitempty"` // 1, and one more for each restart
-	Waiting    string        `json:"waiting,omitempty"`    // why it does not start, with numbers
-	Failure    string        `json:"failure,omitempty"`    // how its job ended badly
-	Tasks      []TaskStatus  `json:"tasks"`
+	State    State         `json:"state"`
+	Job      jobspec.JobID `json:"job,omitempty"`      // "" = none yet
+	Restarts int           `json:"restarts,omitempty"` // how often its programs were started again
+	Waiting  string        `json:"waiting,omitempty"`  // why it does not start, with numbers
+	Failure  string        `json:"failure,omitempty"`  // how its job ended badly
+	Tasks    []TaskStatus  `json:"tasks"`
 }
 
 // TaskStatus is one task of a cluster.
@@ -43,13 +43,13 @@ func StatusOf(c Cluster, j wire.Job) Status {
 			newest[at.ID.Task] = at
 		}
 	}
+	if j.Gang != nil {
+		st.Restarts = max(0, j.Gang.Starts-1)
+	}
 	running := 0
 	for i, t := range c.Tasks() {
 		at := newest[i]
 		task := TaskStatus{Name: t.Name, Addr: t.Addr, Node: at.Node, State: at.State}
-		if at.Peers != nil {
-			st.Generation = max(st.Generation, at.Peers.Generation)
-		}
 		if at.State == jobspec.AttemptRunning {
 			running++
 		}

@@ -140,23 +140,28 @@ func TestStatusOf(t *testing.T) {
 		j.ID, j.State = id, s
 		return j
 	}
+	started := func(n int, j wire.Job) wire.Job {
+		j.Gang = &jobspec.GangState{Starts: n}
+		return j
+	}
 	running := jobspec.AttemptRunning
 	first := []jobspec.Attempt{attempt(0, 1, 1, running), attempt(1, 1, 1, running), attempt(2, 1, 1, jobspec.AttemptLeased)}
 	for _, test := range []struct {
-		job        wire.Job
-		want       tensorflow.State
-		generation int
+		job      wire.Job
+		want     tensorflow.State
+		restarts int
 	}{
 		{wire.Job{}, tensorflow.StateDown, 0},
 		{job(jobspec.JobQueued), tensorflow.StateStarting, 0},
-		{job(jobspec.JobRunning, first...), tensorflow.StateStarting, 1},
-		{job(jobspec.JobRunning, attempt(0, 1, 1, running), attempt(1, 1, 1, running), attempt(2, 1, 1, running)), tensorflow.StateUp, 1},
-		{job(jobspec.JobRunning, append(first, attempt(2, 2, 2, running))...), tensorflow.StateUp, 2},
-		{job(jobspec.JobStopped, first...), tensorflow.StateEnded, 1},
+		{job(jobspec.JobRunning, first...), tensorflow.StateStarting, 0},
+		{job(jobspec.JobRunning, attempt(0, 1, 1, running), attempt(1, 1, 1, running), attempt(2, 1, 1, running)), tensorflow.StateUp, 0},
+		{started(1, job(jobspec.JobRunning, append(first, attempt(2, 2, 2, running))...)), tensorflow.StateUp, 0}, // the first one did not begin
+		{started(3, job(jobspec.JobRunning, append(first, attempt(2, 3, 3, running))...)), tensorflow.StateUp, 2},
+		{job(jobspec.JobStopped, first...), tensorflow.StateEnded, 0},
 	} {
 		got := tensorflow.StatusOf(c, test.job)
-		if got.State != test.want || got.Generation != test.generation || len(got.Tasks) != 3 || got.Tasks[2].Name != "worker-1" {
-			t.Errorf("StatusOf(%s, %d attempts) = %+v, want %s of generation %d and three tasks", test.job.State, len(test.job.Attempts), got, test.want, test.generation)
+		if got.State != test.want || got.Restarts != test.restarts || len(got.Tasks) != 3 || got.Tasks[2].Name != "worker-1" {
+			t.Errorf("StatusOf(%s, %d attempts) = %+v, want %s with %d restarts and three tasks", test.job.State, len(test.job.Attempts), got, test.want, test.restarts)
 		}
 	}
 }
@@ -178,5 +183,31 @@ func TestHarness(t *testing.T) {
 	want := `{"cluster": {"big-worker": ["big-worker-0:20000", "big-worker-1:20001"]}, "task": {"type": "big-worker", "index": 1}} ['-x', '1'] __main__ True` + "\n"
 	if err != nil || string(out) != want {
 		t.Errorf("harness: %v\n%s\nwant\n%s", err, out, want)
+	}
+}
+
+// A server that ends has failed, also where it says that it has not; a training
+// may end well.
+func TestHarnessServer(t *testing.T) {
+	for text, code := range map[string]int{"": 1, "import sys\nsys.exit(0)\n": 1, "import sys\nsys.exit(3)\n": 3} {
+		script := filepath.Join(t.TempDir(), "create_worker.py")
+		if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		run := func(args ...string) (int, string) {
+			cmd := exec.Command("python3", append([]string{"harness.py"}, args...)...)
+			cmd.Env = append(os.Environ(), "IPDC_TASK=a-0", `IPDC_PEERS={"a": ["a-0:20000"]}`)
+			out, err := cmd.CombinedOutput()
+			if err != nil && cmd.ProcessState == nil {
+				t.Fatal(err)
+			}
+			return cmd.ProcessState.ExitCode(), string(out)
+		}
+		if got, out := run("--server", script); got != code || code == 1 && !strings.Contains(out, "create_worker.py has ended") {
+			t.Errorf("a server %q ends with %d: %s, want %d", text, got, out, code)
+		}
+		if got, out := run(script); got != 0 && got != 3 {
+			t.Errorf("a training %q ends with %d: %s", text, got, out)
+		}
 	}
 }
