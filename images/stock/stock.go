@@ -80,7 +80,10 @@ func Build(ctx context.Context, cfg Config) (path string, id jobspec.ImageID, er
 
 func build(ctx context.Context, cfg Config, r images.Recipe, path string) (jobspec.ImageID, error) {
 	start := time.Now()
-	dir, err := os.MkdirTemp(cfg.Out, r.Name+"-build-")
+	if err := sweep(cfg.Out, r.Name+buildInfix); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(cfg.Out, r.Name+buildInfix)
 	if err != nil {
 		return "", err
 	}
@@ -100,6 +103,27 @@ func build(ctx context.Context, cfg Config, r images.Recipe, path string) (jobsp
 	}
 	cfg.Logger.Info("image built", "image", r.Tag(), "id", id, "unpacked", size, "took", time.Since(start))
 	return id, nil
+}
+
+// buildInfix is between an image's name and a random rest in the name of the
+// directory that it is built in.
+const buildInfix = "-build-"
+
+// sweep removes what builds that were killed have left. The caller has the
+// image's lock, so that none of it is in use.
+func sweep(dir, prefix string) error {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if strings.HasPrefix(e.Name(), prefix) {
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+				return fmt.Errorf("remove an earlier build: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // pack turns the root's tar at rootfs into an archive at path. The size is

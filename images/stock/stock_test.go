@@ -81,6 +81,9 @@ func TestBuildWithoutTool(t *testing.T) {
 func TestBuildTool(t *testing.T) {
 	t.Run("fails", func(t *testing.T) {
 		out := fakeTool(t, "echo 'I: step one' >&2; echo 'E: no key' >&2; exit 7")
+		if err := os.MkdirAll(filepath.Join(out, "shell-build-123", "rootfs"), 0o700); err != nil { // of one that was killed
+			t.Fatal(err)
+		}
 		var steps []string
 		_, _, err := stock.Build(t.Context(), stock.Config{Name: "shell", Out: out, Progress: func(s string) { steps = append(steps, s) }})
 		if err == nil || !strings.Contains(err.Error(), "E: no key") || !slices.Equal(steps, []string{"step one"}) {
