@@ -41,8 +41,9 @@ type Option func(*Client)
 // needs none.
 func WithToken(secret string) Option { return func(c *Client) { c.token = secret } }
 
-// WithTenant makes every call about jobs one about those of another tenant, or
-// with "*" every list one of all tenants' jobs. It is for the node's own user.
+// WithTenant makes every call about jobs and schedules that are there one about
+// those of another tenant, or with "*" every list of jobs one of all tenants'.
+// New ones are the caller's all the same. It is for the node's own user.
 func WithTenant(name string) Option { return func(c *Client) { c.tenant = name } }
 
 // WithTimeout bounds each short call, all calls but streams, GC and Wait. The
@@ -135,9 +136,9 @@ type request struct {
 	body   io.Reader
 }
 
-// aboutJobs reports whether r is about jobs that are there.
-func (r request) aboutJobs() bool {
-	return len(r.path) > 1 && r.path[1] == "jobs" && (len(r.path) > 2 || r.method == http.MethodGet)
+// ofTenant reports whether r is about jobs or schedules that are there.
+func (r request) ofTenant() bool {
+	return len(r.path) > 1 && (r.path[1] == "jobs" || r.path[1] == "schedules") && (len(r.path) > 2 || r.method == http.MethodGet)
 }
 
 // compose makes the request that is sent for r.
@@ -146,7 +147,7 @@ func (c *Client) compose(ctx context.Context, r request) (*http.Request, error) 
 	for _, e := range r.path {
 		u += "/" + url.PathEscape(e)
 	}
-	if c.tenant != "" && r.aboutJobs() {
+	if c.tenant != "" && r.ofTenant() {
 		r.query = maps.Clone(r.query)
 		if r.query == nil {
 			r.query = url.Values{}

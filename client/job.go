@@ -41,7 +41,8 @@ func (c *Client) SubmitTo(ctx context.Context, to string, spec jobspec.Spec, key
 		r.header.Set("Idempotency-Key", key)
 	}
 	var j wire.Job
-	return j, c.call(ctx, r, &j)
+	err = c.call(ctx, r, &j)
+	return j, err
 }
 
 // Plan says what Submit of spec would do now, and does none of it. It takes as

@@ -30,7 +30,8 @@ func (c *Client) Schedules(ctx context.Context) ([]wire.Schedule, error) {
 // prefix of one.
 func (c *Client) Schedule(ctx context.Context, ref string) (wire.Schedule, error) {
 	var s wire.Schedule
-	return s, c.call(ctx, request{method: http.MethodGet, path: []string{"v1", "schedules", ref}}, &s)
+	err := c.call(ctx, request{method: http.MethodGet, path: []string{"v1", "schedules", ref}}, &s)
+	return s, err
 }
 
 // PauseSchedule lets the instants of a schedule be missed.
@@ -45,13 +46,15 @@ func (c *Client) ResumeSchedule(ctx context.Context, ref string) (wire.Schedule,
 
 func (c *Client) onSchedule(ctx context.Context, ref, what string) (wire.Schedule, error) {
 	var s wire.Schedule
-	return s, c.call(ctx, request{method: http.MethodPost, path: []string{"v1", "schedules", ref, what}}, &s)
+	err := c.call(ctx, request{method: http.MethodPost, path: []string{"v1", "schedules", ref, what}}, &s)
+	return s, err
 }
 
 // RunSchedule runs a schedule's job now. Its id is that of the instant.
 func (c *Client) RunSchedule(ctx context.Context, ref string) (jobspec.Instant, error) {
 	var i jobspec.Instant
-	return i, c.call(ctx, request{method: http.MethodPost, path: []string{"v1", "schedules", ref, "run"}}, &i)
+	err := c.call(ctx, request{method: http.MethodPost, path: []string{"v1", "schedules", ref, "run"}}, &i)
+	return i, err
 }
 
 // RemoveSchedule removes one with its history. Its jobs stay.
@@ -62,9 +65,10 @@ func (c *Client) RemoveSchedule(ctx context.Context, ref string) error {
 // NextInstants lists the next n instants, at most 1,000.
 func (c *Client) NextInstants(ctx context.Context, ref string, n int) (wire.NextInstants, error) {
 	var next wire.NextInstants
-	return next, c.call(ctx, request{
+	err := c.call(ctx, request{
 		method: http.MethodGet, path: []string{"v1", "schedules", ref, "next"}, query: url.Values{"n": {strconv.Itoa(n)}},
 	}, &next)
+	return next, err
 }
 
 // History lists what became of a schedule's instants, the newest first: at most

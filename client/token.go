@@ -26,10 +26,11 @@ func (c *Client) CreateToken(ctx context.Context, name string) (wire.NewToken, e
 	if err != nil {
 		return t, fmt.Errorf("encode request: %w", err)
 	}
-	return t, c.call(ctx, request{
+	err = c.call(ctx, request{
 		method: http.MethodPost, path: []string{"v1", "tokens"}, body: bytes.NewReader(b),
 		header: http.Header{"Content-Type": {"application/json"}},
 	}, &t)
+	return t, err
 }
 
 // RevokeToken ends what a token may do, streams that are open included.

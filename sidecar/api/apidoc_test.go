@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/wire"
 )
 
 //go:generate go test -run ^TestAPIDoc$ -update .
@@ -174,6 +175,9 @@ func (o operation) example(method, p string) string {
 		p += "?" + strings.Join(query, "&")
 	}
 	line := "$S" + p
+	if _, ok := o.Responses["101"]; ok {
+		line += " -N -H 'Connection: Upgrade' -H 'Upgrade: " + wire.TaskStream + "'"
+	}
 	if strings.ContainsAny(p, "?&") {
 		line = `"` + line + `"`
 	}

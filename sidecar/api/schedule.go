@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 
@@ -96,7 +98,7 @@ func (a *API) registerSchedules(h huma.API) {
 		OperationID: "remove-schedule", Method: http.MethodDelete, Path: "/v1/schedules/{ref}",
 		Summary: "Remove a schedule and its history; its jobs stay",
 	}, func(ctx context.Context, in *scheduleInput) (*nothing, error) {
-		if err := checkRef(in.Ref); err != nil {
+		if err := checkSchedule(in.Ref); err != nil {
 			return nil, err
 		}
 		return nil, a.cfg.Schedules.RemoveSchedule(ctx, tenantOf(ctx), in.Ref)
@@ -110,7 +112,7 @@ func (a *API) registerInstants(h huma.API) {
 	}, func(ctx context.Context, in *nextInput) (*answer[wire.NextInstants], error) {
 		n, err := number("n", in.Number, 5, 1)
 		if err == nil {
-			err = checkRef(in.Ref)
+			err = checkSchedule(in.Ref)
 		}
 		if err != nil {
 			return nil, err
@@ -128,7 +130,7 @@ func (a *API) registerInstants(h huma.API) {
 		}
 		skip, err := number("skip", in.Skip, 0, 0)
 		if err == nil {
-			err = checkRef(in.Ref)
+			err = checkSchedule(in.Ref)
 		}
 		if err != nil {
 			return nil, err
@@ -141,7 +143,7 @@ func (a *API) registerInstants(h huma.API) {
 // onSchedule is an endpoint about the schedule that a path names.
 func onSchedule[T any](f func(ctx context.Context, tenant, ref string) (T, error)) func(context.Context, *scheduleInput) (*answer[T], error) {
 	return func(ctx context.Context, in *scheduleInput) (*answer[T], error) {
-		if err := checkRef(in.Ref); err != nil {
+		if err := checkSchedule(in.Ref); err != nil {
 			return nil, err
 		}
 		v, err := f(ctx, tenantOf(ctx), in.Ref)
@@ -176,16 +178,28 @@ func (a *API) addSchedule(ctx context.Context, in *jsonInput) (*addedSchedule, e
 	return &addedSchedule{Status: status, Location: "/v1/schedules/" + s.ID.String(), Body: s}, nil
 }
 
+// checkSchedule is checkRef of a schedule.
+func checkSchedule(ref string) error {
+	if checkRef(ref) != nil {
+		return jobspec.KindNotFound.Errorf("no schedule has this id or name")
+	}
+	return nil
+}
+
 // number reads a number of a query, at most 1,000 where it counts a list.
 func number(name, s string, none, least int) (int, error) {
 	if s == "" {
 		return none, nil
 	}
-	n, err := strconv.ParseUint(s, 10, 31)
-	if err != nil || int(n) < least || least > 0 && n > 1000 {
-		return 0, badQuery(name, "a number from "+strconv.Itoa(least)+" to 1000")
+	most := math.MaxInt32
+	if least > 0 {
+		most = 1000
 	}
-	return int(n), nil
+	n, err := strconv.Atoi(s)
+	if err != nil || n < least || n > most {
+		return 0, badQuery(name, fmt.Sprintf("a number from %d to %d", least, most))
+	}
+	return n, nil
 }
 
 // noSchedules is a node that has none.

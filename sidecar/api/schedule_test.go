@@ -3,8 +3,10 @@ package api_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/ipdc/ipdc/client"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
@@ -110,6 +112,19 @@ func TestSchedules(t *testing.T) {
 	}
 	e.ask("GET", "/v1/schedules/nightly", "", bearer(alice)).want(t, 200, "")
 	e.askSocket("GET", "/v1/schedules/nightly?tenant=alice", "").want(t, 200, "")
+	forAlice := e.client(client.WithTenant("alice"))
+	if s, err := forAlice.Schedule(t.Context(), "nightly"); err != nil || s.Tenant != "alice" {
+		t.Errorf("Schedule with tenant alice = %+v, %v", s, err)
+	}
+	if l, err := forAlice.Schedules(t.Context()); err != nil || len(l) != 1 || l[0].Tenant != "alice" {
+		t.Errorf("Schedules with tenant alice = %+v, %v", l, err)
+	}
+	if _, err := c.History(t.Context(), "nightly", 7, -1); err == nil || !strings.Contains(err.Error(), "from 0 to 2147483647") {
+		t.Errorf("History that skips -1 = %v, want the bounds", err)
+	}
+	if _, err := c.Schedule(t.Context(), "..x/"); err == nil || !strings.Contains(err.Error(), "no schedule has this") {
+		t.Errorf("Schedule(..x/) = %v, want that there is no such schedule", err)
+	}
 	if err := c.RemoveSchedule(t.Context(), "nightly"); err != nil {
 		t.Errorf("RemoveSchedule = %v", err)
 	}
