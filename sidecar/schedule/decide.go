@@ -16,6 +16,9 @@ const singles = 1000
 
 // tend does what is due of one schedule.
 func (e *Engine) tend(ctx context.Context, id jobspec.ScheduleID, m moment) error {
+	e.mu.Lock()
+	delete(e.asked, id)
+	e.mu.Unlock()
 	s, made, err := e.decide(ctx, id, m)
 	if errors.Is(err, jobspec.KindNotFound.Error()) {
 		e.forget(id)
@@ -34,7 +37,9 @@ func (e *Engine) tend(ctx context.Context, id jobspec.ScheduleID, m moment) erro
 	next := e.nextLook(s, m.now)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if _, known := e.next[id]; known {
+	if _, known := e.next[id]; known && e.asked[id] {
+		e.live[id] = true // something came after this look at it began
+	} else if known {
 		e.next[id], e.live[id] = next, live
 	}
 	return err

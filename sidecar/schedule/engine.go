@@ -99,6 +99,7 @@ type Engine struct {
 	mu       sync.Mutex
 	next     map[jobspec.ScheduleID]time.Time // when to look at each again; zero = when it is woken
 	live     map[jobspec.ScheduleID]bool      // has instants that have not ended
+	asked    map[jobspec.ScheduleID]bool      // to be looked at since the last look began
 	entering map[jobspec.ScheduleID]bool      // not acknowledged yet
 	retry    map[string]time.Duration         // instants that were refused, by key: when to try again
 
@@ -136,7 +137,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1),
-		next: map[jobspec.ScheduleID]time.Time{}, live: map[jobspec.ScheduleID]bool{},
+		next: map[jobspec.ScheduleID]time.Time{}, live: map[jobspec.ScheduleID]bool{}, asked: map[jobspec.ScheduleID]bool{},
 		entering: map[jobspec.ScheduleID]bool{}, retry: map[string]time.Duration{},
 	}
 	e.metrics = newMetrics(cfg.Registry, e)
@@ -263,6 +264,10 @@ func (e *Engine) dueIDs(m moment) (ids []jobspec.ScheduleID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for id, at := range e.next {
+		if m.back { // until it was looked at, should this pass be cut short
+			at = time.Unix(0, 0)
+			e.next[id] = at
+		}
 		if !e.entering[id] && (m.back || e.live[id] || !at.IsZero() && !at.After(m.now)) {
 			ids = append(ids, id)
 		}
@@ -273,7 +278,7 @@ func (e *Engine) dueIDs(m moment) (ids []jobspec.ScheduleID) {
 // look has a schedule looked at in the next pass, which begins now.
 func (e *Engine) look(id jobspec.ScheduleID) {
 	e.mu.Lock()
-	e.next[id] = time.Unix(0, 0)
+	e.next[id], e.asked[id] = time.Unix(0, 0), true
 	e.mu.Unlock()
 	e.Wake()
 }
@@ -283,6 +288,7 @@ func (e *Engine) forget(id jobspec.ScheduleID) {
 	defer e.mu.Unlock()
 	delete(e.next, id)
 	delete(e.live, id)
+	delete(e.asked, id)
 }
 
 // nowhere is a Holder of a node alone.

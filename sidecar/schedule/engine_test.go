@@ -130,6 +130,35 @@ func TestRefusedAfterAKill(t *testing.T) {
 	}
 }
 
+// Run-now makes no more rows than may wait, and none of a schedule that another
+// member owns is removed or run here.
+func TestRunNowIsBounded(t *testing.T) {
+	w := newWorld(t, 1)
+	w.refuse = 1
+	w.boot()
+	s := w.add(jobspec.Schedule{Name: "s", Cron: "@daily", Overlap: jobspec.OverlapAllow})
+	taken := 0
+	for range 200 {
+		_, err := w.e.RunNow(t.Context(), "local", "s")
+		if err != nil {
+			if !errors.Is(err, jobspec.KindLimit.Error()) {
+				t.Fatalf("RunNow = %v", err)
+			}
+			break
+		}
+		taken++
+	}
+	if taken != 100 {
+		t.Errorf("%d instants wait, want 100", taken)
+	}
+	if err := w.e.Lose(t.Context(), s.ID, "other"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.e.Remove(t.Context(), "local", "s"); !errors.Is(err, jobspec.KindLeaseLost.Error()) {
+		t.Errorf("Remove of another member's = %v", err)
+	}
+}
+
 func TestPause(t *testing.T) {
 	w := newWorld(t, 1)
 	w.long = time.Hour

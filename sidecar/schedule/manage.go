@@ -263,10 +263,20 @@ func (e *Engine) RunNow(ctx context.Context, tenant, ref string) (i jobspec.Inst
 				Hint: "wait for it, or stop it: ipdc job stop " + live[0].JobID().String(),
 			}.Error()
 		}
+		if n := waiting(live); n >= maxBehind {
+			return jobspec.Failure{
+				Kind: jobspec.KindLimit, Where: "schedule " + s.Name, Detail: fmt.Sprintf("%d of its instants wait for their jobs, at most %d may", n, maxBehind),
+				Hint: "run it when some have begun; `ipdc cron history " + s.Name + "` shows them",
+			}.Error()
+		}
 		for i.Slot = e.now().UnixMilli(); ; i.Slot++ {
-			if err := tx.AddInstant(i); !errors.Is(err, jobspec.KindConflict.Error()) {
+			if err := tx.AddInstant(i); errors.Is(err, jobspec.KindConflict.Error()) {
+				continue
+			} else if err != nil {
 				return err
 			}
+			_, err := tx.PruneInstants(s.ID, jobspec.InstantManual, e.cfg.History)
+			return err
 		}
 	})
 	if err != nil {
@@ -290,9 +300,13 @@ func (e *Engine) RunNow(ctx context.Context, tenant, ref string) (i jobspec.Inst
 	return i, err
 }
 
-// Remove deletes a schedule with its history. Its jobs stay.
+// Remove deletes a schedule with its history. Its jobs stay. One that another
+// member owns goes on there: that is refused.
 func (e *Engine) Remove(ctx context.Context, tenant, ref string) (s jobspec.Schedule, err error) {
 	if s, err = e.Schedule(ctx, tenant, ref); err != nil {
+		return s, err
+	}
+	if err := here(s); err != nil {
 		return s, err
 	}
 	if err := e.cfg.Holder.Release(ctx, s); err != nil {
