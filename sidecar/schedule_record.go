@@ -55,8 +55,13 @@ func (s *Sidecar) endSchedule(ctx context.Context, sch jobspec.Schedule) error {
 	ctx, cancel := context.WithTimeout(ctx, s.enterFor())
 	defer cancel()
 	err := s.cfg.Record.End(ctx, wire.Ending{Claim: claim, State: jobspec.JobStopped, Detail: "was removed"})
-	if isLeaseLost(err) || errors.Is(err, jobspec.KindNotFound.Error()) {
+	if errors.Is(err, jobspec.KindNotFound.Error()) {
 		return nil
+	}
+	if isLeaseLost(err) { // it goes on elsewhere, unless it was removed there
+		if e, ferr := s.cfg.Record.Find(ctx, claim.Job); ferr == nil && e.Over() {
+			return nil
+		}
 	}
 	return err
 }
@@ -112,7 +117,11 @@ func (s *Sidecar) claimSchedules(ctx context.Context, k wire.Keepers) (claims []
 // enterLateSchedule puts a schedule into the record that was made when there
 // were no keepers.
 func (s *Sidecar) enterLateSchedule(ctx context.Context, sch jobspec.Schedule) {
-	t, err := s.enterSchedule(ctx, sch)
+	var t *jobspec.Tenure
+	err := s.pinNeeds(ctx, sch)
+	if err == nil {
+		t, err = s.enterSchedule(ctx, sch)
+	}
 	if err == nil {
 		err = s.schedules.Own(ctx, sch.ID, schedule.Tenancy{Tenure: *t})
 	}
@@ -201,22 +210,35 @@ func (s *Sidecar) readSchedule(ctx context.Context, e wire.Recorded) (sch jobspe
 	if err := s.schedules.CheckTimes(sch.Created, sch.OnChange != "", e.Cursor); err != nil {
 		return sch, err
 	}
-	if _, _, err := s.admit(sch.Spec, s.runsSomewhere); err != nil {
+	spec, _, err := s.admit(sch.Spec, s.runsSomewhere)
+	if err == nil {
+		err = s.permits(sch.Tenant, spec)
+	}
+	if err != nil {
 		return sch, err
 	}
 	if err := s.cfg.Admit(ctx); err != nil {
 		return sch, err
 	}
+	return sch, s.pinNeeds(ctx, sch)
+}
+
+// pinNeeds pins what the schedule's jobs need, and fetches first what is not
+// here. It may be called again.
+func (s *Sidecar) pinNeeds(ctx context.Context, sch jobspec.Schedule) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readFor, jobspec.KindFetchTimeout.Errorf("what the schedule's jobs need did not come within %s", readFor))
+	defer cancel()
 	for i, c := range needsOf(sch.Spec) {
 		b := ipfs.Budget{Bytes: maxCustody, Entries: custodyFiles}
-		if err := tree.Walk(ctx, s.cfg.IPFS, c, b, func(tree.Entry) error { return nil }); err != nil {
-			return sch, err
+		err := tree.Walk(ctx, s.cfg.IPFS, c, b, func(tree.Entry) error { return nil })
+		if err == nil {
+			err = s.cfg.IPFS.Pin(ctx, needPin(sch.ID, i), c)
 		}
-		if err := s.cfg.IPFS.Pin(ctx, fmt.Sprintf("%s%d", schedulePin(sch.ID), i), c); err != nil {
-			return sch, err
+		if err != nil {
+			return fmt.Errorf("keep %s for the schedule: %w", c, causeOr(ctx, err))
 		}
 	}
-	return sch, nil
+	return nil
 }
 
 // firedLast is the newest instant that the owner before had a job for, if the

@@ -154,19 +154,16 @@ func (s scheduled) Stop(ctx context.Context, tenant string, id jobspec.JobID) er
 // schedulePin begins the names of pins of what a schedule's jobs need.
 func schedulePin(id jobspec.ScheduleID) string { return schedulePins + id.String() + "/" }
 
+// needPin is the name of the pin of one of them.
+func needPin(id jobspec.ScheduleID, n int) string { return fmt.Sprintf("%s%d", schedulePin(id), n) }
+
 const schedulePins = "schedule/"
 
 // Hold implements [schedule.Holder]: code and requirements stay, whatever
 // becomes of single jobs. Inputs are their owner's care.
 func (s scheduled) Hold(ctx context.Context, sch jobspec.Schedule) (t *jobspec.Tenure, err error) {
-	for i, c := range needsOf(sch.Spec) {
-		has, err := s.cfg.IPFS.Has(ctx, c)
-		if err == nil && has {
-			err = s.cfg.IPFS.Pin(ctx, fmt.Sprintf("%s%d", schedulePin(sch.ID), i), c)
-		}
-		if err != nil {
-			return nil, errors.Join(err, s.unpinSchedule(ctx, sch.ID))
-		}
+	if err := s.pinNeeds(ctx, sch); err != nil {
+		return nil, errors.Join(err, s.unpinSchedule(ctx, sch.ID))
 	}
 	if s.recorded() {
 		if t, err = s.enterSchedule(ctx, sch); err != nil {
@@ -204,25 +201,45 @@ func (s scheduled) Release(ctx context.Context, sch jobspec.Schedule) error {
 	return s.unpinSchedule(ctx, sch.ID)
 }
 
-// sweepSchedules lets go of what schedules needed that are no more.
+// sweepSchedules lets go of what schedules needed that are no more, and pins
+// what a kill kept from being pinned.
 func (s *Sidecar) sweepSchedules(ctx context.Context) error {
 	pins, err := s.cfg.IPFS.Pins(ctx, schedulePins)
-	if err != nil || len(pins) == 0 {
+	if err != nil {
 		return err
 	}
 	list, err := s.schedules.Schedules(ctx, "")
 	if err != nil {
 		return err
 	}
-	known := map[string]bool{}
+	pinned, known := map[string]bool{}, map[string]bool{}
+	for _, p := range pins {
+		pinned[p.Name] = true
+	}
 	for _, sch := range list {
 		known[sch.ID.String()] = true
+		err = errors.Join(err, s.pinMissing(ctx, sch, pinned))
 	}
 	for _, p := range pins {
 		id, _, _ := strings.Cut(strings.TrimPrefix(p.Name, schedulePins), "/")
 		if !known[id] && s.now().Sub(p.Created) > custodyYoung {
 			err = errors.Join(err, s.cfg.IPFS.Unpin(ctx, p.Name))
 		}
+	}
+	return err
+}
+
+// pinMissing pins what an own schedule needs and is here without a pin.
+func (s *Sidecar) pinMissing(ctx context.Context, sch jobspec.Schedule, pinned map[string]bool) (err error) {
+	for i, c := range needsOf(sch.Spec) {
+		if sch.Away != "" || pinned[needPin(sch.ID, i)] {
+			continue
+		}
+		has, herr := s.cfg.IPFS.Has(ctx, c)
+		if herr == nil && has {
+			herr = s.cfg.IPFS.Pin(ctx, needPin(sch.ID, i), c)
+		}
+		err = errors.Join(err, herr)
 	}
 	return err
 }
@@ -252,13 +269,22 @@ func (s *Sidecar) AddSchedule(ctx context.Context, tenant string, r wire.Schedul
 		return w, false, err
 	}
 	sch, created, err = s.schedules.Add(ctx, sch, func(spec jobspec.Spec) error { return s.takes(ctx, tenant, spec) })
+	if err == nil && !created && sch.Away == "" { // the first add may have been cut short
+		err = s.pinNeeds(ctx, sch)
+	}
 	return s.shown(ctx, sch), created, err
 }
 
 // takes says why this node would not take a job of the schedule now, if that is
 // so for good.
-func (s *Sidecar) takes(_ context.Context, _ string, spec jobspec.Spec) error {
-	_, _, err := s.admit(spec, s.runsSomewhere)
+func (s *Sidecar) takes(_ context.Context, tenant string, spec jobspec.Spec) error {
+	spec, _, err := s.admit(spec, s.runsSomewhere)
+	if err == nil {
+		err = s.enough(spec)
+	}
+	if err == nil {
+		err = s.permits(tenant, spec)
+	}
 	return err
 }
 
