@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/pack"
@@ -172,5 +173,41 @@ func TestDatasetOfMember(t *testing.T) {
 	f.mu.Unlock()
 	if v, err := member.data.Resolve(t.Context(), "t", jobspec.DatasetRef{Name: "logs"}); err != nil || v.Version != 3 {
 		t.Errorf("Resolve with the owner away = %+v, %v, want the head that was seen", v, err)
+	}
+}
+
+// A schedule that follows a dataset runs over the one file of each night, once,
+// and its history has the results.
+func TestNightsOfSchedule(t *testing.T) {
+	f := newFleet(t, 1)
+	b := f.nodes[0]
+	b.createDataset("logs")
+	for _, c := range []struct {
+		head string
+		want jobspec.Kind
+	}{{"none", jobspec.KindNotFound}, {"logs@1", jobspec.KindSpec}, {"/ipns/docs.ipfs.tech", jobspec.KindPolicy}} {
+		if _, _, err := b.AddSchedule(t.Context(), "t", wire.ScheduleRequest{Name: "x", OnChange: c.head, Spec: overDataset("logs", true)}); !errors.Is(err, c.want.Error()) {
+			t.Errorf("a schedule that follows %s: %v, want %s", c.head, err, c.want)
+		}
+	}
+	if _, _, err := b.AddSchedule(t.Context(), "t", wire.ScheduleRequest{Name: "nightly", OnChange: "logs", Spec: overDataset("logs", true)}); err != nil {
+		t.Fatal(err)
+	}
+	const nights = 3
+	for night := range nights {
+		b.grow("logs", fmt.Sprint("day", night), fmt.Sprint("text", night))
+		b.later.Add(int64(24 * time.Hour))
+		f.await(fmt.Sprint("night ", night), func() bool { return len(b.ran("nightly")) == night+1 })
+	}
+	list, err := b.History(t.Context(), "t", "nightly", 100, 0)
+	if err != nil || len(list) != nights {
+		t.Fatalf("History = %+v, %v, want %d instants", list, err, nights)
+	}
+	for i, at := range list { // newest first
+		night := nights - 1 - i
+		j := b.final(at.Job.String())
+		if at.Slot != int64(night+2) || at.Result != j.Result || b.entries(at.Result) != fmt.Sprint("day", night) || len(j.Attempts) != 1 {
+			t.Errorf("night %d is %+v with %q of %d attempts", night, at, b.entries(at.Result), len(j.Attempts))
+		}
 	}
 }

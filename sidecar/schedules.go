@@ -25,10 +25,14 @@ type scheduled struct{ *Sidecar }
 
 // newSchedules makes the node's engine of schedules.
 func (s *Sidecar) newSchedules() (*schedule.Engine, error) {
-	return schedule.New(schedule.Config{
-		Store: s.cfg.Store, Jobs: scheduled{s}, Holder: scheduled{s}, Heads: s.cfg.Heads, Now: s.cfg.Now,
+	cfg := schedule.Config{
+		Store: s.cfg.Store, Jobs: scheduled{s}, Holder: scheduled{s}, Now: s.cfg.Now,
 		Interval: s.cfg.Limits.Interval.Std(), PerTenant: s.cfg.Limits.Schedules, Logger: s.log, Registry: s.cfg.Registry,
-	})
+	}
+	if s.cfg.Datasets != nil {
+		cfg.Heads = heads{s.cfg.Datasets}
+	}
+	return schedule.New(cfg)
 }
 
 // Submit implements [schedule.Jobs].

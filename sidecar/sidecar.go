@@ -113,14 +113,13 @@ type Config struct {
 	Streams      bus.Streams                                 // connections to them, for gangs; nil = none
 	Crew         Crew                                        // who they are; nil with Post nil
 	Record       Record                                      // of the domain's jobs; nil = none
-	Datasets     *dataset.Keeper                             // what jobs name as inputs; nil = none. Run by the caller
+	Datasets     *dataset.Keeper                             // what jobs name as inputs and schedules follow; nil = none. Run by the caller
 	Lease        time.Duration                               // how long a member that runs a task may be silent; default 60 s
 	Room         func(context.Context, int64) error          // refuses so many bytes for another member when there is no room for them; default none
 	Repair       time.Duration                               // how long a holder of a copy may be away before another one takes its place; default 1 h
 	Orphans      time.Duration                               // how long copies are held for a member that is gone; default 90 days
 	Arrive       time.Duration                               // how long the tasks of a gang may take until all can start; default 15 min
 	BackupAfter  time.Duration                               // a task that runs shorter gets no backup attempt; default 15 s
-	Heads        schedule.Heads                              // that schedules may follow; default none
 	Courier      *courier.Courier                            // delivers what jobs publish, run by the caller; nil = they may not
 	Shutdown     context.CancelFunc                          // called by the API's stop; default none
 	Registry     prometheus.Registerer                       // takes the metrics; default none

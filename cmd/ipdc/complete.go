@@ -27,7 +27,7 @@ func (a *app) addCompletions(root *cobra.Command) {
 	result := func(j wire.Job) bool { return j.Result.Defined() || j.Partial.Defined() }
 	for path, f := range map[string]cobra.CompletionFunc{
 		"job describe": a.someJobs(1, all), "mr status": a.someJobs(1, all), "job logs": a.someJobs(1, all), "job wait": a.someJobs(1, all),
-		"job events": a.someJobs(1, all), "job items": a.someJobs(1, all), "cl items": a.someJobs(1, all), "cl retry": a.someJobs(1, final), "job rerun": a.someJobs(1, all), "job forward": a.someJobs(1, live), "job merge": a.someJobs(1, final), "job publish": a.someJobs(1, final), "job get": a.someJobs(1, result),
+		"job events": a.someJobs(1, all), "job items": a.someJobs(1, all), "cl items": a.someJobs(1, all), "cl status": a.someJobs(1, all), "cl retry": a.someJobs(1, final), "job rerun": a.someJobs(1, all), "job forward": a.someJobs(1, live), "job merge": a.someJobs(1, final), "job publish": a.someJobs(1, final), "job get": a.someJobs(1, result),
 		"job stop": a.someJobs(-1, live), "job rm": a.someJobs(-1, final),
 		"get": a.somePins(1, false), "ls": a.somePins(1, false), "export": a.somePins(1, false),
 		"pin add": a.somePins(-1, true), "pin rm": a.somePins(-1, false), "pin ls": a.somePins(-1, false),

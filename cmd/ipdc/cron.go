@@ -80,7 +80,7 @@ func (a *app) cronAdd(ctx context.Context, f *cronFlags, args []string) error {
 		}
 		r.Cron, args = args[0], args[1:]
 	} else if f.input != "" {
-		return usagef("-c is the head's value with --on-change; leave one of them out")
+		return usagef("-c and --on-change: the input is the dataset that is followed; leave one of them out")
 	}
 	if len(args) > 1 {
 		return usagef("one job spec at most; write the expression as one argument: ipdc cron add %q ...", strings.Join(append([]string{r.Cron}, args...), " "))
@@ -105,9 +105,6 @@ func (a *app) cronAdd(ctx context.Context, f *cronFlags, args []string) error {
 		if r.Spec, err = a.placeAll(ctx, c, req); err != nil {
 			return err
 		}
-		if f.onChange != "" {
-			r.Spec.Inputs = r.Spec.Inputs[min(1, len(r.Spec.Inputs)):]
-		}
 		s, err := c.AddSchedule(ctx, r)
 		if err != nil {
 			return err
@@ -123,10 +120,13 @@ func (a *app) cronAdd(ctx context.Context, f *cronFlags, args []string) error {
 }
 
 // cronRequest is the job of a schedule. A head stands for the input until the
-// node puts its value there.
+// node puts its value there; of one that is no dataset's the node says why not.
 func (a *app) cronRequest(f *cronFlags, args []string) (request, error) {
 	if f.onChange != "" {
 		f.input = "bafkqaaa"
+		if ref, err := jobspec.ParseDatasetRef(f.onChange); err == nil {
+			f.input = "dataset:" + ref.String()
+		}
 	}
 	return a.request(&f.submitFlags, args)
 }
