@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"bytes"
 	"errors"
 	"time"
 
@@ -107,7 +108,20 @@ func decode(b []byte) (h Head, s sealed, err error) {
 	if err == nil {
 		err = h.check()
 	}
+	if err == nil {
+		err = errors.Join(same(s.Head, h), same(b, s))
+	}
 	return h, s, err
+}
+
+// same says whether b is the one form of v, without which a head would have
+// several CIDs.
+func same(b []byte, v any) error {
+	again, err := jobspec.EncodeCBOR(v)
+	if err == nil && !bytes.Equal(again, b) {
+		err = errors.New("it is not written as heads are")
+	}
+	return err
 }
 
 // check finds what no head has.

@@ -44,6 +44,7 @@ func (k *Keeper) Create(ctx context.Context, tenant string, q wire.DatasetWish) 
 		}.Error()
 	case err == nil:
 		return wire.Dataset{}, taken(q.Name)
+	case errors.As(err, new(unheeded)): // who lies takes no names
 	case !errors.Is(err, jobspec.KindNotFound.Error()):
 		return wire.Dataset{}, err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -69,51 +68,88 @@ type found struct {
 	cid  jobspec.CID
 }
 
-// member returns the head of the one dataset of that name that members have.
+// member returns the head of the one dataset of that name that members have. What
+// a member sent that does not hold counts against its own names only: the error,
+// of kind E_SIGNATURE, comes where no other member has the name, or where the
+// member is known to have it.
 func (k *Keeper) member(ctx context.Context, ref jobspec.DatasetRef) (Head, jobspec.CID, error) {
 	answers := k.ask(ctx, ref.Version == 0, func(ctx context.Context, id identity.ID) ([][]byte, error) {
 		a, err := bus.Request[wire.DatasetHeads](ctx, k.cfg.Post, id, typeAsk, wire.DatasetAsk{Name: ref.Name, Version: ref.Version})
 		return a.Heads, err
 	})
-	var all []found
-	here := map[identity.ID]bool{}
-	for _, a := range answers {
-		if a.err != nil {
-			return Head{}, jobspec.CID{}, a.err
-		}
-		here[a.from] = !a.away
-		for _, f := range a.heads {
-			if f.head.Name != ref.Name || ref.Version != 0 && f.head.Version != ref.Version {
-				return Head{}, jobspec.CID{}, forged(a.from, "it is of "+jobspec.DatasetRef{Name: f.head.Name, Version: f.head.Version}.String())
-			}
-			all = append(all, f)
-		}
-	}
+	all, here, bad := heard(ref, answers)
 	away, err := k.remembered(ctx, ref.Name, here)
 	if err != nil {
 		return Head{}, jobspec.CID{}, err
 	}
 	for _, f := range away {
+		if err := bad[f.head.Owner]; err != nil {
+			return Head{}, jobspec.CID{}, err
+		}
 		if ref.Version == 0 || f.head.Version == ref.Version {
 			all = append(all, f)
 		}
 	}
-	switch {
-	case len(all) == 1:
+	if len(all) == 1 {
+		for id, err := range bad {
+			k.cfg.Logger.Warn("a member is not heeded", "member", id.Short(), "err", err)
+		}
 		return all[0].head, all[0].cid, nil
+	}
+	for _, err := range bad {
+		if len(all) == 0 {
+			return Head{}, jobspec.CID{}, unheeded{err}
+		}
+	}
+	return Head{}, jobspec.CID{}, notOne(ref, all, away, len(answers))
+}
+
+// unheeded is what is wrong with the answer of a member that is not known to have
+// a dataset of the name, where nobody else has one.
+type unheeded struct{ error }
+
+func (u unheeded) Unwrap() error { return u.error }
+
+// heard sorts answers about a name: heads that hold, who answered in order, and
+// what is wrong with the others' answers.
+func heard(ref jobspec.DatasetRef, answers []answer) (all []found, here map[identity.ID]bool, bad map[identity.ID]error) {
+	here, bad = map[identity.ID]bool{}, map[identity.ID]error{}
+	for _, a := range answers {
+		err := a.err
+		for _, f := range a.heads {
+			if f.head.Name != ref.Name || ref.Version != 0 && f.head.Version != ref.Version {
+				err = forged(a.from, "it is of "+jobspec.DatasetRef{Name: f.head.Name, Version: f.head.Version}.String())
+			}
+		}
+		if err == nil && len(a.heads) > 1 {
+			err = forged(a.from, fmt.Sprintf("there are %d of one name", len(a.heads)))
+		}
+		if err != nil {
+			bad[a.from] = err
+			continue
+		}
+		here[a.from] = !a.away
+		all = append(all, a.heads...)
+	}
+	return all, here, bad
+}
+
+// notOne says why a name is not that of one dataset of a member.
+func notOne(ref jobspec.DatasetRef, all, away []found, asked int) error {
+	switch {
 	case len(all) > 1:
-		return Head{}, jobspec.CID{}, jobspec.Failure{
+		return jobspec.Failure{
 			Kind: jobspec.KindConflict, Detail: fmt.Sprintf("%d members have a dataset %q: %s and %s", len(all), ref.Name, all[0].head.Owner, all[1].head.Owner),
 			Hint: "name its content: -c " + all[0].head.Root + " or -c " + all[1].head.Root,
 		}.Error()
 	case len(away) == 1:
-		return Head{}, jobspec.CID{}, jobspec.Failure{
+		return jobspec.Failure{
 			Kind: jobspec.KindNotFound, Detail: fmt.Sprintf("the owner of %s, %s, is away; only version %d of it is known here", ref.Name, away[0].head.Owner, away[0].head.Version),
 			Hint: fmt.Sprintf("use %s@%d, or ask again when `ipdc peers` lists the owner", ref.Name, away[0].head.Version),
 		}.Error()
 	}
-	return Head{}, jobspec.CID{}, jobspec.Failure{
-		Kind: jobspec.KindNotFound, Detail: fmt.Sprintf("there is no dataset %q: not here, and at none of %d members", ref, len(answers)),
+	return jobspec.Failure{
+		Kind: jobspec.KindNotFound, Detail: fmt.Sprintf("there is no dataset %q: not here, and at none of %d members", ref, asked),
 		Hint: "`ipdc dataset list` shows the datasets; a file or folder of that name is given as ./" + ref.Name,
 	}.Error()
 }
@@ -221,41 +257,4 @@ func (k *Keeper) remembered(ctx context.Context, name string, here map[identity.
 		}
 	}
 	return out, err
-}
-
-// withMembers adds the datasets of members to a list.
-func (k *Keeper) withMembers(ctx context.Context, list []wire.Dataset) ([]wire.Dataset, error) {
-	answers := k.ask(ctx, true, k.allOf)
-	here := map[identity.ID]bool{}
-	var all []found
-	for _, a := range answers {
-		here[a.from] = !a.away
-		if a.err != nil {
-			k.cfg.Logger.Warn("list datasets of a member", "err", a.err)
-		}
-		all = append(all, a.heads...)
-	}
-	away, err := k.remembered(ctx, "", here)
-	for _, f := range append(all, away...) {
-		list = append(list, remote(f.head, f.cid))
-	}
-	slices.SortStableFunc(list, func(a, b wire.Dataset) int { return strings.Compare(a.Name, b.Name) })
-	return list, err
-}
-
-// allOf asks a member for all its heads, page by page.
-func (k *Keeper) allOf(ctx context.Context, id identity.ID) (heads [][]byte, err error) {
-	last := ""
-	for range maxPages {
-		a, err := bus.Request[wire.DatasetHeads](ctx, k.cfg.Post, id, typeAsk, wire.DatasetAsk{After: last})
-		if err != nil || len(a.Heads) == 0 {
-			return heads, err
-		}
-		h, _, err := decode(a.Heads[len(a.Heads)-1])
-		if err != nil || h.Name <= last {
-			return append(heads, a.Heads...), nil //nolint:nilerr // take finds it
-		}
-		heads, last = append(heads, a.Heads...), h.Name
-	}
-	return heads, nil
 }
