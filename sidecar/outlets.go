@@ -26,8 +26,8 @@ func (s *Sidecar) permits(tenant string, spec jobspec.Spec) error {
 // putDeliveries stores what is to be done at the end of a job, in the
 // transaction that ends it.
 func putDeliveries(tx *store.Tx, job jobspec.Job) error {
-	if job.Origin != nil { // a task of somebody else's job
-		return nil
+	if job.Origin != nil || job.Failure != nil && job.Failure.Kind == jobspec.KindLeaseLost {
+		return nil // a task of somebody else's job, or a job that goes on at another member
 	}
 	for n, d := range job.Deliveries() {
 		if err := tx.PutDelivery(job.ID, n, d); err != nil {

@@ -41,10 +41,10 @@ func (tx *Tx) Deliveries(job jobspec.JobID) ([]jobspec.Delivery, error) {
 	return list, err
 }
 
-// DueDeliveries returns at most limit deliveries that wait, the next ones
-// first, those after a time included.
-func (tx *Tx) DueDeliveries(limit int) ([]Due, error) {
-	return tx.deliveries("due > 0 ORDER BY due, job, n LIMIT ?", limit)
+// DueDeliveries returns at most limit deliveries of a kind that wait, the next
+// ones first, whenever they are due.
+func (tx *Tx) DueDeliveries(kind jobspec.DeliveryKind, limit int) ([]Due, error) {
+	return tx.deliveries("due > 0 AND record ->> 'kind' = ? ORDER BY due, job, n LIMIT ?", string(kind), limit)
 }
 
 func (tx *Tx) deliveries(where string, args ...any) (list []Due, err error) {

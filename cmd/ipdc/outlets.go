@@ -50,6 +50,7 @@ type outlets struct {
 type outlet struct {
 	URL     string            `json:"url"`
 	Tenants []string          `json:"tenants"` // that may use it; none = all
+	Members bool              `json:"members"` // jobs that came here from other members may, too
 	Headers map[string]string `json:"headers"` // of http and https
 
 	Endpoint  string `json:"endpoint"` // these of s3
@@ -62,8 +63,8 @@ type outlet struct {
 }
 
 // Store implements [courier.Outlets].
-func (f outletsFile) Store(tenant string, to jobspec.Outlet) (delivery.Store, error) {
-	o, top, err := f.find("publish", tenant, to, jobspec.ParsePublish, func(o outlets) []outlet { return o.Publish })
+func (f outletsFile) Store(who courier.Who, to jobspec.Outlet) (delivery.Store, error) {
+	o, top, err := f.find("publish", who, to, jobspec.ParsePublish, func(o outlets) []outlet { return o.Publish })
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +84,8 @@ func (f outletsFile) Store(tenant string, to jobspec.Outlet) (delivery.Store, er
 }
 
 // Receiver implements [courier.Outlets].
-func (f outletsFile) Receiver(tenant string, to jobspec.Outlet) (delivery.Receiver, error) {
-	o, _, err := f.find("notify", tenant, to, jobspec.ParseNotify, func(o outlets) []outlet { return o.Notify })
+func (f outletsFile) Receiver(who courier.Who, to jobspec.Outlet) (delivery.Receiver, error) {
+	o, _, err := f.find("notify", who, to, jobspec.ParseNotify, func(o outlets) []outlet { return o.Notify })
 	switch {
 	case err != nil:
 		return nil, err
@@ -102,7 +103,7 @@ func (f outletsFile) Receiver(tenant string, to jobspec.Outlet) (delivery.Receiv
 
 // find returns the entry that permits to, the most exact one, and where it
 // begins.
-func (f outletsFile) find(key, tenant string, to jobspec.Outlet, parse func(string) (jobspec.Outlet, error), list func(outlets) []outlet) (best outlet, top jobspec.Outlet, err error) {
+func (f outletsFile) find(key string, who courier.Who, to jobspec.Outlet, parse func(string) (jobspec.Outlet, error), list func(outlets) []outlet) (best outlet, top jobspec.Outlet, err error) {
 	all, err := f.read()
 	if err != nil {
 		return best, top, err
@@ -113,14 +114,18 @@ func (f outletsFile) find(key, tenant string, to jobspec.Outlet, parse func(stri
 		if err != nil {
 			return best, top, f.wrong(o.URL, err)
 		}
-		permitted := len(o.Tenants) == 0 || slices.Contains(o.Tenants, tenant)
+		permitted := (len(o.Tenants) == 0 || slices.Contains(o.Tenants, who.Tenant)) && (o.Members || !who.Member)
 		if permitted && to.Below(at) && (!found || len(at.Path) > len(top.Path)) {
 			best, top, found = o, at, true
 		}
 	}
 	if !found {
+		whom := who.Tenant
+		if who.Member {
+			whom = "jobs of other members"
+		}
 		return best, top, jobspec.Failure{
-			Kind: jobspec.KindPolicy, Where: key, Detail: fmt.Sprintf("this node does not permit %s to %s", to, tenant),
+			Kind: jobspec.KindPolicy, Where: key, Detail: fmt.Sprintf("this node does not permit %s to %s", to, whom),
 			Hint: fmt.Sprintf("its administrator permits it by an entry of %s in %s; see docs/publish.md", key, f),
 		}.Error()
 	}

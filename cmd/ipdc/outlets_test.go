@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/courier"
 )
 
 const someOutlets = `
@@ -22,6 +23,8 @@ publish:
 - url: https://example.org/put
   headers: {Authorization: Bearer very-secret}
 - url: file:///srv/results
+- url: file:///srv/shared
+  members: true
 - url: s3://broken
   endpoint: nowhere
 notify:
@@ -50,7 +53,7 @@ func TestOutletsFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = f.Store(tenant, o)
+		_, err = f.Store(courier.Who{Tenant: tenant}, o)
 		return err
 	}
 	tell := func(to string) error {
@@ -59,7 +62,7 @@ func TestOutletsFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = f.Receiver("bob", o)
+		_, err = f.Receiver(courier.Who{Tenant: "bob"}, o)
 		return err
 	}
 	refused("no file", store("bob", "s3://results/nightly"), "does not permit")
@@ -85,6 +88,14 @@ func TestOutletsFile(t *testing.T) {
 	}
 	refused("exec:other", tell("exec:other"), "does not permit")
 	refused("a notify place for a result", store("bob", "https://example.org/hook"), "does not permit")
+	// The word of another member counts only where it is meant to.
+	shared, _ := jobspec.ParsePublish("file:///srv/results/x")
+	_, err := f.Store(courier.Who{Tenant: "bob", Member: true}, shared)
+	refused("a member's job", err, "jobs of other members")
+	open, _ := jobspec.ParsePublish("file:///srv/shared/x")
+	if _, err := f.Store(courier.Who{Tenant: "bob", Member: true}, open); err != nil {
+		t.Errorf("Store(%s) of a member's job = %v", open, err)
+	}
 	refused("wrong endpoint", store("bob", "s3://broken"), "endpoint")
 	refused("wrong secret", tell("https://example.org/hook"), "secret")
 	refused("relative command", tell("exec:relative"), "absolute")

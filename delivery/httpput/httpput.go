@@ -54,6 +54,10 @@ func New(cfg Config) *Store {
 func (s *Store) Put(ctx context.Context, path string, f delivery.File) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	// At least 64 KiB/s: a server that takes a byte a minute is no place.
+	slow := 2*s.cfg.Stall + time.Duration(f.Size/(64<<10))*time.Second
+	late := time.AfterFunc(slow, func() { cancel(fmt.Errorf("%d bytes were not taken within %s", f.Size, slow)) })
+	defer late.Stop()
 	stalled := time.AfterFunc(s.cfg.Stall, func() { cancel(fmt.Errorf("nothing moved for %s", s.cfg.Stall)) })
 	defer stalled.Stop()
 	r, err := f.Open(ctx)

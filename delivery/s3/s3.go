@@ -25,8 +25,12 @@ import (
 	"github.com/ipdc/ipdc/delivery"
 )
 
-// partSize is how much of a large object is sent, and held in memory, at once.
-const partSize = 16 << 20
+// partSize is how much of a large object is sent, and held in memory, at once,
+// unless that makes more parts than the service takes.
+const (
+	partSize = 16 << 20
+	maxParts = 10_000
+)
 
 // Config is what a Store is made of.
 type Config struct {
@@ -75,7 +79,7 @@ func (s *Store) Put(ctx context.Context, name string, f delivery.File) error {
 	}
 	defer r.Close()
 	opts := minio.PutObjectOptions{
-		PartSize: partSize, DisableMultipart: f.Size <= partSize, ContentType: "application/octet-stream",
+		PartSize: uint64(max(partSize, f.Size/(maxParts-1)+1)), DisableMultipart: f.Size <= partSize, ContentType: "application/octet-stream",
 		SendContentMd5: true, UserMetadata: map[string]string{"sha256": hex.EncodeToString(f.Sum[:])},
 	}
 	// A minute and what 64 KiB/s take: a service that accepts a connection

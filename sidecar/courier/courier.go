@@ -17,6 +17,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,16 +32,34 @@ import (
 const (
 	tries     = 16
 	maxPause  = time.Hour
-	atOnce    = 4  // deliveries
-	lookAhead = 64 // deliveries that are read at once
+	lookAhead = 64 // deliveries of a kind that are read at once
 )
 
-// Outlets says where to may send, and how. The error is of kind E_POLICY when
+// Outlets says who may send where, and how. The error is of kind E_POLICY when
 // nobody permits it, else what is wrong with the permission.
 type Outlets interface {
-	Store(tenant string, to jobspec.Outlet) (delivery.Store, error)
-	Receiver(tenant string, to jobspec.Outlet) (delivery.Receiver, error)
+	Store(who Who, to jobspec.Outlet) (delivery.Store, error)
+	Receiver(who Who, to jobspec.Outlet) (delivery.Receiver, error)
 }
+
+// Who is whose job it is that sends.
+type Who struct {
+	Tenant string
+	Member bool // the job came here from another member, whose word the tenant is
+}
+
+// whose says whose job it is. What the keepers granted to this node after
+// another owner, and what a member handed over, is a member's.
+func whose(job jobspec.Job) Who {
+	return Who{job.Tenant, job.Tenure != nil && job.Tenure.Epoch > 1 || strings.HasPrefix(job.Tenant, memberTenant)}
+}
+
+// memberTenant begins the tenant of the jobs that members have handed over.
+const memberTenant = "member:"
+
+// atOnce is how many deliveries of a kind are under way, so that results that
+// take hours hold up no message.
+var atOnce = map[jobspec.DeliveryKind]int{jobspec.DeliverPublish: 4, jobspec.DeliverNotify: 8}
 
 // Config is what a Courier is made of. All fields without a default are
 // required.
@@ -111,25 +130,31 @@ func (c *Courier) Run(ctx context.Context) error {
 
 // begin starts what is due, as far as there is room, and returns how long the
 // next one has to wait.
-func (c *Courier) begin(ctx context.Context, work *sync.WaitGroup, busy *busy) (wait time.Duration, err error) {
-	var due []store.Due
-	err = c.cfg.Store.View(ctx, func(tx *store.Tx) error {
-		due, err = tx.DueDeliveries(lookAhead)
-		return err
-	})
-	for _, d := range due {
-		if wait := d.Next.Sub(c.cfg.Now()); wait > 0 {
+func (c *Courier) begin(ctx context.Context, work *sync.WaitGroup, busy *busy) (time.Duration, error) {
+	wait := maxPause
+	for kind := range atOnce {
+		var due []store.Due
+		err := c.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
+			due, err = tx.DueDeliveries(kind, lookAhead)
+			return err
+		})
+		if err != nil {
 			return wait, err
 		}
-		if !busy.take(d) {
-			continue
+		for _, d := range due {
+			if left := d.Next.Sub(c.cfg.Now()); left > 0 {
+				wait = min(wait, left)
+				break
+			}
+			if busy.take(d) {
+				work.Go(func() {
+					defer busy.free(d)
+					c.attempt(ctx, d)
+				})
+			}
 		}
-		work.Go(func() {
-			defer busy.free(d)
-			c.attempt(ctx, d)
-		})
 	}
-	return maxPause, err
+	return wait, nil
 }
 
 // busy bounds what is under way, and holds what that is.
@@ -140,8 +165,9 @@ type busy struct {
 }
 
 type key struct {
-	job jobspec.JobID
-	n   int
+	kind jobspec.DeliveryKind
+	job  jobspec.JobID
+	n    int
 }
 
 func newBusy() *busy { return &busy{freed: make(chan struct{}, 1), of: map[key]bool{}} }
@@ -149,8 +175,14 @@ func newBusy() *busy { return &busy{freed: make(chan struct{}, 1), of: map[key]b
 func (b *busy) take(d store.Due) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	k := key{d.Job, d.N}
-	if len(b.of) >= atOnce || b.of[k] {
+	n := 0
+	for k := range b.of {
+		if k.kind == d.Kind {
+			n++
+		}
+	}
+	k := key{d.Kind, d.Job, d.N}
+	if n >= atOnce[d.Kind] || b.of[k] {
 		return false
 	}
 	b.of[k] = true
@@ -160,7 +192,7 @@ func (b *busy) take(d store.Due) bool {
 func (b *busy) free(d store.Due) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.of, key{d.Job, d.N})
+	delete(b.of, key{d.Kind, d.Job, d.N})
 	select {
 	case b.freed <- struct{}{}:
 	default:
@@ -183,16 +215,34 @@ func (c *Courier) attempt(ctx context.Context, d store.Due) {
 		next = c.failed(next, err)
 		log.Warn("deliver", "kind", d.Kind, "try", next.Tries, "state", next.State, "err", err)
 	}
-	err = c.cfg.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error { return tx.PutDelivery(d.Job, d.N, next) })
-	if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) {
+	c.record(ctx, d, next, log)
+}
+
+// record stores how a try ended, until that is possible: what is not recorded
+// would be done again at once.
+func (c *Courier) record(ctx context.Context, d store.Due, next jobspec.Delivery, log *slog.Logger) {
+	for {
+		err := c.put(ctx, d, next)
+		if err == nil || errors.Is(err, jobspec.KindNotFound.Error()) {
+			return
+		}
 		log.Error("record delivery", "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.cfg.After(c.cfg.Pause):
+		}
 	}
+}
+
+func (c *Courier) put(ctx context.Context, d store.Due, next jobspec.Delivery) error {
+	return c.cfg.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error { return tx.PutDelivery(d.Job, d.N, next) })
 }
 
 // failed returns d after a try that err ended.
 func (c *Courier) failed(d jobspec.Delivery, err error) jobspec.Delivery {
 	d.Why = clip(jobspec.AsFailure(err).Detail)
-	if d.Tries++; d.Tries >= tries || errors.Is(err, jobspec.KindPolicy.Error()) {
+	if d.Tries++; d.Tries >= tries {
 		d.State, d.Next, d.Ended = jobspec.DeliveryFailed, time.Time{}, c.now()
 		return d
 	}
@@ -227,16 +277,17 @@ func (c *Courier) deliver(ctx context.Context, d store.Due) (jobspec.Delivery, e
 	if d.Kind == jobspec.DeliverNotify {
 		return d.Delivery, c.tell(ctx, d, job)
 	}
-	return c.publish(ctx, d.Delivery, job)
+	return c.publish(ctx, d, job)
 }
 
-// Permits returns what of a spec's outlets a tenant may not use, nil for
-// nothing.
+// Permits returns what of a spec's outlets a tenant of this node may not use,
+// nil for nothing.
 func (c *Courier) Permits(tenant string, spec jobspec.Spec) error {
+	who := whose(jobspec.Job{Tenant: tenant})
 	for _, text := range spec.Publish {
 		to, err := jobspec.ParsePublish(text)
 		if err == nil {
-			_, err = c.cfg.Outlets.Store(tenant, to)
+			_, err = c.cfg.Outlets.Store(who, to)
 		}
 		if err != nil {
 			return err
@@ -245,7 +296,7 @@ func (c *Courier) Permits(tenant string, spec jobspec.Spec) error {
 	for _, text := range spec.Notify {
 		to, err := jobspec.ParseNotify(text)
 		if err == nil {
-			_, err = c.cfg.Outlets.Receiver(tenant, to)
+			_, err = c.cfg.Outlets.Receiver(who, to)
 		}
 		if err != nil {
 			return err

@@ -50,7 +50,7 @@ type outlets struct {
 	refuse   bool
 }
 
-func (o *outlets) Store(_ string, to jobspec.Outlet) (delivery.Store, error) {
+func (o *outlets) Store(_ courier.Who, to jobspec.Outlet) (delivery.Store, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.refuse {
@@ -59,7 +59,7 @@ func (o *outlets) Store(_ string, to jobspec.Outlet) (delivery.Store, error) {
 	return &flaky{o, dir.New(o.top, "")}, nil
 }
 
-func (o *outlets) Receiver(string, jobspec.Outlet) (delivery.Receiver, error) {
+func (o *outlets) Receiver(courier.Who, jobspec.Outlet) (delivery.Receiver, error) {
 	return (*receiver)(o), nil
 }
 
@@ -195,7 +195,7 @@ func (w *world) until(id jobspec.JobID, want func([]jobspec.Delivery) bool) []jo
 			if want(list) {
 				return list
 			}
-			if pause != time.Hour { // which is when nothing is left to do
+			if slices.ContainsFunc(list, waits) {
 				w.clock = w.clock.Add(pause) // Run reads it only after the pause
 				w.over <- w.clock
 			}
@@ -204,6 +204,8 @@ func (w *world) until(id jobspec.JobID, want func([]jobspec.Delivery) bool) []jo
 		}
 	}
 }
+
+func waits(d jobspec.Delivery) bool { return d.State == jobspec.DeliveryWaiting }
 
 func all(state jobspec.DeliveryState) func([]jobspec.Delivery) bool {
 	return func(list []jobspec.Delivery) bool {
@@ -257,7 +259,7 @@ func TestPublishAndTell(t *testing.T) {
 	if last := w.outlets.puts[len(w.outlets.puts)-1]; last != "SHA256SUMS" {
 		t.Errorf("%s was sent last, want the checksums", last)
 	}
-	if len(w.outlets.told) != 1 || w.outlets.told[0].ID != "msg_"+job.ID.String()+"_1" {
+	if len(w.outlets.told) != 1 || w.outlets.told[0].ID != "msg_"+job.ID.String()+"_succeeded_1" {
 		t.Fatalf("told %+v", w.outlets.told)
 	}
 	var n wire.Notice
@@ -296,14 +298,38 @@ func TestGivesUp(t *testing.T) {
 	}
 }
 
-// What is not permitted any more is not tried again.
+// What is not permitted is not done, and is tried again: its file may be in the
+// midst of an edit.
 func TestForbidden(t *testing.T) {
 	w := newWorld(t)
 	w.outlets.refuse = true
 	job := w.ended(map[string]string{"a": ""}, jobspec.Spec{Publish: []string{"file:///srv"}})
 	defer w.run()()
-	if d := w.until(job.ID, all(jobspec.DeliveryFailed))[0]; d.Tries != 1 || len(w.outlets.puts) != 0 {
+	if d := w.until(job.ID, func(list []jobspec.Delivery) bool { return list[0].Tries > 1 })[0]; len(w.outlets.puts) != 0 || d.Why == "" {
 		t.Errorf("delivery = %+v, %d puts", d, len(w.outlets.puts))
+	}
+	w.outlets.mu.Lock()
+	w.outlets.refuse = false
+	w.outlets.mu.Unlock()
+	w.clock = w.clock.Add(time.Hour)
+	w.over <- w.clock
+	w.until(job.ID, all(jobspec.DeliveryDone))
+}
+
+// A result that has files of the name of the checksums keeps them.
+func TestSumsOfItsOwn(t *testing.T) {
+	w := newWorld(t)
+	files := map[string]string{"SHA256SUMS": "mine", "SHA256SUMS.ipdc/x": "mine, too"}
+	job := w.ended(files, jobspec.Spec{Publish: []string{"file:///srv"}})
+	defer w.run()()
+	w.until(job.ID, all(jobspec.DeliveryDone))
+	for name, want := range files {
+		if b, err := os.ReadFile(filepath.Join(w.outlets.top, name)); string(b) != want {
+			t.Errorf("%s = %q, %v, want %q", name, b, err, want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(w.outlets.top, "SHA256SUMS.ipdc.ipdc")); err != nil {
+		t.Errorf("the checksums are not there: %v", err)
 	}
 }
 

@@ -17,15 +17,13 @@ import (
 	"github.com/ipdc/ipdc/delivery"
 	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/store"
 )
 
-// The file that is sent last: whoever sees it sees a whole result, which
-// `sha256sum -c SHA256SUMS` checks. A result that has a file of that name keeps
-// it, and ours gets the second name.
-const (
-	sumsName      = "SHA256SUMS"
-	otherSumsName = "SHA256SUMS.ipdc"
-)
+// sumsName is the file that is sent last: whoever sees it sees a whole result,
+// which `sha256sum -c SHA256SUMS` checks. A result that has something of that
+// name keeps it, and ours gets ".ipdc" behind it until nothing has its name.
+const sumsName = "SHA256SUMS"
 
 const (
 	filesAtOnce = 4
@@ -34,12 +32,13 @@ const (
 
 // publish sends the files of the job's result, behind those that came to their
 // place in an earlier try, and then their checksums.
-func (c *Courier) publish(ctx context.Context, d jobspec.Delivery, job jobspec.Job) (_ jobspec.Delivery, err error) {
+func (c *Courier) publish(ctx context.Context, due store.Due, job jobspec.Job) (_ jobspec.Delivery, err error) {
+	d := due.Delivery
 	to, err := jobspec.ParsePublish(d.To)
 	if err != nil {
 		return d, err
 	}
-	st, err := c.cfg.Outlets.Store(job.Tenant, to)
+	st, err := c.cfg.Outlets.Store(whose(job), to)
 	if err != nil {
 		return d, err
 	}
@@ -48,7 +47,7 @@ func (c *Courier) publish(ctx context.Context, d jobspec.Delivery, job jobspec.J
 		return d, err
 	}
 	defer sums.Close()
-	p := &publication{Courier: c, store: st, sums: sums, skip: d.Files, name: sumsName, d: d}
+	p := &publication{Courier: c, store: st, sums: sums, skip: d.Files, taken: map[string]bool{}, due: due, d: d}
 	p.w = bufio.NewWriter(sums)
 	fmt.Fprintf(p.w, "# result %s of job %s\n", job.Result, job.ID)
 	err = tree.Walk(ctx, c.cfg.IPFS, job.Result, c.cfg.Budget, func(e tree.Entry) error { return p.visit(ctx, e) })
@@ -79,9 +78,10 @@ type publication struct {
 	store delivery.Store
 	sums  *os.File
 	w     *bufio.Writer
-	name  string // of the checksums
-	skip  int    // files that need no sending any more
-	seen  int    // files so far
+	taken map[string]bool // names like that of the checksums
+	due   store.Due
+	skip  int // files that need no sending any more
+	seen  int // files so far
 	links int
 	batch []tree.Entry
 	d     jobspec.Delivery
@@ -90,15 +90,15 @@ type publication struct {
 // visit takes an entry of the result. Links have no content, and most places
 // know no such thing: they are left out and counted.
 func (p *publication) visit(ctx context.Context, e tree.Entry) error {
+	if strings.HasPrefix(e.Path, sumsName) {
+		p.taken[e.Path] = true
+	}
 	switch e.Kind {
 	case tree.Symlink:
 		p.links++
 	case tree.File:
 		if e.Path == "" {
 			e.Path = "data" // a lone file, as a job sees it
-		}
-		if e.Path == sumsName {
-			p.name = otherSumsName
 		}
 		if p.batch = append(p.batch, e); len(p.batch) == batchSize {
 			return p.flush(ctx)
@@ -133,7 +133,10 @@ func (p *publication) flush(ctx context.Context) error {
 		p.line(sums[i], e.Path)
 	}
 	p.batch = p.batch[:0]
-	return nil
+	if p.seen <= p.skip {
+		return nil
+	}
+	return p.put(ctx, p.due, p.d) // the next process goes on behind these
 }
 
 // line notes a checksum as sha256sum does: a name with a backslash or a line
@@ -166,7 +169,11 @@ func (p *publication) end(ctx context.Context) error {
 	if p.links > 0 {
 		p.d.Why = fmt.Sprintf("%d symbolic links were left out", p.links)
 	}
-	return p.store.Put(ctx, p.name, delivery.File{Size: size, Sum: [sha256.Size]byte(sum.Sum(nil)), Open: func(context.Context) (io.ReadCloser, error) {
+	name := sumsName
+	for p.taken[name] {
+		name += ".ipdc"
+	}
+	return p.store.Put(ctx, name, delivery.File{Size: size, Sum: [sha256.Size]byte(sum.Sum(nil)), Open: func(context.Context) (io.ReadCloser, error) {
 		return io.NopCloser(io.NewSectionReader(p.sums, 0, size)), nil
 	}})
 }

@@ -17,7 +17,7 @@ func (c *Courier) tell(ctx context.Context, d store.Due, job jobspec.Job) error 
 	if err != nil {
 		return err
 	}
-	r, err := c.cfg.Outlets.Receiver(job.Tenant, to)
+	r, err := c.cfg.Outlets.Receiver(whose(job), to)
 	if err != nil {
 		return err
 	}
@@ -31,5 +31,5 @@ func (c *Courier) tell(ctx context.Context, d store.Due, job jobspec.Job) error 
 	if err != nil {
 		return err
 	}
-	return r.Tell(ctx, delivery.Message{ID: fmt.Sprintf("msg_%s_%d", job.ID, d.N), Time: c.cfg.Now(), Body: body})
+	return r.Tell(ctx, delivery.Message{ID: fmt.Sprintf("msg_%s_%s_%d", job.ID, job.State, d.N), Time: c.cfg.Now(), Body: body})
 }
