@@ -206,8 +206,8 @@ func (c *Courier) attempt(ctx context.Context, d store.Due) {
 	switch {
 	case ctx.Err() != nil:
 		return // the next process tries again
-	case errors.Is(err, jobspec.KindNotFound.Error()):
-		return // the job was removed
+	case errors.Is(err, jobspec.KindNotFound.Error()), errors.Is(err, errOver):
+		return // the job was removed, or a try of the same ended since it was looked for
 	case err == nil:
 		next.State, next.Next, next.Ended = jobspec.DeliveryDone, time.Time{}, c.now()
 		log.Info("delivered", "kind", d.Kind, "files", next.Files, "bytes", int64(next.Bytes))
@@ -264,11 +264,20 @@ func clip(s string) string {
 	return s
 }
 
+// errOver says that a delivery is not any more as it was when it was due.
+var errOver = errors.New("it was delivered, or tried, meanwhile")
+
 // deliver tries d once, and returns it with what has come to its place.
 func (c *Courier) deliver(ctx context.Context, d store.Due) (jobspec.Delivery, error) {
 	var job jobspec.Job
 	err := c.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
-		job, err = tx.Job(d.Job)
+		if job, err = tx.Job(d.Job); err != nil {
+			return err
+		}
+		now, err := tx.Deliveries(d.Job)
+		if err == nil && (d.N >= len(now) || now[d.N] != d.Delivery) {
+			err = errOver
+		}
 		return err
 	})
 	if err != nil {
