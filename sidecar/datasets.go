@@ -101,7 +101,7 @@ func (s *Sidecar) madeBefore(ctx context.Context, sub api.Submission) (job jobsp
 // onlyNew leaves out of a job's input the entries of the directory since, and
 // pins what is left under a name.
 func (d *driver) onlyNew(ctx context.Context, root, since jobspec.CID, pin string) (jobspec.CID, error) {
-	made := &drafts{Getter: d.cfg.IPFS, nodes: map[jobspec.CID][]byte{}}
+	made := merge.NewDrafts(d.cfg.IPFS)
 	c, entries, err := merge.Since(ctx, made, root, since)
 	if errors.Is(err, jobspec.KindFetchTimeout.Error()) {
 		f := jobspec.AsFailure(err)
@@ -112,7 +112,7 @@ func (d *driver) onlyNew(ctx context.Context, root, since jobspec.CID, pin strin
 		return c, err
 	}
 	// What the nodes link to may be at other members.
-	_, err = d.cfg.IPFS.Add(ctx, pin+"-new", func(w ipfs.Session) (jobspec.CID, error) { return made.keep(ctx, w) })
+	_, err = d.cfg.IPFS.Add(ctx, pin+"-new", func(w ipfs.Session) (jobspec.CID, error) { return made.Keep(ctx, w) })
 	if err == nil {
 		err = d.pinInput(ctx, pin, c)
 	}

@@ -3,6 +3,7 @@
 // crash goes on where it was. One file per role:
 //
 //	intake     what the API calls: submit, show, stop, remove
+//	told       what the API tells of jobs, and what follows them
 //	show       what is told of a job's tasks and stages
 //	fetcher    brings what is not stored here, before a job is prepared
 //	preparer   accepted  -> queued: names become identities, the plan is made

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"math"
 
-	"github.com/ipfs/go-cid"
-
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/merge"
 	"github.com/ipdc/ipdc/ipfs/split"
@@ -84,11 +82,11 @@ func (d *driver) keepShards(ctx context.Context, st stage, f *jobspec.Facts, cut
 		return merge.Shards(ctx, w, roots)
 	}
 	if d.distant && !st.near() {
-		drafts := &drafts{Getter: d.cfg.IPFS, nodes: map[jobspec.CID][]byte{}}
+		drafts := merge.NewDrafts(d.cfg.IPFS)
 		if _, err := fill(drafts); err != nil {
 			return err
 		}
-		keep = func(w ipfs.Session) (jobspec.CID, error) { return drafts.keep(ctx, w) }
+		keep = func(w ipfs.Session) (jobspec.CID, error) { return drafts.Keep(ctx, w) }
 	}
 	_, err := d.cfg.IPFS.Add(ctx, st.pin("shards"), keep)
 	return err
@@ -105,39 +103,6 @@ func shardPath(spec jobspec.Spec, s split.Shard) string {
 		paths[i] = f.Path
 	}
 	return jobspec.CommonPath(paths)
-}
-
-// drafts are the nodes of shards whose content other members hold.
-type drafts struct {
-	ipfs.Getter
-	nodes map[jobspec.CID][]byte
-}
-
-func (d *drafts) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
-	if data, ok := d.nodes[c]; ok {
-		return data, nil
-	}
-	return d.Getter.Get(ctx, c)
-}
-
-func (d *drafts) Put(_ context.Context, c jobspec.CID, data []byte) error {
-	d.nodes[c] = data
-	return nil
-}
-
-// keep stores the nodes as files, as they are: a DAG that is not whole cannot
-// be pinned. Blocks are looked up by their hash, so that whoever asks for a
-// node gets it.
-func (d *drafts) keep(ctx context.Context, w ipfs.Session) (jobspec.CID, error) {
-	files := make([]merge.File, 0, len(d.nodes))
-	for c, data := range d.nodes {
-		raw := jobspec.WrapCID(cid.NewCidV1(cid.Raw, c.Cid().Hash()))
-		if err := w.Put(ctx, raw, data); err != nil {
-			return raw, err
-		}
-		files = append(files, merge.File{Path: raw.String(), CID: raw, Size: int64(len(data))})
-	}
-	return merge.Files(ctx, w, files)
 }
 
 func shardItems(s split.Shard) []jobspec.Item {

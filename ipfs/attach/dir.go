@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ipfs/go-cid"
-
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/merge"
 	"github.com/ipdc/ipdc/jobspec"
@@ -179,45 +177,13 @@ func (s *Set) keep(ctx context.Context, n Node, path string, files []*file) (job
 			list = append(list, merge.File{Path: name, CID: c, Size: rec.Identity.Size})
 		}
 	}
-	nodes := &drafts{Getter: n, nodes: map[jobspec.CID][]byte{}}
+	nodes := merge.NewDrafts(n)
 	root, err := merge.Files(ctx, nodes, list)
 	if err != nil {
 		return root, fmt.Errorf("directory of the roots of %d files: %w", len(files), err)
 	}
-	_, err = n.Add(ctx, pinPrefix+idOf(path), func(w ipfs.Session) (jobspec.CID, error) { return nodes.keep(ctx, w) })
+	_, err = n.Add(ctx, pinPrefix+idOf(path), func(w ipfs.Session) (jobspec.CID, error) { return nodes.Keep(ctx, w) })
 	return root, err
-}
-
-// drafts are the nodes of a directory whose content is not to be whole here.
-type drafts struct {
-	ipfs.Getter
-	nodes map[jobspec.CID][]byte
-}
-
-func (d *drafts) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
-	if data, ok := d.nodes[c]; ok {
-		return data, nil
-	}
-	return d.Getter.Get(ctx, c)
-}
-
-func (d *drafts) Put(_ context.Context, c jobspec.CID, data []byte) error {
-	d.nodes[c] = data
-	return nil
-}
-
-// keep stores the nodes as they are, as raw blocks: a pin asks for whole DAGs,
-// and blocks are found by their hash.
-func (d *drafts) keep(ctx context.Context, w ipfs.Session) (jobspec.CID, error) {
-	files := make([]merge.File, 0, len(d.nodes))
-	for c, data := range d.nodes {
-		raw := jobspec.WrapCID(cid.NewCidV1(cid.Raw, c.Cid().Hash()))
-		if err := w.Put(ctx, raw, data); err != nil {
-			return raw, err
-		}
-		files = append(files, merge.File{Path: raw.String(), CID: raw, Size: int64(len(data))})
-	}
-	return merge.Files(ctx, w, files)
 }
 
 // Detach stops serving what ref means, and returns it. The files stay as they
