@@ -16,8 +16,8 @@ import (
 func TestGangResumes(t *testing.T) {
 	f := newFleet(t, 3)
 	f.lease(2 * time.Second)
+	f.change(0, func(b *bench) { b.cap.CPU = 100 }) // too little for a task: its checkpoints come from members
 	owner := f.nodes[0]
-	owner.cap.CPU = 100 // too little for a task: its checkpoints come from members
 	f.stage(2, func(name string, try int) []string {
 		if try == 1 {
 			return []string{"DUMMY_WRITE=/outputs/checkpoints/step-1/weights:of " + name, "DUMMY_WRITE2=/outputs/checkpoints/.half/weights:no", "DUMMY_SLEEP=1h"}
