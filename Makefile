@@ -61,7 +61,7 @@ test: go ## all tests, with the real engine, the race detector and stock images
 	-@scripts/versitygw.sh >/dev/null
 	-@scripts/schemathesis.sh install
 	-@$(AS_ROOT) scripts/compose.sh images
-	@export IPDC_TEST_REQUIRE=docker,images,kubo,mosquitto,compose,runsc,schemathesis,wasm,index,netns,s3; code=0; \
+	@export IPDC_TEST_REQUIRE=docker,images,kubo,mosquitto,compose,runsc,schemathesis,wasm,index,netns,s3,root; code=0; \
 	$(GO) test $(RACE) -p 2 -timeout 20m $(EXEC) $$($(GO) list ./... | grep -v '/e2e$$') || code=$$?; \
 	$(GO) test $(RACE) -timeout 45m $(EXEC) ./e2e || code=$$?; \
 	exit $$code

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/ipfs/attach"
 	"github.com/ipdc/ipdc/ipfs/car"
 	"github.com/ipdc/ipdc/ipfs/embedded"
@@ -173,9 +174,7 @@ func TestJobOverDamagedFile(t *testing.T) {
 // With as: car the program sees the attached file itself, without a copy, and
 // nothing is left of the mount.
 func TestAttachedFileIsMounted(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount")
-	}
+	testenv.Root(t)
 	b := newAttachedBench(t)
 	path, root := b.sector("whole", 40, 64<<10)
 	mounted := false
@@ -222,9 +221,7 @@ func TestAttachedFileIsMounted(t *testing.T) {
 // The mount is of the file that was checked, also when its path leads to another
 // one by then. With a mount by path, which is the control, it is not.
 func TestBindIsOfTheOpenFile(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount")
-	}
+	testenv.Root(t)
 	dir := t.TempDir()
 	path, secret := filepath.Join(dir, "a.car"), filepath.Join(dir, "secret")
 	if err := errors.Join(os.WriteFile(path, []byte("sector"), 0o644), os.WriteFile(secret, []byte("secret"), 0o600)); err != nil {

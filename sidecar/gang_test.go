@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
@@ -240,36 +239,6 @@ func TestGangFailsAsOne(t *testing.T) {
 	}
 }
 
-func TestGangStartsAgain(t *testing.T) {
-	f := newFleet(t, 3)
-	f.stage(3, func(name string, try int) []string {
-		switch {
-		case name == "worker-1" && try <= 2:
-			return []string{"DUMMY_EXIT=1"}
-		case name == "worker-0" && try == 1:
-			return []string{"DUMMY_WRITE=/outputs/me:old", "DUMMY_WRITE2=/outputs/old:old"}
-		}
-		return []string{writing(name)}
-	})
-	g, owner := threes, f.nodes[0]
-	g.Restart, g.Restarts = jobspec.GangRestartAll, 2
-	j := owner.final(owner.submit(gangOf(g)))
-	if j.State != jobspec.JobSucceeded || j.Gang == nil || j.Gang.Starts != 3 {
-		t.Fatalf("job is %s with %+v: %+v", j.State, j.Gang, j.Failure)
-	}
-	if got := owner.outputs(j.Result); len(got) != 3 || got["worker-0/me"] != "worker-0" {
-		t.Errorf("result = %v, want that of the last generation", got)
-	}
-	j = owner.final(owner.submit(func() jobspec.Spec {
-		s := gangOf(jobspec.Gang{Roles: map[string]int{"bad": 1}, Restart: jobspec.GangRestartAll, Restarts: 1})
-		s.Stages[0].Run.Env = map[string]string{"DUMMY_EXIT": "7"}
-		return s
-	}()))
-	if j.State != jobspec.JobFailed || !strings.Contains(j.Failure.Detail, "was started 2 times, restarts: 1") {
-		t.Errorf("job is %s: %+v, want it given up", j.State, j.Failure)
-	}
-}
-
 // An assignment that is sent again while the first is worked on takes no second
 // seat, neither of its own nor of the task beside it.
 func TestGangIsAssignedOnce(t *testing.T) {
@@ -290,92 +259,6 @@ func TestGangIsAssignedOnce(t *testing.T) {
 	if j.State != jobspec.JobSucceeded || len(j.Attempts) != 4 {
 		t.Errorf("job is %s after %d attempts, want 4: %+v", j.State, len(j.Attempts), j.Failure)
 	}
-}
-
-// A member that takes its task, says for ever that it lives, and never that the
-// container is made, holds the gang up for a while only.
-func TestGangLeavesTheLate(t *testing.T) {
-	f := newFleet(t, 2)
-	f.stage(2, func(name string, _ int) []string { return []string{writing(name)} })
-	owner, idler := f.nodes[0], f.nodes[1]
-	owner.arrive = 5 * time.Second
-	owner.restart()
-	var work sync.WaitGroup
-	t.Cleanup(work.Wait)
-	f.puppet(idler, func(ctx context.Context, post *bus.Post) {
-		f.answersHolds(post, idler)
-		bus.Answer(post, "reserve", func(context.Context, bus.Letter, wire.Reserve) (wire.Reserved, error) {
-			return wire.Reserved{Held: true}, nil
-		})
-		bus.Answer(post, "assign", func(_ context.Context, l bus.Letter, a wire.Assign) (wire.Assigned, error) {
-			work.Go(func() {
-				tick := time.NewTicker(50 * time.Millisecond)
-				defer tick.Stop()
-				for err := error(nil); err == nil; {
-					_, err = bus.Request[wire.Beating](ctx, post, l.From, "beat", wire.Beat{Attempt: a.Attempt, Token: a.Token})
-					select {
-					case <-tick.C:
-					case <-ctx.Done():
-					}
-				}
-			})
-			return wire.Assigned{}, nil
-		})
-	})
-	j := owner.final(owner.submit(gangOf(jobspec.Gang{Roles: map[string]int{"w": 2}})))
-	if j.State != jobspec.JobSucceeded || j.Gang.Starts != 1 {
-		t.Fatalf("job is %s with %+v: %+v", j.State, j.Gang, j.Failure)
-	}
-	for _, a := range j.Attempts {
-		late := a.ID.Try == 1 && a.Node == idler.key.ID().String()
-		if late && (a.Failure == nil || !strings.Contains(a.Failure.Detail, "within 5s; 1 of the gang's 2 tasks did")) {
-			t.Errorf("the late attempt ended with %+v", a.Failure)
-		}
-		if !late && a.Node != owner.key.ID().String() {
-			t.Errorf("attempt %s is at %s, which was late", a.ID, a.Node)
-		}
-	}
-}
-
-// What happens to a member or to the owner while a gang runs.
-func TestGangSurvives(t *testing.T) {
-	for name, test := range map[string]struct {
-		happens func(f *fleet)
-		starts  int // generations that are started
-	}{
-		"owner restarts":    {func(f *fleet) { f.nodes[0].restart() }, 1},
-		"worker restarts":   {func(f *fleet) { f.nodes[1].restart() }, 1},
-		"worker is gone":    {func(f *fleet) { f.nodes[1].stop(); f.unheard(1) }, 2},
-		"worker is cut off": {func(f *fleet) { f.net.Partition(f.ids(2)); f.unheard(2) }, 2},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := newFleet(t, 3)
-			f.lease(2 * time.Second)
-			tr := f.stage(3, func(name string, try int) []string {
-				return []string{writing(name), "DUMMY_SLEEP=1500ms"}
-			})
-			g, owner := threes, f.nodes[0]
-			g.Restart = jobspec.GangRestartAll
-			id := owner.submit(gangOf(g))
-			f.untilBegun(tr, "ps-0", "worker-0", "worker-1")
-			test.happens(f)
-			j := owner.final(id)
-			if j.State != jobspec.JobSucceeded || j.Gang.Starts != test.starts {
-				t.Fatalf("job is %s with %+v, want %d starts: %+v", j.State, j.Gang, test.starts, j.Failure)
-			}
-			if got := owner.outputs(j.Result); len(got) != 3 {
-				t.Errorf("result = %v", got)
-			}
-		})
-	}
-}
-
-// unheard takes a node out of what the others hear of.
-func (f *fleet) unheard(i int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.away[f.nodes[i]] = true
 }
 
 // Two gangs of which each needs all of the domain both come to their end.

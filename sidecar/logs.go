@@ -25,7 +25,7 @@ func (s *Sidecar) LogEvents(ctx context.Context, tenant, ref, task string, after
 	}
 	unwant := func() {} // the log of the present attempt
 	defer func() { unwant() }()
-	for next := 0; ; {
+	for next, begun := 0, false; ; {
 		var wake <-chan struct{}
 		if follow {
 			wake = s.hub.next(j.ID)
@@ -41,6 +41,12 @@ func (s *Sidecar) LogEvents(ctx context.Context, tenant, ref, task string, after
 		if after != (api.LogPlace{}) && next == 0 {
 			if next = slices.IndexFunc(list, after.Of); next < 0 {
 				return jobspec.KindNotFound.Errorf("the job has no log at %s", after)
+			}
+		}
+		if !begun && (task == "" || len(j.Tasks) > 0) {
+			begun = true
+			if err := yield(api.LogPiece{End: after}); err != nil {
+				return err
 			}
 		}
 		for ; next < len(list); next++ {

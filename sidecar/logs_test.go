@@ -23,8 +23,10 @@ func TestLogEventsResume(t *testing.T) {
 		t.Helper()
 		cut := errors.New("cut")
 		err := b.LogEvents(t.Context(), "t", id, "", after, true, func(p api.LogPiece) error {
-			text, last = text+string(p.Data), p.End
-			if most--; most == 0 {
+			if text, last = text+string(p.Data), p.End; len(p.Data) > 0 {
+				most--
+			}
+			if most == 0 {
 				return cut
 			}
 			return nil
@@ -56,6 +58,27 @@ func TestLogEventsResume(t *testing.T) {
 	if !errors.Is(err, jobspec.KindNotFound.Error()) {
 		t.Errorf("a place that is none = %v, want E_NOT_FOUND", err)
 	}
+}
+
+// The reader of a log is told that there is one before any line of it, and not
+// that there is one of a task that the job turns out not to have.
+func TestLogIsAnnounced(t *testing.T) {
+	b := newBench(t)
+	id := b.submit(spec("DUMMY_STDOUT=x", "DUMMY_SLEEP=1h"))
+	for task, want := range map[string]error{"": errSeen, "0": errSeen, "7": jobspec.KindNotFound.Error()} {
+		err := b.LogEvents(t.Context(), "t", id, task, api.LogPlace{}, true, func(p api.LogPiece) error {
+			if len(p.Data) > 0 {
+				t.Errorf("task %q: begins with %q", task, p.Data)
+			}
+			return errSeen
+		})
+		if !errors.Is(err, want) {
+			t.Errorf("the log of task %q = %v, want %v", task, err, want)
+		}
+	}
+	b.follows(id, "x") // it runs
+	b.state.Release()
+	b.final(id)
 }
 
 // A follower finds each attempt's log once, however many are leased at the same

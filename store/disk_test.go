@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
 )
@@ -16,9 +17,7 @@ import (
 // A full disk refuses before anything is acknowledged, and is forgiven when
 // there is space again, without a restart.
 func TestF16FullDisk(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount a small tmpfs")
-	}
+	testenv.Root(t)
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
 		t.Skipf("mount tmpfs: %v", err)

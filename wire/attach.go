@@ -17,6 +17,11 @@ type AttachedRef struct {
 	Ref string `json:"ref" doc:"a path, a directory that files lie below, a label, a root CID, or the beginning of an id"`
 }
 
+// VerifyAttached asks for attached files to be read again.
+type VerifyAttached struct {
+	Ref string `json:"ref,omitempty" doc:"as for detaching; without it all attached files are read"`
+}
+
 // Attached is what was attached.
 type Attached struct {
 	Root    jobspec.CID     `json:"root,omitzero" doc:"of the file, or a directory of the roots of all files below the directory"`

@@ -11,6 +11,7 @@ package testenv
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -43,6 +44,16 @@ func Need(t testing.TB, part string, err error) {
 		t.Fatalf("%s is required by %s: %v", part, RequireVar, err)
 	}
 	t.Skipf("needs %s: %v", part, err)
+}
+
+// Root needs the rights to mount file systems: the part "root".
+func Root(t testing.TB) {
+	t.Helper()
+	var err error
+	if os.Geteuid() != 0 {
+		err = errors.New("mounting takes root")
+	}
+	Need(t, "root", err)
 }
 
 // Docker returns the address of a Docker engine that answers, from DOCKER_HOST

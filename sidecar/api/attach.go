@@ -61,8 +61,8 @@ func (a *API) registerAttached(h huma.API) {
 		do                func(context.Context, *jsonInput) (wire.Attached, error)
 	}{
 		{"attach", "/v1/data", "Serve a CAR file, or all below a directory, in place", wire.Attach{Path: "/data/sector.car"}, a.attach},
-		{"verify-attached", "/v1/data/verify", "Read attached files again", wire.AttachedRef{Ref: "/data"}, onAttached(a.cfg.Attachments.Verify)},
-		{"detach", "/v1/data/detach", "Stop serving attached files, which stay as they are", wire.AttachedRef{Ref: "/data/sector.car"}, onAttached(a.cfg.Attachments.Detach)},
+		{"verify-attached", "/v1/data/verify", "Read attached files again", wire.VerifyAttached{Ref: "/data"}, a.verifyAttached},
+		{"detach", "/v1/data/detach", "Stop serving attached files, which stay as they are", wire.AttachedRef{Ref: "/data/sector.car"}, a.detach},
 	} {
 		register(a, h, takesJSON(a, h, op.example, huma.Operation{
 			OperationID: op.id, Method: http.MethodPost, Path: op.path, Summary: op.summary + ". Only for the node's own user",
@@ -85,12 +85,18 @@ func (a *API) attach(ctx context.Context, in *jsonInput) (wire.Attached, error) 
 	return a.cfg.Attachments.Attach(ctx, w.Path, w.Label)
 }
 
-func onAttached(do func(context.Context, string) (wire.Attached, error)) func(context.Context, *jsonInput) (wire.Attached, error) {
-	return func(ctx context.Context, in *jsonInput) (wire.Attached, error) {
-		w, err := decode[wire.AttachedRef](in)
-		if err != nil {
-			return wire.Attached{}, err
-		}
-		return do(ctx, w.Ref)
+func (a *API) verifyAttached(ctx context.Context, in *jsonInput) (wire.Attached, error) {
+	w, err := decode[wire.VerifyAttached](in)
+	if err != nil {
+		return wire.Attached{}, err
 	}
+	return a.cfg.Attachments.Verify(ctx, w.Ref)
+}
+
+func (a *API) detach(ctx context.Context, in *jsonInput) (wire.Attached, error) {
+	w, err := decode[wire.AttachedRef](in)
+	if err != nil {
+		return wire.Attached{}, err
+	}
+	return a.cfg.Attachments.Detach(ctx, w.Ref)
 }

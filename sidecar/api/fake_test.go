@@ -242,6 +242,9 @@ func (s *service) frames(ctx context.Context, tenant, ref string, follow bool, w
 
 // LogEvents gives each frame as a piece; places are counted over all frames.
 func (s *service) LogEvents(ctx context.Context, tenant, ref, _ string, after api.LogPlace, follow bool, yield func(api.LogPiece) error) error {
+	if err := yield(api.LogPiece{End: after}); err != nil {
+		return err
+	}
 	pos := int64(0)
 	return s.frames(ctx, tenant, ref, follow, writerFunc(func(b []byte) (int, error) {
 		r := bytes.NewReader(b)

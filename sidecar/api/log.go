@@ -27,11 +27,7 @@ func (a *API) logs(w *stream, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if w.live = follow; follow {
-		if _, err := w.Write(nil); err != nil {
-			return err
-		}
-	}
+	w.live = follow
 	ctx, cancel := a.streamContext(r)
 	defer cancel()
 	err = a.cfg.Service.LogEvents(ctx, tenantOf(ctx), job.ID.String(), r.URL.Query().Get("task"), LogPlace{}, follow, func(p LogPiece) error {

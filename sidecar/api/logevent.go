@@ -65,6 +65,9 @@ func (a *API) logEvents(w *stream, r *http.Request, follow bool) (err error) {
 	}
 	return a.stream(w, r, func(ctx context.Context, send func(message) error) error {
 		return a.cfg.Service.LogEvents(ctx, tenantOf(ctx), job.ID.String(), r.URL.Query().Get("task"), after, follow, func(p LogPiece) error {
+			if len(p.Data) == 0 {
+				return nil
+			}
 			line := wire.LogLine{Task: p.End.Task, Stream: wire.LogStdout}
 			if p.Stream == jobspec.LogStderr {
 				line.Stream = wire.LogStderr

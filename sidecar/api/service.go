@@ -47,6 +47,7 @@ type Service interface {
 	Events(ctx context.Context, tenant, ref string, after int64, follow bool, yield func(jobspec.Event) error) error
 	// LogEvents yields the job's log behind a place, in an order that stays
 	// the same. task is the number or the name of a task, "" for all of them.
+	// The first piece is empty: it says that there is a log to come.
 	// follow and yield are as for Events.
 	LogEvents(ctx context.Context, tenant, ref, task string, after LogPlace, follow bool, yield func(LogPiece) error) error
 	// Items yields how each item of the job behind a place ended so far, in an

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/volume"
 )
@@ -56,8 +57,8 @@ func must(t testing.TB, err error) {
 // mounts, loop devices and files must then be as before (I5).
 func open(t *testing.T, method string) (*volume.Pool, string) {
 	t.Helper()
-	if method == volume.MethodExt4 && os.Geteuid() != 0 {
-		t.Skip("needs root to mount")
+	if method == volume.MethodExt4 {
+		testenv.Root(t)
 	}
 	dir := filepath.Join(t.TempDir(), "volumes")
 	t.Cleanup(func() { wantNothingLeft(t, dir) })
