@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ipdc/ipdc/bus"
+	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/pack"
 	"github.com/ipdc/ipdc/jobspec"
@@ -52,9 +53,11 @@ func (d *driver) deliver(ctx context.Context, job jobspec.Job, cause error) erro
 	}
 	o := *job.Origin
 	for tries := 1; ; tries++ {
+		failpoint.Hit("reported.before-effect")
 		once, cancel := context.WithTimeout(ctx, 30*time.Second)
 		ans, err := bus.Request[wire.Reported](once, d.cfg.Post, ownerID(o), typeReport, wire.Report{Attempt: o.Attempt, Token: o.Token, Outcome: c})
 		cancel()
+		failpoint.Hit("reported.after-effect")
 		switch {
 		case err == nil && ans.Taken, isLeaseLost(err):
 			return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
 	"github.com/ipdc/ipdc/wire"
@@ -44,10 +45,12 @@ func (g *gang) form(ctx context.Context) (*generation, error) {
 			continue
 		}
 		token := randomToken()
+		failpoint.Hit("gang-held.before-effect")
 		if err := g.reserve(ctx, token, chosen); err != nil {
 			g.waits(ctx, jobspec.AsFailure(err).Detail)
 			continue
 		}
+		failpoint.Hit("gang-held.after-effect")
 		n, err := g.grant(token, chosen)
 		if err != nil {
 			g.giveBack(token, chosen)
@@ -187,6 +190,7 @@ func (g *gang) grant(token string, chosen []*site) (*generation, error) {
 		peers[i] = jobspec.GangPeer{Name: t.Name, Role: t.Role, Port: t.Port, Node: chosen[i].id.String()}
 	}
 	n := g.generation(g.last + 1)
+	failpoint.Hit("gang-assigned.before-effect")
 	err := g.cfg.Store.Update(g.keep(), func(tx *store.Tx) error {
 		if err := g.firstLease(tx); err != nil {
 			return err
@@ -209,6 +213,7 @@ func (g *gang) grant(token string, chosen []*site) (*generation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lease generation %d of the gang: %w", n.number, err)
 	}
+	failpoint.Hit("gang-assigned.after-completion")
 	g.last = n.number
 	for _, r := range n.runs {
 		g.sends(identity.ID(r.att.Node))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -136,10 +137,12 @@ func (n *generation) begin() {
 	if !all {
 		return
 	}
+	failpoint.Hit("gang-started.before-effect")
 	if err := n.gang.begun(n.number); err != nil {
 		n.giveUp(fmt.Errorf("begin generation %d of the gang: %w", n.number, err))
 		return
 	}
+	failpoint.Hit("gang-started.after-effect")
 	n.log.Info("gang begins", "job", n.id, "generation", n.number, "tasks", len(n.runs))
 	n.gate.open()
 	n.tell(false)

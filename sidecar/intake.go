@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/store"
@@ -59,6 +60,7 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 		admit = s.cfg.Admit
 	}
 	full := admit(ctx)
+	failpoint.Hit(string(jobspec.JobAccepted) + ".before-effect")
 	created := true
 	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		if sub.IdempotencyKey != "" {
@@ -74,11 +76,14 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 		if full != nil {
 			return full
 		}
-		return s.accept(tx, sub, job)
+		err := s.accept(tx, sub, job)
+		failpoint.Hit(string(jobspec.JobAccepted) + ".after-effect")
+		return err
 	})
 	if err != nil {
 		return wire.Job{}, false, fmt.Errorf("store job: %w", err)
 	}
+	failpoint.Hit(string(jobspec.JobAccepted) + ".after-completion")
 	if created && parent == "" {
 		if err := s.entered(ctx, &job, sub.IdempotencyKey); err != nil {
 			return wire.Job{}, false, err
@@ -156,6 +161,7 @@ func (s *Sidecar) byKey(tx *store.Tx, sub api.Submission, job jobspec.Job) (_ jo
 
 // Stop makes the wish durable and then cancels the work.
 func (s *Sidecar) Stop(ctx context.Context, tenant, ref string) (j wire.Job, err error) {
+	failpoint.Hit("stopping.before-effect")
 	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		id, err := tx.FindJob(tenant, ref)
 		if err != nil {
@@ -167,6 +173,7 @@ func (s *Sidecar) Stop(ctx context.Context, tenant, ref string) (j wire.Job, err
 		j.Stopping = true
 		return tx.PutJob(j.Job)
 	})
+	failpoint.Hit("stopping.after-completion")
 	if err == nil && !j.State.Final() {
 		s.stopDriver(j.ID, errStopped)
 		s.hub.notify(j.ID)
@@ -178,6 +185,7 @@ func (s *Sidecar) Stop(ctx context.Context, tenant, ref string) (j wire.Job, err
 // with the next collection.
 func (s *Sidecar) Remove(ctx context.Context, tenant, ref string) error {
 	var id jobspec.JobID
+	failpoint.Hit("removed.before-effect")
 	err := s.cfg.Store.Update(ctx, func(tx *store.Tx) (err error) {
 		if id, err = tx.FindJob(tenant, ref); err != nil {
 			return err
@@ -197,6 +205,7 @@ func (s *Sidecar) Remove(ctx context.Context, tenant, ref string) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("removed.after-completion")
 	return s.dropKept(ctx, id)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
 	"github.com/ipdc/ipdc/wire"
@@ -89,6 +90,7 @@ func (s *Sidecar) enter(ctx context.Context, job *jobspec.Job, key string) error
 	if old := job.Tenure; old != nil && old.Record == k.Record {
 		t = *old // most keepers were lost, and with them what they knew of it
 	}
+	failpoint.Hit("entered.before-effect")
 	if err := s.entrust(ctx, k, *job, spec); err != nil {
 		return err
 	}
@@ -100,7 +102,9 @@ func (s *Sidecar) enter(ctx context.Context, job *jobspec.Job, key string) error
 		e.Fired = job.Fired
 	}
 	if err = s.cfg.Record.Enter(ctx, e); err == nil {
+		failpoint.Hit("entered.after-effect")
 		err = s.setTenure(ctx, job.ID, t, job)
+		failpoint.Hit("entered.after-completion")
 	} else if f := jobspec.AsFailure(err); ctx.Err() == nil && f.Kind != jobspec.KindNoQuorum {
 		return err
 	}
@@ -137,7 +141,9 @@ func (d *driver) settle(ctx context.Context, state jobspec.JobState, result jobs
 		if job.Tenure == nil || job.Tenure.Record != k.Record || !k.Active() {
 			return nil
 		}
+		failpoint.Hit("settled.before-effect")
 		err = d.endRecorded(ctx, job, state, result, detail)
+		failpoint.Hit("settled.after-effect")
 		if errors.Is(err, jobspec.KindNotFound.Error()) {
 			err = d.enter(ctx, &job, "")
 		} else if err == nil || isLeaseLost(err) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -190,9 +191,11 @@ func (r *runner) assign(ctx context.Context, node identity.ID) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(assignFor, r.cfg.Lease))
 	defer cancel()
+	failpoint.Hit("assigned.before-effect")
 	_, err = bus.Request[wire.Assigned](ctx, r.cfg.Post, node, typeAssign, wire.Assign{
 		Attempt: r.att.ID.String(), Token: r.att.Token, Lease: jobspec.Duration(r.cfg.Lease), Work: work,
 	})
+	failpoint.Hit("assigned.after-effect")
 	return err
 }
 

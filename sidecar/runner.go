@@ -349,9 +349,11 @@ func (r *runner) abandon(cause error) error {
 	r.closeNetwork()
 	f := jobspec.AsFailure(cause)
 	r.att.Failure = &f
+	failpoint.Hit(string(jobspec.AttemptAbandoned) + ".before-effect")
 	if err := r.discard(r.keep(), r.att); err != nil {
 		r.log.Warn("clean abandoned attempt", "attempt", r.att.ID, "err", err)
 	}
+	failpoint.Hit(string(jobspec.AttemptAbandoned) + ".after-effect")
 	return r.save(jobspec.AttemptAbandoned)
 }
 

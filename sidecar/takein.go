@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
@@ -37,11 +38,13 @@ func (r *runner) takeIn(ctx context.Context, a *away, c jobspec.CID) (t taken) {
 		return t
 	}
 	rc := *out.Receipt
+	failpoint.Hit("taken-in.before-effect")
 	if rc.Output.Defined() {
 		if t.err = r.keepOutput(ctx, rc.Output); t.err != nil {
 			return t
 		}
 	}
+	failpoint.Hit("taken-in.after-effect")
 	if err := r.keepLog(ctx, &a.tail, out.Log); err != nil {
 		r.log.Warn("log of another node", "attempt", r.att.ID, "err", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
 	"github.com/ipdc/ipdc/wire"
@@ -233,6 +234,7 @@ func (s *Sidecar) takeOver(ctx context.Context, e wire.Recorded, t jobspec.Tenur
 		ID: e.Job, Tenant: e.Tenant, Spec: spec, SpecCID: c, Tenure: &t, State: jobspec.JobAccepted, Submitted: e.At(), Fired: e.Fired,
 	}
 	before := e.Past[max(0, len(e.Past)-1):]
+	failpoint.Hit("taken-over.before-effect")
 	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		err := s.record(tx, job, jobspec.Event{Type: jobspec.EventState, Detail: string(job.State)},
 			jobspec.Event{Type: jobspec.EventWait, Detail: fmt.Sprintf("taken over from %v, which is gone: epoch %d", before, e.Epoch)})
@@ -247,6 +249,7 @@ func (s *Sidecar) takeOver(ctx context.Context, e wire.Recorded, t jobspec.Tenur
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("taken-over.after-completion")
 	s.log.Info("job", "job", job.ID, "state", job.State, "epoch", e.Epoch, "from", before)
 	s.start(job.ID)
 	return nil

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
 )
@@ -173,9 +174,11 @@ func (r *runner) lease(ctx context.Context) error {
 	if err := r.runsHere(r.job.Spec); err != nil {
 		return err
 	}
+	failpoint.Hit(string(jobspec.AttemptLeased) + ".before-effect")
 	if err := r.room(ctx); err != nil {
 		return err
 	}
+	failpoint.Hit(string(jobspec.AttemptLeased) + ".after-effect")
 	r.holds = true
 	r.watch.lap(r.now(), waited)
 	if err := r.grant(ctx, r.Sidecar.id); err != nil {
@@ -219,6 +222,7 @@ func (r *runner) grant(ctx context.Context, node identity.ID) error {
 	if err != nil {
 		return causeOr(ctx, fmt.Errorf("lease attempt %s: %w", r.this, err))
 	}
+	failpoint.Hit(string(jobspec.AttemptLeased) + ".after-completion")
 	r.goes(r.this, node)
 	r.hub.notify(r.id)
 	return nil

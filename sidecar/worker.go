@@ -8,6 +8,7 @@ import (
 
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/merge"
 	"github.com/ipdc/ipdc/jobspec"
@@ -117,6 +118,7 @@ func (s *Sidecar) takeOn(ctx context.Context, sub api.Submission, job jobspec.Jo
 	if err := s.open(ctx); err != nil {
 		return false, err
 	}
+	failpoint.Hit("taken-on.before-effect")
 	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		if _, used, err := s.byKey(tx, sub, job); err != nil || used {
 			return err
@@ -127,6 +129,7 @@ func (s *Sidecar) takeOn(ctx context.Context, sub api.Submission, job jobspec.Jo
 		}
 		return tx.PutPlan(job.ID, plan)
 	})
+	failpoint.Hit("taken-on.after-completion")
 	if created = created && err == nil; created {
 		s.log.Info("job", "job", job.ID, "state", job.State, "owner", job.Origin.Owner, "attempt", job.Origin.Attempt)
 		s.start(job.ID)

@@ -5,11 +5,12 @@
 //	if err := failpoint.Hit("migrate.commit"); err != nil { return err }
 //
 //	IPDC_FAILPOINT=created.after-effect=kill ipdc node start
-//	IPDC_FAILPOINT=a.before=kill,b.after=error
+//	IPDC_FAILPOINT=queued.before-effect=kill,domain.sweep=error
+//	IPDC_FAILPOINT=@FILE   # what FILE says at each place; it is removed when one fires
 //
 // Invariants: the variable is read once, at the first Hit; without it Hit does
-// nothing and allocates nothing; a value that cannot be understood panics, so
-// that a misspelt crash test cannot pass.
+// nothing and allocates nothing; a value that cannot be understood, and a place
+// that [All] lacks, panic, so that a misspelt crash test cannot pass.
 package failpoint
 
 import (
@@ -21,7 +22,8 @@ import (
 	"syscall"
 )
 
-// Env is the name of the variable: NAME=ACTION[,NAME=ACTION...].
+// Env is the name of the variable: NAME=ACTION[,NAME=ACTION...], or @FILE with a
+// file that holds that, while there is one.
 const Env = "IPDC_FAILPOINT"
 
 // ErrInjected is wrapped by the error of the action "error".
@@ -34,17 +36,42 @@ const (
 	fail  = "error" // Hit returns an error
 )
 
-var actions = sync.OnceValue(func() map[string]string { return mustParse(os.Getenv(Env)) })
+// wish is what the environment asks for.
+type wish struct {
+	known map[string]bool   // all places
+	set   map[string]string // what to do at a place
+	file  string            // says it instead; "" = none
+}
+
+var asked = sync.OnceValue(func() *wish {
+	value := os.Getenv(Env)
+	if value == "" {
+		return nil
+	}
+	w := &wish{known: map[string]bool{}}
+	for _, name := range All() {
+		w.known[name] = true
+	}
+	if file, ok := strings.CutPrefix(value, "@"); ok {
+		w.file = file
+	} else {
+		w.set = w.mustParse(value)
+	}
+	return w
+})
 
 // Hit does what the environment asks for at the place name: kill the process,
 // panic, or return an error that wraps [ErrInjected]. A place where nothing can
 // fail may ignore the error.
 func Hit(name string) error {
-	set := actions()
-	if set == nil {
+	w := asked()
+	if w == nil {
 		return nil
 	}
-	switch set[name] {
+	if !w.known[name] {
+		panic("failpoint: place " + name + " is not registered")
+	}
+	switch w.action(name) {
 	case kill:
 		dieNow()
 	case crash:
@@ -64,15 +91,32 @@ func dieNow() {
 	select {}
 }
 
-func mustParse(s string) map[string]string {
-	if s == "" {
-		return nil
+// action returns what to do at a place. A file is removed before it is done, so
+// that it is done once, and whoever wrote the file sees that it was.
+func (w *wish) action(name string) string {
+	if w.file == "" {
+		return w.set[name]
 	}
+	b, err := os.ReadFile(w.file)
+	if err != nil {
+		return ""
+	}
+	action := w.mustParse(strings.TrimSpace(string(b)))[name]
+	if action != "" && os.Remove(w.file) != nil {
+		return "" // another goroutine was first
+	}
+	return action
+}
+
+func (w *wish) mustParse(s string) map[string]string {
 	set := map[string]string{}
 	for entry := range strings.SplitSeq(s, ",") {
 		name, action, ok := strings.Cut(strings.TrimSpace(entry), "=")
-		if !ok || name == "" || (action != kill && action != crash && action != fail) {
+		if !ok || (action != kill && action != crash && action != fail) {
 			panic(fmt.Sprintf("%s: %q is not NAME=kill, NAME=panic or NAME=error", Env, entry))
+		}
+		if !w.known[name] {
+			panic(fmt.Sprintf("%s: there is no place %q", Env, name))
 		}
 		set[name] = action
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 
+	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/cidset"
 	"github.com/ipdc/ipdc/ipfs/internal/walk"
@@ -32,6 +33,7 @@ func (n *Node) settle(ctx context.Context, name string, s *session, root jobspec
 	if err := s.flush(ctx); err != nil {
 		return err
 	}
+	failpoint.Hit("pin.before-effect")
 	n.pinning.RLock()
 	defer n.pinning.RUnlock()
 	if !s.closed(root) {
@@ -39,7 +41,10 @@ func (n *Node) settle(ctx context.Context, name string, s *session, root jobspec
 			return err
 		}
 	}
-	return n.pins.put(ctx, name, root)
+	failpoint.Hit("pin.after-effect")
+	err := n.pins.put(ctx, name, root)
+	failpoint.Hit("pin.after-completion")
+	return err
 }
 
 // Pin implements ipfs.Node.

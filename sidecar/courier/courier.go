@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/ipdc/ipdc/delivery"
+	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
@@ -202,7 +203,9 @@ func (b *busy) free(d store.Due) {
 // attempt tries d once and stores how that ended.
 func (c *Courier) attempt(ctx context.Context, d store.Due) {
 	log := c.cfg.Logger.With("job", d.Job, "to", d.To)
+	failpoint.Hit("delivery.before-effect")
 	next, err := c.deliver(ctx, d)
+	failpoint.Hit("delivery.after-effect")
 	switch {
 	case ctx.Err() != nil:
 		return // the next process tries again
@@ -216,6 +219,7 @@ func (c *Courier) attempt(ctx context.Context, d store.Due) {
 		log.Warn("deliver", "kind", d.Kind, "try", next.Tries, "state", next.State, "err", err)
 	}
 	c.record(ctx, d, next, log)
+	failpoint.Hit("delivery.after-completion")
 }
 
 // record stores how a try ended, until that is possible: what is not recorded

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
 )
@@ -47,11 +48,13 @@ func (e *Engine) Add(ctx context.Context, s jobspec.Schedule, takes func(jobspec
 			e.look(s.ID)
 		}
 	}()
+	failpoint.Hit("schedule.before-effect")
 	first, err := e.insert(ctx, s)
 	if err != nil || first.ID != s.ID {
 		return first, false, err
 	}
 	t, err := e.cfg.Holder.Hold(ctx, s)
+	failpoint.Hit("schedule.after-effect")
 	if err == nil {
 		s.Tenure = t
 		err = e.cfg.Store.Update(ctx, func(tx *store.Tx) error { return tx.PutSchedule(s) })
@@ -62,6 +65,7 @@ func (e *Engine) Add(ctx context.Context, s jobspec.Schedule, takes func(jobspec
 		derr := e.cfg.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteSchedule(s.ID) })
 		return s, false, errors.Join(fmt.Errorf("the schedule was not taken: %w", err), derr)
 	}
+	failpoint.Hit("schedule.after-completion")
 	e.log.Info("schedule added", "schedule", s.Name, "tenant", s.Tenant, "cron", s.Cron, "zone", s.Zone, "head", s.OnChange)
 	return s, true, nil
 }

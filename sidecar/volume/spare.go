@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/ipdc/ipdc/internal/failpoint"
 )
 
 // sparePrefix begins the names of volumes that no attempt has yet.
@@ -45,6 +47,7 @@ func (p *Pool) takeSpare(name string, r record) (bool, error) {
 	s.mu.Unlock()
 	vol := p.paths(spare)
 	err := errors.Join(os.Chown(vol.Outputs, r.UID, r.UID), os.Chown(vol.Report, r.UID, r.UID), p.writeRecord(spare, r))
+	failpoint.Hit("volume.after-effect")
 	if err == nil { // a mount moves with the directory above it
 		err = os.Rename(filepath.Join(p.dir, spare), filepath.Join(p.dir, name))
 	}

@@ -28,6 +28,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/internal/rmtree"
 	"github.com/ipdc/ipdc/jobspec"
 )
@@ -151,6 +152,7 @@ func (p *Pool) Create(ctx context.Context, name string, size jobspec.Bytes, inod
 	_, err := p.find(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = p.remove(ctx, name); err == nil { // of a process that was killed in build
+			failpoint.Hit("volume.before-effect")
 			err = p.make(ctx, name, record{Size: size, Inodes: inodes, UID: uid, Method: p.method})
 		}
 		if err != nil {
@@ -209,6 +211,9 @@ func (p *Pool) make(ctx context.Context, name string, r record) error {
 func (p *Pool) build(ctx context.Context, name string, r record) error {
 	if err := p.form(ctx, name, r); err != nil {
 		return err
+	}
+	if name != probe {
+		failpoint.Hit("volume.after-effect")
 	}
 	return p.writeRecord(name, r)
 }
