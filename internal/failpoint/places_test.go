@@ -17,7 +17,7 @@ import (
 
 // Each place that the sources come to is registered, as far as its name stands
 // there; what is put together at run time is checked by Hit.
-func TestF01PlacesAreRegistered(t *testing.T) {
+func TestPlacesAreRegistered(t *testing.T) {
 	calls := map[string]bool{}
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
