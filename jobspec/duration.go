@@ -34,7 +34,7 @@ func ParseDuration(s string) (Duration, error) {
 	if err != nil || strings.ContainsAny(s, "+-") || rest == "0" || s == "" {
 		return 0, bad
 	}
-	if n > (math.MaxInt64-int64(d))/int64(day) {
+	if n > (int64(NoLimit)-1-int64(d))/int64(day) || d == time.Duration(NoLimit) {
 		return 0, KindSpec.Errorf("%q is over the longest duration of 106751d", clip(s))
 	}
 	return Duration(n*int64(day) + int64(d)), nil
