@@ -31,7 +31,7 @@ func TestJudge(t *testing.T) {
 		{name: "success although the report says otherwise", exit: executor.Exit{}, out: lies},
 		{name: "a full volume is no success", exit: executor.Exit{}, full: true, want: jobspec.KindQuota},
 		{name: "all items done", exit: executor.Exit{}, out: outcome{done: 1, items: map[string]*itemDone{"a": {}}}},
-		{name: "ended before the last item", exit: executor.Exit{}, out: outcome{done: 1, items: map[string]*itemDone{"a": {}, "b": nil}}, want: jobspec.KindNoOutput},
+		{name: "O13 ended before the last item", exit: executor.Exit{}, out: outcome{done: 1, items: map[string]*itemDone{"a": {}, "b": nil}}, want: jobspec.KindNoOutput},
 		{name: "exit", exit: executor.Exit{Code: 19}, out: outcome{end: &guest.Line{ExitCode: 19}}, want: jobspec.KindExit},
 		{name: "a program's own 137", exit: executor.Exit{Code: 137}, out: outcome{end: &guest.Line{ExitCode: 137}}, want: jobspec.KindExit},
 		{name: "signal", exit: executor.Exit{Code: 139}, out: outcome{end: &guest.Line{ExitCode: 139, Signal: 11}}, want: jobspec.KindSignal},

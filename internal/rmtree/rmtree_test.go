@@ -116,7 +116,7 @@ func deepTree(t *testing.T, path string, levels int) {
 }
 
 // A user that is not root removes directories it may not even read.
-func TestRemoveWithoutRights(t *testing.T) {
+func TestO10RemoveWithoutRights(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to become another user")
 	}

@@ -83,8 +83,8 @@ func TestTreeOfAFile(t *testing.T) {
 	}
 }
 
-// TestO15Canonical packs the same content with everything else different.
-func TestO15Canonical(t *testing.T) {
+// TestO11O15Canonical packs the same content with everything else different.
+func TestO11O15Canonical(t *testing.T) {
 	a, b := t.TempDir(), t.TempDir()
 	names := []string{"b", "a", "c/x", "c/a", "Z", "ä"}
 	for i := range names {
@@ -98,7 +98,7 @@ func TestO15Canonical(t *testing.T) {
 	}
 	ra, rb := mustTree(t, a, pack.Options{}), mustTree(t, b, pack.Options{})
 	if ra != rb {
-		t.Errorf("same content, other order, modes (O11) and times: %+v and %+v", ra, rb)
+		t.Errorf("same content, other order, modes and times: %+v and %+v", ra, rb)
 	}
 	write(t, filepath.Join(b, "a"), "other")
 	if rc := mustTree(t, b, pack.Options{}); rc.CID == ra.CID {

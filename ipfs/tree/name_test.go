@@ -18,7 +18,7 @@ func TestCheckName(t *testing.T) {
 		{"plain", "a.txt", true},
 		{"dots", "...", true},
 		{"space", " a b ", true},
-		{"Docker bind characters C49", "a:b,c", true},
+		{"C49 Docker bind characters", "a:b,c", true},
 		{"C06 255 bytes", strings.Repeat("a", 255), true},
 		{"C06 252 bytes of 4-byte runes", strings.Repeat("😀", 63), true},
 		{"C06 256 bytes", strings.Repeat("a", 256), false},
