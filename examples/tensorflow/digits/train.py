@@ -27,7 +27,7 @@ import tensorflow as tf
 parser = argparse.ArgumentParser()
 parser.add_argument("--epochs", type=int, default=12)
 parser.add_argument("--batch", type=int, default=64, help="pictures of a step, of all workers")
-parser.add_argument("--pause", type=float, default=0, help="seconds to wait after each epoch, to watch it")
+parser.add_argument("--pause", type=float, default=0, help="seconds that the first worker waits after each epoch, unless it goes on from a checkpoint: time to kill one")
 args = parser.parse_args()
 
 # Before anything else of TensorFlow: it starts this task's server.
@@ -72,7 +72,8 @@ with strategy.scope():
     )
     checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=epoch)
     kept = os.path.join(os.environ.get("IPDC_CHECKPOINT", "/checkpoint"), "state")
-    if os.path.exists(kept + ".index"):
+    resumed = os.path.exists(kept + ".index")
+    if resumed:
         model.optimizer.build(model.trainable_variables)
         checkpoint.read(kept).assert_existing_objects_matched()
         print("goes on after epoch %d" % epoch.numpy(), flush=True)
@@ -96,7 +97,8 @@ for number in range(int(epoch.numpy()) + 1, args.epochs + 1):
     epoch.assign(number)
     keep(number)
     print("epoch %d loss %.4f" % (number, fit.history["loss"][0]), flush=True)
-    time.sleep(args.pause)
+    if chief and not resumed:
+        time.sleep(args.pause)
 
 # A model of this task's own from here on: what is shared can be read and saved
 # only by all workers together.
