@@ -112,7 +112,8 @@ type API struct {
 	stop     func()
 	active   requests
 	sessions *sessions
-	members  busy
+	members  busy // with requests
+	tunnels  busy // with streams to tasks
 	metrics  metrics
 }
 

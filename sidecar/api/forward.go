@@ -65,7 +65,7 @@ func (a *API) elsewhere(w http.ResponseWriter, r *http.Request, pattern string) 
 // forward asks the member and passes its answer on. It returns an error only
 // when nothing was answered yet.
 func (a *API) forward(w http.ResponseWriter, r *http.Request, h Handed) error {
-	s, err := a.reach(r.Context(), h)
+	s, err := a.reach(r.Context(), h, memberProtocol)
 	if err != nil {
 		return err
 	}
@@ -119,13 +119,13 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request, h Handed) error {
 }
 
 // reach opens a stream to the member that has the job.
-func (a *API) reach(ctx context.Context, h Handed) (bus.Stream, error) {
+func (a *API) reach(ctx context.Context, h Handed, p bus.Protocol) (bus.Stream, error) {
 	if a.cfg.Streams == nil {
 		return nil, unreachable(h, bus.ErrUnavailable)
 	}
 	ctx, cancel := context.WithTimeout(ctx, memberDial)
 	defer cancel()
-	s, err := a.cfg.Streams.Stream(ctx, h.Member, memberProtocol)
+	s, err := a.cfg.Streams.Stream(ctx, h.Member, p)
 	if err != nil {
 		return nil, unreachable(h, err)
 	}
@@ -173,12 +173,17 @@ func (a *API) problemOf(resp *http.Response, h Handed) error {
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxMemberProblem)).Decode(&p); err != nil || p.Kind == "" {
 		return fmt.Errorf("%s answered with status %d and no reason", h.Member, resp.StatusCode)
 	}
+	return refusedBy(h, resp.StatusCode, p)
+}
+
+// refusedBy is a member's refusal; status is not by its word alone.
+func refusedBy(h Handed, status int, p wire.Problem) error {
 	f := p.Failure()
 	f.Detail = fmt.Sprintf("%s, which has the job: %s", h.Member, f.Detail)
 	if f.Kind == jobspec.KindNotFound {
 		f.Hint = "the member has removed it; `ipdc job rm " + h.Job.String() + "` forgets it here too"
 	}
-	return &refusal{status: resp.StatusCode, failure: f}
+	return &refusal{status: status, failure: f}
 }
 
 // passJob answers with the member's job, as one of the tenant here.

@@ -53,16 +53,16 @@ func namesTenant(s string) bool {
 	return tokenName.MatchString(s)
 }
 
-// busy counts the requests of each member.
+// busy counts the requests or streams of each member.
 type busy struct {
 	mu sync.Mutex
 	n  map[identity.ID]int
 }
 
-func (b *busy) enter(id identity.ID) bool {
+func (b *busy) enter(id identity.ID, most int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.n[id] >= maxMemberBusy {
+	if b.n[id] >= most {
 		return false
 	}
 	if b.n == nil {
@@ -82,7 +82,7 @@ func (b *busy) leave(id identity.ID) {
 
 // serveMember answers one request of a member.
 func (a *API) serveMember(ctx context.Context, s bus.Stream) {
-	if !a.members.enter(s.Peer()) {
+	if !a.members.enter(s.Peer(), maxMemberBusy) {
 		_ = s.Reset()
 		return
 	}

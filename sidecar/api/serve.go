@@ -36,6 +36,8 @@ func (a *API) Serve(ctx context.Context, unix, tcp net.Listener) error {
 	if a.cfg.Streams != nil {
 		a.cfg.Streams.Handle(memberProtocol, a.serveMember)
 		defer a.cfg.Streams.Handle(memberProtocol, nil)
+		a.cfg.Streams.Handle(taskProtocol, a.serveTask)
+		defer a.cfg.Streams.Handle(taskProtocol, nil)
 	}
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)

@@ -78,7 +78,12 @@ func (s *stream) finish() error {
 
 // streamContext ends with the request or when the node stops.
 func (a *API) streamContext(r *http.Request) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(r.Context())
+	return a.untilStop(r.Context())
+}
+
+// untilStop ends with ctx or when the node stops.
+func (a *API) untilStop(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{}) // closed by the returned function
 	var wg sync.WaitGroup
 	wg.Go(func() {

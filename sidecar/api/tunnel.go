@@ -45,7 +45,7 @@ func (a *API) tunnel(w http.ResponseWriter, r *http.Request) error {
 	if !upgrades(r) {
 		return refuse(http.StatusUpgradeRequired, jobspec.KindSpec, "send Connection: Upgrade and Upgrade: "+wire.TaskStream, "this endpoint is a stream")
 	}
-	s, err := a.cfg.Service.DialTask(r.Context(), tenantOf(r.Context()), r.PathValue("ref"), r.PathValue("task"))
+	s, err := a.dialTask(r.Context(), r.PathValue("ref"), r.PathValue("task"))
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,10 @@ type Stream struct {
 	release func()        // gives back its place among the task's; nil = none
 }
 
+// NewStream returns a stream that another node has opened for this one, by a
+// connection on which frames are spoken.
+func NewStream(c Conn) *Stream { return newStream(c) }
+
 // newStream returns a stream that counts into nothing.
 func newStream(c Conn) *Stream {
 	return &Stream{conn: c, in: new(atomic.Int64), out: new(atomic.Int64), gone: make(chan struct{})}
