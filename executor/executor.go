@@ -23,9 +23,12 @@
 // Errors: those a user can mend carry a jobspec kind: E_IMAGE_REF or
 // E_IMAGE_GONE when the image is missing, E_IMAGE_RUN when the program cannot
 // be started (with the engine's text; from Start, or from Wait where the engine
-// finds out only then), lost when a container that should exist does not. Any other error means that the engine could not do its work; the
-// caller retries. Each call honours its context; adapters add deadlines of
-// their own to calls that should be short.
+// finds out only then), lost when a container that should exist does not, or was
+// ended by somebody else than this contract's caller: its engine as it stopped,
+// or a person. Any other error means that the engine could not do its work, and
+// [ErrAway] that nobody knows whether it did; the caller retries. Each call
+// honours its context; adapters add deadlines of their own to calls that should
+// be short.
 package executor
 
 import (
@@ -40,6 +43,10 @@ import (
 // ErrNoEngine marks a refusal that holds until the container engine answers,
 // as after a boot: who has time may try again.
 var ErrNoEngine = errors.New("this node has no container engine")
+
+// ErrAway marks the error of a call that the engine did not answer: it is
+// stopped, restarted, hung, or the answer was lost. It may have done the work.
+var ErrAway = errors.New("the container engine does not answer")
 
 // Executor runs containers.
 type Executor interface {

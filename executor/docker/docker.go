@@ -28,12 +28,16 @@ import (
 	"github.com/ipdc/ipdc/executor"
 )
 
-// Deadlines of calls that should be short. A busy disk makes creating and
-// removing slow, never this slow.
-const (
-	askTimeout    = 30 * time.Second
-	changeTimeout = 2 * time.Minute
-)
+// deadlines of calls to the engine.
+type deadlines struct {
+	ask    time.Duration // for what it knows
+	change time.Duration // for what it is to do; a busy disk makes creating and removing slow, never this slow
+	round  time.Duration // a stream that says nothing for so long may be dead, and is asked for anew
+	tries  int           // how often in a row Wait and Logs let the engine not answer
+}
+
+// usual has tries for about half a minute, enough for an engine's restart.
+var usual = deadlines{ask: 30 * time.Second, change: 2 * time.Minute, round: time.Minute, tries: 14}
 
 // Config says which engine to use and how.
 type Config struct {
@@ -49,6 +53,8 @@ type Config struct {
 	// Logger takes what was handled and what a person may want to know; nil
 	// means none.
 	Logger *slog.Logger
+
+	limits deadlines // the zero value means usual
 }
 
 // Executor is a connection to one engine. Its methods may be called by several
@@ -60,6 +66,7 @@ type Executor struct {
 	engine Engine
 	known  sync.Map // ImageID -> Image
 	fresh  sync.Map // ID of what this process made and nobody started yet
+	ending sync.Map // ID of what this process asked the engine to end
 	gpus   int      // graphics processors that containers can be given
 	gpuMu  sync.Mutex
 }
@@ -74,6 +81,9 @@ func Open(ctx context.Context, cfg Config) (*Executor, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.limits == (deadlines{}) {
+		cfg.limits = usual
 	}
 	api, err := client.New(client.WithHost(cfg.Host))
 	if err != nil {
@@ -99,7 +109,7 @@ func Open(ctx context.Context, cfg Config) (*Executor, error) {
 // hello agrees on an API version, which the client's other calls would go on
 // without, and returns the engine's description.
 func (e *Executor) hello(ctx context.Context) (system.Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.ask)
 	defer cancel()
 	if _, err := e.api.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
 		return system.Info{}, engineError(err)
@@ -125,7 +135,7 @@ func (e *Executor) Close() error { return e.api.Close() }
 
 // system returns the engine's description when it can be used.
 func (e *Executor) system(ctx context.Context) (system.Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.ask)
 	defer cancel()
 	res, err := e.api.Info(ctx, client.InfoOptions{})
 	if err != nil {

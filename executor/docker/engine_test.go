@@ -166,8 +166,8 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
-// TestRemoveWaits lets a removal be in progress and the file system be busy.
-func TestRemoveWaits(t *testing.T) {
+// TestF13RemoveWaits lets a removal be in progress and the file system be busy.
+func TestF13RemoveWaits(t *testing.T) {
 	answers := []struct {
 		status int
 		text   string
@@ -204,9 +204,9 @@ func TestEngineGone(t *testing.T) {
 	}
 }
 
-// TestOOMByEvent is for an engine that learns of the program's end first and
+// TestF14OOMByEvent is for an engine that learns of the program's end first and
 // of the reason later.
-func TestOOMByEvent(t *testing.T) {
+func TestF14OOMByEvent(t *testing.T) {
 	for _, oom := range []bool{true, false} {
 		ex := openFake(t, &fakeEngine{answer: func(call string) (int, any) {
 			switch {
@@ -217,6 +217,8 @@ func TestOOMByEvent(t *testing.T) {
 				}}
 			case call == "GET /events" && oom:
 				return 200, map[string]any{"Type": "container", "Action": "oom"}
+			case call == "GET /events":
+				return 200, map[string]any{"Type": "container", "Action": "die", "Actor": map[string]any{"Attributes": map[string]string{"exitCode": "137"}}}
 			}
 			return 200, nil
 		}})

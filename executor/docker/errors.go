@@ -3,12 +3,16 @@ package docker
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
 
+	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -29,7 +33,26 @@ type engineErr struct {
 func (e *engineErr) Error() string { return e.text }
 func (e *engineErr) Unwrap() error { return e.err }
 
+// Is marks what is no answer as [executor.ErrAway].
+func (e *engineErr) Is(target error) bool { return target == executor.ErrAway && away(e.err) }
+
+// away reports whether err is no answer of the engine's, or that of one that is
+// about to stop. A call that was given up is its caller's doing.
+func away(err error) bool {
+	var broken *net.OpError
+	switch {
+	case errors.Is(err, context.Canceled):
+		return false
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &broken):
+		return true
+	}
+	return client.IsErrConnectionFailed(err) || errdefs.IsUnavailable(err)
+}
+
 func engineText(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return executor.ErrAway.Error() + " in time: " + err.Error()
+	}
 	return strings.TrimPrefix(err.Error(), "Error response from daemon: ")
 }
 

@@ -1,5 +1,7 @@
 package docker
 
+import "time"
+
 // For the tests of rules that have no way in from outside.
 var (
 	Check    = check
@@ -13,3 +15,9 @@ var (
 	CountGPUs = countGPUs
 	FreeGPUs  = freeGPUs
 )
+
+// Hasty returns cfg with short deadlines for calls to the engine, and less patience.
+func Hasty(cfg Config, ask, change, round time.Duration) Config {
+	cfg.limits = deadlines{ask, change, round, 3}
+	return cfg
+}

@@ -33,7 +33,7 @@ type Facts struct {
 // OCI runtime that tasks would have, "" for its default, and returns an
 // error only when it does not answer.
 func Inspect(ctx context.Context, host, runtime string) (Facts, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, usual.ask)
 	defer cancel()
 	if host == "" {
 		host = client.DefaultDockerHost

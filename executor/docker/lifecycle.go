@@ -24,7 +24,7 @@ func (e *Executor) Create(ctx context.Context, t executor.Task) (executor.ID, er
 	if err := t.Validate(); err != nil {
 		return "", fmt.Errorf("create container %s: %w", t.Name, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.change)
 	defer cancel()
 	id, err := e.create(ctx, t)
 	// A name that is taken is rare, so nobody looks before. It can be taken
@@ -141,7 +141,7 @@ func (e *Executor) image(ctx context.Context, id jobspec.ImageID) (Image, error)
 
 // Start starts a container that was created and never started.
 func (e *Executor) Start(ctx context.Context, id executor.ID) error {
-	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.change)
 	defer cancel()
 	if _, fresh := e.fresh.LoadAndDelete(id); !fresh {
 		c, err := e.inspect(ctx, string(id))
@@ -162,8 +162,9 @@ func (e *Executor) Start(ctx context.Context, id executor.ID) error {
 // Stop lets the engine end the program, so that the kill comes even when this
 // process dies meanwhile. Grace is rounded up to whole seconds.
 func (e *Executor) Stop(ctx context.Context, id executor.ID, grace time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, grace+changeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, grace+e.cfg.limits.change)
 	defer cancel()
+	e.ending.Store(id, true)
 	seconds := int(math.Ceil(max(grace, 0).Seconds()))
 	_, err := e.api.ContainerStop(ctx, string(id), client.ContainerStopOptions{Timeout: &seconds})
 	if err != nil {
@@ -176,7 +177,8 @@ func (e *Executor) Stop(ctx context.Context, id executor.ID, grace time.Duration
 // trying for a while when the engine is busy with it.
 func (e *Executor) Remove(ctx context.Context, id executor.ID) error {
 	e.fresh.Delete(id)
-	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer e.ending.Delete(id)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.change)
 	defer cancel()
 	opts := client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}
 	for try := 0; ; try++ {
@@ -194,7 +196,7 @@ func (e *Executor) Remove(ctx context.Context, id executor.ID) error {
 
 // List returns the containers whose name begins with prefix.
 func (e *Executor) List(ctx context.Context, prefix string) ([]executor.Container, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.ask)
 	defer cancel()
 	res, err := e.api.ContainerList(ctx, client.ContainerListOptions{
 		All:     true,
@@ -220,7 +222,7 @@ func running(s container.ContainerState) bool {
 }
 
 func (e *Executor) inspect(ctx context.Context, nameOrID string) (container.InspectResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.ask)
 	defer cancel()
 	res, err := e.api.ContainerInspect(ctx, nameOrID, client.ContainerInspectOptions{})
 	return res.Container, err

@@ -38,6 +38,7 @@ func (e *Executor) followLogs(ctx context.Context, id executor.ID, c *logCopy) e
 	for failures := 0; ; failures++ {
 		// What the program's state is now decides what the end of the stream
 		// means afterwards.
+		began := time.Now()
 		box, err := e.inspect(ctx, string(id))
 		switch {
 		case err != nil:
@@ -46,19 +47,19 @@ func (e *Executor) followLogs(ctx context.Context, id executor.ID, c *logCopy) e
 				return nil
 			}
 		default:
-			err = e.copyLogs(ctx, id, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Follow: true}, c)
+			err = e.follow(ctx, id, c)
 		}
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case c.sinkErr != nil:
 			return c.sinkErr
-		case errors.Is(goneError(err), jobspec.KindLost.Error()) || err != nil && failures == waitFailures:
+		case errors.Is(goneError(err), jobspec.KindLost.Error()) || err != nil && failures >= e.cfg.limits.tries:
 			return goneError(err)
 		case err != nil:
 			e.log.Debug("follow logs again", "container", id, "err", err)
 		}
-		if c.progress() {
+		if c.progress() || err == nil && time.Since(began) > e.cfg.limits.round/2 {
 			failures = 0
 		}
 		// The end of a stream is the end of the program, most likely: look at
@@ -68,6 +69,17 @@ func (e *Executor) followLogs(ctx context.Context, id executor.ID, c *logCopy) e
 		}
 		ended = err == nil
 	}
+}
+
+// follow copies what comes, for a while: a stream that is silent may be dead.
+func (e *Executor) follow(ctx context.Context, id executor.ID, c *logCopy) error {
+	round, cancel := context.WithTimeout(ctx, e.cfg.limits.round)
+	defer cancel()
+	err := e.copyLogs(round, id, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Follow: true, Since: c.since()}, c)
+	if round.Err() != nil && ctx.Err() == nil && c.sinkErr == nil {
+		return nil
+	}
+	return err
 }
 
 // restOfLogs copies what is left of an ended program's output.
@@ -191,6 +203,21 @@ func (c *logCopy) progress() bool {
 	return more
 }
 
+// overlap is how far the entries of two streams may be out of order.
+const overlap = time.Second
+
+// since is from where both streams are followed.
+func (c *logCopy) since() string {
+	last := c.stdout.last
+	if c.stderr.last.After(last) {
+		last = c.stderr.last
+	}
+	if last.IsZero() {
+		return ""
+	}
+	return last.Add(-overlap).Format(time.RFC3339Nano)
+}
+
 func (s *stream) since() string {
 	if s.last.IsZero() {
 		return ""
@@ -206,7 +233,7 @@ func (e *Executor) execFailure(ctx context.Context, id executor.ID, argv0 string
 	if code != 1 && code != 126 && code != 127 {
 		return ""
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.ask)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	c := &logCopy{stdout: stream{w: &stdout}, stderr: stream{w: &stderr}}

@@ -89,9 +89,9 @@ func (c *cutter) cutUntil(wait func() error) (n int, err error) {
 	}
 }
 
-// TestStreamsSurviveCuts cuts every connection to the engine again and again
+// TestF12StreamsCut cuts every connection to the engine again and again
 // while Wait and Logs are under way.
-func TestStreamsSurviveCuts(t *testing.T) {
+func TestF12StreamsCut(t *testing.T) {
 	b := newBench(t)
 	task := b.task("script")
 	task.Env = append(task.Env, "DUMMY_LINES=2000", "DUMMY_SLEEP=2s", "DUMMY_EXIT=19")

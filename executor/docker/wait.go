@@ -4,21 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/client"
 
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/jobspec"
 )
-
-// waitFailures is how many times in a row Wait lets the engine not answer
-// before it gives up: about half a minute, enough for an engine's restart.
-const waitFailures = 14
 
 // Wait blocks until the container has ended. The engine's stream only says
 // when to look: it may be cut at any time, and what counts is the state that
@@ -29,20 +23,18 @@ const waitFailures = 14
 // is left when the engine shows the end.
 func (e *Executor) Wait(ctx context.Context, id executor.ID) (executor.Exit, error) {
 	for failures, rounds := 0, 0; ; rounds++ {
-		c, err := e.inspect(ctx, string(id))
+		exit, ended, err := e.look(ctx, id)
 		switch {
-		case ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil:
 			return executor.Exit{}, fmt.Errorf("wait for container %s: %w", id, context.Cause(ctx))
-		case errdefs.IsNotFound(err) || err != nil && failures == waitFailures:
-			return executor.Exit{}, fmt.Errorf("wait for container %s: %w", id, goneError(err))
+		case err != nil && (ended || failures == e.cfg.limits.tries):
+			return exit, fmt.Errorf("wait for container %s: %w", id, err)
+		case ended:
+			return exit, nil
 		case err != nil:
 			failures++
 			_ = pause(ctx, failures)
 			continue
-		case c.State.Status == container.StateCreated:
-			return executor.Exit{}, fmt.Errorf("wait for container %s: it was never started", id)
-		case !running(c.State.Status):
-			return e.ended(ctx, id, c)
 		}
 		failures = 0
 		if err := e.await(ctx, id); err != nil {
@@ -52,17 +44,36 @@ func (e *Executor) Wait(ctx context.Context, id executor.ID) (executor.Exit, err
 	}
 }
 
-// await blocks until the engine says that the container has ended, or cannot.
+// look says whether the container has ended, and how.
+func (e *Executor) look(ctx context.Context, id executor.ID) (exit executor.Exit, ended bool, err error) {
+	c, err := e.inspect(ctx, string(id))
+	switch {
+	case err != nil:
+		return exit, errdefs.IsNotFound(err), goneError(err)
+	case c.State.Status == container.StateCreated:
+		return exit, true, errors.New("it was never started")
+	case running(c.State.Status):
+		return exit, false, nil
+	}
+	exit, err = e.ended(ctx, id, c)
+	return exit, !errors.Is(err, executor.ErrAway), err
+}
+
+// await blocks until the engine says that the container has ended, or cannot,
+// or it is time to look again, as the stream may be dead.
 func (e *Executor) await(ctx context.Context, id executor.ID) error {
-	ctx, cancel := context.WithCancel(ctx)
+	round, cancel := context.WithTimeout(ctx, e.cfg.limits.round)
 	defer cancel()
-	w := e.api.ContainerWait(ctx, string(id), client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
-	// No case for ctx: its end cuts the stream, which ends one of these two.
-	// Leaving earlier would leak the client's goroutine.
+	w := e.api.ContainerWait(round, string(id), client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
+	// No case for the context: its end cuts the stream, which ends one of these
+	// two. Leaving earlier would leak the client's goroutine.
 	select {
 	case <-w.Result:
 		return nil
 	case err := <-w.Error:
+		if round.Err() != nil && ctx.Err() == nil {
+			return nil
+		}
 		return err
 	}
 }
@@ -76,51 +87,24 @@ func (e *Executor) ended(ctx context.Context, id executor.ID, c container.Inspec
 	if exit.Finished.Before(exit.Started) {
 		exit.Started = exit.Finished // the engine noted the start of a very short run late
 	}
+	if exit.Finished.IsZero() { // then the code is a zero that nobody saw
+		return exit, jobspec.KindLost.Errorf("the engine does not know how the program ended")
+	}
 	// The engine also sets its flag when the kernel killed a child that the
 	// program could do without.
-	exit.OOM = exit.Code != 0 && c.State.OOMKilled || exit.Code == killed && e.oomEvent(ctx, id, exit)
+	exit.OOM = exit.Code != 0 && c.State.OOMKilled
+	if !exit.OOM && (exit.Code == killed || exit.Code == asked) {
+		if err := e.explain(ctx, id, &exit); err != nil {
+			return exit, err
+		}
+	}
 	if len(c.Config.Entrypoint) == 0 {
 		return exit, nil
 	}
 	if text := e.execFailure(ctx, id, c.Config.Entrypoint[0], exit.Code); text != "" {
-		return exit, fmt.Errorf("run container %s: %w", id, jobspec.KindImageRun.Errorf("%s", text))
+		return exit, jobspec.KindImageRun.Errorf("%s", text)
 	}
 	return exit, nil
-}
-
-// killed is the exit code after SIGKILL.
-const killed = 128 + 9
-
-// oomDelay is how long after the end of a program the engine may still learn
-// that it was killed for memory.
-const oomDelay = 500 * time.Millisecond
-
-// oomEvent reports whether the engine told of a kill for memory. It learns of
-// that and of the program's end by two messages; when the end comes first, the
-// container's state lacks the reason for good, and only the event has it. Of a
-// kill in the first moments of a program it may not learn at all; then the
-// exit code alone is left.
-func (e *Executor) oomEvent(ctx context.Context, id executor.ID, exit executor.Exit) bool {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	until := time.Now()
-	if late := exit.Finished.Add(oomDelay); late.After(until) {
-		until = late
-	}
-	stream := e.api.Events(ctx, client.EventsListOptions{
-		Since:   exit.Started.Add(-time.Minute).Format(time.RFC3339Nano),
-		Until:   until.Format(time.RFC3339Nano),
-		Filters: make(client.Filters).Add("container", string(id)).Add("event", string(events.ActionOOM)),
-	})
-	select {
-	case <-stream.Messages:
-		return true
-	case err := <-stream.Err:
-		if err != nil && !errors.Is(err, io.EOF) {
-			e.log.Warn("ask why a program was killed", "container", id, "err", err)
-		}
-		return false
-	}
 }
 
 // engineTime reads the engine's times. The zero value stands for one that the
