@@ -24,7 +24,7 @@
 // E_IMAGE_GONE when the image is missing, E_IMAGE_RUN when the program cannot
 // be started (with the engine's text; from Start, or from Wait where the engine
 // finds out only then), lost when a container that should exist does not, or was
-// ended by somebody else than this contract's caller: its engine as it stopped,
+// ended by somebody else than a Stop of this process: its engine as it stopped,
 // or a person. Any other error means that the engine could not do its work, and
 // [ErrAway] that nobody knows whether it did; the caller retries. Each call
 // honours its context; adapters add deadlines of their own to calls that should
