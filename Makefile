@@ -51,7 +51,8 @@ compose: images ## a domain of three nodes, mosquitto and a Kubo; docs/machines.
 
 # The end-to-end tests count what is left on the machine, so they run alone.
 # A package that fails does not keep the others from running, nor does a part
-# that cannot be built: the tests that need it fail.
+# that cannot be built: the tests that need it fail. internal/prove prints what
+# go test prints, and counts the rows of docs/threats.tsv and docs/faults.tsv.
 test: go ## all tests, with the real engine, the race detector and stock images
 	@scripts/engine.sh test
 	@$(MAKE) --no-print-directory images
@@ -61,9 +62,10 @@ test: go ## all tests, with the real engine, the race detector and stock images
 	-@scripts/versitygw.sh >/dev/null
 	-@scripts/schemathesis.sh install
 	-@$(AS_ROOT) scripts/compose.sh images
+	@mkdir -p build && $(GO) build -o build/prove ./internal/prove && rm -f build/rows
 	@export IPDC_TEST_REQUIRE=docker,images,kubo,mosquitto,compose,runsc,schemathesis,wasm,index,netns,s3,root; code=0; \
-	$(GO) test $(RACE) -p 2 -timeout 20m $(EXEC) $$($(GO) list ./... | grep -v '/e2e$$') || code=$$?; \
-	$(GO) test $(RACE) -timeout 45m $(EXEC) ./e2e || code=$$?; \
+	build/prove run -to build/rows -- $(GO) test -json $(RACE) -p 2 -timeout 20m $(EXEC) $$($(GO) list ./... | grep -v '/e2e$$') || code=$$?; \
+	build/prove run -to build/rows -count -- $(GO) test -json $(RACE) -timeout 45m $(EXEC) ./e2e || code=$$?; \
 	exit $$code
 
 test-unit: go ## the tests that need no engine and no root rights

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ipdc/ipdc/internal/threats"
+)
+
+func TestCount(t *testing.T) {
+	row := func(id, area string, priority int) threats.Row {
+		return threats.Row{ID: id, Area: area, Priority: priority}
+	}
+	lists := [][]threats.Row{{
+		row("A01", "x", 0), row("A02", "x", 0), row("A03", "x", 1), row("A04", "x", 0), row("A05", "x", 0), row("A06", "x", 0),
+		row("A07", "x", 2), row("A08", "x", 2), row("E01", "Chain / payments", 0),
+	}, {row("B01", "Faults", 0), row("F71", "Faults", 0)}}
+	all := ends{
+		"pass TestA01Shown", "pass TestTable/A02_here", "fail TestTable/A02_there", "skip TestTable/A03_no_engine",
+		"pass TestMore/A04_whole", "skip TestMore/runsc/A04_whole", "pass TestA08Early", "fail TestB01", "",
+	}
+	want := `threat rows: 3 of 7 proven, 1 explained in docs/threats.md, 2 of parts that come later
+fault rows: 0 of 1 proven, 0 explained in docs/threats.md, 1 of parts that come later
+  A02: failed
+  A03: skipped: TestTable/A03_no_engine
+  A04: skipped: TestMore/runsc/A04_whole
+  A06: no test named by it has run
+  B01: failed
+`
+	if diff := cmp.Diff(want, count(lists, all, []string{"A05"})); diff != "" {
+		t.Errorf("count (-want +got):\n%s", diff)
+	}
+}
+
+// Two runs, as make test has them: the count is of both, comes before the last
+// line of go test, and the exit code is that of the tests.
+func TestRunTwice(t *testing.T) {
+	t.Chdir("../..")
+	dir := t.TempDir()
+	kept := filepath.Join(dir, "build", "ran")
+	stream := func(name, test, end string) []string {
+		path := filepath.Join(dir, name)
+		text := `{"Action":"` + end + `","Package":"p","Test":"` + test + `"}
+{"Action":"output","Package":"p","Output":"` + map[string]string{"pass": "ok  \\tp\\t0.1s", "fail": "FAIL\\tp\\t0.1s"}[end] + `\n"}
+{"Action":"` + end + `","Package":"p"}
+`
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return []string{"sh", "-c", "cat " + path + "; exit " + map[string]string{"pass": "0", "fail": "3"}[end]}
+	}
+	var first, second bytes.Buffer
+	code, err := run(t.Context(), append([]string{"run", "-to", kept, "--"}, stream("a", "TestZ01Shell", "pass")...), &first)
+	if code != 0 || err != nil || first.String() != "ok  \tp\t0.1s\n" {
+		t.Errorf("run = %d, %v, and prints %q", code, err, first.String())
+	}
+	code, err = run(t.Context(), append([]string{"run", "-count", "-to", kept, "--"}, stream("b", "TestF01Kill", "fail")...), &second)
+	if code != 3 || err != nil {
+		t.Errorf("run = %d, %v, want the exit code 3", code, err)
+	}
+	out := second.String()
+	if !strings.HasPrefix(out, "threat rows: 1 of ") || !strings.Contains(out, "\nfault rows: 0 of ") || !strings.Contains(out, "  F01: failed\n") ||
+		!strings.HasSuffix(out, "\nFAIL\tp\t0.1s\nFAIL\n") {
+		t.Errorf("the second run prints %s", out)
+	}
+	for _, wrong := range [][]string{nil, {"walk"}, {"run"}, {"run", "-x"}} {
+		if code, err := run(t.Context(), wrong, &bytes.Buffer{}); code != 2 || err == nil {
+			t.Errorf("run(%q) = %d, %v, want a refusal", wrong, code, err)
+		}
+	}
+}

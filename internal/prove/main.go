@@ -1,0 +1,76 @@
+// Command prove says what the tests have shown.
+//
+//	prove run [-to FILE] [-count] -- go test -json ./...
+//
+// runs tests, prints what go test prints without -json, and keeps in FILE how
+// those ended that are named by a row of docs/threats.tsv or docs/faults.tsv.
+// With -count it says at the end how many rows are proven by all that FILE has.
+// Its exit code is that of the tests. It is run in the module's root.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/ipdc/ipdc/internal/testrun"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	code, err := run(ctx, os.Args[1:], os.Stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "prove:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// run does what the arguments ask for and returns the exit code.
+func run(ctx context.Context, args []string, out io.Writer) (int, error) {
+	if len(args) == 0 {
+		return 2, errors.New("want a command: run")
+	}
+	switch args[0] {
+	case "run":
+		return runTests(ctx, args[1:], out)
+	}
+	return 2, fmt.Errorf("no command %q: want run", args[0])
+}
+
+func runTests(ctx context.Context, args []string, out io.Writer) (int, error) {
+	flags := flag.NewFlagSet("run", flag.ContinueOnError)
+	to := flags.String("to", "", "a `file` that the ends of named tests are added to")
+	count := flags.Bool("count", false, "say at the end how many rows are proven")
+	if err := flags.Parse(args); err != nil {
+		return 2, err
+	}
+	if flags.NArg() == 0 {
+		return 2, errors.New("run: want the command to run")
+	}
+	// The count comes before the last lines of go test, which say how it ended.
+	var last bytes.Buffer
+	summary := out
+	if *count {
+		summary = &last
+	}
+	var ends ends
+	code, err := testrun.Run(ctx, flags.Args(), out, summary, ends.add)
+	if *to != "" {
+		err = errors.Join(err, ends.save(*to))
+	}
+	if *count {
+		all, loadErr := load(*to)
+		counted, countErr := report(all)
+		err = errors.Join(err, loadErr, countErr)
+		fmt.Fprint(out, counted, last.String())
+	}
+	return code, err
+}
