@@ -89,9 +89,9 @@ func (n *node) pythonImage() string {
 type reached struct{ Got, Error string }
 
 // reach runs the program with a network of grants and returns what it reached.
-func (n *node) reach(grants []string, targets ...string) map[string]reached {
+func (n *node) reach(isolation string, grants []string, targets ...string) map[string]reached {
 	n.t.Helper()
-	args := []string{"job", "submit", "-f", write(n.t, n.t.TempDir(), "reach.py", reach), "-E", "TARGETS=" + strings.Join(targets, " "), "--once", "--cache", "off"}
+	args := []string{"job", "submit", "--isolation", isolation, "-f", write(n.t, n.t.TempDir(), "reach.py", reach), "-E", "TARGETS=" + strings.Join(targets, " "), "--once", "--cache", "off"}
 	if len(grants) > 0 {
 		args = append(args, "--network", strings.Join(grants, ","))
 	}
@@ -151,12 +151,13 @@ func gateway(t testing.TB) string {
 	return addr
 }
 
-// runtimes runs a test on the engine's default runtime and on gVisor.
-func runtimes(t *testing.T, test func(t *testing.T, args ...string)) {
-	t.Run("runc", func(t *testing.T) { test(t) })
+// isolations runs a test at both levels of isolation: on the engine's default
+// runtime and, strict, on gVisor.
+func isolations(t *testing.T, test func(t *testing.T, isolation string)) {
+	t.Run("runc", func(t *testing.T) { test(t, "standard") })
 	t.Run("runsc", func(t *testing.T) {
 		testenv.Runtime(t, "runsc")
-		test(t, "--runtime", "runsc")
+		test(t, "strict")
 	})
 }
 
@@ -165,12 +166,12 @@ func runtimes(t *testing.T, test func(t *testing.T, args ...string)) {
 // services can be reached, by a proxy that allows them and from a container on
 // the engine's bridge.
 func TestNetworkReachesOnlyWhatIsGranted(t *testing.T) {
-	runtimes(t, func(t *testing.T, args ...string) {
+	isolations(t, func(t *testing.T, isolation string) {
 		gw := gateway(t)
 		granted := greet(t, "127.0.0.1:0", constant("granted"))
 		other := greet(t, "127.0.0.1:0", constant("other"))
 		onGateway := greet(t, gw+":0", constant("gateway"))
-		n := newNode(t, append(args, "--network-allow-private", "127.0.0.0/8,"+gw+"/32")...)
+		n := newNode(t, "--network-allow-private", "127.0.0.0/8,"+gw+"/32")
 		info, err := n.client().Node(context.Background())
 		if err != nil {
 			t.Fatal(err)
@@ -190,9 +191,9 @@ func TestNetworkReachesOnlyWhatIsGranted(t *testing.T) {
 			"write=/ipdc/net/x:0", "write=/ipdc/net/proxy.sock:0", "write=/ipdc/ca.pem:0",
 			"name=example.org:0", "name=host.docker.internal:0", "name=gateway.docker.internal:0",
 		}
-		seen := n.reach([]string{name}, append(refused, "proxied="+name, "proxied=LOCALHOST.:"+fmt.Sprint(granted.Port()), "kernel=its:0", "write=/tmp/x:0")...)
-		if k, strict := seen["kernel=its:0"].Got, len(args) > 0; strings.Contains(k, "gvisor") != strict {
-			t.Fatalf("with %q the kernel is %q", args, k)
+		seen := n.reach(isolation, []string{name}, append(refused, "proxied="+name, "proxied=LOCALHOST.:"+fmt.Sprint(granted.Port()), "kernel=its:0", "write=/tmp/x:0")...)
+		if k, strict := seen["kernel=its:0"].Got, isolation == "strict"; strings.Contains(k, "gvisor") != strict {
+			t.Fatalf("with isolation %s the kernel is %q", isolation, k)
 		}
 		for _, target := range refused {
 			if s := seen[target]; s.Error == "" {
@@ -212,7 +213,7 @@ func TestNetworkReachesOnlyWhatIsGranted(t *testing.T) {
 		}
 
 		// Control: granted, the same targets are reached through the proxy.
-		seen = n.reach([]string{other.String(), onGateway.String()}, "proxied="+other.String(), "proxied="+onGateway.String())
+		seen = n.reach(isolation, []string{other.String(), onGateway.String()}, "proxied="+other.String(), "proxied="+onGateway.String())
 		for target, want := range map[string]string{"proxied=" + other.String(): "other", "proxied=" + onGateway.String(): "gateway"} {
 			if seen[target].Got != want {
 				t.Errorf("control: %s = %+v, want %q", target, seen[target], want)
@@ -244,10 +245,10 @@ func TestNetworkOfPrivateAddresses(t *testing.T) {
 		}
 	}
 	target := "proxied=" + byName
-	if s := n.reach([]string{byName}, target)[target]; !strings.Contains(s.Error, "403") || !strings.Contains(s.Error, "--network-allow-private") {
+	if s := n.reach("standard", []string{byName}, target)[target]; !strings.Contains(s.Error, "403") || !strings.Contains(s.Error, "--network-allow-private") {
 		t.Errorf("N02 %s = %+v, want a refusal that names the setting", target, s)
 	}
-	if s := n.reach(nil, target)[target]; !strings.Contains(s.Error, "KeyError") {
+	if s := n.reach("standard", nil, target)[target]; !strings.Contains(s.Error, "KeyError") {
 		t.Errorf("without a network there is a proxy: %+v", s)
 	}
 }
@@ -257,15 +258,15 @@ func TestNetworkOfPrivateAddresses(t *testing.T) {
 func TestNetworkShowsTheHostsAuthorities(t *testing.T) {
 	secure, ca := siteServer(t)
 	target := "https=" + secure
-	runtimes(t, func(t *testing.T, args ...string) {
-		args = append(args, "--network-allow-private", "127.0.0.0/8")
+	isolations(t, func(t *testing.T, isolation string) {
+		args := []string{"--network-allow-private", "127.0.0.0/8"}
 		t.Run("shown", func(t *testing.T) {
-			if s := newNode(t, append(args, "--ca-file", ca)...).reach([]string{secure}, target)[target]; s.Got != "hello" {
+			if s := newNode(t, append(args, "--ca-file", ca)...).reach(isolation, []string{secure}, target)[target]; s.Got != "hello" {
 				t.Errorf("%s = %+v, want the server's hello", target, s)
 			}
 		})
 		t.Run("control: not shown", func(t *testing.T) {
-			if s := newNode(t, args...).reach([]string{secure}, target)[target]; !strings.Contains(s.Error, "CERTIFICATE_VERIFY_FAILED") {
+			if s := newNode(t, args...).reach(isolation, []string{secure}, target)[target]; !strings.Contains(s.Error, "CERTIFICATE_VERIFY_FAILED") {
 				t.Errorf("%s = %+v, want a failed verification", target, s)
 			}
 		})
@@ -310,7 +311,7 @@ func secureServer(t *testing.T, answer http.HandlerFunc) (addr, ca string) {
 // A node that is killed and started again gives a running container its way
 // out back.
 func TestNetworkSurvivesTheNode(t *testing.T) {
-	runtimes(t, func(t *testing.T, args ...string) {
+	isolations(t, func(t *testing.T, isolation string) {
 		var asked atomic.Int64
 		var mu sync.Mutex
 		answer := "wait"
@@ -320,7 +321,7 @@ func TestNetworkSurvivesTheNode(t *testing.T) {
 			defer mu.Unlock()
 			return answer
 		})
-		n := newNode(t, append(args, "--network-allow-private", "127.0.0.0/8")...)
+		n := newNode(t, "--network-allow-private", "127.0.0.0/8")
 		script := reach[:strings.Index(reach, "seen = {}")] + `
 import time
 host, port = os.environ["TARGETS"].split(":")
@@ -332,7 +333,7 @@ while True:
         pass
     time.sleep(0.05)
 `
-		job := n.ok("job", "submit", "-d", "--once", "-f", write(t, t.TempDir(), "loop.py", script), "-E", "TARGETS="+server.String(), "--network", server.String())
+		job := n.ok("job", "submit", "-d", "--isolation", isolation, "--once", "-f", write(t, t.TempDir(), "loop.py", script), "-E", "TARGETS="+server.String(), "--network", server.String())
 		n.await("the job to reach the server", 30*time.Second, func() bool { return asked.Load() > 0 })
 		before := n.containers()
 		n.kill()

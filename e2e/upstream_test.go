@@ -53,7 +53,7 @@ func TestNetworkThroughTheSitesProxy(t *testing.T) {
 	n.stop()
 	n.start("HTTPS_PROXY="+srv.URL, "https_proxy="+srv.URL, "NO_PROXY=", "no_proxy=")
 
-	seen := n.reach([]string{site.name}, "proxied="+site.name, "proxied=other.site.invalid:443")
+	seen := n.reach("standard", []string{site.name}, "proxied="+site.name, "proxied=other.site.invalid:443")
 	if s := seen["proxied="+site.name]; s.Got != "granted" {
 		t.Errorf("%s = %+v, want the server that the site's proxy leads to", site.name, s)
 	}

@@ -93,6 +93,7 @@ type Info struct {
 	Arch         string // in Go's words: "amd64"
 	CgroupDriver string // "cgroupfs", "systemd" or ""
 	CgroupV2     bool
+	Strict       string // what gives a strict Task a kernel of its own: "runsc"; "" = nothing
 }
 
 // Task is all that one container is made from. Adapters take nothing from
@@ -117,6 +118,7 @@ type Task struct {
 	LogSize jobspec.Bytes // output the engine keeps
 
 	CgroupParent string // the node's ceiling; "" = the engine's default
+	Strict       bool   `json:",omitempty"` // a kernel of its own; where the adapter has none, Create is E_POLICY
 }
 
 // Mount shows a host path in the container. nosuid and nodev always hold.

@@ -13,6 +13,7 @@ type Offer struct {
 	Arch     string            // of its containers; "" = not known
 	Labels   map[string]string //
 	Capacity Resources         // of all tasks together
+	Strict   string            // what gives a container a kernel of its own, such as "runsc"; "" = nothing
 }
 
 // Against returns every reason why a task of s can never run on a node with
@@ -22,6 +23,9 @@ type Offer struct {
 func (s Spec) Against(o Offer) []string {
 	s = s.WithDefaults()
 	why := s.Resources.over(o.Capacity)
+	if s.Isolation == IsolationStrict && o.Strict == "" {
+		why = append(why, "isolation: asks strict, has standard")
+	}
 	for _, key := range slices.Sorted(maps.Keys(s.Place.Require)) {
 		if lack := o.lacks(key, s.Place.Require[key]); lack != "" {
 			why = append(why, lack)

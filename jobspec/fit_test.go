@@ -23,11 +23,16 @@ func TestAgainst(t *testing.T) {
 		"place: {require: {label.rack: '7', label.region: eu}}":                               {"label rack: asks 7, has none"},
 		"place: {require: {label: cloud, label.cloud: ''}}":                                   nil,
 		"place: {require: {label: edge, region: us}, overflow: {to: label=cloud, after: 1m}}": {"label edge: missing", "region: asks us, has eu"},
-		splitInput + "place: {require: {data: local}}":                                        nil, // a question of the task
+		"isolation: strict":                            {"isolation: asks strict, has standard"},
+		splitInput + "place: {require: {data: local}}": nil, // a question of the task
 	} {
 		if diff := cmp.Diff(want, parse(t, minimal+text+"\n").Against(node)); diff != "" {
 			t.Errorf("%q: Against (-want +got):\n%s", text, diff)
 		}
+	}
+	node.Strict = "runsc"
+	if why := parse(t, minimal+"isolation: strict\n").Against(node); len(why) > 0 {
+		t.Errorf("strict against a node with a kernel for it = %q, want nothing", why)
 	}
 }
 

@@ -14,9 +14,8 @@ import (
 // this version, each with what to do instead. A key of the map is a path
 // without indexes, with "=value" for a value.
 var later = map[string]string{
-	"verify":           "submit the job twice with cache: refresh and compare the results",
-	"merge=none":       "use union, shards or concat",
-	"isolation=strict": "use standard",
+	"verify":     "submit the job twice with cache: refresh and compare the results",
+	"merge=none": "use union, shards or concat",
 }
 
 // unknownKey words the complaint about a key below the map at location.

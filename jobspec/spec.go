@@ -197,8 +197,11 @@ type Retry struct {
 // Isolation is the kind of wall between a program and the host.
 type Isolation string
 
-// IsolationStandard is a container of the engine's default runtime.
-const IsolationStandard Isolation = "standard"
+// The values of Isolation.
+const (
+	IsolationStandard Isolation = "standard" // a container of the engine's default runtime
+	IsolationStrict   Isolation = "strict"   // a container with a kernel of its own, such as gVisor's
+)
 
 // Cache says whether remembered results are used.
 type Cache string

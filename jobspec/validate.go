@@ -68,7 +68,7 @@ func (s Spec) Validate() error {
 	validateNetwork(&l, s.Network)
 	validateOutlets(&l, "publish", s.Publish, ParsePublish)
 	validateOutlets(&l, "notify", s.Notify, ParseNotify)
-	oneOf(&l, "isolation", s.Isolation, IsolationStandard)
+	s.validateIsolation(&l)
 	oneOf(&l, "cache", s.Cache, CacheUse, CacheRefresh, CacheOff)
 	s.Place.validate(&l, len(s.Inputs))
 	s.validateExpose(&l)
@@ -79,6 +79,17 @@ func (s Spec) Validate() error {
 		l.add("replicate", "is %d, want 1 to %d", s.Replicate, MaxReplicate)
 	}
 	return l.err()
+}
+
+func (s Spec) validateIsolation(l *problemList) {
+	oneOf(l, "isolation", s.Isolation, IsolationStandard, IsolationStrict)
+	gpus := s.Resources.GPU
+	for _, st := range s.Stages {
+		gpus = max(gpus, st.Resources.GPU)
+	}
+	if s.Isolation == IsolationStrict && gpus > 0 {
+		l.add("isolation", "is strict, and resources.gpu asks for %d: the host's driver is not behind a kernel of its own; use standard, or no GPU", gpus)
+	}
 }
 
 // badText says why s is no line of text for people, or "".

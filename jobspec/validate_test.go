@@ -44,7 +44,7 @@ func TestParseRefusesKeys(t *testing.T) {
 
 func TestParseRefusesWhatIsForLater(t *testing.T) {
 	for path, text := range map[string]string{
-		"verify": minimal + "verify: {replicas: 3}\n", "merge": minimal + "merge: none\n", "isolation": minimal + "isolation: strict\n",
+		"verify": minimal + "verify: {replicas: 3}\n", "merge": minimal + "merge: none\n",
 	} {
 		checkRefusals(t, []refused{{path, text, jobspec.KindSpec, []string{path + ": ", "not supported by this version"}}})
 	}
@@ -240,7 +240,7 @@ func TestValidateWithoutParse(t *testing.T) {
 		"timeouts.total":   func(s *jobspec.Spec) { s.Timeouts.Total = jobspec.Duration(721 * time.Hour) },
 		"retry.attempts":   func(s *jobspec.Spec) { s.Retry.Attempts = -1 },
 		"network[0]":       func(s *jobspec.Spec) { s.Network = []string{"example.org"} },
-		"isolation":        func(s *jobspec.Spec) { s.Isolation = "strict" },
+		"isolation":        func(s *jobspec.Spec) { s.Isolation, s.Resources.GPU = jobspec.IsolationStrict, 1 },
 		"cache":            func(s *jobspec.Spec) { s.Cache = "x" },
 		"keep":             func(s *jobspec.Spec) { s.Keep = -1 },
 		"replicate":        func(s *jobspec.Spec) { s.Replicate = 17 },

@@ -77,7 +77,7 @@ func containerTask(spec jobspec.Spec, plan jobspec.Plan, id jobspec.AttemptID, p
 		UID: uid, GID: uid, Mounts: mounts,
 		CPU: spec.Resources.CPU, Memory: spec.Resources.Memory, GPU: spec.Resources.GPU,
 		Pids: limits.Pids, NoFile: limits.NoFile, Tmp: limits.Tmp, Shm: limits.Shm, LogSize: limits.Log,
-		CgroupParent: p.CgroupParent,
+		CgroupParent: p.CgroupParent, Strict: spec.Isolation == jobspec.IsolationStrict,
 	}
 }
 

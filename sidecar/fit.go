@@ -14,17 +14,17 @@ import (
 // offered is what this node has for tasks, as it tells the others.
 func (s *Sidecar) offered() jobspec.Offer {
 	s.mu.Lock()
-	arch := s.arch
+	arch, strict := s.arch, s.strict
 	s.mu.Unlock()
 	if arch == "" {
 		arch = runtime.GOARCH
 	}
-	return jobspec.Offer{Arch: arch, Labels: s.cfg.Labels, Capacity: jobspec.Resources(s.cfg.Capacity)}
+	return jobspec.Offer{Arch: arch, Labels: s.cfg.Labels, Capacity: jobspec.Resources(s.cfg.Capacity), Strict: strict}
 }
 
 // Offer is what p says that it has for tasks.
 func (p Peer) Offer() jobspec.Offer {
-	return jobspec.Offer{Arch: p.Arch, Labels: p.Labels, Capacity: p.Capacity}
+	return jobspec.Offer{Arch: p.Arch, Labels: p.Labels, Capacity: p.Capacity, Strict: p.Strict}
 }
 
 // eachStage calls check for the spec of each stage until it refuses one.
@@ -40,7 +40,7 @@ func eachStage(spec jobspec.Spec, check func(jobspec.Spec) error) error {
 // runsHere refuses what this node would never run.
 func (s *Sidecar) runsHere(spec jobspec.Spec) error {
 	if why := spec.Against(s.offered()); len(why) > 0 {
-		return jobspec.Unfit{why}.Nobody().Error()
+		return cannotRun(spec, jobspec.Unfit{why})
 	}
 	return s.cfg.Limits.check(spec)
 }
@@ -72,7 +72,7 @@ func (s *Sidecar) stageRuns(spec jobspec.Spec) error {
 	if len(unfit) == 1 {
 		return err
 	}
-	return unfit.Nobody().Error()
+	return cannotRun(spec, unfit)
 }
 
 // stagesAgainst returns every reason why a node with that offer never runs some

@@ -31,6 +31,7 @@ type Peer struct {
 	Capacity jobspec.Resources // of all tasks together
 	Free     jobspec.Resources // of it, when it last said so
 	Draining bool              // it takes nothing new
+	Strict   string            // what gives strict jobs a kernel of their own; "" = nothing
 }
 
 // The messages between the owner of a job and who runs its tasks; wire has

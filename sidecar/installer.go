@@ -62,7 +62,7 @@ func (d *driver) dependencies(ctx context.Context, job stage, img images.Image, 
 func (d *driver) installSpec(ctx context.Context, job stage, img images.Image) (spec jobspec.Spec, input jobspec.CID, err error) {
 	req := pip.Request{
 		Requirements: job.Spec.Run.Requirements, AllowBuild: job.Spec.Run.AllowBuild, Image: img.ID.String(),
-		Index: d.cfg.Index, Refresh: job.Spec.Cache == jobspec.CacheRefresh,
+		Index: d.cfg.Index, Refresh: job.Spec.Cache == jobspec.CacheRefresh, Isolation: job.Spec.Isolation,
 		Limits: d.cfg.Limits.within(jobspec.Resources(d.cfg.Capacity)), Run: d.cfg.Limits.Run,
 	}
 	if _, stock := images.StockRecipe(job.Spec.Run.Image); stock {

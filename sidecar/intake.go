@@ -28,6 +28,7 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 	if err != nil {
 		return wire.Job{}, false, err
 	}
+	s.learnStrictFor(ctx, asked)
 	spec, specCID, err := s.admit(asked, s.runsSomewhere)
 	if err == nil {
 		err = s.enough(spec)
@@ -235,19 +236,22 @@ func (s *Sidecar) Node(ctx context.Context) (wire.Node, error) {
 
 // executors describes what can run containers here, and what cannot now.
 func (s *Sidecar) executors(ctx context.Context) (list []wire.Executor) {
-	members := []executor.Executor{s.cfg.Executor}
-	if g, ok := s.cfg.Executor.(executor.Group); ok {
-		members = g.Members()
-	}
-	for _, m := range members {
+	for _, m := range s.members() {
 		info, err := m.Info(ctx)
-		ex := wire.Executor{Name: info.Name, Version: info.Version}
+		ex := wire.Executor{Name: info.Name, Version: info.Version, Strict: info.Strict}
 		if err != nil {
 			ex.Problem = err.Error()
 		}
 		list = append(list, ex)
 	}
 	return list
+}
+
+func (s *Sidecar) members() []executor.Executor {
+	if g, ok := s.cfg.Executor.(executor.Group); ok {
+		return g.Members()
+	}
+	return []executor.Executor{s.cfg.Executor}
 }
 
 // GC removes blocks that no pin needs.

@@ -23,6 +23,7 @@ func TestCheckModule(t *testing.T) {
 		"module":       {jobspec.Spec{Run: whole}, ""},
 		"no code":      {jobspec.Spec{}, "run.code"},
 		"network":      {jobspec.Spec{Run: whole, Network: []string{"example.org:443"}}, "network"},
+		"strict":       {jobspec.Spec{Run: whole, Isolation: jobspec.IsolationStrict}, "isolation"},
 		"requirements": {jobspec.Spec{Run: withPackages}, "run.requirements"},
 	} {
 		err := checkModule(s.spec, images.Image{Arch: "wasm"})

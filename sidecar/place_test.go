@@ -62,6 +62,51 @@ func TestOnlyTheFitWork(t *testing.T) {
 	}
 }
 
+// A strict job goes to members with a kernel for it only; without any it is
+// refused with the reason and what to do. A node whose engine is given such a
+// kernel need not be started anew.
+func TestStrictJobs(t *testing.T) {
+	f := newFleet(t, 3)
+	root, files := f.dataset(2)
+	s := perItem(root, files)
+	s.Cache, s.Isolation = jobspec.CacheOff, jobspec.IsolationStrict
+	_, _, err := f.nodes[0].Submit(t.Context(), api.Submission{Tenant: "t", Spec: s})
+	want := jobspec.Failure{Kind: jobspec.KindPolicy, Detail: "3 members: isolation: asks strict, has standard", Hint: "scripts/runsc.sh"}
+	if got := jobspec.AsFailure(err); got.Kind != want.Kind || !strings.Contains(got.Detail, want.Detail) || !strings.Contains(got.Hint, want.Hint) {
+		t.Errorf("a strict job without a kernel for it = %+v, want %+v", got, want)
+	}
+	f.nodes[1].state.SetStrict("runsc")
+	f.nodes[1].restart()
+	f.nodes[1].knowsStrict("runsc")
+	j := f.nodes[0].final(f.nodes[0].submit(s))
+	if j.State != jobspec.JobSucceeded || j.Result.String() != root {
+		t.Errorf("job is %s with %s: %+v", j.State, j.Result, j.Failure)
+	}
+	if diff := cmp.Diff([]int{1}, f.workers(j)); diff != "" {
+		t.Errorf("at work (-want +got):\n%s", diff)
+	}
+	f.nodes[1].state.SetStrict("")
+	f.nodes[1].restart()
+	f.nodes[1].knowsStrict("")
+	f.nodes[0].state.SetStrict("kata")
+	j = f.nodes[0].final(f.nodes[0].submit(s))
+	if diff := cmp.Diff([]int{0}, f.workers(j)); diff != "" || j.State != jobspec.JobSucceeded {
+		t.Errorf("job is %s, at work (-want +got):\n%s", j.State, diff)
+	}
+}
+
+// knowsStrict waits until the node has asked its engine.
+func (b *bench) knowsStrict(want string) {
+	b.t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(2 * time.Minute); b.Strict() != want; <-tick.C {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("strict jobs run by %q, want %q", b.Strict(), want)
+		}
+	}
+}
+
 // What nobody can ever run is refused at once, by submit and by plan, with
 // every reason and how many it is about.
 func TestNobodyFits(t *testing.T) {

@@ -22,6 +22,7 @@ func (s *Sidecar) Plan(ctx context.Context, sub api.Submission) (wire.Plan, erro
 	if err != nil {
 		return wire.Plan{}, err
 	}
+	s.learnStrictFor(ctx, asked)
 	spec, specCID, err := s.admit(asked, s.runsSomewhere)
 	if err == nil {
 		err = s.enough(spec)

@@ -151,6 +151,7 @@ type Sidecar struct {
 	base    context.Context // of Run; nil before and after
 	ended   bool            // Run has returned
 	arch    string          // of the executor; "" = not known yet
+	strict  string          // what gives containers a kernel of their own here; "" = nothing
 	drivers map[jobspec.JobID]*driver
 	work    sync.WaitGroup // drivers and cleaners
 

@@ -16,6 +16,7 @@ import (
 // node knows. Each list is taken before the rows are read, so that what is
 // being made meanwhile is never taken for a leftover: its row came first.
 func (s *Sidecar) sweep(ctx context.Context) error {
+	s.learnStrict(ctx)
 	return errors.Join(
 		s.sweepRecorded(ctx),
 		s.sweepContainers(ctx),

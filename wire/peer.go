@@ -15,6 +15,7 @@ type Advert struct {
 	Labels   map[string]string `json:"labels,omitempty"`   // setting "labels"
 	Held     jobspec.Bytes     `json:"held_bytes"`         // of blocks that are stored there
 	Addrs    []string          `json:"addrs,omitempty"`    // multiaddrs by which other members reach it
+	Strict   string            `json:"strict,omitempty"`   // what gives strict jobs a kernel of their own there
 	Draining bool              `json:"draining,omitempty"` // it takes nothing new
 	Started  int64             `json:"started"`            // when the node was started, in seconds since 1970
 }
@@ -39,6 +40,7 @@ type Peer struct {
 	Free      Capacity          `json:"free"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	Held      jobspec.Bytes     `json:"held_bytes"`
+	Strict    string            `json:"strict,omitempty"`   // what gives strict jobs a kernel of their own there: "runsc"
 	Draining  bool              `json:"draining,omitempty"` // it takes nothing new
 	Started   time.Time         `json:"started,omitzero"`   // by its clock
 	Seen      time.Time         `json:"seen,omitzero"`      // when it last told of itself, by this node's clock

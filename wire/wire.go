@@ -78,6 +78,7 @@ type Capacity struct {
 type Executor struct {
 	Name    string `json:"name"`              // "docker"
 	Version string `json:"version"`           // of the engine
+	Strict  string `json:"strict,omitempty"`  // what gives strict jobs a kernel of their own: "runsc"
 	Problem string `json:"problem,omitempty"` // why it cannot be used now
 }
 

@@ -49,7 +49,7 @@ func (n *node) engines(ctx context.Context, capacity wire.Capacity) (engines, er
 	name := strings.ToLower(strings.TrimSuffix(prefix, "-"))
 	var made []*docker.Executor // at most one
 	dock := lazy.New(lazy.Config{Name: "docker", Hint: engineHint, Open: func(ctx context.Context) (executor.Executor, string, error) {
-		ex, err := docker.Open(ctx, docker.Config{Host: n.set.Docker, Runtime: n.set.Runtime, Logger: n.log})
+		ex, err := docker.Open(ctx, docker.Config{Host: n.set.Docker, Runtime: n.set.Runtime, Strict: n.set.StrictRuntime, Logger: n.log})
 		if err != nil {
 			return nil, "", err
 		}

@@ -41,6 +41,7 @@ type submitFlags struct {
 	minWorkers           int
 	require, expose      []string
 	gpu                  int
+	isolation            string
 
 	out    string
 	to     string
@@ -151,6 +152,7 @@ func (f *submitFlags) addTask(fs *pflag.FlagSet) {
 	fs.StringVar(&f.memory, "memory", "", "memory of one task (default 512MiB)")
 	fs.StringVar(&f.disk, "disk", "", "size of one task's /outputs (default 1GiB)")
 	fs.IntVar(&f.gpu, "gpu", 0, "graphics processors of one task (default none); nodes have those that their engine gives containers by the nvidia runtime")
+	fs.StringVar(&f.isolation, "isolation", "", "the wall around the program: standard, or strict for a kernel of its own (gVisor), where nodes have one (default standard)")
 }
 
 // addSend adds the flags that say what becomes of the job once it is described.

@@ -24,6 +24,7 @@ func (r *request) setPlace(f *submitFlags) error {
 	if f.gpu != 0 {
 		s.Resources.GPU = f.gpu
 	}
+	setString(&s.Isolation, jobspec.Isolation(f.isolation))
 	if len(f.expose) > 0 {
 		s.Expose = nil
 	}

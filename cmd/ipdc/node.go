@@ -228,6 +228,9 @@ func nodeTable(w io.Writer, n wire.Node) error {
 	}
 	for _, e := range n.Executors {
 		state := e.Version
+		if e.Strict != "" {
+			state += ", isolation strict by " + e.Strict
+		}
 		if e.Problem != "" {
 			state = "cannot be used: " + e.Problem
 		}

@@ -51,7 +51,7 @@ func peerTable(w io.Writer, list []wire.Peer, wide bool) error {
 	}
 	head := []string{"ID", "ADDRESSES", "LATENCY", "VERSION", "CPU", "MEMORY", "LABELS", "HELD", "AGE"}
 	if wide {
-		head = append(head, "DISK", "ARCH", "HEARD")
+		head = append(head, "DISK", "ARCH", "STRICT", "HEARD")
 	}
 	rows := [][]string{head}
 	for _, p := range list {
@@ -61,7 +61,7 @@ func peerTable(w io.Writer, list []wire.Peer, wide bool) error {
 			said(p, size(int64(p.Free.Memory))+"/"+size(int64(p.Capacity.Memory))),
 			labels(p.Labels), said(p, size(int64(p.Held))), since(p.Started))
 		if wide {
-			row = append(row, said(p, size(int64(p.Free.Disk))+"/"+size(int64(p.Capacity.Disk))), said(p, p.Arch), ago(p.Seen))
+			row = append(row, said(p, size(int64(p.Free.Disk))+"/"+size(int64(p.Capacity.Disk))), said(p, p.Arch), orDash(p.Strict), ago(p.Seen))
 		}
 		rows = append(rows, row)
 	}

@@ -27,6 +27,7 @@ type settings struct {
 	Listen, Docker, Guest string
 	IPFS                  string
 	Runtime               string
+	StrictRuntime         string
 	CgroupParent          string
 	NetworkAllowPrivate   networks
 	NetworkBytes          jobspec.Bytes
@@ -102,6 +103,7 @@ func (s *settings) table() []knob {
 		{"ipfs", &s.IPFS, "", "the node inside ipdc", "multiaddr or URL", start, "a Kubo that runs already, to keep blocks in: /ip4/127.0.0.1/tcp/5001", "the node inside needs no second program; a Kubo shares what it has with its other users"},
 		{"guest", &s.Guest, "", "beside ipdc", "file", start, "the ipdc-guest binary", "make and packages put both programs into one directory"},
 		{"runtime", &s.Runtime, "", "the engine's default", "name", start, "OCI runtime of jobs by its name in the engine, such as runsc", "runc is in every engine; gVisor's runsc puts a kernel of its own around a job"},
+		{"strict-runtime", &s.StrictRuntime, "runsc", "", "name", start, "OCI runtime of jobs with isolation strict, by its name in the engine: gVisor's runsc, or one of Kata Containers", "runsc needs no virtualisation and starts in a quarter of a second; Kata's kernel is a real one, behind the processor's own wall"},
 		{"cgroup-parent", &s.CgroupParent, "", "one of the node's own, bounded by cpu and memory", "control group", start, "control group that all containers lie in: a path such as /jobs, or jobs.slice where the engine uses systemd; its bounds are yours", "jobs together must not starve the host, whatever each of them may have"},
 		{"network-allow-private", &s.NetworkAllowPrivate, "", "none", "networks", start, "private networks, such as 10.1.0.0/16, that jobs may be granted hosts of", "what listens there trusts its neighbours, and a job is a stranger's program"},
 		{"network-bytes", &s.NetworkBytes, "10GiB", "", "bytes", inFile, "what one container may move over the network, both ways together", "as much as the largest input"},

@@ -94,7 +94,7 @@ func sandboxConfig(t executor.Task, engine Engine, tmpfs map[string]string) cont
 		Mounts:         bindMounts(t.Mounts),
 		MaskedPaths:    maskedPaths(engine.CPUs),
 		ReadonlyPaths:  readonlyPaths(),
-		Runtime:        engine.Runtime,
+		Runtime:        engine.runtime(t),
 		Resources:      resources(t),
 	}
 }

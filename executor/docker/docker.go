@@ -50,6 +50,9 @@ type Config struct {
 	// Runtime is the OCI runtime of containers by its name in the engine, such
 	// as "runsc"; "" means the engine's default.
 	Runtime string
+	// Strict is likewise the one of strict tasks, which has a kernel of its own,
+	// such as "runsc" or one of Kata Containers; "" means none.
+	Strict string
 	// Logger takes what was handled and what a person may want to know; nil
 	// means none.
 	Logger *slog.Logger
@@ -100,7 +103,7 @@ func Open(ctx context.Context, cfg Config) (*Executor, error) {
 		CgroupDriver: si.CgroupDriver, CgroupV2: si.CgroupVersion == "2",
 	}
 	e.gpus = countGPUs(si, gpuFolder)
-	for _, w := range warnings(si, e.engine.Runtime) {
+	for _, w := range warnings(si, e.engine.Runtime, strictRuntime(si, cfg.Strict)) {
 		e.log.Warn("container engine", "warning", w)
 	}
 	return e, nil
@@ -126,7 +129,7 @@ func (e *Executor) Info(ctx context.Context) (executor.Info, error) {
 	}
 	return executor.Info{
 		Name: "docker", Version: si.ServerVersion, Arch: goArch(si.Architecture),
-		CgroupDriver: si.CgroupDriver, CgroupV2: si.CgroupVersion == "2",
+		CgroupDriver: si.CgroupDriver, CgroupV2: si.CgroupVersion == "2", Strict: strictRuntime(si, e.cfg.Strict),
 	}, nil
 }
 

@@ -16,6 +16,7 @@ type Engine struct {
 	Arch         string // in Go's words
 	CPUs         int    // of the host
 	Runtime      string // the OCI runtime of containers, by its name in the engine
+	Strict       string // likewise of strict tasks; "" = there is none
 	CgroupDriver string // "cgroupfs", "systemd" or "none"
 	CgroupV2     bool
 }
@@ -44,10 +45,12 @@ func problem(si system.Info, runtime string) error {
 
 // warnings returns what weakens the sandbox without opening it, and what jobs
 // would miss.
-func warnings(si system.Info, runtime string) (text []string) {
-	rt := si.Runtimes[runtime]
-	if strings.HasPrefix(path.Base(rt.Path), "runsc") && !slices.Contains(rt.Args, "--host-uds=open") && !slices.Contains(rt.Args, "--host-uds=all") {
-		text = append(text, "jobs with a network cannot reach it: the runtime "+runtime+" lacks the argument --host-uds=open in the engine's daemon.json")
+func warnings(si system.Info, runtimes ...string) (text []string) {
+	for _, runtime := range slices.Compact(runtimes) {
+		rt := si.Runtimes[runtime]
+		if strings.HasPrefix(path.Base(rt.Path), "runsc") && !slices.Contains(rt.Args, "--host-uds=open") && !slices.Contains(rt.Args, "--host-uds=all") {
+			text = append(text, "jobs with a network, and tasks of gangs, cannot reach it: the runtime "+runtime+" lacks the argument --host-uds=open in the engine's daemon.json")
+		}
 	}
 	if !si.SwapLimit {
 		text = append(text, "swap cannot be limited: a task that reaches its memory limit may swap; boot with swapaccount=1 or without swap")

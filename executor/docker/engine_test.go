@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -59,6 +60,7 @@ type fakeEngine struct {
 	api  string // version
 	// answer is asked for "METHOD /path", the path without the version.
 	answer func(call string) (int, any)
+	seen   func(body []byte) // of a container that is to be made; nil = nobody looks
 }
 
 func (f *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -74,6 +76,9 @@ func (f *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/info":
 		body = f.info
 	default:
+		if b, err := io.ReadAll(r.Body); err == nil && f.seen != nil && path == "/containers/create" {
+			f.seen(b)
+		}
 		status, body = f.answer(r.Method + " " + path)
 	}
 	if text, ok := body.(string); ok {
@@ -239,5 +244,62 @@ func TestEngineWarnsOfClosedSockets(t *testing.T) {
 		if got := docker.Warnings(info, "runc"); len(got) != 0 {
 			t.Errorf("Warnings of runc = %q, want none", got)
 		}
+	}
+}
+
+// A strict task gets the runtime of that name if the engine has it at that
+// moment and it may have a kernel of its own, else a refusal that says what
+// there is.
+func TestStrictRuntime(t *testing.T) {
+	for name, c := range map[string]struct {
+		path   string // of the runtime, "" = the engine has none
+		strict string // the setting
+		ok     bool
+	}{
+		"there":         {"/usr/local/bin/runsc", "runsc", true},
+		"missing":       {"", "runsc", false},
+		"none wanted":   {"/usr/local/bin/runsc", "", false},
+		"runc itself":   {"runc", "runc", false},
+		"runc, renamed": {"/usr/bin/runc", "secure", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			info := goodEngine()
+			if c.path != "" {
+				info.Runtimes[c.strict] = system.RuntimeWithStatus{Runtime: system.Runtime{Path: c.path}}
+			}
+			var made struct{ HostConfig struct{ Runtime string } }
+			fake := &fakeEngine{info: info, api: "1.41", answer: func(call string) (int, any) {
+				if strings.HasPrefix(call, "GET /images/") {
+					return 200, map[string]any{"Id": "x", "Architecture": "amd64"}
+				}
+				return 201, map[string]any{"Id": "made"}
+			}}
+			fake.seen = func(b []byte) { _ = json.Unmarshal(b, &made) }
+			ex, err := docker.Open(t.Context(), docker.Config{Host: fake.serve(t), Strict: c.strict})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ex.Close()
+			if in, err := ex.Info(t.Context()); err != nil || (in.Strict != "") != c.ok {
+				t.Errorf("Info = %+v, %v, want a strict runtime: %v", in, err, c.ok)
+			}
+			task := goodTask()
+			task.Strict = true
+			_, err = ex.Create(t.Context(), task)
+			f := jobspec.Failure{}
+			if err != nil {
+				f = jobspec.AsFailure(err)
+			}
+			switch {
+			case c.ok && (err != nil || made.HostConfig.Runtime != c.strict):
+				t.Errorf("Create = %v with the runtime %q, want %q", err, made.HostConfig.Runtime, c.strict)
+			case !c.ok && (f.Kind != jobspec.KindPolicy || !strings.Contains(f.Detail, "runc") || !strings.Contains(f.Hint, "strict-runtime")):
+				t.Errorf("Create = %+v, want E_POLICY with what there is and what to do", f)
+			}
+			task.Strict = false
+			if _, err := ex.Create(t.Context(), task); err != nil || made.HostConfig.Runtime != "runc" {
+				t.Errorf("control: Create = %v with the runtime %q, want the engine's default", err, made.HostConfig.Runtime)
+			}
+		})
 	}
 }

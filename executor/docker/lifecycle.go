@@ -61,7 +61,11 @@ func (e *Executor) adopt(ctx context.Context, t executor.Task) (executor.ID, err
 	if err != nil {
 		return "", engineError(err)
 	}
-	why := e.mismatch(c, t)
+	engine, err := e.forTask(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	why := mismatch(c, t, e.cfg.MountRoots, engine)
 	if why == nil {
 		return executor.ID(c.ID), nil
 	}
@@ -71,7 +75,7 @@ func (e *Executor) adopt(ctx context.Context, t executor.Task) (executor.ID, err
 
 // mismatch returns why c cannot serve as the container of t. The label alone
 // is not believed: image and sandbox are compared with what the engine says.
-func (e *Executor) mismatch(c container.InspectResponse, t executor.Task) error {
+func mismatch(c container.InspectResponse, t executor.Task, roots []string, engine Engine) error {
 	switch {
 	case c.Config == nil || c.HostConfig == nil || c.State == nil:
 		return errors.New("the engine shows only a part of it")
@@ -82,7 +86,7 @@ func (e *Executor) mismatch(c container.InspectResponse, t executor.Task) error 
 	case c.Image != t.Image.String():
 		return fmt.Errorf("it runs the image %s", c.Image)
 	}
-	return check(*c.Config, *c.HostConfig, e.cfg.MountRoots, e.engine.Runtime)
+	return check(*c.Config, *c.HostConfig, roots, engine.runtime(t))
 }
 
 func (e *Executor) create(ctx context.Context, t executor.Task) (executor.ID, error) {
@@ -90,7 +94,11 @@ func (e *Executor) create(ctx context.Context, t executor.Task) (executor.ID, er
 	if err != nil {
 		return "", err
 	}
-	cfg, hc, err := ContainerConfig(t, e.engine, img)
+	engine, err := e.forTask(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	cfg, hc, err := ContainerConfig(t, engine, img)
 	if err != nil {
 		return "", err
 	}
@@ -101,7 +109,7 @@ func (e *Executor) create(ctx context.Context, t executor.Task) (executor.ID, er
 			return "", err
 		}
 	}
-	if err := check(cfg, hc, e.cfg.MountRoots, e.engine.Runtime); err != nil {
+	if err := check(cfg, hc, e.cfg.MountRoots, engine.runtime(t)); err != nil {
 		return "", err
 	}
 	res, err := e.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: t.Name, Config: &cfg, HostConfig: &hc})

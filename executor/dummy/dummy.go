@@ -41,7 +41,7 @@ func New(state *State) *Executor { return &Executor{state: state} }
 func (e *Executor) Info(context.Context) (executor.Info, error) {
 	e.state.mu.Lock()
 	defer e.state.mu.Unlock()
-	return executor.Info{Name: "dummy", Version: "1", Arch: runtime.GOARCH}, e.enter("info", nil)
+	return executor.Info{Name: "dummy", Version: "1", Arch: runtime.GOARCH, Strict: e.state.strict}, e.enter("info", nil)
 }
 
 // Create makes, adopts or replaces a container.
@@ -66,6 +66,9 @@ func (e *Executor) Create(ctx context.Context, t executor.Task) (executor.ID, er
 	}
 	if b == old {
 		return b.id, nil
+	}
+	if t.Strict && s.strict == "" {
+		return "", s.broken("create container %s: it is strict, and the engine said that it has no kernel for that", t.Name)
 	}
 	if s.images != nil && !s.images[t.Image] {
 		return "", fmt.Errorf("create container %s: %w", t.Name, jobspec.KindImageGone.Errorf("no image %s", t.Image))

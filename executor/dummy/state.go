@@ -27,6 +27,7 @@ type State struct {
 	misuse []string
 	down   error
 	next   int
+	strict string
 }
 
 // box is a container. Its fields are guarded by the State's mutex, but for
@@ -68,6 +69,14 @@ func (s *State) Misuse() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.misuse)
+}
+
+// SetStrict gives strict tasks a kernel of their own by that name, or takes it
+// away with "".
+func (s *State) SetStrict(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.strict = name
 }
 
 // SetDown lets every call fail with err, as an engine that does not answer.

@@ -37,6 +37,9 @@ func (e *Executor) Create(ctx context.Context, t executor.Task) (executor.ID, er
 	if t.Image != wasi.ID() {
 		return "", jobspec.KindImageGone.Errorf("image %s is not the runtime of WASI modules of this version, %s", t.Image, wasi.ID())
 	}
+	if t.Strict {
+		return "", jobspec.KindPolicy.Errorf("the task asks for a kernel of its own, which a WASI module has not")
+	}
 	unlock, err := lock(filepath.Join(e.cfg.Dir, lockFile))
 	if err != nil {
 		return "", fmt.Errorf("create container %s: %w", t.Name, err)

@@ -29,6 +29,8 @@ func check(l bus.Letter, a wire.Advert) error {
 		return fmt.Errorf("%d labels and %d addresses, at most %d and %d are taken", len(a.Labels), len(a.Addrs), maxLabels, maxAddrs)
 	case slices.ContainsFunc(a.Addrs, func(s string) bool { return len(s) > maxAddr }):
 		return fmt.Errorf("an address of over %d bytes", maxAddr)
+	case len(a.Strict) > maxWord || strings.ContainsFunc(a.Strict, func(r rune) bool { return r < '!' || r > '~' }):
+		return fmt.Errorf("strict: %.80q is no runtime's name", a.Strict)
 	case a.Held < 0 || negative(a.Capacity) || negative(a.Free):
 		return fmt.Errorf("less than nothing: held %d, capacity %+v, free %+v", a.Held, a.Capacity, a.Free)
 	case a.Started < 0 || a.Started > maxTime:

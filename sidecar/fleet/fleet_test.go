@@ -181,6 +181,8 @@ func TestBounds(t *testing.T) {
 		"a long address":        {func(a *wire.Advert) { a.Addrs = []string{strings.Repeat("a", 513)} }, false},
 		"a long version":        {func(a *wire.Advert) { a.Version = strings.Repeat("1", 65) }, false},
 		"a label that steers":   {func(a *wire.Advert) { a.Labels = map[string]string{"zone": "x\x1b[2J"} }, false},
+		"a runtime that steers": {func(a *wire.Advert) { a.Strict = "x\x1b[2J" }, false},
+		"a long runtime":        {func(a *wire.Advert) { a.Strict = strings.Repeat("a", 65) }, false},
 		"negative capacity":     {func(a *wire.Advert) { a.Capacity.Memory = -1 }, false},
 		"negative bytes":        {func(a *wire.Advert) { a.Held = -1 }, false},
 		"the year 10000":        {func(a *wire.Advert) { a.Started = 253402300800 }, false},

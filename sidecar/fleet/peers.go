@@ -22,7 +22,7 @@ func (f *Fleet) Peers() []wire.Peer {
 	for _, m := range f.Members() {
 		p := wire.Peer{
 			ID: m.ID.String(), Addrs: m.Addrs, Version: m.Version, Arch: m.Arch, Capacity: m.Capacity, Free: m.Free,
-			Labels: m.Labels, Held: m.Held, Draining: m.Draining, Started: time.Unix(m.Started, 0).UTC(), Seen: m.Seen.UTC(),
+			Labels: m.Labels, Held: m.Held, Strict: m.Strict, Draining: m.Draining, Started: time.Unix(m.Started, 0).UTC(), Seen: m.Seen.UTC(),
 		}
 		if c, ok := connected[m.ID]; ok {
 			join(&p, c)

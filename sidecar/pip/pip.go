@@ -105,6 +105,7 @@ type Request struct {
 	Refresh      bool              // ask again instead of using what was installed before
 	Limits       jobspec.Resources // what one task of the node may have at most
 	Run          jobspec.Duration  // how long it may run at most; 0 = 30 minutes
+	Isolation    jobspec.Isolation // of the job it is for
 }
 
 // What an installation gets, as far as the node has it.
@@ -140,8 +141,9 @@ func Job(r Request) jobspec.Spec {
 		Resources: jobspec.Resources{
 			CPU: min(2*jobspec.DefaultCPU, r.Limits.CPU), Memory: min(memory, r.Limits.Memory), Disk: min(disk, r.Limits.Disk),
 		},
-		Timeouts: jobspec.Timeouts{Run: minutes * 60e9},
-		Cache:    jobspec.CacheUse, // said, as a network turns it off otherwise
+		Timeouts:  jobspec.Timeouts{Run: minutes * 60e9},
+		Isolation: r.Isolation,
+		Cache:     jobspec.CacheUse, // said, as a network turns it off otherwise
 	}
 	if r.Run > 0 {
 		s.Timeouts.Run = min(s.Timeouts.Run, r.Run)
