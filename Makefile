@@ -4,6 +4,7 @@ GO       ?= go
 FUZZTIME ?= 10s
 PICTURES ?=
 BENCH    ?=
+ONLY     ?=
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # The same flags everywhere, so that tests that build the programs find them
@@ -18,6 +19,9 @@ export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false)
 RACE := -race -gcflags='modernc.org/...=-d=checkptr=0' -gcflags='modernc.org/sqlite/lib=-race=false -d=checkptr=0' \
 	-gcflags='golang.org/x/crypto/chacha20=-race=false -d=checkptr=0'
 
+# Parts of which no test may skip itself.
+REQUIRE := IPDC_TEST_REQUIRE=docker,images,kubo,mosquitto,compose,runsc,schemathesis,wasm,index,netns,s3,root
+
 comma := ,
 space := $(subst x, ,x)
 bench := $(subst $(comma),$(space),$(BENCH))
@@ -27,7 +31,7 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo -E env "PATH=$(PATH)" "HOME=
 EXEC    := $(if $(AS_ROOT),-exec '$(AS_ROOT)')
 
 .DEFAULT_GOAL := help
-.PHONY: help build images container compose engine test test-unit demo bench scale lint generate verify fuzz clean go
+.PHONY: help build images container compose engine parts test prove prove-long test-unit demo bench scale lint generate verify fuzz clean go
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,7 +57,21 @@ compose: images ## a domain of three nodes, mosquitto and a Kubo; docs/machines.
 # A package that fails does not keep the others from running, nor does a part
 # that cannot be built: the tests that need it fail. internal/prove prints what
 # go test prints, and counts the rows of docs/threats.tsv and docs/faults.tsv.
-test: go ## all tests, with the real engine, the race detector and stock images
+test: parts ## all tests, with the real engine, the race detector and stock images
+	@rm -f build/rows
+	@export $(REQUIRE); code=0; \
+	build/prove run -to build/rows -- $(GO) test -json $(RACE) -p 2 -timeout 20m $(EXEC) $$($(GO) list ./... | grep -v '/e2e$$') || code=$$?; \
+	build/prove run -to build/rows -count -- $(GO) test -json $(RACE) -timeout 45m $(EXEC) ./e2e || code=$$?; \
+	exit $$code
+
+prove: parts ## run the tests of docs/guarantees.md, and say what each came to; ONLY=G01,G02
+	@export $(REQUIRE); build/prove guarantees -only '$(ONLY)' -- $(GO) test -json -timeout 45m $(EXEC)
+
+prove-long: parts ## the campaigns that take hours, for docs/campaigns.md; goes on where it was stopped
+	@export $(REQUIRE); build/prove long -- $(GO) test $(EXEC)
+
+# What the tests of real parts need.
+parts: go
 	@scripts/engine.sh test
 	@$(MAKE) --no-print-directory images
 	-@scripts/kubo.sh >/dev/null
@@ -62,11 +80,7 @@ test: go ## all tests, with the real engine, the race detector and stock images
 	-@scripts/versitygw.sh >/dev/null
 	-@scripts/schemathesis.sh install
 	-@$(AS_ROOT) scripts/compose.sh images
-	@mkdir -p build && $(GO) build -o build/prove ./internal/prove && rm -f build/rows
-	@export IPDC_TEST_REQUIRE=docker,images,kubo,mosquitto,compose,runsc,schemathesis,wasm,index,netns,s3,root; code=0; \
-	build/prove run -to build/rows -- $(GO) test -json $(RACE) -p 2 -timeout 20m $(EXEC) $$($(GO) list ./... | grep -v '/e2e$$') || code=$$?; \
-	build/prove run -to build/rows -count -- $(GO) test -json $(RACE) -timeout 45m $(EXEC) ./e2e || code=$$?; \
-	exit $$code
+	@mkdir -p build && $(GO) build -o build/prove ./internal/prove
 
 test-unit: go ## the tests that need no engine and no root rights
 	DOCKER_HOST=unix:///nonexistent $(GO) test -short ./...

@@ -3,6 +3,7 @@ package quorum_test
 import (
 	"context"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -85,7 +86,7 @@ func (s *seat) start() {
 	t := s.c.t
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	if testing.Verbose() {
+	if os.Getenv("IPDC_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})).With("node", s.id().Short())
 	}
 	m, err := s.c.net.Join(s.id())

@@ -145,7 +145,7 @@ func newBenchWith(t *testing.T, imgs images.Store, configure ...func(*embedded.C
 func (b *bench) start() {
 	b.t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	if testing.Verbose() {
+	if os.Getenv("IPDC_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	vols, err := volume.Open(b.t.Context(), volume.Config{Dir: filepath.Join(b.dir, "volumes"), Method: volume.MethodWatchdog, Logger: log})

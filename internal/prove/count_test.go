@@ -29,8 +29,8 @@ fault rows: 0 of 1 proven, 0 explained in docs/threats.md, 1 of parts that come 
   A02: failed
   A03: skipped: TestTable/A03_no_engine
   A04: skipped: TestMore/runsc/A04_whole
-  A06: no test named by it has run
   B01: failed
+  no test named by them has run: A06
 `
 	if diff := cmp.Diff(want, count(lists, all, []string{"A05"})); diff != "" {
 		t.Errorf("count (-want +got):\n%s", diff)

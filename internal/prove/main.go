@@ -5,7 +5,16 @@
 // runs tests, prints what go test prints without -json, and keeps in FILE how
 // those ended that are named by a row of docs/threats.tsv or docs/faults.tsv.
 // With -count it says at the end how many rows are proven by all that FILE has.
-// Its exit code is that of the tests. It is run in the module's root.
+// Its exit code is that of the tests.
+//
+//	prove guarantees [-only G01,G02] -- go test -json
+//
+// runs what docs/guarantees.md names, and prints what each test came to.
+//
+//	prove long -- go test
+//
+// runs the campaigns that take hours, and writes docs/campaigns.md. It goes on
+// where it was stopped. All are run in the module's root.
 package main
 
 import (
@@ -36,13 +45,17 @@ func main() {
 // run does what the arguments ask for and returns the exit code.
 func run(ctx context.Context, args []string, out io.Writer) (int, error) {
 	if len(args) == 0 {
-		return 2, errors.New("want a command: run")
+		return 2, errors.New("want a command: run, guarantees, long")
 	}
 	switch args[0] {
 	case "run":
 		return runTests(ctx, args[1:], out)
+	case "guarantees":
+		return runGuarantees(ctx, args[1:], out)
+	case "long":
+		return runLong(ctx, args[1:], out)
 	}
-	return 2, fmt.Errorf("no command %q: want run", args[0])
+	return 2, fmt.Errorf("no command %q: want run, guarantees, long", args[0])
 }
 
 func runTests(ctx context.Context, args []string, out io.Writer) (int, error) {

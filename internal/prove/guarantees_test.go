@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// program writes a shell script that stands in for go test.
+func program(t *testing.T, script string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "go")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestGuarantees(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "docs/guarantees.md", "| G01 | Holds. | `a TestOne`, `b TestTwo` |\n| G02 | Breaks. | `b TestThree` |\n| G03 | Is left out. | `a TestNot` |\n")
+	fake := program(t, `case "$*" in
+*"-run ^(TestOne)$ ./a") echo '{"Action":"pass","Package":"m/a","Test":"TestOne"}' ;;
+*"-run ^(TestTwo)$ ./b") echo '{"Action":"pass","Package":"m/b","Test":"TestTwo"}' ;;
+*"-run ^(TestTwo|TestThree)$ ./b")
+	echo '{"Action":"pass","Package":"m/b","Test":"TestTwo"}'
+	echo '{"Action":"skip","Package":"m/b","Test":"TestThree"}' ;;
+*"-run ^(TestOne|TestNot)$ ./a") echo '{"Action":"pass","Package":"m/a","Test":"TestOne"}' ;;
+*) exit 9 ;;
+esac
+`)
+	var out bytes.Buffer
+	code, err := run(t.Context(), []string{"guarantees", "-only", "G01", "--", fake, "test", "-json"}, &out)
+	if code != 0 || err != nil || !strings.HasSuffix(out.String(), "\n1 of 1 guarantees hold\n") {
+		t.Errorf("guarantees -only G01 = %d, %v:\n%s", code, err, out.String())
+	}
+	out.Reset()
+	code, err = run(t.Context(), []string{"guarantees", "--", fake, "test", "-json"}, &out)
+	want := `
+     RESULT       TEST         GUARANTEE
+G01  pass         a TestOne    Holds.
+     pass         b TestTwo    
+G02  skip         b TestThree  Breaks.
+G03  did not run  a TestNot    Is left out.
+
+1 of 3 guarantees hold
+`
+	if code != 1 || err != nil || out.String() != want {
+		t.Errorf("guarantees = %d, %v:\n%s\nwant\n%s", code, err, out.String(), want)
+	}
+	for _, wrong := range [][]string{{"guarantees"}, {"guarantees", "-only", "G99", "--", fake}} {
+		if code, err := run(t.Context(), wrong, &out); code == 0 || err == nil {
+			t.Errorf("run(%q) = %d, %v, want a refusal", wrong, code, err)
+		}
+	}
+}
+
+// A campaign that fails in its second round goes on there the next time, and
+// the page tells of what has passed.
+func TestLongGoesOn(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "docs/guarantees.md", "")
+	write(t, "p/a_test.go", "package p\n\nfunc FuzzThis(f *testing.F) {}\n")
+	fake := program(t, `echo "$IPDC_PROVE_LONG $*" >> calls
+case "$*" in
+*TestF01*e2e) echo "    a_test.go:1: campaign: 7 kills"; [ -e mended ] || [ $(wc -l < calls) -lt 2 ] ;;
+*FuzzThis*) echo "fuzz: elapsed: 10s, execs: 11 (1/sec)"; echo "fuzz: elapsed: 20s, execs: 22 (1/sec)" ;;
+esac
+`)
+	var out bytes.Buffer
+	code, err := run(t.Context(), []string{"long", "--", fake, "test"}, &out)
+	if code != 1 || err == nil || !strings.Contains(err.Error(), "round 2") {
+		t.Fatalf("long = %d, %v, want a failure in round 2", code, err)
+	}
+	write(t, "mended", "")
+	if code, err := run(t.Context(), []string{"long", "--", fake, "test"}, &out); code != 0 || err != nil {
+		t.Fatalf("long = %d, %v", code, err)
+	}
+	calls, err := os.ReadFile("calls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(calls), "1 test -count=1 -run ^TestF01 "); n != 21 {
+		t.Errorf("the matrix ran %d times, want 20 and the one that failed:\n%s", n, calls)
+	}
+	page, err := os.ReadFile("docs/campaigns.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| crash matrix, all cells | 20 of 20 | ", " | 7 kills |\n", "| fuzz p FuzzThis | 1 of 1 | ", " | 22 executions |\n"} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the page has no %q:\n%s", want, page)
+		}
+	}
+}
