@@ -10,16 +10,9 @@ import (
 )
 
 // advance makes the jobs of due instants and notes how those of started ones
-// ended. It reports whether some have not.
-func (e *Engine) advance(ctx context.Context, s jobspec.Schedule) (live bool, err error) {
-	var list []jobspec.Instant
-	err = e.cfg.Store.View(ctx, func(tx *store.Tx) error {
-		list, err = tx.LiveInstants(s.ID)
-		return err
-	})
-	if err != nil {
-		return true, err
-	}
+// ended. list has all that are live, the earliest first. It reports whether some
+// have not ended.
+func (e *Engine) advance(ctx context.Context, s jobspec.Schedule, list []jobspec.Instant) (live bool, err error) {
 	busy := false // an earlier instant has not ended
 	for n, i := range list {
 		if i.State == jobspec.InstantStarted {
@@ -94,7 +87,7 @@ func (e *Engine) submit(ctx context.Context, s jobspec.Schedule, i jobspec.Insta
 	if s.Tenure != nil {
 		r.Epoch = s.Tenure.Epoch
 	}
-	err := e.cfg.Jobs.Submit(ctx, r)
+	err := e.make(ctx, r)
 	if serr := e.step("instant-started.after-effect"); serr != nil {
 		return i, serr
 	}
@@ -115,6 +108,17 @@ func (e *Engine) submit(ctx context.Context, s jobspec.Schedule, i jobspec.Insta
 	e.log.Debug("job of an instant is refused for now", "schedule", s.Name, "at", i.At, "err", err)
 	e.setRetry(i, e.cfg.Elapsed()+retryEvery)
 	return i, nil
+}
+
+// make submits a job within bounds.
+func (e *Engine) make(ctx context.Context, r Run) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, e.cfg.Within, jobspec.KindFetchTimeout.Errorf("its job was not taken within %s", e.cfg.Within))
+	defer cancel()
+	err := e.cfg.Jobs.Submit(ctx, r)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // made reports whether a due instant may have a job, as when the node was killed

@@ -39,7 +39,7 @@ const lookFor = 30 * time.Second
 
 // decideChange records the versions of a head that are new. Those that come
 // while the schedule is paused wait.
-func (e *Engine) decideChange(ctx context.Context, s jobspec.Schedule, m moment) (_ jobspec.Schedule, made []jobspec.Instant, err error) {
+func (e *Engine) decideChange(ctx context.Context, s jobspec.Schedule, now time.Time) (_ jobspec.Schedule, made []jobspec.Instant, err error) {
 	if s.Paused || e.cfg.Heads == nil {
 		return s, nil, nil
 	}
@@ -68,8 +68,8 @@ func (e *Engine) decideChange(ctx context.Context, s jobspec.Schedule, m moment)
 				continue
 			}
 			i := jobspec.Instant{
-				Schedule: s.ID, Kind: jobspec.InstantChange, Slot: v.Version, At: m.now.Truncate(time.Second), State: jobspec.InstantDue,
-				Input: v.CID, Dataset: v.named, Noted: m.now.Truncate(time.Millisecond),
+				Schedule: s.ID, Kind: jobspec.InstantChange, Slot: v.Version, At: now.Truncate(time.Second), State: jobspec.InstantDue,
+				Input: v.CID, Dataset: v.named, Noted: now.Truncate(time.Millisecond),
 			}
 			if err := e.add(tx, i); err != nil && !errors.Is(err, jobspec.KindConflict.Error()) {
 				return err
@@ -77,7 +77,7 @@ func (e *Engine) decideChange(ctx context.Context, s jobspec.Schedule, m moment)
 			made = append(made, i)
 			s.Cursor, s.Head = v.Version, v.CID
 		}
-		return errors.Join(e.prune(tx, &s), tx.PutSchedule(s))
+		return errors.Join(e.prune(tx, &s, jobspec.InstantChange), tx.PutSchedule(s))
 	})
 	if err == nil {
 		err = e.step("instant-due.after-completion")

@@ -14,35 +14,68 @@ import (
 // those before them share a row.
 const singles = 1000
 
-// tend does what is due of one schedule.
-func (e *Engine) tend(ctx context.Context, id jobspec.ScheduleID, m moment) error {
-	e.mu.Lock()
-	delete(e.asked, id)
-	e.mu.Unlock()
+// settle decides about the instants of a schedule up to now, but for those of a
+// head. live: there may be some that have not ended.
+func (e *Engine) settle(ctx context.Context, id jobspec.ScheduleID, m moment) (live bool, err error) {
 	s, made, err := e.decide(ctx, id, m)
 	if errors.Is(err, jobspec.KindNotFound.Error()) {
 		e.forget(id)
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
+	live = s.OnChange != "" || s.Away != ""
+	for _, i := range made {
+		live = live || i.State.Live()
+	}
+	e.note(s, made)
+	next := e.nextLook(s, m.now)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, known := e.next[id]; known && !e.asked[id] {
+		e.next[id] = next
+	}
+	return live, nil
+}
+
+// note tells of instants that were recorded.
+func (e *Engine) note(s jobspec.Schedule, made []jobspec.Instant) {
 	for _, i := range made {
 		e.metrics.noted(i)
 		if i.State == jobspec.InstantMissed {
 			e.log.Warn("instant missed", "schedule", s.Name, "at", i.At, "until", i.Until, "why", i.Missed, "detail", i.Detail)
 		}
 	}
-	live, err := e.advance(ctx, s)
-	next := e.nextLook(s, m.now)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if _, known := e.next[id]; known && e.asked[id] {
-		e.live[id] = true // something came after this look at it began
-	} else if known {
-		e.next[id], e.live[id] = next, live
+}
+
+// tend looks at a schedule's head and at the jobs of its instants.
+func (e *Engine) tend(ctx context.Context, id jobspec.ScheduleID) (live bool, err error) {
+	s, list, err := e.read(ctx, id)
+	if err != nil {
+		return true, err
 	}
-	return err
+	if s.OnChange != "" && s.Away == "" && e.cfg.Holder.Ready(s) {
+		var made []jobspec.Instant
+		if s, made, err = e.decideChange(ctx, s, e.now()); err != nil {
+			return true, err
+		}
+		e.note(s, made)
+		list = append(list, made...)
+	}
+	return e.advance(ctx, s, list)
+}
+
+// read returns a schedule and its instants that have not ended.
+func (e *Engine) read(ctx context.Context, id jobspec.ScheduleID) (s jobspec.Schedule, live []jobspec.Instant, err error) {
+	err = e.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		if s, err = tx.Schedule(id); err != nil {
+			return err
+		}
+		live, err = tx.LiveInstants(id)
+		return err
+	})
+	return s, live, err
 }
 
 // nextLook is when the schedule has something to decide again.
@@ -60,18 +93,15 @@ func (e *Engine) nextLook(s jobspec.Schedule, now time.Time) time.Time {
 	return expr.Next(time.Unix(s.Cursor, 0))
 }
 
-// decide records every instant up to now that is not recorded, as due or as
+// decide records every instant of the clock up to now that is not recorded, as due or as
 // missed, in one transaction.
 func (e *Engine) decide(ctx context.Context, id jobspec.ScheduleID, m moment) (s jobspec.Schedule, made []jobspec.Instant, err error) {
 	err = e.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		s, err = tx.Schedule(id)
 		return err
 	})
-	if err != nil || s.Away != "" || !e.cfg.Holder.Ready(s) {
+	if err != nil || s.OnChange != "" || s.Away != "" || !e.cfg.Holder.Ready(s) {
 		return s, nil, err
-	}
-	if s.OnChange != "" {
-		return e.decideChange(ctx, s, m)
 	}
 	expr, err := compile(s.Cron, s.Zone, s.Created)
 	if err != nil {
@@ -93,7 +123,7 @@ func (e *Engine) decide(ctx context.Context, id jobspec.ScheduleID, m moment) (s
 				return err
 			}
 		}
-		if made, err = e.due(tx, &s, expr, m); err != nil {
+		if made, err = e.between(tx, &s, expr, m); err != nil {
 			return err
 		}
 		return tx.PutSchedule(s)
@@ -135,8 +165,8 @@ func takeBack(tx *store.Tx, s *jobspec.Schedule, expr Expr, now time.Time) error
 	return nil
 }
 
-// due records the instants between the schedule's cursor and now.
-func (e *Engine) due(tx *store.Tx, s *jobspec.Schedule, expr Expr, m moment) (made []jobspec.Instant, err error) {
+// between records the instants between the schedule's cursor and now.
+func (e *Engine) between(tx *store.Tx, s *jobspec.Schedule, expr Expr, m moment) (made []jobspec.Instant, err error) {
 	list, firstOlder, lastOlder, older := expr.Between(time.Unix(s.Cursor, 0), m.now, singles)
 	if len(list) == 0 {
 		return nil, nil
@@ -177,7 +207,7 @@ func (e *Engine) due(tx *store.Tx, s *jobspec.Schedule, expr Expr, m moment) (ma
 		}
 	}
 	s.Cursor = list[len(list)-1].Unix()
-	return made, e.prune(tx, s)
+	return made, e.prune(tx, s, jobspec.InstantTime)
 }
 
 func (e *Engine) add(tx *store.Tx, i jobspec.Instant) error {
@@ -187,17 +217,13 @@ func (e *Engine) add(tx *store.Tx, i jobspec.Instant) error {
 	return tx.AddInstant(i)
 }
 
-func (e *Engine) prune(tx *store.Tx, s *jobspec.Schedule) error {
-	for _, kind := range []jobspec.InstantKind{jobspec.InstantTime, jobspec.InstantManual, jobspec.InstantChange} {
-		gone, err := tx.PruneInstants(s.ID, kind, e.cfg.History)
-		if err != nil {
-			return err
-		}
-		if kind == jobspec.InstantTime {
-			s.Floor = max(s.Floor, gone)
-		}
+// prune forgets what is too much of a schedule's history of a kind.
+func (e *Engine) prune(tx *store.Tx, s *jobspec.Schedule, kind jobspec.InstantKind) error {
+	gone, err := tx.PruneInstants(s.ID, kind, e.cfg.History)
+	if kind == jobspec.InstantTime {
+		s.Floor = max(s.Floor, gone)
 	}
-	return nil
+	return err
 }
 
 func (e *Engine) instant(s jobspec.Schedule, at time.Time, m moment) jobspec.Instant {

@@ -83,6 +83,8 @@ type Config struct {
 	Grace     time.Duration        // how late an instant is still on time; default 1 min
 	PerTenant int                  // schedules of one tenant; default 100
 	History   int                  // instants of a schedule that are kept; default 10,000
+	Parallel  int                  // schedules whose jobs are made at the same time; default 8
+	Within    time.Duration        // how long the making of one job may take, until it is tried again; default 2 min
 	Poll      time.Duration        // how often clock, heads and jobs elsewhere are looked at; default 5 s
 	Step      func(string) error   // called at each place between two durable steps; default failpoint.Hit
 	Logger    *slog.Logger         // default none
@@ -95,11 +97,12 @@ type Engine struct {
 	log     *slog.Logger
 	metrics metrics
 	wake    chan struct{}
+	visits  visits
 
 	mu       sync.Mutex
-	next     map[jobspec.ScheduleID]time.Time // when to look at each again; zero = when it is woken
+	next     map[jobspec.ScheduleID]time.Time // when to decide of each again; zero = when it is woken
 	live     map[jobspec.ScheduleID]bool      // has instants that have not ended
-	asked    map[jobspec.ScheduleID]bool      // to be looked at since the last look began
+	asked    map[jobspec.ScheduleID]bool      // to be looked at since the last pass came to it
 	entering map[jobspec.ScheduleID]bool      // not acknowledged yet
 	retry    map[string]time.Duration         // instants that were refused, by key: when to try again
 
@@ -128,7 +131,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	cfg.Interval, cfg.Grace = cmp.Or(cfg.Interval, time.Minute), cmp.Or(cfg.Grace, time.Minute)
 	cfg.PerTenant, cfg.History = cmp.Or(cfg.PerTenant, 100), cmp.Or(cfg.History, 10_000)
-	cfg.Poll = cmp.Or(cfg.Poll, 5*time.Second)
+	cfg.Parallel, cfg.Within, cfg.Poll = cmp.Or(cfg.Parallel, 8), cmp.Or(cfg.Within, 2*time.Minute), cmp.Or(cfg.Poll, 5*time.Second)
 	if cfg.Step == nil {
 		cfg.Step = failpoint.Hit
 	}
@@ -139,156 +142,10 @@ func New(cfg Config) (*Engine, error) {
 		cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1),
 		next: map[jobspec.ScheduleID]time.Time{}, live: map[jobspec.ScheduleID]bool{}, asked: map[jobspec.ScheduleID]bool{},
 		entering: map[jobspec.ScheduleID]bool{}, retry: map[string]time.Duration{},
+		visits: visits{most: cfg.Parallel, going: map[jobspec.ScheduleID]context.CancelFunc{}},
 	}
 	e.metrics = newMetrics(cfg.Registry, e)
 	return e, nil
-}
-
-// Run runs the schedules until ctx ends, and returns nil then.
-func (e *Engine) Run(ctx context.Context) error {
-	for {
-		wait, err := e.Tick(ctx)
-		if err != nil && ctx.Err() == nil {
-			e.log.Warn("schedules", "err", err)
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		case <-e.wake:
-			timer.Stop()
-		}
-	}
-}
-
-// Wake has the schedules looked at at once, as when a job has ended.
-func (e *Engine) Wake() {
-	select {
-	case e.wake <- struct{}{}:
-	default:
-	}
-}
-
-// Tick does what is due now and returns when the next look is worth while.
-func (e *Engine) Tick(ctx context.Context) (wait time.Duration, err error) {
-	e.tick.Lock()
-	defer e.tick.Unlock()
-	m, err := e.moment(ctx)
-	if err != nil {
-		return e.cfg.Poll, err
-	}
-	for _, id := range e.dueIDs(m) {
-		if ctx.Err() != nil {
-			return e.cfg.Poll, ctx.Err()
-		}
-		if terr := e.tend(ctx, id, m); terr != nil {
-			err = errors.Join(err, terr)
-			if errors.Is(terr, errCrash) {
-				return 0, err
-			}
-		}
-	}
-	e.began = true
-	wait = e.cfg.Poll
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, at := range e.next {
-		if !at.IsZero() {
-			wait = min(wait, max(at.Sub(e.now()), 0))
-		}
-	}
-	return wait, err
-}
-
-// errCrash marks an error of Config.Step: the pass ends where it is, as in a crash.
-var errCrash = errors.New("crash")
-
-func (e *Engine) step(place string) error {
-	if err := e.cfg.Step(place); err != nil {
-		return errors.Join(errCrash, err)
-	}
-	return nil
-}
-
-// moment is the time of one pass.
-type moment struct {
-	now  time.Time
-	why  jobspec.Missed // what instants are missed for that are not on time
-	back bool           // the clock was set back since the last pass
-}
-
-// moment reads the clocks. The first pass also looks which schedules there are.
-func (e *Engine) moment(ctx context.Context) (moment, error) {
-	m := moment{now: e.now(), why: jobspec.MissedLate}
-	ran := e.cfg.Elapsed()
-	if !e.began {
-		m.why = jobspec.MissedDown
-		if err := e.load(ctx); err != nil {
-			return m, err
-		}
-	} else {
-		jump := m.now.Sub(e.wall) - (ran - e.ran)
-		m.back = jump < -time.Second
-		if jump > e.cfg.Grace {
-			m.why = jobspec.MissedClock
-		}
-		if m.back || jump > e.cfg.Grace {
-			e.log.Warn("the clock was set", "by", jump.Round(time.Second))
-		}
-	}
-	e.wall, e.ran = m.now, ran
-	return m, nil
-}
-
-func (e *Engine) now() time.Time { return e.cfg.Now().UTC() }
-
-// load notes all schedules: each is looked at in this pass.
-func (e *Engine) load(ctx context.Context) error {
-	var list []jobspec.Schedule
-	err := e.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
-		list, err = tx.Schedules("")
-		return err
-	})
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, s := range list {
-		e.next[s.ID], e.live[s.ID] = e.now(), true
-	}
-	return err
-}
-
-// dueIDs are the schedules to look at in this pass.
-func (e *Engine) dueIDs(m moment) (ids []jobspec.ScheduleID) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for id, at := range e.next {
-		if m.back { // until it was looked at, should this pass be cut short
-			at = time.Unix(0, 0)
-			e.next[id] = at
-		}
-		if !e.entering[id] && (m.back || e.live[id] || !at.IsZero() && !at.After(m.now)) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-// look has a schedule looked at in the next pass, which begins now.
-func (e *Engine) look(id jobspec.ScheduleID) {
-	e.mu.Lock()
-	e.next[id], e.asked[id] = time.Unix(0, 0), true
-	e.mu.Unlock()
-	e.Wake()
-}
-
-func (e *Engine) forget(id jobspec.ScheduleID) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.next, id)
-	delete(e.live, id)
-	delete(e.asked, id)
 }
 
 // nowhere is a Holder of a node alone.

@@ -73,7 +73,7 @@ func (w *world) boot() {
 	w.dead = false
 	e, err := schedule.New(schedule.Config{
 		Store: w.st, Jobs: w, Heads: w.heads, Now: func() time.Time { return w.wall }, Elapsed: func() time.Duration { return w.ran },
-		Poll: 6 * time.Hour, Step: w.step, History: w.history, PerTenant: w.cap,
+		Parallel: 1, Poll: 6 * time.Hour, Step: w.step, History: w.history, PerTenant: w.cap,
 	})
 	if err != nil {
 		w.t.Fatal(err)
