@@ -209,7 +209,7 @@ func TestP11ClaimedSenderIsNotTheAuthenticatedOne(t *testing.T) {
 	}
 }
 
-func TestQ06RetainedCommand(t *testing.T) {
+func TestQ06F44RetainedCommand(t *testing.T) {
 	s := newStage(t)
 	if why := s.deliver(bus.Delivery{Kept: true, Payload: s.sends()}); why != "kept" {
 		t.Errorf("a command with the retain flag: dropped for %q, want kept", why)
@@ -265,7 +265,7 @@ func TestQ07Malformed(t *testing.T) {
 	}
 }
 
-func TestQ09Duplicates(t *testing.T) {
+func TestQ09F43Duplicates(t *testing.T) {
 	s := newStage(t)
 	b := s.sends()
 	for i := range 100 {

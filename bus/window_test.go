@@ -15,7 +15,7 @@ import (
 
 // Whatever order, delay and repetition the medium chooses, and however small
 // the window: no message is handled twice.
-func TestNothingTwice(t *testing.T) {
+func TestF43NothingTwice(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := newStage(t, func(c *bus.Config) { c.Window = rapid.IntRange(1, 40).Draw(rt, "window") })
 		handled := map[int]int{}

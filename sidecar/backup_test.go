@@ -60,8 +60,8 @@ func straggling(t *testing.T) (f *fleet, s jobspec.Spec, root string) {
 }
 
 // A task that runs far longer than the others is tried on a second node; the
-// first report wins, and the other attempt ends. (F55)
-func TestBackupAttempt(t *testing.T) {
+// first report wins, and the other attempt ends.
+func TestF55BackupAttempt(t *testing.T) {
 	f, s, root := straggling(t)
 	owner := f.nodes[0]
 	j := owner.final(owner.submit(s))

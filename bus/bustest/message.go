@@ -66,7 +66,7 @@ var messengerTests = []subtest{
 		}
 		a.tell(t, b, "after")
 	}},
-	{"the medium restarts", testRestart},
+	{"F41 the medium restarts", testRestart},
 	{"what is kept", testKept},
 	{"a loss is told", testGone},
 	{"a member comes back", func(t *testing.T, s Subject) {

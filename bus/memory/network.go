@@ -7,6 +7,7 @@
 //	a, err := nw.Join(idA)
 //	b, err := nw.Join(idB)
 //	nw.Partition([]identity.ID{idA}) // a alone, all others on the other side
+//	nw.Cut(idA, idB)                 // from a to b nothing goes; the other way it does
 //	nw.Heal()
 //
 // Invariant: without faults each message arrives exactly once and in order.
@@ -40,6 +41,7 @@ type Network struct {
 	members map[identity.ID]*Bus
 	kept    map[keptKey][]byte
 	side    map[identity.ID]int // of a partition; 0 for all who are not named
+	cut     map[way]bool
 	streams map[*stream]struct{}
 }
 
@@ -48,6 +50,9 @@ type keptKey struct {
 	from  identity.ID
 }
 
+// way is one direction between two members.
+type way struct{ from, to identity.ID }
+
 // New returns a network without members.
 func New(cfg Config) *Network {
 	return &Network{
@@ -55,6 +60,7 @@ func New(cfg Config) *Network {
 		members: map[identity.ID]*Bus{},
 		kept:    map[keptKey][]byte{},
 		side:    map[identity.ID]int{},
+		cut:     map[way]bool{},
 		streams: map[*stream]struct{}{},
 	}
 }
@@ -89,15 +95,25 @@ func (n *Network) Partition(groups ...[]identity.ID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	clear(n.side)
+	clear(n.cut)
 	for i, group := range groups {
 		for _, id := range group {
 			n.side[id] = i + 1
 		}
 	}
-	n.resetStreams(func(s *stream) bool { return !n.reaches(s.self, s.peer) })
+	n.resetStreams(func(s *stream) bool { return !n.joined(s.self, s.peer) })
 }
 
-// Heal ends the partition. What was lost stays lost.
+// Cut loses all messages from one member to another, and none the other way.
+// Streams between the two, which need both ways, are reset.
+func (n *Network) Cut(from, to identity.ID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut[way{from, to}] = true
+	n.resetStreams(func(s *stream) bool { return !n.joined(s.self, s.peer) })
+}
+
+// Heal ends partitions and cuts. What was lost stays lost.
 func (n *Network) Heal() { n.Partition() }
 
 // Stop makes the medium fail, as a broker that ends: calls get
@@ -129,8 +145,11 @@ func (n *Network) resetStreams(chosen func(*stream) bool) {
 
 // reaches reports whether a message gets from one to the other. n.mu is held.
 func (n *Network) reaches(from, to identity.ID) bool {
-	return !n.down && n.side[from] == n.side[to]
+	return !n.down && n.side[from] == n.side[to] && !n.cut[way{from, to}]
 }
+
+// joined reports whether a stream between the two would hold. n.mu is held.
+func (n *Network) joined(a, b identity.ID) bool { return n.reaches(a, b) && n.reaches(b, a) }
 
 // send hands m to its receiver as the script says. n.mu is held.
 func (n *Network) send(m Message) {

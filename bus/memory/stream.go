@@ -35,7 +35,7 @@ func (b *Bus) Stream(ctx context.Context, to identity.ID, p bus.Protocol) (bus.S
 		return nil, bus.ErrClosed
 	}
 	peer, ok := b.nw.members[to]
-	if !ok || peer == b || !b.nw.reaches(b.self, to) {
+	if !ok || peer == b || !b.nw.joined(b.self, to) {
 		return nil, fmt.Errorf("%w: %s", bus.ErrPeer, to)
 	}
 	handle := peer.handlers[p]

@@ -159,7 +159,7 @@ func TestQ05Takeover(t *testing.T) {
 	until(t, func() bool { return strings.Contains(log.String(), "another node use this identity") })
 }
 
-func TestQ06RetainedCommands(t *testing.T) {
+func TestQ06F44RetainedCommands(t *testing.T) {
 	each(t, func(t *testing.T, s *site) {
 		victim, evil := newKey(t), newKey(t)
 		prefix := "ipdc/" + string(home) + "/"

@@ -147,7 +147,7 @@ func (h *Host) libp2p() (host.Host, error) {
 	}
 	opts := []libp2p.Option{
 		libp2p.Identity(key), libp2p.PrivateNetwork(pnet.PSK(h.cfg.PSK[:])),
-		libp2p.Transport(tcp.NewTCPTransport), libp2p.Muxer(yamux.ID, muxer()), libp2p.Security(h.securityID(), h.security),
+		libp2p.Transport(tcp.NewTCPTransport), libp2p.Muxer(yamux.ID, h.cfg.Limits.muxer()), libp2p.Security(h.securityID(), h.security),
 		libp2p.ListenAddrStrings(listen...), libp2p.AddrsFactory(h.announced),
 		libp2p.ConnectionGater(&gate{h}), libp2p.ResourceManager(manager), libp2p.ConnectionManager(conns),
 		libp2p.UserAgent("ipdc"), libp2p.ProtocolVersion("ipdc/" + h.cfg.Domain),

@@ -28,6 +28,11 @@ type Limits struct {
 	// largest input, and 2 h.
 	CircuitBytes int64
 	CircuitTime  time.Duration
+	// KeepAlive is between two signs of life that a connection is asked for.
+	// One that does not come within 10 s, or KeepAlive where that is less, ends
+	// the connection, as does what cannot be sent for so long. Default 15 s:
+	// a path that swallows all is left in 25 s.
+	KeepAlive time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -37,6 +42,7 @@ func (l Limits) withDefaults() Limits {
 	l.Streams = cmp.Or(l.Streams, 256)
 	l.CircuitBytes = cmp.Or(l.CircuitBytes, 16<<30)
 	l.CircuitTime = cmp.Or(l.CircuitTime, 2*time.Hour)
+	l.KeepAlive = cmp.Or(l.KeepAlive, 15*time.Second)
 	return l
 }
 
@@ -116,8 +122,9 @@ func (l Limits) connections() (*connmgr.BasicConnMgr, error) {
 }
 
 // muxer is yamux with windows that fit the memory of a small machine.
-func muxer() *yamuxer.Transport {
+func (l Limits) muxer() *yamuxer.Transport {
 	cfg := yamux.DefaultConfig()
+	cfg.KeepAliveInterval, cfg.ConnectionWriteTimeout = l.KeepAlive, min(l.KeepAlive, 10*time.Second)
 	cfg.MaxStreamWindowSize = 4 << 20
 	cfg.LogOutput = io.Discard
 	cfg.ReadBufSize = 0                    // Noise buffers already

@@ -18,6 +18,12 @@ type Wire struct {
 	conns    atomic.Int64
 	open     atomic.Int64
 	to, from atomic.Int64
+
+	held sync.RWMutex // written while nothing passes
+	trip atomic.Pointer[trip]
+
+	mu  sync.Mutex
+	now map[*net.TCPConn]bool // both ends of each connection
 }
 
 // NewWire opens one that lasts as long as the test. It leads nowhere, and ends
@@ -28,7 +34,7 @@ func NewWire(t testing.TB) *Wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &Wire{Addr: l.Addr().String()}
+	w := &Wire{Addr: l.Addr().String(), now: map[*net.TCPConn]bool{}}
 	var running sync.WaitGroup
 	t.Cleanup(func() { l.Close(); running.Wait() })
 	running.Go(func() {
@@ -57,6 +63,46 @@ func (w *Wire) Multiaddr() string {
 	return "/ip4/" + host + "/tcp/" + port
 }
 
+// trip is what happens when so many bytes have come.
+type trip struct {
+	bytes int64
+	once  sync.Once
+	do    func()
+}
+
+// At calls do once, when From reaches n, before the byte is handed on.
+func (w *Wire) At(n int64, do func()) { w.trip.Store(&trip{bytes: n, do: do}) }
+
+// Freeze lets nothing pass, either way, and closes nothing, as a cable does that
+// is pulled between two routers, until the function it returns is called.
+func (w *Wire) Freeze() (thaw func()) {
+	w.held.Lock()
+	return sync.OnceFunc(w.held.Unlock)
+}
+
+// Reset ends all connections by RST, whatever is under way.
+func (w *Wire) Reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c := range w.now {
+		_ = c.SetLinger(0)
+		_ = c.Close()
+	}
+}
+
+// note makes Reset end a connection until the function it returns is called.
+func (w *Wire) note(c *net.TCPConn) (forget func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now[c] = true
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.now, c)
+		_ = c.Close()
+	}
+}
+
 // Conns returns how many connections were made.
 func (w *Wire) Conns() int64 { return w.conns.Load() }
 
@@ -71,7 +117,7 @@ func (w *Wire) To() int64 { return w.to.Load() }
 func (w *Wire) From() int64 { return w.from.Load() }
 
 func (w *Wire) carry(c net.Conn) {
-	defer c.Close()
+	defer w.note(c.(*net.TCPConn))()
 	target := w.target.Load()
 	if target == nil {
 		return
@@ -80,22 +126,28 @@ func (w *Wire) carry(c net.Conn) {
 	if err != nil {
 		return
 	}
-	defer d.Close()
+	defer w.note(d.(*net.TCPConn))()
 	var both sync.WaitGroup
-	both.Go(func() { carryCounted(d.(*net.TCPConn), c, &w.to) })
-	both.Go(func() { carryCounted(c.(*net.TCPConn), d, &w.from) })
+	both.Go(func() { w.pass(d.(*net.TCPConn), c, &w.to) })
+	both.Go(func() { w.pass(c.(*net.TCPConn), d, &w.from) })
 	both.Wait()
 }
 
-// carryCounted counts before it hands on, so that who has got a byte finds it
+// pass counts before it hands on, so that who has got a byte finds it
 // counted.
-func carryCounted(dst *net.TCPConn, src io.Reader, n *atomic.Int64) {
+func (w *Wire) pass(dst *net.TCPConn, src io.Reader, n *atomic.Int64) {
 	defer dst.CloseWrite()
 	b := make([]byte, 32<<10)
 	for {
 		got, err := src.Read(b)
-		n.Add(int64(got))
-		if _, werr := dst.Write(b[:got]); err != nil || werr != nil {
+		sum := n.Add(int64(got))
+		if at := w.trip.Load(); at != nil && n == &w.from && sum >= at.bytes {
+			at.once.Do(at.do)
+		}
+		w.held.RLock() // waits while nothing passes
+		_, werr := dst.Write(b[:got])
+		w.held.RUnlock()
+		if err != nil || werr != nil {
 			return
 		}
 	}

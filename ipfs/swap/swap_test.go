@@ -36,22 +36,28 @@ func (anyone) Check(_ identity.ID, _ []byte) error { return nil }
 // newHost returns a host of the tests' domain that is connected to others.
 func newHost(t *testing.T, others ...*p2phost.Host) *p2phost.Host {
 	t.Helper()
-	key, err := identity.Generate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := p2phost.Open(t.Context(), p2phost.Config{
-		Domain: "swaptest", Key: key, PSK: [32]byte{1}, Guard: anyone{}, Listen: []string{"/ip4/127.0.0.1/tcp/0"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.Close() })
+	h := hostWith(t, func(*p2phost.Config) {})
 	for _, o := range others {
 		if err := h.Connect(t.Context(), o.ID(), o.Listen()); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return h
+}
+
+func hostWith(t *testing.T, configure func(*p2phost.Config)) *p2phost.Host {
+	t.Helper()
+	key, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := p2phost.Config{Domain: "swaptest", Key: key, PSK: [32]byte{1}, Guard: anyone{}, Listen: []string{"/ip4/127.0.0.1/tcp/0"}}
+	configure(&cfg)
+	h, err := p2phost.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
 	return h
 }
 
@@ -64,7 +70,12 @@ type member struct {
 
 func newMember(t *testing.T, cfg swap.Config, others ...*p2phost.Host) *member {
 	t.Helper()
-	m := &member{host: newHost(t, others...)}
+	return memberOn(t, cfg, newHost(t, others...))
+}
+
+func memberOn(t *testing.T, cfg swap.Config, host *p2phost.Host) *member {
+	t.Helper()
+	m := &member{host: host}
 	cfg.Host = m.host
 	m.swap = swap.New(cfg)
 	t.Cleanup(func() { m.swap.Close() })

@@ -1,0 +1,158 @@
+package sidecar_test
+
+import (
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// converged waits until no member works for a job that has ended, and checks
+// that it has one result, of one attempt of each task.
+func (f *fleet) converged(j wire.Job, root string) {
+	f.t.Helper()
+	if j.State != jobspec.JobSucceeded || j.Result.String() != root {
+		f.t.Errorf("job is %s with %s, want succeeded with %s: %+v", j.State, j.Result, root, j.Failure)
+	}
+	reports := map[int]int{}
+	for _, a := range j.Attempts {
+		if a.Receipt != nil && a.Failure == nil {
+			reports[a.ID.Task]++
+		}
+	}
+	for task, n := range reports {
+		if n != 1 {
+			f.t.Errorf("task %d has %d reports, want 1", task, n)
+		}
+	}
+	for _, b := range f.nodes {
+		f.await("a member has ended all work", func() bool { return b.status().Jobs == 0 })
+		b.idle()
+		b.nothingLeft(j.ID.String())
+	}
+}
+
+// Owner and worker are apart while a program runs, both ways or one: the task
+// is done all the same, what the worker has when they are together again counts
+// once or is too late, and nothing is left of it.
+func TestF46F47F59OwnerAndWorkerApart(t *testing.T) {
+	for name, way := range map[string]struct {
+		cut  func(f *fleet)
+		lost bool // the owner hears nothing
+	}{
+		"F46 F59 both ways":        {func(f *fleet) { f.net.Partition(f.ids(1)) }, true},
+		"F47 to the worker":        {func(f *fleet) { f.net.Cut(f.nodes[0].key.ID(), f.nodes[1].key.ID()) }, false},
+		"F47 F59 from the worker":  {func(f *fleet) { f.net.Cut(f.nodes[1].key.ID(), f.nodes[0].key.ID()) }, true},
+		"F42 no broker for longer": {func(f *fleet) { f.net.Stop() }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, 3)
+			f.lease(time.Second)
+			root, files := f.dataset(2)
+			f.everywhere(root)
+			owner, worker := f.nodes[0], f.nodes[1]
+			id := owner.submit(slow(root, files, 2*time.Second))
+			f.untilAway(2)
+			way.cut(f)
+			if way.lost {
+				owner.look(id, func(j wire.Job) bool {
+					return slices.Contains(makers(j.Attempts, jobspec.AttemptAbandoned), worker.key.ID().String())
+				})
+			}
+			f.await("the worker's programs have ended", worker.allDone)
+			f.net.Heal()
+			f.net.Start()
+			j := owner.final(id)
+			f.converged(j, root)
+			if !way.lost && outrun(j.Attempts) < len(makers(j.Attempts, jobspec.AttemptAbandoned)) {
+				t.Errorf("attempts were lost though the owner heard of them: %+v", j.Attempts)
+			}
+		})
+	}
+}
+
+// allDone says whether all items of all that a node was assigned are done.
+func (b *bench) allDone() bool {
+	list := b.assignments()
+	return len(list) > 0 && !slices.ContainsFunc(list, func(j wire.Job) bool { return j.ItemsDone < j.ItemsTotal })
+}
+
+// long is for campaigns: the same tests, with more of everything.
+func long() bool { return os.Getenv("IPDC_PROVE_LONG") != "" }
+
+// A link that goes up and down all the time: the job ends with its result, and
+// neither goroutines nor open files are left for each time that it did.
+func TestF48FlappingLink(t *testing.T) {
+	rounds, half := 15, 100*time.Millisecond
+	if long() {
+		rounds, half = 60, time.Second
+	}
+	f := newFleet(t, 3)
+	f.lease(time.Second)
+	root, files := f.dataset(2)
+	f.everywhere(root)
+	owner := f.nodes[0]
+	goroutines, files0 := runtime.NumGoroutine(), openFiles(t)
+	id := owner.submit(slow(root, files, time.Second))
+	f.untilAway(1)
+	tick := time.NewTicker(half)
+	defer tick.Stop()
+	for range rounds {
+		f.net.Partition(f.ids(1))
+		<-tick.C
+		f.net.Heal()
+		<-tick.C
+	}
+	f.converged(owner.final(id), root)
+	f.await("goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines+5 })
+	f.await("files are closed", func() bool { return openFiles(t) <= files0+5 })
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+// All who may run a task go away: the job says that it waits for one, and ends
+// when one is back.
+func TestF56AllWorkersDie(t *testing.T) {
+	f := newFleet(t, 3)
+	f.lease(time.Second)
+	for i := range 2 {
+		f.change(i+1, func(b *bench) { b.labels = map[string]string{"disk": "ssd"} })
+	}
+	root, files := f.dataset(2)
+	f.everywhere(root)
+	s := slow(root, files, time.Second)
+	s.Place.Require = map[string]string{"label.disk": "ssd"}
+	owner := f.nodes[0]
+	id := owner.submit(s)
+	f.untilAway(1)
+	for _, b := range f.nodes[1:] {
+		f.lose(b, true)
+		b.stop()
+	}
+	owner.look(id, func(j wire.Job) bool {
+		if j.State.Final() {
+			t.Fatalf("without workers the job is %s: %+v", j.State, j.Failure)
+		}
+		return strings.Contains(j.Waiting, "waits for a member that may run it")
+	})
+	back := f.nodes[2]
+	back.start()
+	f.lose(back, false)
+	owner.later.Store(int64(time.Minute)) // it is not asked at once again
+	if j := owner.final(id); j.State != jobspec.JobSucceeded || j.Result.String() != root {
+		t.Errorf("job is %s with %s, want succeeded with %s: %+v", j.State, j.Result, root, j.Failure)
+	}
+}
