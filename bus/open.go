@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/jobspec"
 )
 
 // open reads d and checks all that makes an envelope believed, the cheap before
@@ -23,6 +24,9 @@ func (p *Post) open(d Delivery) (Envelope, Drop, error) {
 	}
 	now := p.cfg.Now()
 	if why, err := p.cfg.believe(e, s, now); err != nil {
+		if why == DropStale || why == DropEarly {
+			p.suspect(e, s, now)
+		}
 		return e, why, err
 	}
 	if !p.seen.take(e, now.UnixMilli(), e.Expiry+p.cfg.Skew.Milliseconds()) {
@@ -52,10 +56,15 @@ func (c Config) believe(e Envelope, s sealed, now time.Time) (Drop, error) {
 	skew := c.Skew.Milliseconds()
 	switch ms := now.UnixMilli(); {
 	case e.Expiry+skew < ms:
-		return DropStale, fmt.Errorf("expired %d ms ago", ms-e.Expiry)
+		return DropStale, jobspec.KindClock.Errorf("expired %d ms ago", ms-e.Expiry)
 	case e.Time-skew > ms:
-		return DropEarly, fmt.Errorf("from %d ms ahead; is this clock right?", e.Time-ms)
+		return DropEarly, jobspec.KindClock.Errorf("from %d ms ahead; is this clock right?", e.Time-ms)
 	}
+	return c.prove(e, s, now)
+}
+
+// prove checks that a member sealed e.
+func (c Config) prove(e Envelope, s sealed, now time.Time) (Drop, error) {
 	if err := identity.Verify(e.From, envelopePurpose, s.Envelope, s.Signature); err != nil {
 		return DropSignature, err
 	}

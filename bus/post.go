@@ -31,7 +31,7 @@ type Config struct {
 	Logger      *slog.Logger                              // nil: none
 
 	Lifetime time.Duration    // how long messages to one hold; 0 means 2m
-	Skew     time.Duration    // how much clocks may differ; 0 means 2m
+	Skew     time.Duration    // how much clocks may differ; 0 means 5m
 	Resend   time.Duration    // after how long Request asks again, doubling; 0 means 2s
 	Window   int              // messages remembered against replays; 0 means 65536 (some 8 MB)
 	Workers  int              // messages handled at once, of one sender a quarter; 0 means 16. Some 500 wait
@@ -45,7 +45,7 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	set(&c.Lifetime, 2*time.Minute)
-	set(&c.Skew, 2*time.Minute)
+	set(&c.Skew, 5*time.Minute)
 	set(&c.Resend, 2*time.Second)
 	if c.Window <= 0 {
 		c.Window = 1 << 16
@@ -82,6 +82,7 @@ type Post struct {
 	cfg    Config
 	self   identity.ID
 	seen   *window
+	clocks clocks
 	drops  counts
 	sent   struct{ one, all atomic.Int64 }
 	routes map[Type]func(context.Context, Letter, []byte) // set before Run
@@ -212,6 +213,7 @@ func (p *Post) receive(ctx context.Context, d Delivery) (from identity.ID, work 
 		p.drop(why, d.From, err)
 		return "", nil
 	}
+	p.clocks.right(e.From)
 	if len(e.Re) > 0 {
 		p.settle(e)
 		return "", nil

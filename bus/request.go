@@ -65,7 +65,7 @@ func unsealed(err error) jobspec.Failure {
 // Request sends q to one member and returns its answer. It asks again, after
 // Resend and then ever more rarely, until ctx ends, also while the member cannot
 // be reached; the error then is that of ctx, and why the last message was not
-// sent. The failure that the member answers is an error too: see
+// sent, or that the member's clock is wrong (E_CLOCK). The failure that the member answers is an error too: see
 // jobspec.AsFailure.
 func Request[R, Q any](ctx context.Context, p *Post, to identity.ID, typ Type, q Q) (R, error) {
 	var r R
@@ -98,7 +98,7 @@ func (p *Post) request(ctx context.Context, to identity.ID, typ Type, q any) (cb
 		select {
 		case <-ctx.Done():
 			again.Stop()
-			return nil, errors.Join(ctx.Err(), last)
+			return nil, errors.Join(ctx.Err(), last, p.clockOf(to))
 		case <-again.C:
 		case a := <-answer:
 			again.Stop()

@@ -40,6 +40,7 @@ const (
 	KindPNet         Kind = "E_PNET"          // no member of the private network, or not let in
 	KindLeaseLost    Kind = "E_LEASE_LOST"    // the attempt is not wanted any more: revoked, or its lease ran out; or another node owns the job now
 	KindNoQuorum     Kind = "E_NO_QUORUM"     // no majority of the keepers of the domain's jobs answers
+	KindClock        Kind = "E_CLOCK"         // the clocks of two members differ by more than messages may be off
 	KindLimit        Kind = "E_LIMIT"         // another limit of the node
 	KindQuota        Kind = "E_QUOTA"         // /outputs is full
 	KindNotFound     Kind = "E_NOT_FOUND"     // no such job, path or object

@@ -20,6 +20,7 @@ type Job struct {
 	Merged     []Merged    `json:"merged,omitempty"`   // what job merge made of the outputs, the newest last
 	Failure    *Failure    `json:"failure,omitempty"`  // set when failed or stopped
 	Submitted  time.Time   `json:"submitted"`
+	Uptime     Duration    `json:"uptime,omitempty"`  // of the owner's machine then, see [Attempt]
 	Started    time.Time   `json:"started,omitzero"`  // first lease
 	Finished   time.Time   `json:"finished,omitzero"` // final state
 	ItemsTotal int         `json:"items_total"`       // files to do; 0 when not per item
@@ -69,6 +70,7 @@ type Attempt struct {
 	Container   string       `json:"container,omitempty"` // engine id, from created on
 	Leased      time.Time    `json:"leased"`
 	Started     time.Time    `json:"started,omitzero"`
+	Uptime      Duration     `json:"uptime,omitempty"` // of the worker's machine at Started, without the time that it was suspended: by this its time is counted, whatever clocks say
 	Exited      time.Time    `json:"exited,omitzero"`
 	ExitCode    int          `json:"exit_code"`
 	Failure     *Failure     `json:"failure,omitempty"` // how the try ended badly

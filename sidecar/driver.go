@@ -83,7 +83,7 @@ func (d *driver) drive(ctx context.Context) {
 		d.log.Error("load job", "job", d.id, "err", err)
 		return
 	}
-	left := job.Submitted.Add(time.Duration(job.Spec.Timeouts.Total)).Sub(d.now())
+	left := job.Spec.Timeouts.Total.Std() - d.elapsed(job.Submitted, job.Uptime)
 	ctx, cancel := context.WithTimeoutCause(ctx, max(left, 0), jobspec.Failure{
 		Kind: jobspec.KindTimeout, Where: "job",
 		Detail: fmt.Sprintf("did not end within its total time of %s", job.Spec.Timeouts.Total),

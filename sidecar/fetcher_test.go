@@ -80,9 +80,9 @@ func over(input string) jobspec.Spec {
 	return s
 }
 
-// TestMissingDataDelaysNobody has more jobs over data that nobody has than the
+// TestC44MissingDataDelaysNobody has more jobs over data that nobody has than the
 // node prepares at once, a job over local data, and one over public data.
-func TestMissingDataDelaysNobody(t *testing.T) {
+func TestC44MissingDataDelaysNobody(t *testing.T) {
 	m := ipfstest.NewMemory()
 	root := packed(t, m, "public")
 	b := fetching(t, public(t, m), time.Hour)
@@ -171,7 +171,7 @@ func TestPartlyFetchedFile(t *testing.T) {
 	}
 }
 
-func TestMissingDataFails(t *testing.T) {
+func TestC44MissingDataFails(t *testing.T) {
 	m := ipfstest.NewMemory()
 	url := public(t, m)
 	for name, b := range map[string]*bench{

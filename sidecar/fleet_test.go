@@ -44,6 +44,8 @@ type fleet struct {
 
 	streams map[identity.ID]bus.Streams
 
+	skew map[identity.ID]time.Duration // of a node's clock, from its next start on; set before that
+
 	recorded bool // the nodes keep a record of their jobs, from the next start on
 }
 
@@ -86,12 +88,18 @@ func (f *fleet) join(key identity.Key, log *slog.Logger) (*bus.Post, func()) {
 	f.mu.Unlock()
 	p, err := bus.NewPost(m, bus.Config{
 		Domain: bus.DomainID(strings.Repeat("a", 26)), Key: key, Roster: everybody{}, Logger: log,
-		Certificate: func() []byte { return nil }, Resend: 100 * time.Millisecond,
+		Certificate: func() []byte { return nil }, Resend: 100 * time.Millisecond, Now: f.clock(key.ID()),
 	})
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	return p, func() { m.Close() }
+}
+
+// clock is a node's.
+func (f *fleet) clock(id identity.ID) func() time.Time {
+	off := f.skew[id]
+	return func() time.Time { return time.Now().Add(off) }
 }
 
 // streamsOf is what a node has joined.

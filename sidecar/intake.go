@@ -44,7 +44,7 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 	}
 	job := jobspec.Job{
 		ID: jobspec.NewJobID(s.now()), Tenant: sub.Tenant, Spec: spec, SpecCID: specCID, Parent: parent,
-		State: jobspec.JobAccepted, Submitted: s.now(), Dataset: use,
+		State: jobspec.JobAccepted, Submitted: s.now(), Uptime: jobspec.Duration(s.cfg.Uptime()), Dataset: use,
 	}
 	if sub.Fired != nil {
 		job.ID, job.Fired = sub.Fired.JobID(), sub.Fired

@@ -60,6 +60,10 @@ func TestFleetSurvives(t *testing.T) {
 		"worker restarts":   func(f *fleet) { f.nodes[1].restart() },
 		"worker is gone":    func(f *fleet) { f.nodes[1].stop() },
 		"worker is cut off": func(f *fleet) { f.net.Partition(f.ids(2)) },
+		"F41 broker restarts": func(f *fleet) {
+			f.net.Stop()
+			f.net.Start()
+		},
 		"cut off for a moment": func(f *fleet) {
 			f.net.Partition(f.ids(1))
 			f.net.Heal()
@@ -116,15 +120,23 @@ func (b *bench) idle() {
 	b.t.Error("containers go on after the stop")
 }
 
-// Messages that are lost, doubled and late change nothing.
-func TestFleetOverABadBus(t *testing.T) {
-	f := newFleet(t, 3)
-	f.net = memory.New(memory.Config{Faults: memory.Noise(1, 0.3, 0.3, 50*time.Millisecond)})
-	f.lease(10 * time.Second)
-	root, files := f.dataset(2)
-	j := f.nodes[0].final(f.nodes[0].submit(perItem(root, files)))
-	if j.State != jobspec.JobSucceeded || j.Result.String() != root {
-		t.Errorf("job is %s with %s, want succeeded with %s: %+v", j.State, j.Result, root, j.Failure)
+// Messages that are lost, doubled and late change nothing, and cost no attempt.
+func TestF43F49FleetOverABadBus(t *testing.T) {
+	for name, loss := range map[string]float64{"F49 a tenth is lost": 0.1, "F49 a third is lost": 0.3, "F49 a half is lost": 0.5} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, 3)
+			f.net = memory.New(memory.Config{Faults: memory.Noise(1, loss, 0.3, 50*time.Millisecond)})
+			f.lease(20 * time.Second)
+			root, files := f.dataset(2)
+			j := f.nodes[0].final(f.nodes[0].submit(perItem(root, files)))
+			if j.State != jobspec.JobSucceeded || j.Result.String() != root {
+				t.Errorf("job is %s with %s, want succeeded with %s: %+v", j.State, j.Result, root, j.Failure)
+			}
+			if lost := len(makers(j.Attempts, jobspec.AttemptAbandoned)) - outrun(j.Attempts); lost > 1 {
+				t.Errorf("%d attempts were given up for lost messages: %+v", lost, j.Attempts)
+			}
+		})
 	}
 }
 

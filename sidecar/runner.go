@@ -336,7 +336,7 @@ func (r *runner) begin(ctx context.Context) error {
 	if err := r.cfg.Executor.Start(ctx, executor.ID(r.att.Container)); err != nil {
 		return err
 	}
-	r.att.Started = r.now()
+	r.att.Started, r.att.Uptime = r.now(), jobspec.Duration(r.cfg.Uptime())
 	r.runs(r.this, r.att.Started)
 	if r.started != nil {
 		r.started()

@@ -110,6 +110,7 @@ type Config struct {
 	Patience     time.Duration                               // how long a job is prepared again while the engine does not answer; default 90 s
 	StopGrace    time.Duration                               // from SIGTERM to SIGKILL; default 5 s
 	Now          func() time.Time                            // default time.Now
+	Uptime       func() time.Duration                        // of the machine, without the time that it was suspended; default the kernel's
 	Post         *bus.Post                                   // to the other members, run by the caller; nil = a node alone
 	Streams      bus.Streams                                 // connections to them, for gangs; nil = none
 	Crew         Crew                                        // who they are; nil with Post nil
@@ -219,6 +220,9 @@ func New(cfg Config) (*Sidecar, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Uptime == nil {
+		cfg.Uptime = uptime
 	}
 	if cfg.Lease <= 0 {
 		cfg.Lease = time.Minute

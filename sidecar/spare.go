@@ -165,7 +165,7 @@ func (s *shy) add(id identity.ID, now time.Time) {
 		s.of = map[identity.ID]pauseOf{}
 	}
 	p := s.of[id]
-	if now.Before(p.until) {
+	if now.Before(p.until) && p.until.Sub(now) <= p.long {
 		return // of the same time: many tasks hear of it at once
 	}
 	p.long = min(max(2*p.long, shyAtFirst), shyAtMost)
@@ -182,5 +182,6 @@ func (s *shy) took(id identity.ID) {
 func (s *shy) is(id identity.ID, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return now.Before(s.of[id].until)
+	p := s.of[id]
+	return now.Before(p.until) && p.until.Sub(now) <= p.long // else the clock was set back
 }

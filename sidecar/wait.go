@@ -41,8 +41,7 @@ func (r *runner) wait(ctx context.Context) (err error) {
 	watched := r.followReport(follow)
 	checkpoints := r.followCheckpoints(follow)
 
-	deadline := r.att.Started.Add(time.Duration(r.job.Spec.Timeouts.Run))
-	exit, why, err := r.await(ctx, id, deadline.Sub(r.now()))
+	exit, why, err := r.await(ctx, id, r.job.Spec.Timeouts.Run.Std()-r.elapsed(r.att.Started, r.att.Uptime))
 	if err != nil {
 		unfollow()
 		<-logs
@@ -66,6 +65,9 @@ func (r *runner) wait(ctx context.Context) (err error) {
 	}
 	if r.att.Exited.Before(r.att.Started) {
 		r.att.Exited = r.att.Started // engines note a start after it; a short program has ended by then
+	}
+	if ran := r.elapsed(r.att.Started, r.att.Uptime); r.att.Exited.Sub(r.att.Started) > ran+time.Minute {
+		r.att.Exited = r.att.Started.Add(ran) // the clock was set meanwhile
 	}
 	return r.conclude(keep, exit, why)
 }

@@ -105,7 +105,7 @@ func (s *Sidecar) foreign(w wire.Work) (jobspec.Job, error) {
 	}
 	job := jobspec.Job{
 		ID: jobspec.NewJobID(s.now()), Spec: spec, SpecCID: c,
-		State: jobspec.JobAccepted, Submitted: s.now(), ItemsTotal: len(p.Tasks[0].Items),
+		State: jobspec.JobAccepted, Submitted: s.now(), Uptime: jobspec.Duration(s.cfg.Uptime()), ItemsTotal: len(p.Tasks[0].Items),
 	}
 	return job, nil
 }

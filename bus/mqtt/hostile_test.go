@@ -21,6 +21,7 @@ type liar struct {
 	url   string
 	conns atomic.Int64 // open now
 	taken atomic.Int64 // messages
+	cut   func()       // ends all connections, and each new one
 }
 
 // lie starts one; answer writes what it says to a packet.
@@ -33,6 +34,7 @@ func lie(t *testing.T, answer func(w io.Writer, p packets.ControlPacket)) *liar 
 	l := &liar{url: "mqtt://" + ln.Addr().String()}
 	var running sync.WaitGroup
 	ended, end := context.WithCancel(context.WithoutCancel(t.Context()))
+	l.cut = end
 	serve := func(conn net.Conn) {
 		l.conns.Add(1)
 		defer l.conns.Add(-1)
@@ -173,6 +175,42 @@ func TestQ08NoAcknowledgement(t *testing.T) {
 		} else if !ok {
 			until(t, func() bool { return c.Stats().Connects > before })
 		}
+		_ = c.Close()
+	}
+}
+
+// Many senders and a broker that acknowledges nothing: each is told, and of all
+// that they send no more than Config.InFlight is kept at a time. The control is
+// one that does.
+func TestF45BrokerNeverAcknowledges(t *testing.T) {
+	for name, answer := range map[string]func(io.Writer, packets.ControlPacket){"control": honest, "F45 silent": silent} {
+		l := lie(t, answer)
+		cfg := l.config(t)
+		cfg.InFlight, cfg.Timeout = 4, time.Minute // the session is not cut
+		c := dial(t, cfg)
+		until(t, func() bool { return c.Stats().Connects > 0 })
+		before := l.taken.Load()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		if name != "control" {
+			cancel()
+			ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		}
+		var senders sync.WaitGroup
+		var failed atomic.Int64
+		for range 200 {
+			senders.Go(func() {
+				if err := c.Send(ctx, newKey(t).ID(), make([]byte, 16<<10)); err != nil {
+					failed.Add(1)
+				}
+			})
+		}
+		senders.Wait()
+		cancel()
+		taken := l.taken.Load() - before
+		if name == "control" && (failed.Load() > 0 || taken != 200) || name != "control" && (failed.Load() != 200 || taken > 4) {
+			t.Errorf("%s: %d of 200 senders failed, %d messages went out", name, failed.Load(), taken)
+		}
+		l.cut()
 		_ = c.Close()
 	}
 }

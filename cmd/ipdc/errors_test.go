@@ -32,6 +32,7 @@ var todo = map[jobspec.Kind]string{
 	jobspec.KindConflict:     "do first what the hint says, such as stopping the job or typing more of its id",
 	jobspec.KindPNet:         "do what the hint says: ask for an invitation (`ipdc domain invite`), or restore the domain's files",
 	jobspec.KindLeaseLost:    "nothing: the owner of the job has given the task to another node; a job goes on at the node that is named",
+	jobspec.KindClock:        "set the clock of the member that is named, and of this one (`timedatectl set-ntp true`); `ipdc doctor` shows how far this one is off",
 	jobspec.KindNoQuorum:     "start the keepers that are named, or `ipdc domain revoke` those that never come back; then submit again",
 	jobspec.KindLimit:        "come again later, or after `Retry-After` seconds; or raise the limit that is named",
 	jobspec.KindLimitBytes:   "split the data, or raise the limit that is named",

@@ -53,6 +53,7 @@ var statuses = map[jobspec.Kind]int{
 	jobspec.KindInternal:  http.StatusInternalServerError,
 	jobspec.KindLost:      http.StatusServiceUnavailable,
 	jobspec.KindNoQuorum:  http.StatusServiceUnavailable,
+	jobspec.KindClock:     http.StatusServiceUnavailable,
 	jobspec.KindPullStall: http.StatusGatewayTimeout,
 	jobspec.KindTimeout:   http.StatusGatewayTimeout,
 	jobspec.KindQuota:     http.StatusInsufficientStorage,

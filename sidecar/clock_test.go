@@ -1,0 +1,108 @@
+package sidecar_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/jobspec"
+)
+
+// A clock that is set while a program runs, or while the node is down, and a
+// machine that was suspended take nothing from the program's time and give it
+// nothing: that is counted by the time that the machine has run.
+func TestF31F33ClockIsSet(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	for name, c := range map[string]struct {
+		wall, up time.Duration // go on meanwhile
+		kind     jobspec.Kind  // of the end
+	}{
+		"F31 an hour ahead":        {time.Hour, 0, ""},
+		"F31 an hour back":         {-time.Hour, 0, ""},
+		"F31 ten years ahead":      {10 * year, 0, ""},
+		"F31 ten years back":       {-10 * year, 0, ""},
+		"F33 suspended":            {5 * time.Hour, 0, ""},
+		"control: ran longer":      {11 * time.Minute, 11 * time.Minute, jobspec.KindTimeout},
+		"F31 back, and ran longer": {-10 * year, 11 * time.Minute, jobspec.KindTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			up := time.Hour
+			b.uptime = func() time.Duration { return up }
+			b.restart()
+			s := spec("DUMMY_SLEEP=1h", "DUMMY_WRITE=/outputs/o:done")
+			s.Timeouts.Run = jobspec.Duration(10 * time.Minute)
+			id := b.submit(s)
+			b.until(id, jobspec.AttemptRunning)
+			b.later.Store(int64(c.wall / 2)) // while it runs
+			b.stop()
+			b.later.Store(int64(c.wall)) // and while the node is down
+			up += c.up
+			b.start()
+			if c.kind == "" {
+				b.state.Release()
+			}
+			j := b.final(id)
+			if c.kind == "" && j.State != jobspec.JobSucceeded || c.kind != "" && (j.Failure == nil || j.Failure.Kind != c.kind) {
+				t.Fatalf("job is %s: %+v, want the end %q", j.State, j.Failure, c.kind)
+			}
+			if wall := j.Attempts[0].Receipt.Usage.Wall.Std(); wall < 0 || wall > 20*time.Minute {
+				t.Errorf("the receipt says that it ran for %s", wall)
+			}
+		})
+	}
+}
+
+// A member whose clock was set back is not avoided for longer than before.
+func TestF31ShyGoesByNoSetClock(t *testing.T) {
+	f := newFleet(t, 2)
+	root, files := f.dataset(1)
+	owner, worker := f.nodes[0], f.nodes[1]
+	worker.admit = func(context.Context) error { return jobspec.KindLimit.Errorf("no room") }
+	worker.restart()
+	owner.final(owner.submit(partOf(root, files, 1)))
+	worker.admit = nil
+	worker.restart()
+	owner.later.Store(-int64(24 * time.Hour))
+	s := partOf(root, files, 1)
+	s.Run.Env["OTHER"] = "job"
+	j := owner.final(owner.submit(s))
+	if made := makers(j.Attempts, jobspec.AttemptRecorded, jobspec.AttemptCleaned); len(made) != 1 || made[0] != worker.key.ID().String() {
+		t.Errorf("attempts were made by %v, want the member %s", made, worker.key.ID())
+	}
+}
+
+// Members whose clocks differ by minutes work for each other; one whose clock
+// is ten minutes off gets no work, and the job ends without it.
+func TestF32ClocksDiffer(t *testing.T) {
+	for name, c := range map[string]struct {
+		off   time.Duration
+		works bool
+	}{
+		"F32 four minutes ahead": {4 * time.Minute, true},
+		"F32 four minutes back":  {-4 * time.Minute, true},
+		"F32 ten minutes ahead":  {10 * time.Minute, false},
+		"F32 ten minutes back":   {-10 * time.Minute, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, 2)
+			owner, worker := f.nodes[0], f.nodes[1]
+			f.skew = map[identity.ID]time.Duration{worker.key.ID(): c.off}
+			f.lease(3 * time.Second)
+			root, files := f.dataset(1)
+			j := owner.final(owner.submit(perItem(root, files)))
+			if j.State != jobspec.JobSucceeded || j.Result.String() != root {
+				t.Errorf("job is %s with %s, want succeeded with %s: %+v", j.State, j.Result, root, j.Failure)
+			}
+			made := makers(j.Attempts, jobspec.AttemptRecorded, jobspec.AttemptCleaned)
+			if slices.Contains(made, worker.key.ID().String()) != c.works {
+				t.Errorf("tasks were done by %s; by the other member: want %v", strings.Join(made, " "), c.works)
+			}
+		})
+	}
+}
