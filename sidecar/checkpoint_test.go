@@ -14,6 +14,7 @@ import (
 // A gang whose member goes begins again at the checkpoint that the owner has,
 // also when the owner was killed in between.
 func TestGangResumes(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	f.lease(2 * time.Second)
 	f.change(0, func(b *bench) { b.cap.CPU = 100 }) // too little for a task: its checkpoints come from members

@@ -179,6 +179,7 @@ func TestDatasetOfMember(t *testing.T) {
 // A schedule that follows a dataset runs over the one file of each night, once,
 // and its history has the results.
 func TestNightsOfSchedule(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 1)
 	b := f.nodes[0]
 	b.createDataset("logs")

@@ -45,6 +45,7 @@ func TestGangStartsAgain(t *testing.T) {
 // A member that takes its task, says for ever that it lives, and never that the
 // container is made, holds the gang up for a while only.
 func TestGangLeavesTheLate(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 2)
 	f.stage(2, func(name string, _ int) []string { return []string{writing(name)} })
 	owner, idler := f.nodes[0], f.nodes[1]
@@ -87,21 +88,22 @@ func TestGangLeavesTheLate(t *testing.T) {
 	}
 }
 
-// What happens to a member or to the owner while a gang runs.
+// What happens to a member that runs a task, or to the owner, while a gang runs.
 func TestGangSurvives(t *testing.T) {
 	for name, test := range map[string]struct {
-		happens func(f *fleet)
+		happens func(f *fleet, worker int)
 		starts  int // generations that are started
 	}{
-		"owner restarts":    {func(f *fleet) { f.nodes[0].restart() }, 1},
-		"worker restarts":   {func(f *fleet) { f.nodes[1].restart() }, 1},
-		"worker is gone":    {func(f *fleet) { f.nodes[1].stop(); f.unheard(1) }, 2},
-		"worker is cut off": {func(f *fleet) { f.net.Partition(f.ids(2)); f.unheard(2) }, 2},
+		"owner restarts":    {func(f *fleet, _ int) { f.nodes[0].restart() }, 1},
+		"worker restarts":   {func(f *fleet, i int) { f.nodes[i].restart() }, 1},
+		"worker is gone":    {func(f *fleet, i int) { f.nodes[i].stop(); f.unheard(i) }, 2},
+		"worker is cut off": {func(f *fleet, i int) { f.net.Partition(f.ids(i)); f.unheard(i) }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 3)
 			f.lease(2 * time.Second)
+			f.change(0, func(b *bench) { b.cap.CPU = 1000 }) // one task: another member has the next
 			tr := f.stage(3, func(name string, try int) []string {
 				if try > 1 {
 					return []string{writing(name)}
@@ -112,13 +114,18 @@ func TestGangSurvives(t *testing.T) {
 			g.Restart = jobspec.GangRestartAll
 			id := owner.submit(gangOf(g))
 			f.untilBegun(tr, "ps-0", "worker-0", "worker-1")
-			test.happens(f)
+			j, err := owner.Job(t.Context(), "t", id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			workers := f.workers(j)
+			test.happens(f, workers[len(workers)-1])
 			if test.starts == 1 { // else the programs never end by themselves
 				for _, b := range f.nodes {
 					b.state.Release()
 				}
 			}
-			j := owner.final(id)
+			j = owner.final(id)
 			if j.State != jobspec.JobSucceeded || j.Gang.Starts != test.starts {
 				t.Fatalf("job is %s with %+v, want %d starts: %+v", j.State, j.Gang, test.starts, j.Failure)
 			}

@@ -129,6 +129,7 @@ const shortLease = 2 * time.Second
 // the same result, and the record has one end. When the old owner comes back
 // all the same, its job ends there without one.
 func TestOwnerIsGoneForGood(t *testing.T) {
+	t.Parallel()
 	refusal.Produces(t, jobspec.KindLeaseLost)
 	f := newRecorded(t, 4, shortLease)
 	root, files := f.dataset(2)
@@ -174,6 +175,7 @@ func TestOwnerIsGoneForGood(t *testing.T) {
 // An owner that is cut off goes on working and cannot publish: by the time that
 // it is back, another one has.
 func TestOwnerCutOffDoesNotPublish(t *testing.T) {
+	t.Parallel()
 	f := newRecorded(t, 4, shortLease)
 	root, files := f.dataset(1)
 	f.everywhere(root)
@@ -220,6 +222,7 @@ func TestDrainHandsJobsOn(t *testing.T) {
 
 // Without a majority of the keepers nothing is taken, and the numbers are told.
 func TestSubmitWithoutMajority(t *testing.T) {
+	t.Parallel()
 	refusal.Produces(t, jobspec.KindNoQuorum)
 	f := newRecorded(t, 3, shortLease)
 	owner := f.nodes[0]

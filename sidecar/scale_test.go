@@ -29,9 +29,6 @@ type figures struct {
 // measure runs a job of a size.
 func measure(t *testing.T, size simSize) (f figures) {
 	t.Helper()
-	if dir := "/dev/shm"; fileExists(dir) {
-		t.Setenv("TMPDIR", dir) // no fsync: each would take a disk's time, and none of the fake clock's
-	}
 	synctest.Test(t, func(t *testing.T) {
 		s := simulate(t, size)
 		root := s.dataset()
@@ -80,10 +77,6 @@ func (s *simulation) figures(begun time.Time, used time.Duration, attempts int) 
 	return f
 }
 
-func fileExists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
 
 // processor is the processor time that this process has used.
 func processor() time.Duration {

@@ -33,6 +33,7 @@ func (d *deaf) Enter(ctx context.Context, e wire.Recorded) error {
 // A job whose entry the keepers have, and whose owner did not hear that, is run
 // all the same.
 func TestInstantOutlivesALostAnswer(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 4)
 	owner := f.nodes[0]
 	owner.limits.Interval = jobspec.Duration(time.Second)
@@ -64,6 +65,7 @@ func TestInstantOutlivesALostAnswer(t *testing.T) {
 // own under one does not make the owner believe that the instant was run: it is
 // listed with the reason. The control: those with other ids are run.
 func TestInstantIsNotTakenByAnotherMember(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 4)
 	owner := f.nodes[0]
 	var keepers sidecar.Record // as the attacker asks them

@@ -44,6 +44,7 @@ func (b *bench) ran(name string) (slots []int64) {
 // A schedule goes on at another member when its owner is gone, and no instant
 // is run by both; the old owner knows, when it is back, whose it is.
 func TestScheduleOutlivesItsOwner(t *testing.T) {
+	t.Parallel()
 	f := scheduling(t, 4)
 	owner := f.nodes[0]
 	s, created, err := owner.AddSchedule(t.Context(), "t", wire.ScheduleRequest{Name: "tick", Cron: "@every 2s", Overlap: "allow", Spec: spec()})
@@ -97,6 +98,7 @@ func TestScheduleOutlivesItsOwner(t *testing.T) {
 // What a majority of the keepers does not know is not acknowledged, and a
 // schedule that was made alone is entered when there are keepers.
 func TestScheduleNeedsItsKeepers(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 4)
 	owner := f.nodes[0]
 	early, _, err := owner.AddSchedule(t.Context(), "t", wire.ScheduleRequest{Name: "early", Cron: "@daily", Spec: spec()})

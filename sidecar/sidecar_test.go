@@ -11,6 +11,7 @@ import (
 
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/internal/refusal"
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/api"
@@ -18,7 +19,10 @@ import (
 	"github.com/ipdc/ipdc/wire"
 )
 
+// What tests write lies in memory where it can: none of them is about disks, and
+// each fsync would take a disk's time. store's are.
 func TestMain(m *testing.M) {
+	testenv.InMemory()
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"))
 }
 

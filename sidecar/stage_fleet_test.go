@@ -154,6 +154,7 @@ func TestStagesOfAFleet(t *testing.T) {
 // The owner is gone for good between the stages or behind: its heir does the
 // job anew, but for what it remembers.
 func TestStagesAreTakenOver(t *testing.T) {
+	t.Parallel()
 	alone := newBench(t)
 	want := alone.final(alone.submit(mapReduce(alone.parted(someParts...), 3)))
 	f := newFleet(t, 4)
