@@ -99,7 +99,7 @@ bench: images ## measure, and write docs/benchmarks.md; BENCH=mr: map-reduce onl
 scale: go ## simulate 10, 50 and 200 nodes, and write the tables of docs/scale.md
 	IPDC_SCALE=$(CURDIR)/docs/scale.md $(GO) test -count=1 -timeout 30m -run '^TestScaleCurves$$' ./sidecar
 
-lint: go ## gofmt, go vet, staticcheck, shellcheck when installed, go mod verify
+lint: go ## gofmt, go vet, staticcheck, shellcheck and govulncheck when installed, go mod verify
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || \
 		{ echo "not formatted (mend it with: gofmt -w .):" $$unformatted >&2; exit 1; }
 	$(GO) vet ./...
@@ -107,6 +107,8 @@ lint: go ## gofmt, go vet, staticcheck, shellcheck when installed, go mod verify
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh init/compose/*.sh .ci/run; \
 	else echo "shellcheck is not installed, scripts are not checked; mend it with: sudo apt-get install -y shellcheck" >&2; fi
 	$(GO) mod verify
+	@if command -v govulncheck >/dev/null; then govulncheck ./...; \
+	else echo "govulncheck is not installed, known holes are not looked for; mend it with: $(GO) install golang.org/x/vuln/cmd/govulncheck@v1.9.0" >&2; fi
 
 generate: go ## generated files
 	$(GO) generate ./...

@@ -115,9 +115,9 @@ func TestQ02Q03ForgedAndForeign(t *testing.T) {
 		b    func() []byte
 	}{
 		{"control", "", func() []byte { return s.forge(s.sender, cert(s.sender), none) }},
-		{"signed by another", "signature", func() []byte { return s.forge(other, cert(s.sender), none) }},
+		{"S29 H10 signed by another", "signature", func() []byte { return s.forge(other, cert(s.sender), none) }},
 		{"another's, with his certificate", "signature", func() []byte { return s.forge(other, cert(other), none) }},
-		{"no certificate", "certificate", func() []byte { return s.forge(s.sender, "", none) }},
+		{"S29 no certificate", "certificate", func() []byte { return s.forge(s.sender, "", none) }},
 		{"another's certificate", "certificate", func() []byte { return s.forge(s.sender, cert(other), none) }},
 		{"another domain", "domain", func() []byte {
 			return s.forge(s.sender, cert(s.sender), func(e *bus.Envelope) { e.Domain = bus.DomainID(strings.Repeat("b", 26)) })
@@ -182,7 +182,7 @@ func TestP11Vouch(t *testing.T) {
 		{"control", bus.TopicOffers, s.sender.ID(), announced(s.sender, none), true},
 		{"on another topic", bus.TopicNodes, s.sender.ID(), announced(s.sender, none), false},
 		{"sent by another", bus.TopicOffers, stranger.ID(), announced(s.sender, none), false},
-		{"signed by another", bus.TopicOffers, s.sender.ID(), announced(stranger, none), false},
+		{"S29 H10 signed by another", bus.TopicOffers, s.sender.ID(), announced(stranger, none), false},
 		{"for one", "", s.sender.ID(), s.sends(), false},
 		{"of another domain", bus.TopicOffers, s.sender.ID(), announced(s.sender, func(e *bus.Envelope) { e.Domain = bus.DomainID(strings.Repeat("b", 26)) }), false},
 		{"old", bus.TopicOffers, s.sender.ID(), announced(s.sender, func(e *bus.Envelope) { e.Time -= 600_000; e.Expiry -= 600_000 }), false},

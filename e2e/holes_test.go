@@ -302,9 +302,9 @@ func TestZ09BrokerForEverybody(t *testing.T) {
 	}
 }
 
-// Z10: nothing lies where others could have put something or look: not even
+// Z10, L01, L02: nothing lies where others could have put something or look: not even
 // for a user whose files are for everybody.
-func TestZ10PrivatePaths(t *testing.T) {
+func TestZ10L01L02PrivatePaths(t *testing.T) {
 	for _, path := range []string{"/tmp/Map.py", "/tmp/.db", "/tmp/Reduce.py"} { // where it was in 2018
 		if err := os.Symlink("/nonexistent/z10", path); err != nil {
 			t.Fatal(err)

@@ -70,7 +70,7 @@ func TestContainerTaskGolden(t *testing.T) {
 }
 
 // A job's uid is its own, never root, and below 2^31.
-func TestContainerUID(t *testing.T) {
+func TestL05ContainerUID(t *testing.T) {
 	seen := map[int]jobspec.JobID{}
 	for range 200 {
 		job := jobspec.NewJobID(time.Unix(0, 0))

@@ -53,7 +53,7 @@ func TestPartitionsFitTheVolume(t *testing.T) {
 	}
 }
 
-func TestTenantJobs(t *testing.T) {
+func TestS34TenantJobs(t *testing.T) {
 	b := newBench(t)
 	b.limits = sidecar.Limits{Jobs: 1}
 	b.restart()

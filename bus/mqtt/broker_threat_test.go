@@ -76,7 +76,7 @@ func TestQ01FarBrokerNeedsTLS(t *testing.T) {
 	}
 }
 
-func TestQ01TLS(t *testing.T) {
+func TestQ01H25TLS(t *testing.T) {
 	cert, key, pool := certificate(t)
 	self := newKey(t)
 	m := testenv.Mosquitto(t, map[string]string{string(self.ID()): "secret"}, mqtt.MosquittoACL(home), cert, key)

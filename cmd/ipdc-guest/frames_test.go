@@ -27,7 +27,7 @@ func harnessCommand(t *testing.T, half, source string) []string {
 
 // A program may end well in the eyes of the system with records left in its
 // buffers.
-func TestFramesThatEndEarly(t *testing.T) {
+func TestS24FramesThatEndEarly(t *testing.T) {
 	inputs := map[string]string{"a": strings.Repeat("some words\n", 1000)}
 	const mapper = "import os\ndef map(key, value):\n    yield value, key[1]\n"
 	const reducer = "import os\ndef reduce(key, values):\n    yield key, len(list(values))\n"

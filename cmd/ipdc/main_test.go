@@ -49,7 +49,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func TestVisible(t *testing.T) {
+func TestK03K06Visible(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain é 日本":          "plain é 日本",
 		"two\nlines":          "two\nlines",

@@ -38,7 +38,7 @@ notify:
   command: [mail-us]
 `
 
-func TestOutletsFile(t *testing.T) {
+func TestS30OutletsFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "outlets.yaml")
 	f := outletsFile(file)
 	refused := func(why string, err error, want string) {

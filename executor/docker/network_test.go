@@ -79,7 +79,7 @@ func testSandboxNetwork(t *testing.T, runtime string) {
 		open   opening
 	}{
 		{"N02 N04 N14 services on the gateway", "dial:" + bridge, onBridge},
-		{"N02 N03 N04 services on the host's loopback", "dial:" + loopback, onHost},
+		{"N02 N03 N04 S26 services on the host's loopback", "dial:" + loopback, onHost},
 		{"N05 host.docker.internal", "resolve:host.docker.internal", withName},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -97,7 +97,7 @@ func TestLogIsBounded(t *testing.T) {
 	}
 }
 
-func TestTrap(t *testing.T) {
+func TestS25Trap(t *testing.T) {
 	b := newBench(t)
 	if exit, sink := b.run(task("trap")); exit.Code != 2 || !strings.Contains(sink.Err.String(), "nil pointer") {
 		t.Errorf("Go's own panic = %+v %s", exit, &sink.Err)
@@ -111,7 +111,7 @@ func TestTrap(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoModule(t *testing.T) {
+func TestS25WhatIsNoModule(t *testing.T) {
 	b := newBench(t)
 	dir := b.dir(map[string]string{
 		"text":      "hello",

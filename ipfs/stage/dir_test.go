@@ -146,7 +146,7 @@ func TestDirModesAndTimes(t *testing.T) {
 
 // TestDirDestination holds what may be at the destination before, and what is
 // there afterwards.
-func TestDirDestination(t *testing.T) {
+func TestK02DirDestination(t *testing.T) {
 	b := dagtest.New(t)
 	file := b.Raw([]byte("new"))
 	dir := b.Dir(b.Dir(file.As("f")).As("d"), file.As("g"))
@@ -191,6 +191,24 @@ func TestDirDestination(t *testing.T) {
 			stage.Options{File: true}, jobspec.KindConflict, []string{"dest=old"}},
 		{"file over a file, allowed", file, func(t *testing.T, dest string) { write(t, dest, "old") },
 			stage.Options{File: true, Overwrite: true}, "", []string{"dest=new"}},
+		{"K02 link to a directory elsewhere", dir, func(t *testing.T, dest string) {
+			write(t, filepath.Dir(dest)+"/elsewhere/f", "old")
+			if err := errors.Join(os.Mkdir(dest, 0o755), os.Symlink("../elsewhere", dest+"/d")); err != nil {
+				t.Fatal(err)
+			}
+		}, stage.Options{Overwrite: true}, jobspec.KindConflict, []string{"elsewhere/f=old"}},
+		{"K02 link to a file elsewhere", dir, func(t *testing.T, dest string) {
+			write(t, filepath.Dir(dest)+"/elsewhere", "old")
+			if err := errors.Join(os.Mkdir(dest, 0o755), os.Symlink("../elsewhere", dest+"/g")); err != nil {
+				t.Fatal(err)
+			}
+		}, stage.Options{Overwrite: true}, "", []string{"dest/d/f=new", "dest/g=new", "elsewhere=old"}},
+		{"K02 link in place of the file", file, func(t *testing.T, dest string) {
+			write(t, filepath.Dir(dest)+"/elsewhere", "old")
+			if err := os.Symlink("elsewhere", dest); err != nil {
+				t.Fatal(err)
+			}
+		}, stage.Options{File: true, Overwrite: true}, "", []string{"dest=new", "elsewhere=old"}},
 		{"file over a directory", file, func(t *testing.T, dest string) { write(t, dest+"/old", "old") },
 			stage.Options{File: true, Overwrite: true}, jobspec.KindConflict, []string{"dest/old=old"}},
 	} {
@@ -217,8 +235,8 @@ func TestDirDestination(t *testing.T) {
 	}
 }
 
-// TestDirLeavesNothing breaks each block in turn.
-func TestDirLeavesNothing(t *testing.T) {
+// TestK07DirLeavesNothing breaks each block in turn.
+func TestK07DirLeavesNothing(t *testing.T) {
 	for i := range 7 {
 		b := dagtest.New(t)
 		root := sample(b)

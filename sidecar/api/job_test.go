@@ -151,7 +151,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
-func TestH24IdempotencyKey(t *testing.T) {
+func TestH24S19IdempotencyKey(t *testing.T) {
 	e := start(t)
 	other := strings.Replace(goodSpec, "one", "two", 1)
 	submit := func(secret, spec string) (reply, wire.Job) {

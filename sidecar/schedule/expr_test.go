@@ -25,7 +25,7 @@ func mustExpr(t *testing.T, text, zone string) schedule.Expr {
 }
 
 // What the rules of daylight saving say, by example.
-func TestNextAtDaylightSaving(t *testing.T) {
+func TestS21NextAtDaylightSaving(t *testing.T) {
 	for _, tt := range []struct {
 		text, zone, from string
 		want             []string // local times with their offsets
@@ -130,7 +130,7 @@ func byTheRules(text string, loc *time.Location, from, to time.Time, match func(
 }
 
 // Expressions that never fire, fire all the time, or cost too much to read.
-func TestS20ExpressionsAreRefused(t *testing.T) {
+func TestS20S21ExpressionsAreRefused(t *testing.T) {
 	for _, tt := range []struct{ text, zone, hint string }{
 		{"0 0 30 2 *", "", "February"},
 		{"0 0 31 4,6,9,11 *", "", "never"},

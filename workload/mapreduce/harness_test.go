@@ -7,7 +7,7 @@ import (
 
 // The harness has tests in its own language: of the encoding, of records, of
 // combining within bounds, of what is said about errors.
-func TestHarness(t *testing.T) {
+func TestS24Harness(t *testing.T) {
 	dir := t.TempDir()
 	if out, err := exec.Command("cp", "harness.py", dir).CombinedOutput(); err != nil {
 		t.Fatalf("cp: %v\n%s", err, out)
