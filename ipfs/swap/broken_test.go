@@ -19,7 +19,6 @@ func TestF50BrokenPath(t *testing.T) {
 		"F50 half open":      (*testenv.Wire).Freeze,
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			quick := func(c *p2phost.Config) { c.Limits.KeepAlive = 2 * time.Second }
 			a := memberOn(t, swap.Config{}, hostWith(t, quick))
 			root := fill(t, a)
