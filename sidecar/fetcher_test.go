@@ -195,3 +195,55 @@ func TestC44MissingDataFails(t *testing.T) {
 		})
 	}
 }
+
+// A gateway that gives a block each time just before it would be given up: the
+// time for one input ends that, the job says so, and others are not held up.
+func TestC45DrippingProvider(t *testing.T) {
+	m := ipfstest.NewMemory()
+	many := t.TempDir()
+	for i := range 100 {
+		if err := os.WriteFile(filepath.Join(many, fmt.Sprint(i)), []byte(fmt.Sprint("file ", i)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	res, err := pack.Tree(t.Context(), m, many, pack.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	few := packed(t, m, "control")
+	var one sync.Mutex // one block after the other
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := jobspec.ParseCID(strings.TrimPrefix(r.URL.Path, "/ipfs/"))
+		if err != nil || r.URL.Query().Get("format") == "car" {
+			w.WriteHeader(http.StatusNotAcceptable)
+			return
+		}
+		one.Lock()
+		defer one.Unlock()
+		select {
+		case <-r.Context().Done():
+			return
+		case <-time.After(300 * time.Millisecond):
+		}
+		if data, err := m.Get(r.Context(), c); err == nil {
+			w.Header().Set("Content-Type", "application/vnd.ipld.raw")
+			_, _ = w.Write(data)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	b := fetching(t, srv.URL, time.Minute)
+	b.budget.Time = 5 * time.Second
+	b.restart()
+	id := b.submit(over(res.CID.String()))
+	if j := b.final(b.submit(over(b.input("local")))); j.State != jobspec.JobSucceeded {
+		t.Errorf("a job over local data = %s %+v", j.State, j.Failure)
+	}
+	j := b.final(id)
+	if j.State != jobspec.JobFailed || j.Failure.Kind != jobspec.KindFetchTimeout || !strings.Contains(j.Failure.Hint, "input-time") {
+		t.Errorf("job = %s %+v, want E_FETCH_TIMEOUT and input-time", j.State, j.Failure)
+	}
+	b.nothingLeft(id)
+	if j := b.final(b.submit(over(few.String()))); j.State != jobspec.JobSucceeded {
+		t.Errorf("control: a job over few blocks = %s %+v", j.State, j.Failure)
+	}
+}

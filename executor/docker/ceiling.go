@@ -25,6 +25,14 @@ const ceilingPids = 16384
 // cpuPeriod is the kernel's usual scheduling period in microseconds.
 const cpuPeriod = 100_000
 
+// All jobs together have a tenth of the weight of one other group of processes,
+// such as the host's IPFS node: on an idle machine they have all of it, on a
+// busy one they step back, however many they are.
+const (
+	weightShares = "102" // of 1024
+	weightV2     = "10"  // of 100
+)
+
 var ceilingName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,63}$`)
 
 // Ceiling is one control group that all containers of a node lie in, so that
@@ -90,9 +98,13 @@ func (c Ceiling) ensureV1(name string, cpu jobspec.CPU, mem jobspec.Bytes) error
 	bytes := strconv.FormatInt(int64(mem), 10)
 	for controller, settings := range map[string][]setting{
 		"memory": {{"memory.limit_in_bytes", bytes}, {"memory.memsw.limit_in_bytes", bytes}},
-		"cpu":    {{"cpu.cfs_period_us", strconv.Itoa(cpuPeriod)}, {"cpu.cfs_quota_us", quota(cpu)}},
+		"cpu":    {{"cpu.cfs_period_us", strconv.Itoa(cpuPeriod)}, {"cpu.cfs_quota_us", quota(cpu)}, {"cpu.shares", weightShares}},
 		"pids":   {{"pids.max", strconv.Itoa(ceilingPids)}},
+		"blkio":  {{"blkio.weight", "100"}, {"blkio.bfq.weight", "100"}}, // of 1000; with a scheduler that heeds it
 	} {
+		if controller == "blkio" && missing(filepath.Join(c.Root, controller)) {
+			continue
+		}
 		dir := filepath.Join(c.Root, controller, name)
 		if err := makeGroup(dir); err != nil {
 			return err
@@ -116,6 +128,7 @@ func (c Ceiling) ensureV2(name string, cpu jobspec.CPU, mem jobspec.Bytes) error
 	if err != nil {
 		return err
 	}
+	_ = writeSettings(c.Root, []setting{{"cgroup.subtree_control", "+io"}}) // not in every kernel
 	dir := filepath.Join(c.Root, name)
 	if err := makeGroup(dir); err != nil {
 		return err
@@ -124,6 +137,7 @@ func (c Ceiling) ensureV2(name string, cpu jobspec.CPU, mem jobspec.Bytes) error
 		{"memory.max", strconv.FormatInt(int64(mem), 10)},
 		{"memory.swap.max", "0"},
 		{"cpu.max", fmt.Sprintf("%s %d", quota(cpu), cpuPeriod)},
+		{"cpu.weight", weightV2}, {"io.weight", "default " + weightV2}, {"io.bfq.weight", weightV2},
 		{"pids.max", strconv.Itoa(ceilingPids)},
 	})
 }
@@ -136,7 +150,7 @@ func (c Ceiling) slice(ctx context.Context, slice string, cpu jobspec.CPU, mem j
 	return c.Run(ctx, "set-property", "--runtime", slice,
 		"CPUQuota="+strconv.FormatFloat(float64(cpu)/10, 'f', -1, 64)+"%",
 		"MemoryMax="+strconv.FormatInt(int64(mem), 10), "MemorySwapMax=0",
-		"TasksMax="+strconv.Itoa(ceilingPids))
+		"TasksMax="+strconv.Itoa(ceilingPids), "CPUWeight="+weightV2, "IOWeight="+weightV2)
 }
 
 // Remove is RemoveCeiling of an executor.
@@ -171,6 +185,11 @@ func quota(cpu jobspec.CPU) string {
 	return strconv.FormatInt(int64(cpu)*cpuPeriod/1000, 10)
 }
 
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
 func makeGroup(dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -180,6 +199,9 @@ func makeGroup(dir string) error {
 
 func writeSettings(dir string, settings []setting) error {
 	for _, s := range settings {
+		if strings.Contains(s.file, "io.") && missing(filepath.Join(dir, s.file)) {
+			continue // not each disk is shared by weight
+		}
 		err := os.WriteFile(filepath.Join(dir, s.file), []byte(s.value), 0o644)
 		// Swap is not accounted on every kernel; then none can be limited.
 		if err != nil && strings.Contains(s.file, "sw") && errors.Is(err, fs.ErrNotExist) {

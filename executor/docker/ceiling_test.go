@@ -44,13 +44,15 @@ func TestCeilingSettings(t *testing.T) {
 			"memory/ipdc-a/memory.memsw.limit_in_bytes": "1073741824",
 			"cpu/ipdc-a/cpu.cfs_period_us":              "100000",
 			"cpu/ipdc-a/cpu.cfs_quota_us":               "150000",
+			"cpu/ipdc-a/cpu.shares":                     "102",
 			"pids/ipdc-a/pids.max":                      "16384",
 		}},
 		"v2": {true, map[string]string{
-			"cgroup.subtree_control": "+cpu +memory +pids",
+			"cgroup.subtree_control": "+io", // a file of the kernel adds them up
 			"ipdc-a/memory.max":      "1073741824",
 			"ipdc-a/memory.swap.max": "0",
 			"ipdc-a/cpu.max":         "150000 100000",
+			"ipdc-a/cpu.weight":      "10",
 			"ipdc-a/pids.max":        "16384",
 		}},
 	} {
@@ -90,7 +92,7 @@ func TestCeilingSystemd(t *testing.T) {
 	}
 	want := []string{
 		"start ipdc-a.slice",
-		"set-property --runtime ipdc-a.slice CPUQuota=150.5% MemoryMax=1073741824 MemorySwapMax=0 TasksMax=16384",
+		"set-property --runtime ipdc-a.slice CPUQuota=150.5% MemoryMax=1073741824 MemorySwapMax=0 TasksMax=16384 CPUWeight=10 IOWeight=10",
 		"stop ipdc-a.slice",
 	}
 	if diff := cmp.Diff(want, calls); diff != "" {
