@@ -192,7 +192,7 @@ func testTensorFlowTraining(t *testing.T, a, b *node) {
 		t.Errorf("the model reads %.3f of the digits, want 0.9", calm)
 	}
 	id := a.ok(slices.Insert(train("60"), 3, "-d")...) // the other worker waits for the first one's part of the next step
-	c := a.client() // not a process for each look: the training needs the processors
+	c := a.client()                                    // not a process for each look: the training needs the processors
 	a.await("a checkpoint that is kept", 5*time.Minute, func() bool {
 		j, err := c.Job(t.Context(), id)
 		return err == nil && j.Checkpoint != nil

@@ -1,6 +1,8 @@
 package sidecar_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar"
+	"github.com/ipdc/ipdc/wire"
 )
 
 // A gang whose member goes begins again at the checkpoint that the owner has,
@@ -109,4 +112,63 @@ func linkIn(outputs, to string) error {
 		return err
 	}
 	return os.Symlink(to, outputs+"/checkpoints/secret")
+}
+
+// The owner dies while it brings a checkpoint to itself: its record and its pins
+// hold none or all of it, and the next generation sees a whole one.
+func TestOwnerDiesKeepingACheckpoint(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	f.lease(5 * time.Second)
+	owner := f.nodes[0]
+	keeping, dead := make(chan struct{}, 1), make(chan struct{})
+	f.change(0, func(b *bench) {
+		b.cap.CPU = 100                               // too little for a task: its checkpoints come from members
+		b.room = func(context.Context, int64) error { // asked before the checkpoint is fetched
+			select {
+			case keeping <- struct{}{}:
+			default:
+			}
+			<-dead
+			return errors.New("dead")
+		}
+	})
+	f.stage(1, func(name string, try int) []string {
+		if try == 1 {
+			return []string{"DUMMY_WRITE=/outputs/checkpoints/step-1/weights:of " + name, "DUMMY_SLEEP=1h"}
+		}
+		return []string{"DUMMY_COPY=/checkpoint:/outputs/resumed"}
+	})
+	id := owner.submit(gangOf(jobspec.Gang{Roles: map[string]int{"worker": 1}, Restart: jobspec.GangRestartAll}))
+	select {
+	case <-keeping:
+	case <-time.After(2 * time.Minute):
+		t.Fatal("no checkpoint is kept")
+	}
+	close(dead)
+	f.dies(0)
+	pins, err := owner.ipfs.Pins(t.Context(), "job/"+id+"/checkpoint/")
+	if err != nil || len(pins) > 0 {
+		t.Errorf("what was not fetched is pinned: %v, %v", pins, err)
+	}
+	owner.room = nil
+	owner.start()
+	var j wire.Job
+	f.wait("the owner has it after all", func() bool {
+		j, err = owner.Job(t.Context(), "t", id)
+		return err == nil && j.Checkpoint != nil
+	})
+	for i, b := range f.nodes {
+		if b.key.ID().String() == j.Attempts[0].Node {
+			b.stop()
+			f.unheard(i)
+		}
+	}
+	j = owner.final(id)
+	if j.State != jobspec.JobSucceeded || j.Gang.Starts != 2 {
+		t.Fatalf("job is %s with %+v: %+v", j.State, j.Gang, j.Failure)
+	}
+	if got := owner.outputs(j.Result)["worker-0/resumed/weights"]; got != "of worker-0" {
+		t.Errorf("resumed with %q, want all of the checkpoint", got)
+	}
 }

@@ -79,7 +79,7 @@ func TestGangLeavesTheLate(t *testing.T) {
 	}
 	for _, a := range j.Attempts {
 		late := a.ID.Try == 1 && a.Node == idler.key.ID().String()
-		if late && (a.Failure == nil || !strings.Contains(a.Failure.Detail, "within 5s; 1 of the gang's 2 tasks did")) {
+		if late && (a.Failure == nil || !strings.Contains(a.Failure.Detail, "within 5s (setting gang-arrive), its image and input included; 1 of the gang's 2 tasks did")) {
 			t.Errorf("the late attempt ended with %+v", a.Failure)
 		}
 		if !late && a.Node != owner.key.ID().String() {

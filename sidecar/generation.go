@@ -80,6 +80,9 @@ func (n *generation) run(ctx context.Context) (*jobspec.Failure, error) {
 			n.start(ctx, r)
 		}
 	}
+	if n.gate.isOpen() {
+		n.tell(false) // an earlier process may have written it and not said it
+	}
 	late := time.NewTimer(n.cfg.Arrive)
 	defer late.Stop()
 	for len(n.live) > 0 {
@@ -157,7 +160,7 @@ func (n *generation) dropLate() {
 	n.mu.Lock()
 	here := maps.Clone(n.here)
 	n.mu.Unlock()
-	why := jobspec.KindLost.Errorf("it did not come to its start within %s; %d of the gang's %d tasks did", n.cfg.Arrive, len(here), len(n.runs))
+	why := jobspec.KindLost.Errorf("it did not come to its start within %s (setting gang-arrive), its image and input included; %d of the gang's %d tasks did", n.cfg.Arrive, len(here), len(n.runs))
 	for r, cancel := range n.live {
 		if here[r.this] {
 			continue

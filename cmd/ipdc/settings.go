@@ -82,6 +82,7 @@ type settings struct {
 	InputLevels, InputBlocks         int
 	InputTime, SweepEvery, StopGrace jobspec.Duration
 	Lease, Repair, Orphans           jobspec.Duration
+	GangArrive                       jobspec.Duration
 	EngineWait                       jobspec.Duration
 
 	origins map[string]string // by key: where the value is from
@@ -167,6 +168,7 @@ func (s *settings) table() []knob {
 		{"cron-interval", &s.CronInterval, "1m", "", "duration", inFile, "the least time between two instants of a schedule", "what cron expressions say; @every could say nanoseconds"},
 		{"sweep-every", &s.SweepEvery, "30s", "", "duration", inFile, "how often leftovers are looked for", "a listing of the engine takes milliseconds; a leftover holds memory"},
 		{"lease", &s.Lease, "1m", "", "duration", inFile, "how long a member that runs a task may be silent", "it beats at a third of it; a shorter one takes a slow network for a loss, a longer one waits for the dead"},
+		{"gang-arrive", &s.GangArrive, "15m", "", "duration", inFile, "how long the tasks of a gang may take until all can start, their images and inputs included", "1 GB comes in a quarter of an hour at 10 Mbit/s; who is later is given up and the gang formed without it, as the others hold their room meanwhile"},
 		{"repair", &s.Repair, "1h", "", "duration", inFile, "how long a member that holds a copy may be away before another one makes one", "a reboot or an update takes minutes, and a copy of a large result as long; sooner, each of them would cost a copy"},
 		{"orphans", &s.Orphans, "90d", "", "duration", inFile, "how long copies are held for a member that is not heard of any more", "after a loss they may be all that is left, and somebody has to notice; for ever, they would fill the disk"},
 		{"engine-wait", &s.EngineWait, "1m30s", "", "duration", inFile, "how long jobs wait for an engine that does not answer", "after a boot the engine is often slower than the node"},
