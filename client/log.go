@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/ipdc/ipdc/wire"
 )
@@ -18,7 +19,8 @@ import (
 // LogOption sets how [Client.Logs] writes.
 type LogOption func(*logWriter)
 
-// WithTaskPrefix begins each line with its task: "task 3 | ". Lines of
+// WithTaskPrefix begins each line with its task: "task 3 | ", in a gang
+// "worker-0 | ". Lines of
 // different tasks are then never mixed; one of more than 64 KiB is cut.
 func WithTaskPrefix() LogOption { return func(w *logWriter) { w.prefix = true } }
 
@@ -34,12 +36,17 @@ func (c *Client) Logs(ctx context.Context, ref string, follow bool, stdout, stde
 	for _, o := range opts {
 		o(w)
 	}
-	err := c.LogLines(ctx, ref, follow, w.write, opts...)
+	j, err := c.Job(ctx, ref)
+	if err != nil {
+		return err
+	}
+	w.names = gangNames(j)
+	err = c.logLines(ctx, j, follow, w.write, w.task)
 	return errors.Join(err, w.flush())
 }
 
 // LogLines is Logs for who wants to know which task said what. An error of
-// yield ends it and is returned.
+// yield ends it and is returned. Calls of yield come one at a time.
 func (c *Client) LogLines(ctx context.Context, ref string, follow bool, yield func(wire.LogLine) error, opts ...LogOption) error {
 	var of logWriter
 	for _, o := range opts {
@@ -49,9 +56,61 @@ func (c *Client) LogLines(ctx context.Context, ref string, follow bool, yield fu
 	if err != nil {
 		return err
 	}
+	return c.logLines(ctx, j, follow, yield, of.task)
+}
+
+// maxBeside is how many logs are followed at once: half of what a member that
+// has the job answers at a time. The tasks of a larger gang come in turn.
+const maxBeside = 16
+
+// logLines reads the log of a job. The tasks of a gang run side by side: each of
+// them is followed by a stream of its own.
+func (c *Client) logLines(ctx context.Context, j wire.Job, follow bool, yield func(wire.LogLine) error, task string) error {
+	names := gangNames(j)
+	if !follow || task != "" || len(names) < 2 || len(names) > maxBeside {
+		return c.taskLog(ctx, j, follow, yield, task)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for _, name := range names {
+		all.Go(func() {
+			err := c.taskLog(ctx, j, true, func(l wire.LogLine) error {
+				mu.Lock()
+				defer mu.Unlock()
+				return yield(l)
+			}, name)
+			if err != nil {
+				cancel(err)
+			}
+		})
+	}
+	all.Wait()
+	return context.Cause(ctx) // the first of them
+}
+
+// gangNames are the names of the tasks of a job that is one gang, by their
+// numbers.
+func gangNames(j wire.Job) (names []string) {
+	g := j.Spec.Gang
+	if len(j.Spec.Stages) == 1 {
+		g = j.Spec.Stages[0].Gang
+	}
+	if g == nil || len(j.Spec.Stages) > 1 {
+		return nil
+	}
+	for _, t := range g.Tasks() {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+// taskLog reads the log of one task, or of all one after the other.
+func (c *Client) taskLog(ctx context.Context, j wire.Job, follow bool, yield func(wire.LogLine) error, task string) error {
 	s := &eventStream{c: c, ref: j.ID.String(), what: "logs", query: url.Values{"format": {"events"}}, follow: follow}
-	if of.task != "" {
-		s.query.Set("task", of.task)
+	if task != "" {
+		s.query.Set("task", task)
 	}
 	s.take = func(m message) error {
 		var l wire.LogLine
@@ -69,6 +128,7 @@ type logWriter struct {
 	out    map[string]io.Writer // by stream
 	prefix bool
 	task   string             // "" = all
+	names  []string           // of a gang's tasks
 	lines  map[lineKey][]byte // begun lines, with prefix only
 }
 
@@ -106,7 +166,11 @@ func (w *logWriter) write(l wire.LogLine) error {
 
 // line writes the line begun for k.
 func (w *logWriter) line(k lineKey) error {
-	b := fmt.Appendf(nil, "task %d | %s\n", k.task, w.lines[k])
+	who := fmt.Sprintf("task %d", k.task)
+	if k.task >= 0 && k.task < len(w.names) {
+		who = w.names[k.task]
+	}
+	b := fmt.Appendf(nil, "%s | %s\n", who, w.lines[k])
 	w.lines[k] = w.lines[k][:0]
 	_, err := w.out[k.stream].Write(b)
 	return err
