@@ -11,13 +11,15 @@ package dir
 
 import (
 	"context"
-	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
+	"syscall"
 
 	"github.com/ipdc/ipdc/delivery"
 )
@@ -45,36 +47,81 @@ func (s *Store) Put(ctx context.Context, name string, f delivery.File) (err erro
 	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return fmt.Errorf("make the directory of %s: %w", name, err)
 	}
-	tmp := path.Join(path.Dir(name), ".ipdc-"+rand.Text())
-	defer func() {
-		if err != nil {
-			_ = root.Remove(tmp)
-		}
-	}()
-	if err := write(ctx, root, tmp, f); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	if err := root.Rename(tmp, name); err != nil {
+	sum := sha256.Sum256([]byte(path.Base(name)))
+	tmp := path.Join(path.Dir(name), ".ipdc-"+hex.EncodeToString(sum[:16]))
+	if err := write(ctx, root, tmp, name, f); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return syncDirs(root, name)
 }
 
-func write(ctx context.Context, root *os.Root, tmp string, f delivery.File) (err error) {
+// write makes the file tmp and renames it. What a kill has left there is used
+// again: its name follows from the file's.
+func write(ctx context.Context, root *os.Root, tmp, name string, f delivery.File) (err error) {
 	r, err := f.Open(ctx)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	w, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	w, err := take(root, tmp)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.Close()) }()
+	defer func() {
+		if err != nil {
+			_ = root.Remove(tmp) // while it is locked, it is nobody else's
+		}
+		err = errors.Join(err, w.Close())
+	}()
 	if _, err := io.Copy(w, f.Check(r)); err != nil {
 		return err
 	}
-	return w.Sync()
+	if err := w.Sync(); err != nil {
+		return err
+	}
+	return root.Rename(tmp, name)
+}
+
+// take opens a temporary file, empty and locked: of two that put the same file
+// at the same time, one is refused.
+func take(root *os.Root, tmp string) (*os.File, error) {
+	if info, err := root.Lstat(tmp); err == nil && !info.Mode().IsRegular() {
+		if err := root.Remove(tmp); err != nil {
+			return nil, err
+		}
+	}
+	w, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|syscall.O_NONBLOCK, 0o644) // no waiting for a FIFO's reader
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(w.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		err = same(root, tmp, w)
+	}
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = errors.New("another delivery writes this file now")
+	}
+	if err == nil {
+		err = w.Truncate(0)
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, nil
+}
+
+// same says whether a file that was opened is what has the name: another delivery
+// may have renamed it before it was locked, or somebody made a link there.
+func same(root *os.Root, name string, f *os.File) error {
+	opened, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	now, err := root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(opened, now) {
+		return syscall.EWOULDBLOCK
+	}
+	return err
 }
 
 // syncDirs makes the names on the way to a file durable, from the file's own
