@@ -142,7 +142,10 @@ func (k *Keeper) publish(ctx context.Context, d store.Dataset, old Head, oldCID 
 		k.unpin(ctx, pin)
 		return k.dataset(d, old, oldCID), nil
 	}
-	failpoint.Hit("dataset.root-pinned")
+	if err := failpoint.Hit("dataset.root-pinned"); err != nil {
+		k.unpin(ctx, pin)
+		return wire.Dataset{}, err
+	}
 	now := max(k.cfg.Now().UnixMilli(), old.Time)
 	head := Head{
 		Domain: k.cfg.Domain, Owner: k.self(), Name: d.Name, ID: d.ID, Version: next.Version, Previous: oldCID.String(), Root: made.CID.String(),
@@ -157,14 +160,18 @@ func (k *Keeper) publish(ctx context.Context, d store.Dataset, old Head, oldCID 
 	}
 	var dropped []string
 	if err == nil {
-		failpoint.Hit("dataset.head-pinned")
+		err = failpoint.Hit("dataset.head-pinned")
+	}
+	if err == nil {
 		dropped, err = k.commit(ctx, d, next, store.DatasetVersion{Version: next.Version, Head: c, Root: made.CID, Sealed: b})
 	}
 	if err != nil {
 		k.unpin(ctx, pin, hpin)
 		return wire.Dataset{}, err
 	}
-	failpoint.Hit("dataset.committed")
+	if err := failpoint.Hit("dataset.committed"); err != nil {
+		return wire.Dataset{}, err
+	}
 	k.unpin(ctx, dropped...)
 	return k.dataset(next, head, c), nil
 }
