@@ -17,7 +17,7 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	}
-	for _, want := range []string{"node", "blocks", "ipfs", "engine", "runc", "storage", "cgroup", "runtimes", "images", "guest", "outputs", "disk", "clock", "kvm", "ca", "index"} {
+	for _, want := range []string{"node", "blocks", "ipfs", "engine", "runc", "storage", "cgroup", "runtimes", "cis", "userns", "images", "guest", "outputs", "disk", "clock", "kvm", "ca", "index"} {
 		if !slices.Contains(seen, want) {
 			t.Errorf("no finding about %s in %q", want, seen)
 		}

@@ -148,7 +148,7 @@ func TestImageByCIDIsLoadedOnce(t *testing.T) {
 }
 
 // A registry that stalls is asked again, but not for ever. (M16)
-func TestPullIsTriedAgain(t *testing.T) {
+func TestM16PullIsTriedAgain(t *testing.T) {
 	imgs := newEmptyImages()
 	close(imgs.release)
 	b := newBenchWith(t, imgs)
@@ -171,7 +171,7 @@ func TestPullIsTriedAgain(t *testing.T) {
 }
 
 // An image that goes between plan and start is brought back once. (M19)
-func TestImageThatIsGoneIsBroughtBack(t *testing.T) {
+func TestM19ImageThatIsGoneIsBroughtBack(t *testing.T) {
 	imgs := newEmptyImages()
 	close(imgs.release)
 	b := newBenchWith(t, imgs)

@@ -59,7 +59,7 @@ func TestFailures(t *testing.T) {
 		{"exit", spec("DUMMY_EXIT=19", "DUMMY_WRITE=/outputs/p:partial"), jobspec.KindExit},
 		{"signal", spec("DUMMY_SIGNAL=11"), jobspec.KindSignal},
 		{"oom", spec("DUMMY_OOM=1"), jobspec.KindOOM},
-		{"timeout", tooLong, jobspec.KindTimeout},
+		{"R14 timeout", tooLong, jobspec.KindTimeout},
 		{"total timeout", neverFits, jobspec.KindTimeout},
 		{"create", spec("DUMMY_FAIL_CREATE=E_IMAGE_GONE:no image"), jobspec.KindImageGone},
 		{"start", spec("DUMMY_FAIL_START=E_IMAGE_RUN:exec format error"), jobspec.KindImageRun},

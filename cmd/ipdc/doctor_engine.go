@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/ipdc/ipdc/executor/docker"
@@ -10,16 +9,16 @@ import (
 )
 
 func (a *app) checkEngine(ctx context.Context) []finding {
-	f, err := docker.Inspect(ctx, a.set.Docker, a.set.Runtime)
+	f, err := docker.Inspect(ctx, a.set.Docker, a.set.Runtime, a.set.StrictRuntime)
 	if err != nil {
 		return []finding{ok("engine", "%v; only WASI modules run without one", err).fail("install and start the Docker Engine (apt-get install docker.io; systemctl start docker), " +
 			"join its group (usermod -aG docker $USER, then log in again), or name another one with IPDC_DOCKER")}
 	}
-	return judgeEngine(f)
+	return append(judgeEngine(f, a.set.StrictRuntime), cisFinding(cisItems(f)))
 }
 
 // judgeEngine says what an engine's facts mean for jobs.
-func judgeEngine(f docker.Facts) []finding {
+func judgeEngine(f docker.Facts, strict string) []finding {
 	engine := ok("engine", "Docker %s, API %s, at %s, on %s", f.Version, f.API, f.Host, f.System)
 	if f.Problem != "" {
 		engine.Found += ": " + f.Problem
@@ -46,18 +45,19 @@ func judgeEngine(f docker.Facts) []finding {
 		cgroup.Found += "; " + strings.Join(f.Warnings, "; ")
 		cgroup = cgroup.warn("give the machine enough memory, or boot as said")
 	}
-	return append(list, storage, cgroup, runtimes(f.Runtimes))
+	return append(list, storage, cgroup, runtimes(f, strict))
 }
 
-// runtimes tells of those whose containers have a kernel of their own.
-func runtimes(names []string) finding {
-	strict := slices.DeleteFunc(slices.Clone(names), func(n string) bool {
-		return !strings.Contains(n, "runsc") && !strings.Contains(n, "kata") && !strings.Contains(n, "firecracker")
-	})
-	if len(strict) == 0 {
-		return ok("runtimes", "%s; none with a kernel of its own (gVisor, Kata)", strings.Join(names, ", "))
+// runtimes tells of the one whose containers have a kernel of their own.
+func runtimes(f docker.Facts, strict string) finding {
+	names := strings.Join(f.Runtimes, ", ")
+	switch {
+	case f.Strict == "":
+		return ok("runtimes", "%s; none for isolation: strict, which wants %s (setting strict-runtime). Strict jobs are refused here; scripts/runsc.sh registers gVisor's runsc", names, orDash(strict))
+	case strings.HasPrefix(f.Strict, "runsc"):
+		return ok("runtimes", "%s; isolation: strict by %s", names, f.Strict)
 	}
-	return ok("runtimes", "%s; with a kernel of their own: %s", strings.Join(names, ", "), strings.Join(strict, ", "))
+	return ok("runtimes", "%s; isolation: strict by %s. Behind a virtual machine's kernel, as Kata's, the sockets of a network and of gangs lead nowhere", names, f.Strict)
 }
 
 func (a *app) checkImages(ctx context.Context) []finding {

@@ -138,3 +138,21 @@ func judgeKVM(dev *os.File, err error) finding {
 	}
 	return ok("kvm", "/dev/kvm is there and not for this user (%v)", err)
 }
+
+// checkNamespaces says whether programs without rights may be root in a user
+// namespace of their own, by which many holes of kernels are reached.
+func checkNamespaces(context.Context) []finding {
+	most, err := os.ReadFile("/proc/sys/user/max_user_namespaces")
+	clone, _ := os.ReadFile("/proc/sys/kernel/unprivileged_userns_clone") // Debian's and Ubuntu's only
+	return []finding{judgeNamespaces(strings.TrimSpace(string(most)), strings.TrimSpace(string(clone)), err)}
+}
+
+func judgeNamespaces(most, clone string, err error) finding {
+	switch {
+	case err != nil:
+		return ok("userns", "the kernel has no user namespaces")
+	case most == "0" || clone == "0":
+		return ok("userns", "off for programs without rights; a node without root runs no WASI modules then")
+	}
+	return ok("userns", "on, %s at most; the engine's seccomp profile keeps jobs from making any", most)
+}

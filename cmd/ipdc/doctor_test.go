@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -67,23 +68,23 @@ func statuses(t *testing.T, list []finding) (out []string) {
 func TestJudgeEngine(t *testing.T) {
 	good := docker.Facts{
 		Host: "unix:///x", Version: "28.5.2", API: "1.51", Runc: "1.3.3", Kernel: "6.12", System: "Debian", Storage: "overlay2",
-		CgroupDriver: "systemd", CgroupVersion: "2", Runtimes: []string{"runc", "runsc"}, RootDir: "/var/lib/docker",
+		CgroupDriver: "systemd", CgroupVersion: "2", Runtimes: []string{"runc", "runsc"}, Strict: "runsc", RootDir: "/var/lib/docker",
 	}
 	hole, old, bare := good, good, good
 	hole.Problem = "it has no seccomp filter"
 	old.Version, old.Runc, old.Storage = "20.10.5", "1.1.5+ds1-1+deb12u1", "vfs"
-	bare.CgroupDriver, bare.Runtimes = "none", []string{"runc"}
+	bare.CgroupDriver, bare.Runtimes, bare.Strict = "none", []string{"runc"}, ""
 	for name, c := range map[string]struct {
 		facts docker.Facts
 		want  []string
 		says  string
 	}{
-		"good": {good, []string{"engine ok", "runc ok", "storage ok", "cgroup ok", "runtimes ok"}, "a kernel of their own: runsc"},
+		"good": {good, []string{"engine ok", "runc ok", "storage ok", "cgroup ok", "runtimes ok"}, "isolation: strict by runsc"},
 		"hole": {hole, []string{"engine fail", "runc ok", "storage ok", "cgroup ok", "runtimes ok"}, "no seccomp"},
 		"old":  {old, []string{"engine ok", "runc warn", "docker warn", "storage warn", "cgroup ok", "runtimes ok"}, "may have been mended"},
-		"bare": {bare, []string{"engine ok", "runc ok", "storage ok", "cgroup warn", "runtimes ok"}, "none with a kernel of its own"},
+		"bare": {bare, []string{"engine ok", "runc ok", "storage ok", "cgroup warn", "runtimes ok"}, "none for isolation: strict"},
 	} {
-		list := judgeEngine(c.facts)
+		list := judgeEngine(c.facts, "runsc")
 		if diff := cmp.Diff(c.want, statuses(t, list)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
@@ -99,7 +100,7 @@ func TestJudgeEngine(t *testing.T) {
 
 // The real engine tells what the checks need.
 func TestInspectEngine(t *testing.T) {
-	f, err := docker.Inspect(t.Context(), testenv.Docker(t), "")
+	f, err := docker.Inspect(t.Context(), testenv.Docker(t), "", "runsc")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,5 +188,45 @@ func TestJudgeClock(t *testing.T) {
 	}
 	if f := judgeClock(time.Date(1970, 1, 1, 0, 5, 0, 0, time.UTC)); f.Status != statusFail || f.Advice == "" {
 		t.Errorf("1970 = %+v", f)
+	}
+}
+
+func TestJudgeNamespaces(t *testing.T) {
+	for _, c := range []struct {
+		most, clone string
+		err         error
+		want        string
+	}{
+		{"96365", "1", nil, "on, 96365"}, {"96365", "", nil, "on, 96365"}, {"0", "", nil, "off"}, {"96365", "0", nil, "off"}, {"", "", os.ErrNotExist, "no user namespaces"},
+	} {
+		if f := judgeNamespaces(c.most, c.clone, c.err); !strings.Contains(f.Found, c.want) {
+			t.Errorf("judgeNamespaces(%q, %q, %v) = %+v, want %q", c.most, c.clone, c.err, f, c.want)
+		}
+	}
+}
+
+// Each item has a number of its own, in order, and those that warn say what to
+// do; of what is ours, every item about jobs, none does.
+func TestCISItems(t *testing.T) {
+	f, err := docker.Inspect(t.Context(), testenv.Docker(t), "", "runsc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := cisItems(f)
+	last := 0
+	for _, i := range list {
+		var section, item, part int
+		fmt.Sscanf(i.ID, "%d.%d.%d", &section, &item, &part)
+		at := section*10_000 + item*100 + part
+		if at <= last || i.Title == "" || i.Found == "" || (i.Status == docker.ItemWarn) != (i.Advice != "") {
+			t.Errorf("item %+v: want the next number, a title, a finding, and advice with a warning only", i)
+		}
+		last = at
+		if strings.Contains(i.Advice, "fault of ipdc") {
+			t.Errorf("a job's container does not stand it: %+v", i)
+		}
+	}
+	if len(list) < 60 || cisFinding(list).Status != statusOK {
+		t.Errorf("%d items, %+v", len(list), cisFinding(list))
 	}
 }

@@ -44,6 +44,15 @@ func runtimes(t *testing.T, test func(t *testing.T, runtime string)) {
 	})
 }
 
+// isolations runs a test at both levels of isolation.
+func isolations(t *testing.T, test func(t *testing.T, strict bool)) {
+	t.Run("standard", func(t *testing.T) { test(t, false) })
+	t.Run("strict", func(t *testing.T) {
+		testenv.Runtime(t, "runsc")
+		test(t, true)
+	})
+}
+
 func newBenchOn(t *testing.T, runtime string) *bench {
 	t.Helper()
 	host := testenv.Docker(t)
@@ -51,7 +60,7 @@ func newBenchOn(t *testing.T, runtime string) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ex, err := docker.Open(t.Context(), docker.Config{Host: host, Runtime: runtime})
+	ex, err := docker.Open(t.Context(), docker.Config{Host: host, Runtime: runtime, Strict: "runsc"})
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}

@@ -4,10 +4,11 @@ import "time"
 
 // For the tests of rules that have no way in from outside.
 var (
-	Check    = check
-	Problem  = problem
-	Warnings = warnings
-	Digest   = digest
+	Check     = check
+	Problem   = problem
+	Warnings  = warnings
+	Digest    = digest
+	Benchmark = benchmark
 )
 
 // CountGPUs is countGPUs, FreeGPUs freeGPUs.

@@ -27,12 +27,14 @@ type Facts struct {
 	RootDir       string   `json:"root_dir"`
 	Problem       string   `json:"problem,omitempty"`  // why no task can run on it
 	Warnings      []string `json:"warnings,omitempty"` // what weakens the sandbox
+	Strict        string   `json:"strict,omitempty"`   // the runtime of strict tasks; "" = there is none
+	Benchmark     []Item   `json:"benchmark"`          // sections 2 and 5 of CIS's
 }
 
 // Inspect asks the engine at host, "" for the default one, about itself and the
-// OCI runtime that tasks would have, "" for its default, and returns an
+// OCI runtimes that tasks would have, "" for its default, and strict tasks, and returns an
 // error only when it does not answer.
-func Inspect(ctx context.Context, host, runtime string) (Facts, error) {
+func Inspect(ctx context.Context, host, runtime, strict string) (Facts, error) {
 	ctx, cancel := context.WithTimeout(ctx, usual.ask)
 	defer cancel()
 	if host == "" {
@@ -55,7 +57,8 @@ func Inspect(ctx context.Context, host, runtime string) (Facts, error) {
 	f.Version, f.API, f.Kernel, f.System = si.ServerVersion, api.ClientVersion(), si.KernelVersion, si.OperatingSystem
 	f.Storage, f.CgroupDriver, f.CgroupVersion, f.RootDir = si.Driver, si.CgroupDriver, si.CgroupVersion, si.DockerRootDir
 	f.Runtimes = slices.Sorted(maps.Keys(si.Runtimes))
-	f.Warnings = warnings(si, cmp.Or(runtime, si.DefaultRuntime))
+	f.Strict, f.Benchmark = strictRuntime(si, strict), benchmark(si, host)
+	f.Warnings = warnings(si, cmp.Or(runtime, si.DefaultRuntime), f.Strict)
 	if err := problem(si, runtime); err != nil {
 		f.Problem = strings.ReplaceAll(err.Error(), "\n", "; ")
 	}

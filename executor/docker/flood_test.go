@@ -82,9 +82,9 @@ func (b *bench) logFiles(t *testing.T, id executor.ID) (size int64) {
 	return size
 }
 
-// TestLogBytes is R30: output is bytes, whatever they are, and lines of any
+// TestR30LogBytes is R30: output is bytes, whatever they are, and lines of any
 // length.
-func TestLogBytes(t *testing.T) {
+func TestR30LogBytes(t *testing.T) {
 	b := newBench(t)
 	const size = 300_000
 	want := make([]byte, size)

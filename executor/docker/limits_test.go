@@ -101,8 +101,8 @@ func TestCoreDump(t *testing.T) {
 	})
 }
 
-// TestSigterm is R10 seen by the clock: Stop takes the grace and little more.
-func TestSigterm(t *testing.T) {
+// TestR10Sigterm is R10 seen by the clock: Stop takes the grace and little more.
+func TestR10Sigterm(t *testing.T) {
 	b := newBench(t)
 	task := b.task("script")
 	task.Env = append(task.Env, "DUMMY_SLEEP=1h", "DUMMY_IGNORE_TERM=1", "DUMMY_STDOUT=ready\n")
@@ -118,4 +118,23 @@ func TestSigterm(t *testing.T) {
 	if left := usersProcesses(t, uid); len(left) != 0 {
 		t.Errorf("R10: processes %v are left", left)
 	}
+}
+
+// TestR11Stopped ends a program that has stopped itself, so that it takes no
+// signal but the last one.
+func TestR11Stopped(t *testing.T) {
+	isolations(t, func(t *testing.T, strict bool) {
+		b := newBench(t)
+		task := b.task("script")
+		task.Strict = strict
+		task.Env = append(task.Env, "DUMMY_STDOUT=ready\n", "DUMMY_SIGNAL=19")
+		id := b.start(t, task)
+		b.await(t, id, "ready")
+		if err := b.ex.Stop(bounded(t), id, time.Second); err != nil {
+			t.Fatalf("Stop: %v", err)
+		}
+		if exit, err := b.ex.Wait(bounded(t), id); err != nil || exit.Code != 137 {
+			t.Errorf("Wait = %+v, %v, want a kill", exit, err)
+		}
+	})
 }

@@ -84,7 +84,7 @@ func TestPullOnce(t *testing.T) {
 
 // No reference leads the node to a registry that is not on its list (M03), and
 // no short or stock name anywhere.
-func TestPullRefusesRegistries(t *testing.T) {
+func TestM03PullRefusesRegistries(t *testing.T) {
 	r := newRegistry(t)
 	img := randomImage(t, runtime.GOARCH)
 	r.push(t, "ipdc-test/refused:1", img)
@@ -149,13 +149,13 @@ func TestPullFromHostileRegistry(t *testing.T) {
 				}
 			}
 		}},
-		"redirect to another host": {want: jobspec.KindPolicy, layer: redirect("http://" + elsewhere.host + "/x")},
-		"redirect to metadata":     {want: jobspec.KindPolicy, layer: redirect("http://169.254.169.254/latest")},
+		"M17 redirect to another host": {want: jobspec.KindPolicy, layer: redirect("http://" + elsewhere.host + "/x")},
+		"M17 redirect to metadata":     {want: jobspec.KindPolicy, layer: redirect("http://169.254.169.254/latest")},
 		"redirect to private":      {want: jobspec.KindPolicy, layer: redirect("https://10.0.0.1/x")},
 		"redirect to reserved":     {want: jobspec.KindPolicy, layer: redirect("https://192.0.0.192/x")},
 		"redirect to a tunnel":     {want: jobspec.KindPolicy, layer: redirect("https://[2001::7f00:1]/x")},
 		"redirect in a circle":     {want: jobspec.KindPullStall, layer: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }},
-		"token from another host": {want: jobspec.KindPolicy, front: func(w http.ResponseWriter, _ *http.Request) {
+		"M17 token from another host": {want: jobspec.KindPolicy, front: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+elsewhere.host+`/token",service="x"`)
 			w.WriteHeader(http.StatusUnauthorized)
 		}},

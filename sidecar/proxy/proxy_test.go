@@ -23,7 +23,7 @@ import (
 
 // N09: only the granted pair is reached, however it is written, and no other
 // way to write an address leads anywhere.
-func TestExactlyWhatIsGranted(t *testing.T) {
+func TestN09ExactlyWhatIsGranted(t *testing.T) {
 	good := serve(t, "127.0.0.1:0", "good")
 	other := serve(t, "127.0.0.1:0", "other")
 	port := strconv.Itoa(int(good.Port))
@@ -136,7 +136,7 @@ func TestRebinding(t *testing.T) {
 }
 
 // N10: a redirect is followed by the client, which has to ask again.
-func TestPlainHTTP(t *testing.T) {
+func TestN10PlainHTTP(t *testing.T) {
 	inside := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "inside") }))
 	defer inside.Close()
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -226,7 +226,7 @@ func TestBadRequests(t *testing.T) {
 }
 
 // N16: Close ends what is open, and the socket is gone.
-func TestCloseEndsFlows(t *testing.T) {
+func TestN16CloseEndsFlows(t *testing.T) {
 	e := serve(t, "127.0.0.1:0", "good")
 	p, socket := open(t, proxy.Config{AllowPrivate: loopback}, e.String())
 	_, c, r := connect(t, socket, e.String())
@@ -275,7 +275,7 @@ func TestReopen(t *testing.T) {
 }
 
 // N13: connections and bytes of one attempt are bounded.
-func TestBudgets(t *testing.T) {
+func TestN13Budgets(t *testing.T) {
 	e := serve(t, "127.0.0.1:0", "good")
 	t.Run("bytes", func(t *testing.T) {
 		p, socket := open(t, proxy.Config{AllowPrivate: loopback, Bytes: 64 * jobspec.KiB}, e.String())

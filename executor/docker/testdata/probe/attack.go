@@ -34,6 +34,7 @@ var attacks = map[string]func(arg string) (int64, string, error){
 	"dial":    dial,
 	"resolve": resolve,
 	"userns":  userns,
+	"raw":     raw,
 	"sleep":   sleep,
 }
 
@@ -176,6 +177,36 @@ func dial(arg string) (n int64, text string, err error) {
 		n, text = n+1, text+addr+" "
 	}
 	return n, text, err
+}
+
+// listen accepts connections for ever, on the port that its argument names.
+func listen() {
+	l, err := net.Listen("tcp", ":"+os.Args[2])
+	if err != nil {
+		fail(err)
+	}
+	fmt.Println("ready")
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			fail(err)
+		}
+		c.Close()
+	}
+}
+
+// raw asks for a socket that sends frames as they are: "packet" for frames of
+// the link, "inet" for datagrams with headers of one's own.
+func raw(kind string) (int64, string, error) {
+	family, protocol := syscall.AF_PACKET, 0x0300 // ETH_P_ALL in network order
+	if kind == "inet" {
+		family, protocol = syscall.AF_INET, syscall.IPPROTO_ICMP
+	}
+	fd, err := syscall.Socket(family, syscall.SOCK_RAW, protocol)
+	if err != nil {
+		return 0, "", err
+	}
+	return 1, "", syscall.Close(fd)
 }
 
 func resolve(name string) (int64, string, error) {

@@ -43,6 +43,8 @@ func main() {
 		abort()
 	case "daemon":
 		daemon()
+	case "listen":
+		listen()
 	case "flood":
 		flood()
 	case "binary":
