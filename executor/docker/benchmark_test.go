@@ -30,9 +30,11 @@ func TestBenchmark(t *testing.T) {
 		}
 	}
 	for id, spoil := range map[string]func(*system.Info, *string){
-		"2.1":  func(i *system.Info, _ *string) { i.SecurityOptions = i.SecurityOptions[:2] },
-		"2.3":  func(i *system.Info, _ *string) { i.Debug = true },
-		"2.5":  func(i *system.Info, _ *string) { i.RegistryConfig.IndexConfigs = map[string]*registry.IndexInfo{"x:5000": {}} },
+		"2.1": func(i *system.Info, _ *string) { i.SecurityOptions = i.SecurityOptions[:2] },
+		"2.3": func(i *system.Info, _ *string) { i.Debug = true },
+		"2.5": func(i *system.Info, _ *string) {
+			i.RegistryConfig.IndexConfigs = map[string]*registry.IndexInfo{"x:5000": {}}
+		},
 		"2.6":  func(i *system.Info, _ *string) { i.Driver = "aufs" },
 		"2.7":  func(_ *system.Info, host *string) { *host = "tcp://10.0.0.1:2375" },
 		"2.9":  func(i *system.Info, _ *string) { i.SecurityOptions = i.SecurityOptions[:2] },

@@ -151,10 +151,10 @@ func TestPullFromHostileRegistry(t *testing.T) {
 		}},
 		"M17 redirect to another host": {want: jobspec.KindPolicy, layer: redirect("http://" + elsewhere.host + "/x")},
 		"M17 redirect to metadata":     {want: jobspec.KindPolicy, layer: redirect("http://169.254.169.254/latest")},
-		"redirect to private":      {want: jobspec.KindPolicy, layer: redirect("https://10.0.0.1/x")},
-		"redirect to reserved":     {want: jobspec.KindPolicy, layer: redirect("https://192.0.0.192/x")},
-		"redirect to a tunnel":     {want: jobspec.KindPolicy, layer: redirect("https://[2001::7f00:1]/x")},
-		"redirect in a circle":     {want: jobspec.KindPullStall, layer: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }},
+		"redirect to private":          {want: jobspec.KindPolicy, layer: redirect("https://10.0.0.1/x")},
+		"redirect to reserved":         {want: jobspec.KindPolicy, layer: redirect("https://192.0.0.192/x")},
+		"redirect to a tunnel":         {want: jobspec.KindPolicy, layer: redirect("https://[2001::7f00:1]/x")},
+		"redirect in a circle":         {want: jobspec.KindPullStall, layer: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }},
 		"M17 token from another host": {want: jobspec.KindPolicy, front: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+elsewhere.host+`/token",service="x"`)
 			w.WriteHeader(http.StatusUnauthorized)
