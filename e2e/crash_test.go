@@ -165,8 +165,8 @@ func TestSecondNodeOnOneState(t *testing.T) {
 	}
 }
 
-// F30: two nodes on one engine do not touch each other's containers.
-func TestTwoNodesOnOneEngine(t *testing.T) {
+// TestF30TwoNodesOnOneEngine: two nodes on one engine do not touch each other's containers.
+func TestF30TwoNodesOnOneEngine(t *testing.T) {
 	a, b := newNode(t), newNode(t)
 	dir := logsDir(t)
 	ja := a.ok("job", "submit", "-d", "--once", "-e", "sleep 5; echo a > /outputs/x", "-c", dir)

@@ -97,6 +97,7 @@ func (s *Sidecar) cleanLater(a jobspec.Attempt) {
 		}
 		failpoint.Hit(string(jobspec.AttemptCleaned) + ".before-effect")
 		if err := s.discard(ctx, a); err != nil {
+			s.metrics.stuck.Inc()
 			s.log.Warn("clean attempt", "attempt", a.ID, "err", err)
 			return
 		}

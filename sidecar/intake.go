@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/internal/failpoint"
@@ -234,8 +235,14 @@ func (s *Sidecar) Node(ctx context.Context) (wire.Node, error) {
 	return n, err
 }
 
+// engineLook is how long an engine may take to say how it is: one that hangs
+// keeps nobody from learning that.
+const engineLook = 5 * time.Second
+
 // executors describes what can run containers here, and what cannot now.
 func (s *Sidecar) executors(ctx context.Context) (list []wire.Executor) {
+	ctx, cancel := context.WithTimeout(ctx, engineLook)
+	defer cancel()
 	for _, m := range s.members() {
 		info, err := m.Info(ctx)
 		ex := wire.Executor{Name: info.Name, Version: info.Version, Strict: info.Strict}

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +21,7 @@ type metrics struct {
 	attempts       *prometheus.CounterVec
 	attemptSeconds prometheus.Histogram
 	sweeps         *prometheus.CounterVec
+	stuck          prometheus.Counter
 }
 
 // longBuckets reach from a remembered job to one of a day.
@@ -43,6 +45,9 @@ func newMetrics(r prometheus.Registerer) metrics {
 		sweeps: m.NewCounterVec(prometheus.CounterOpts{
 			Name: "ipdc_sweeps_total", Help: "Searches for leftovers, by outcome.",
 		}, []string{"outcome"}),
+		stuck: m.NewCounter(prometheus.CounterOpts{
+			Name: "ipdc_removals_failed_total", Help: "Containers and their directories that could not be removed; each is tried again.",
+		}),
 	}
 }
 
@@ -100,7 +105,7 @@ func newGauges(s *Sidecar) *gauges {
 func (g *gauges) Describe(c chan<- *prometheus.Desc) { prometheus.DescribeByCollect(g, c) }
 
 // gaugeTime bounds one look at all parts.
-const gaugeTime = 5 * time.Second
+const gaugeTime = 10 * time.Second
 
 // Collect implements [prometheus.Collector].
 func (g *gauges) Collect(c chan<- prometheus.Metric) {
@@ -131,6 +136,13 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 	}))
 	for state, n := range counts {
 		set(g.jobs, float64(n), string(state))
+	}
+	for _, ex := range g.s.executors(ctx) {
+		var err error
+		if ex.Problem != "" {
+			err = errors.New(ex.Problem)
+		}
+		problem(ex.Name, err)
 	}
 	st, err := g.s.cfg.IPFS.Stat(ctx)
 	problem("ipfs", err)

@@ -66,6 +66,7 @@ func (r *runner) resume(ctx context.Context) error {
 // means that the job was cancelled or the node stops.
 func (r *runner) run(ctx context.Context) error {
 	defer r.cleanup()
+	var since time.Time // the first of the tries
 	for tries := 0; !reported(r.att) && !r.att.State.Final(); {
 		next, err := r.step(ctx)
 		if r.shuttingDown() {
@@ -90,10 +91,12 @@ func (r *runner) run(ctx context.Context) error {
 		if errors.As(err, &fe) {
 			return r.abandon(err)
 		}
-		tries++
+		if tries++; tries == 1 {
+			since = time.Now()
+		}
 		r.log.Warn("attempt step", "attempt", r.att.ID, "after", r.att.State, "try", tries, "err", err)
-		if tries > 6 {
-			return r.abandon(fmt.Errorf("after %d tries: %w", tries, err))
+		if err := r.enough(ctx, tries, since, err); err != nil {
+			return r.abandon(err)
 		}
 		if hasRun(r.att.State) {
 			pause(r.keep(), tries)
@@ -103,6 +106,23 @@ func (r *runner) run(ctx context.Context) error {
 	}
 	if ctx.Err() != nil && r.att.Failure != nil {
 		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// enough returns why an attempt whose step went wrong is not continued; nil while
+// it is. An engine that does not answer is waited for, and as long as the job
+// has time where a program may be running; then the attempt is lost, so that
+// the task can be tried again, perhaps elsewhere.
+func (r *runner) enough(ctx context.Context, tries int, since time.Time, err error) error {
+	switch away := errors.Is(err, executor.ErrAway); {
+	case !away && tries > 6:
+		return fmt.Errorf("after %d tries: %w", tries, err)
+	case away && time.Since(since) > r.cfg.Patience && (ctx.Err() != nil || !hasRun(r.att.State)):
+		return jobspec.Failure{
+			Kind: jobspec.KindLost, Where: fmt.Sprintf("task %d", r.task.Index), Detail: fmt.Sprintf("in %s: %v", r.cfg.Patience, err),
+			Hint: "is the container engine running? ipdc doctor; the node's setting engine-wait is how long it is waited for",
+		}.Error()
 	}
 	return nil
 }
@@ -351,6 +371,7 @@ func (r *runner) abandon(cause error) error {
 	r.att.Failure = &f
 	failpoint.Hit(string(jobspec.AttemptAbandoned) + ".before-effect")
 	if err := r.discard(r.keep(), r.att); err != nil {
+		r.metrics.stuck.Inc()
 		r.log.Warn("clean abandoned attempt", "attempt", r.att.ID, "err", err)
 	}
 	failpoint.Hit(string(jobspec.AttemptAbandoned) + ".after-effect")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
@@ -30,7 +31,13 @@ func (s *Sidecar) sweep(ctx context.Context) error {
 	)
 }
 
+// sweepTime bounds the removal of containers in one sweep, as an engine may be
+// busy with each; the next sweep goes on.
+const sweepTime = 30 * time.Second
+
 func (s *Sidecar) sweepContainers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, sweepTime)
+	defer cancel()
 	list, err := s.cfg.Executor.List(ctx, s.prefix)
 	if err != nil || len(list) == 0 {
 		return err
@@ -45,7 +52,10 @@ func (s *Sidecar) sweepContainers(ctx context.Context) error {
 			continue
 		}
 		s.log.Info("remove container that no row knows", "container", c.Name)
-		err = errors.Join(err, s.cfg.Executor.Remove(ctx, c.ID))
+		if rerr := s.cfg.Executor.Remove(ctx, c.ID); rerr != nil {
+			s.metrics.stuck.Inc()
+			err = errors.Join(err, rerr)
+		}
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -35,15 +36,15 @@ func (r *runner) wait(ctx context.Context) (err error) {
 	}
 	r.runs(r.this, r.att.Started)
 	keep, id := r.keep(), executor.ID(r.att.Container)
-	follow, unfollow := context.WithCancel(keep)
-	defer unfollow()
+	follow, unfollow := context.WithCancelCause(keep)
+	defer unfollow(nil)
 	logs := r.followLog(follow, id)
 	watched := r.followReport(follow)
 	checkpoints := r.followCheckpoints(follow)
 
 	exit, why, err := r.await(ctx, id, r.job.Spec.Timeouts.Run.Std()-r.elapsed(r.att.Started, r.att.Uptime))
 	if err != nil {
-		unfollow()
+		unfollow(nil)
 		<-logs
 		<-watched
 		r.att.Checkpoint = <-checkpoints
@@ -53,10 +54,10 @@ func (r *runner) wait(ctx context.Context) (err error) {
 	select {
 	case <-logs:
 	case <-time.After(10 * time.Second):
-		r.log.Warn("log is cut: the engine does not end it", "attempt", r.att.ID)
+		unfollow(errLogStuck)
 	}
-	unfollow()
 	<-logs
+	unfollow(nil)
 	<-watched
 	r.att.Checkpoint = <-checkpoints
 	r.att.Exited, r.att.ExitCode = r.now(), exit.Code
@@ -124,8 +125,15 @@ func (r *runner) await(ctx context.Context, id executor.ID, left time.Duration) 
 	return exit, &why, err
 }
 
+// errLogStuck ends the copying of a log whose end does not come.
+var errLogStuck = errors.New("the engine does not end it")
+
+// logNote is what a reader sees where the engine did not give the rest.
+const logNote = "\n... the log is truncated: the container engine does not give the rest ...\n"
+
 // followLog copies the program's output into the job's log until its end. The
-// channel is closed when it is done.
+// channel is closed when it is done. What becomes of the log changes nothing of
+// the result.
 func (r *runner) followLog(ctx context.Context, id executor.ID) <-chan struct{} {
 	done := make(chan struct{})
 	r.work.Go(func() {
@@ -137,11 +145,15 @@ func (r *runner) followLog(ctx context.Context, id executor.ID) <-chan struct{} 
 		}
 		r.hub.notify(r.id)
 		err = r.cfg.Executor.Logs(ctx, id, w)
-		kept, dropped, cerr := w.Close()
-		if err := errors.Join(err, cerr); err != nil && ctx.Err() == nil {
-			r.log.Warn("copy log", "attempt", r.att.ID, "err", err)
+		cut := err != nil && (ctx.Err() == nil || errors.Is(context.Cause(ctx), errLogStuck))
+		if cut {
+			_, _ = io.WriteString(w.Stderr(), logNote) // of a log that cannot be written Close tells
 		}
-		r.att.LogBytes, r.att.LogDropped = kept, dropped
+		kept, dropped, cerr := w.Close()
+		if cut || cerr != nil {
+			r.log.Warn("copy log", "attempt", r.att.ID, "err", errors.Join(err, cerr))
+		}
+		r.att.LogBytes, r.att.LogDropped, r.att.LogTruncated = kept, dropped, cut || cerr != nil
 	})
 	return done
 }

@@ -55,7 +55,12 @@ func isolations(t *testing.T, test func(t *testing.T, strict bool)) {
 
 func newBenchOn(t *testing.T, runtime string) *bench {
 	t.Helper()
-	host := testenv.Docker(t)
+	return newBenchAt(t, testenv.Docker(t), runtime)
+}
+
+// newBenchAt is for an engine of the test's own.
+func newBenchAt(t *testing.T, host, runtime string) *bench {
+	t.Helper()
 	api, err := client.New(client.WithHost(host))
 	if err != nil {
 		t.Fatal(err)

@@ -90,7 +90,11 @@ func (e *Executor) Info(ctx context.Context) (executor.Info, error) {
 	if err != nil {
 		return executor.Info{Name: e.cfg.Name}, fmt.Errorf("%w (%s)", err, e.cfg.Hint)
 	}
-	return ex.Info(ctx)
+	info, err := ex.Info(ctx)
+	if err != nil {
+		info.Name = e.cfg.Name
+	}
+	return info, err
 }
 
 // Create passes t on, in the engine's own control group.

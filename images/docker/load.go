@@ -62,7 +62,7 @@ func (s *Store) stream(ctx context.Context, archive io.Reader) (jobspec.ImageID,
 		pw.CloseWithError(err)
 		return err
 	})
-	loadErr := s.send(ctx, pr)
+	loadErr := engineFull(s.send(ctx, pr))
 	// Where the engine stopped reading, the sieve must not wait for it.
 	pr.CloseWithError(errors.Join(errUnread, loadErr))
 	err := g.Wait()
@@ -85,7 +85,12 @@ var errUnread = errors.New("the engine does not read on")
 // send posts the archive and reads the engine's answer, a stream of JSON
 // messages.
 func (s *Store) send(ctx context.Context, archive io.Reader) error {
-	res, err := s.cli.ImageLoad(ctx, archive, client.ImageLoadWithQuiet(true))
+	ctx, moved, stop := s.attended(ctx)
+	defer stop()
+	res, err := s.cli.ImageLoad(ctx, movingReader{archive, moved}, client.ImageLoadWithQuiet(true))
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -98,6 +103,9 @@ func (s *Store) send(ctx context.Context, archive io.Reader) error {
 		err := dec.Decode(&msg)
 		if err == io.EOF {
 			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		if err != nil {
 			return fmt.Errorf("read the engine's answer: %w", err)

@@ -121,10 +121,10 @@ func TestPullFromHostileRegistry(t *testing.T) {
 		limit   int64
 		unasked bool // no layer may be fetched
 	}{
-		"not there":   {want: jobspec.KindImageRef, front: status(http.StatusNotFound)},
-		"private":     {want: jobspec.KindImageRef, front: status(http.StatusForbidden)},
-		"broken":      {want: jobspec.KindPullStall, front: status(http.StatusNotImplemented)},
-		"other bytes": {want: jobspec.KindImageRef, layer: func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 100)) }},
+		"F63 not there":       {want: jobspec.KindImageRef, front: status(http.StatusNotFound)},
+		"private":             {want: jobspec.KindImageRef, front: status(http.StatusForbidden)},
+		"F63 registry broken": {want: jobspec.KindPullStall, front: status(http.StatusNotImplemented)},
+		"other bytes":         {want: jobspec.KindImageRef, layer: func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 100)) }},
 		"endless layer": {want: jobspec.KindImageRef, layer: func(w http.ResponseWriter, r *http.Request) {
 			for r.Context().Err() == nil {
 				if _, err := w.Write(make([]byte, 64<<10)); err != nil {
@@ -132,13 +132,13 @@ func TestPullFromHostileRegistry(t *testing.T) {
 				}
 			}
 		}},
-		"cut layer": {want: jobspec.KindPullStall, layer: func(w http.ResponseWriter, _ *http.Request) {
+		"F63 cut layer": {want: jobspec.KindPullStall, layer: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100000")
 			w.Write(make([]byte, 100))
 		}},
-		"silent layer": {want: jobspec.KindPullStall, layer: silent},
-		"silent":       {want: jobspec.KindPullStall, front: silent},
-		"slow drip": {want: jobspec.KindPullStall, layer: func(w http.ResponseWriter, r *http.Request) {
+		"M16 silent layer": {want: jobspec.KindPullStall, layer: silent},
+		"M16 F63 silent":   {want: jobspec.KindPullStall, front: silent},
+		"M16 slow drip": {want: jobspec.KindPullStall, layer: func(w http.ResponseWriter, r *http.Request) {
 			for tick := time.NewTicker(10 * time.Millisecond); ; {
 				select {
 				case <-tick.C:
@@ -169,8 +169,8 @@ func TestPullFromHostileRegistry(t *testing.T) {
 				}
 			}
 		}},
-		"announces too much": {want: jobspec.KindLimitBytes, limit: 1000, unasked: true},
-		"unpacks to too much": {want: jobspec.KindLimitBytes, limit: 1 << 20, img: func(t *testing.T) v1.Image {
+		"M13 announces too much": {want: jobspec.KindLimitBytes, limit: 1000, unasked: true},
+		"M13 unpacks to too much": {want: jobspec.KindLimitBytes, limit: 1 << 20, img: func(t *testing.T) v1.Image {
 			return imageOf(t, runtime.GOARCH, gzipOf(t, tarOf(t, entry{name: "zeros", data: make([]byte, 2<<20)})))
 		}},
 		"another architecture": {want: jobspec.KindImageRun, unasked: true, img: func(t *testing.T) v1.Image { return randomImage(t, "s390x") }},
@@ -205,6 +205,26 @@ func TestPullFromHostileRegistry(t *testing.T) {
 	if n := elsewhere.asked.Load(); n != 0 {
 		t.Errorf("another host was asked %d times", n)
 	}
+
+	t.Run("F63 registry down", func(t *testing.T) {
+		r := newRegistry(t)
+		e := openEngine(t, docker.Config{Registries: []string{r.host}, PullStall: 300 * time.Millisecond})
+		img := randomImage(t, runtime.GOARCH)
+		ref := r.push(t, "ipdc-test/down:1", img)
+		e.removeAfter(t, image{id: configDigest(t, img).Hex})
+		r.layer = func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }
+		if _, err := e.Pull(t.Context(), ref, nil); jobspec.AsFailure(err).Kind != jobspec.KindPullStall {
+			t.Errorf("Pull that is interrupted = %v, want E_PULL_STALL", err)
+		}
+		r.layer = nil
+		if _, err := e.Pull(t.Context(), ref, nil); err != nil {
+			t.Errorf("Pull again = %v", err)
+		}
+		r.srv.Close()
+		if _, err := e.Pull(t.Context(), r.host+"/ipdc-test/other:1", nil); jobspec.AsFailure(err).Kind != jobspec.KindPullStall {
+			t.Errorf("Pull from a registry that is down = %v, want E_PULL_STALL", err)
+		}
+	})
 
 	t.Run("control: to a configured host", func(t *testing.T) {
 		r := newRegistry(t)

@@ -53,12 +53,17 @@ func (s *Store) spool(ctx context.Context, id jobspec.ImageID, f *os.File) error
 	if err != nil {
 		return err
 	}
+	ctx, moved, stop := s.attended(ctx)
+	defer stop()
 	res, err := s.cli.ImageSave(ctx, []string{id.String()})
 	if err != nil {
 		return err
 	}
 	defer res.Close()
-	n, err := io.Copy(f, io.LimitReader(res, s.cfg.MaxArchive+1))
+	n, err := io.Copy(f, io.LimitReader(movingReader{res, moved}, s.cfg.MaxArchive+1))
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	if err == nil && n > s.cfg.MaxArchive {
 		err = jobspec.KindLimitBytes.Errorf("an archive of more than %d bytes", s.cfg.MaxArchive)
 	}

@@ -31,7 +31,8 @@ import (
 
 var _ images.Store = (*Store)(nil)
 
-// callTimeout bounds every call to the engine but a load.
+// callTimeout bounds every call to the engine but those that carry an archive,
+// see [Config].Stall.
 const callTimeout = 30 * time.Second
 
 // Config says which engine to use.
@@ -43,6 +44,7 @@ type Config struct {
 
 	Registries []string      // that are pulled from, "host" or "host:port"; nil: [DefaultRegistries]
 	PullStall  time.Duration // a pull that waits for so long for 64 KiB fails; 0: 2 min
+	Stall      time.Duration // an engine that takes and gives nothing of an archive for so long is given up; 0: 10 min
 	Spool      string        // directory for an archive that is being saved; "": os.TempDir
 }
 
@@ -77,6 +79,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	if cfg.PullStall == 0 {
 		cfg.PullStall = 2 * time.Minute
+	}
+	if cfg.Stall == 0 {
+		cfg.Stall = 10 * time.Minute
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

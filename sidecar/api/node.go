@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -79,7 +80,7 @@ func (a *API) registerHealth(doc *huma.OpenAPI) {
 		return writeText(w, "ok\n")
 	})
 	a.registerStream(doc, huma.Operation{
-		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Summary: "Can the node take jobs", Description: "503 when it cannot.", Responses: textDoc(), Security: noToken,
+		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Summary: "Can the node take jobs", Description: "503 when it cannot; \"degraded\" and the names of engines that do not answer: their jobs wait.", Responses: textDoc(), Security: noToken,
 	}, func(w *stream, r *http.Request) error {
 		n, err := a.cfg.Service.Node(r.Context())
 		if err == nil && n.Draining {
@@ -89,8 +90,23 @@ func (a *API) registerHealth(doc *huma.OpenAPI) {
 			a.log.Warn("not ready", "err", err)
 			return refuse(http.StatusServiceUnavailable, jobspec.KindInternal, "the node's log says why", "the node is not ready")
 		}
-		return writeText(w, "ok\n")
+		return writeText(w, readiness(n.Executors))
 	})
+}
+
+// readiness names the engines that cannot be used now; strangers are not told
+// why.
+func readiness(list []wire.Executor) string {
+	var bad []string
+	for _, ex := range list {
+		if ex.Problem != "" {
+			bad = append(bad, ex.Name)
+		}
+	}
+	if len(bad) == 0 {
+		return "ok\n"
+	}
+	return "degraded: " + strings.Join(bad, ", ") + "\n"
 }
 
 func writeText(w *stream, s string) error {

@@ -1,0 +1,209 @@
+package sidecar_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar"
+	"github.com/ipdc/ipdc/store"
+)
+
+// TestF07Reboot takes all containers away while the node is down, as a reboot
+// does, also with containers still shown: what ran is lost and tried again, and
+// nothing stays running.
+func TestF07Reboot(t *testing.T) {
+	for name, gone := range map[string]bool{"containers gone": true, "containers still shown": false} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			once := spec("DUMMY_SLEEP=500ms", "DUMMY_WRITE=/outputs/a:x")
+			once.Retry.Attempts = 1
+			ids := []string{b.submit(spec("DUMMY_SLEEP=500ms", "DUMMY_WRITE=/outputs/a:x")), b.submit(once)}
+			for _, id := range ids {
+				b.until(id, jobspec.AttemptRunning)
+			}
+			b.stop()
+			err := b.store.Update(t.Context(), func(tx *store.Tx) error { return tx.PutMeta("boot_id", "an earlier one") })
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range ids {
+				if gone {
+					b.state.Vanish(sidecar.ObjectPrefix(b.key.ID()) + id + "-0-1")
+				}
+			}
+			b.start()
+			if j := b.final(ids[0]); j.State != jobspec.JobSucceeded || len(j.Attempts) != 2 || j.Attempts[0].Failure.Kind != jobspec.KindLost {
+				t.Errorf("job = %s after %d attempts, want success in the second, the first lost", j.State, len(j.Attempts))
+			}
+			if j := b.final(ids[1]); j.State != jobspec.JobFailed || j.Failure.Kind != jobspec.KindLost {
+				t.Errorf("a job that is not tried again = %s %+v, want lost", j.State, j.Failure)
+			}
+			b.nothingLeft(ids[0])
+			b.nothingLeft(ids[1])
+		})
+	}
+}
+
+// away is what an engine that is stopped answers.
+func away() error { return fmt.Errorf("dial unix: %w", executor.ErrAway) }
+
+// An engine that is away for long is waited for; one that stays away costs an
+// attempt that has not begun, which is lost.
+func TestF75EngineAway(t *testing.T) {
+	b := newBench(t)
+	running := b.submit(spec("DUMMY_SLEEP=300ms", "DUMMY_WRITE=/outputs/a:x"))
+	b.until(running, jobspec.AttemptRunning)
+	b.patience = time.Millisecond
+	b.restart()
+	b.state.SetDown(away())
+	waiting := b.submit(spec("DUMMY_WRITE=/outputs/a:x"))
+	if j := b.final(waiting); j.State != jobspec.JobFailed || j.Failure.Kind != jobspec.KindLost && j.Failure.Kind != jobspec.KindInternal {
+		t.Errorf("job = %s %+v, want lost", j.State, j.Failure)
+	}
+	n, err := b.Node(t.Context())
+	if err != nil || n.Executors[0].Problem == "" {
+		t.Errorf("node = %+v, %v, want what is wrong with its engine", n.Executors, err)
+	}
+	b.state.SetDown(nil)
+	if j := b.final(running); j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 {
+		t.Errorf("a job that ran meanwhile = %s %+v after %d attempts, want success in one", j.State, j.Failure, len(j.Attempts))
+	}
+	if j := b.final(b.submit(spec("DUMMY_WRITE=/outputs/a:x"))); j.State != jobspec.JobSucceeded {
+		t.Errorf("a job after that = %s %+v", j.State, j.Failure)
+	}
+	if n, err := b.Node(t.Context()); err != nil || n.Executors[0].Problem != "" {
+		t.Errorf("node = %+v, %v, want an engine that is well again", n.Executors, err)
+	}
+}
+
+// hung is an engine that takes calls that make containers and answers none
+// until it is mended.
+type hung struct {
+	executor.Executor
+	mended chan struct{}
+}
+
+func (e hung) Create(ctx context.Context, t executor.Task) (executor.ID, error) {
+	select {
+	case <-e.mended:
+		return e.Executor.Create(ctx, t)
+	case <-time.After(20 * time.Millisecond): // its adapter's deadline
+		return "", away()
+	}
+}
+
+func (e hung) Info(ctx context.Context) (executor.Info, error) {
+	select {
+	case <-e.mended:
+		return e.Executor.Info(ctx)
+	default:
+		return executor.Info{Name: "dummy"}, away()
+	}
+}
+
+// TestF09EngineHangsUnderJobs: jobs wait and say why, what runs goes on, the API
+// answers, and all of them end once the engine answers.
+func TestF09EngineHangsUnderJobs(t *testing.T) {
+	b := newBench(t)
+	running := b.submit(spec("DUMMY_SLEEP=300ms", "DUMMY_WRITE=/outputs/a:x"))
+	b.until(running, jobspec.AttemptRunning)
+	h := hung{mended: make(chan struct{})}
+	b.wrap = func(ex executor.Executor) executor.Executor { h.Executor = ex; return h }
+	b.patience = time.Hour
+	b.restart()
+	var ids []string
+	for i := range 3 {
+		ids = append(ids, b.submit(spec(fmt.Sprint("DUMMY_WRITE=/outputs/a:", i))))
+	}
+	if j := b.final(running); j.State != jobspec.JobSucceeded {
+		t.Errorf("a job that ran already = %s %+v", j.State, j.Failure)
+	}
+	if n, err := b.Node(t.Context()); err != nil || !strings.Contains(n.Executors[0].Problem, "does not answer") {
+		t.Errorf("node = %+v, %v, want an engine that does not answer", n.Executors, err)
+	}
+	close(h.mended)
+	for _, id := range ids {
+		if j := b.final(id); j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 {
+			t.Errorf("job = %s %+v after %d attempts, want success in one", j.State, j.Failure, len(j.Attempts))
+		}
+	}
+}
+
+// TestF13RemovalsFail: an engine that cannot remove containers keeps no other
+// job from running; the failures are counted, and the sweeper tries again.
+func TestF13RemovalsFail(t *testing.T) {
+	b := newBench(t)
+	b.sweepEvery = 20 * time.Millisecond
+	b.restart()
+	var ids []string
+	for i := range 4 {
+		id := b.submit(spec("DUMMY_FAIL_REMOVE=3*device or resource busy", fmt.Sprint("DUMMY_WRITE=/outputs/a:", i)))
+		if j := b.final(id); j.State != jobspec.JobSucceeded {
+			t.Errorf("job = %s %+v", j.State, j.Failure)
+		}
+		ids = append(ids, id)
+	}
+	for late := time.Now().Add(2 * time.Minute); b.counter("ipdc_removals_failed_total") < 12; runtime.Gosched() {
+		if time.Now().After(late) {
+			t.Fatalf("%v removals failed, want 12", b.counter("ipdc_removals_failed_total"))
+		}
+	}
+	for _, id := range ids {
+		b.nothingLeft(id)
+	}
+}
+
+// counter returns a metric of the present start.
+func (b *bench) counter(name string) (n float64) {
+	b.t.Helper()
+	families, err := prometheus.Gatherers{b.registry}.Gather()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			n += f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	return n
+}
+
+// TestF14OOM is not tried again unless the job asks for that.
+func TestF14OOM(t *testing.T) {
+	b := newBench(t)
+	s := spec("DUMMY_OOM=1")
+	if j := b.final(b.submit(s)); j.State != jobspec.JobFailed || j.Failure.Kind != jobspec.KindOOM || len(j.Attempts) != 1 {
+		t.Errorf("job = %s %+v after %d attempts, want oom after one", j.State, j.Failure, len(j.Attempts))
+	}
+	s.Retry.On = []jobspec.Kind{jobspec.KindOOM}
+	s.Retry.Attempts = 2
+	if j := b.final(b.submit(s)); j.Failure == nil || j.Failure.Kind != jobspec.KindOOM || len(j.Attempts) != 2 {
+		t.Errorf("job = %s %+v after %d attempts, want oom after two", j.State, j.Failure, len(j.Attempts))
+	}
+}
+
+// TestF69LogUnreadable: the result does not suffer, and the log says that it is
+// not whole.
+func TestF69LogUnreadable(t *testing.T) {
+	b := newBench(t)
+	whole, cut := "DUMMY_STDOUT=text", "DUMMY_FAIL_LOGS=the engine cannot read the log"
+	id := b.submit(spec(whole, cut, "DUMMY_WRITE=/outputs/a:x"))
+	j := b.final(id)
+	if j.State != jobspec.JobSucceeded || b.outputs(j.Result)["a"] != "x" || !j.Attempts[0].LogTruncated {
+		t.Errorf("job = %s %+v, log_truncated %v, want its result and true", j.State, j.Failure, j.Attempts[0].LogTruncated)
+	}
+	if log := b.log(id, false); !strings.Contains(log, "the log is truncated") {
+		t.Errorf("log = %q, want that it is truncated", log)
+	}
+	if j := b.final(b.submit(spec(whole, "DUMMY_WRITE=/outputs/a:y"))); j.Attempts[0].LogTruncated {
+		t.Error("a whole log is said to be truncated")
+	}
+}
