@@ -19,10 +19,16 @@ package ipfs
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
 )
+
+// ErrUnavailable is what an error is, by errors.Is, when the blocks are kept by
+// somebody else who does not answer, answers nonsense or cannot store now. The
+// same call may succeed later.
+var ErrUnavailable = errors.New("what keeps the blocks is not available")
 
 // Getter gives verified blocks.
 type Getter interface {

@@ -68,12 +68,17 @@ func newCouncil(t *testing.T, n int) *council {
 // join starts one more member; the first one is the founder.
 func (c *council) join() *seat {
 	c.t.Helper()
+	return c.joinAt(c.t.TempDir())
+}
+
+func (c *council) joinAt(dir string) *seat {
+	c.t.Helper()
 	key, err := identity.Generate()
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.mu.Lock()
-	s := &seat{c: c, key: key, dir: c.t.TempDir(), joined: time.Unix(int64(1000+len(c.all)), 0), stop: func() {}}
+	s := &seat{c: c, key: key, dir: dir, joined: time.Unix(int64(1000+len(c.all)), 0), stop: func() {}}
 	c.all = append(c.all, s)
 	c.mu.Unlock()
 	s.start()

@@ -36,6 +36,7 @@ type keeper struct {
 	layer   *layer
 	trans   *raft.NetworkTransport
 	disk    *raftboltdb.BoltStore
+	ballot  *ballot
 }
 
 // keeperConfig is what a keeper is made of.
@@ -65,6 +66,7 @@ func openKeeper(c keeperConfig) (k *keeper, err error) {
 			err = errors.Join(err, k.disk.Close())
 		}
 	}()
+	k.ballot = &ballot{StableStore: k.disk, log: c.log, done: make(chan struct{})}
 	snaps, err := raft.NewFileSnapshotStoreWithLogger(c.dir, snapshots, log)
 	if err != nil {
 		return nil, fmt.Errorf("open the record's snapshots: %w", err)
@@ -76,7 +78,7 @@ func openKeeper(c keeperConfig) (k *keeper, err error) {
 			return nil, errors.Join(fmt.Errorf("recover the record: %w", err), k.trans.Close())
 		}
 	}
-	if k.Raft, err = raft.NewRaft(conf, k.machine, k.disk, k.disk, snaps, k.trans); err != nil {
+	if k.Raft, err = raft.NewRaft(conf, k.machine, k.disk, k.ballot, snaps, k.trans); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the record: %w", err), k.trans.Close())
 	}
 	return k, nil
@@ -102,6 +104,7 @@ func voters(ids []identity.ID) (c raft.Configuration) {
 }
 
 func (k *keeper) close() error {
+	close(k.ballot.done)
 	err := errors.Join(k.Shutdown().Error(), k.trans.Close())
 	k.layer.wait()
 	return errors.Join(err, k.disk.Close())
@@ -133,6 +136,9 @@ func (k *keeper) apply(c command) error {
 	}
 	if len(b) > maxEntry {
 		return jobspec.KindLimit.Errorf("an entry of the record has %d bytes, at most %d are possible", len(b), maxEntry)
+	}
+	if k.ballot.stuck.Load() {
+		return fmt.Errorf("%w: its disk takes nothing", errNotLeader)
 	}
 	f := k.Apply(b, applyFor)
 	if err := f.Error(); err != nil {

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/ipdc/ipdc/internal/durable"
 )
 
 const memoFile = "keepers.json"
@@ -43,28 +45,7 @@ func (q *Quorum) write() error {
 		err = os.MkdirAll(q.cfg.Dir, 0o700)
 	}
 	if err == nil {
-		err = replace(filepath.Join(q.cfg.Dir, memoFile), b)
+		err = durable.WriteFile(filepath.Join(q.cfg.Dir, memoFile), b, 0o600)
 	}
 	return err
-}
-
-// replace writes a file as a whole, durably.
-func replace(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -110,11 +110,17 @@ func (d *driver) drive(ctx context.Context) {
 		}
 		d.work.Go(func() { d.beat(beating, *o, now) })
 	}
-	for !job.State.Final() {
+	for waits := 0; !job.State.Final(); {
 		next, err := d.step(ctx, job)
 		if d.shuttingDown() {
 			return
 		}
+		if ctx.Err() == nil && (outside(err) || full(err) && job.State != jobspec.JobAccepted) {
+			waits++
+			d.awaits(ctx, err, waits)
+			continue
+		}
+		waits = 0
 		if err != nil {
 			if job.State != jobspec.JobPublished { // what is published is not stopped
 				err = causeOr(ctx, err)
@@ -190,7 +196,7 @@ func (d *driver) to(ctx context.Context, change func(*store.Tx, *jobspec.Job) er
 	for _, state := range states {
 		failpoint.Hit(string(state) + ".after-effect")
 	}
-	err = d.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+	err = d.persist(ctx, func(tx *store.Tx) error {
 		if job, err = tx.Job(d.id); err != nil {
 			return err
 		}
@@ -228,6 +234,20 @@ func (d *driver) to(ctx context.Context, change func(*store.Tx, *jobspec.Job) er
 	d.keepUntil(job)
 	d.sendOff(job)
 	return job, nil
+}
+
+// persist is Store.Update for what has been done: while the disk takes nothing
+// it waits, so that a result is not lost to a disk that somebody mends. fn may
+// run several times.
+func (s *Sidecar) persist(ctx context.Context, fn func(*store.Tx) error) error {
+	for tries := 1; ; tries++ {
+		err := s.cfg.Store.Update(ctx, fn)
+		if !errors.Is(err, store.ErrDisk) || ctx.Err() != nil {
+			return err
+		}
+		s.log.Warn("the state cannot be written; trying again", "try", tries, "err", err)
+		pause(ctx, tries)
+	}
 }
 
 // record writes the job and events of it.
@@ -324,7 +344,7 @@ func (d *driver) abandonAttempts(ctx context.Context, f jobspec.Failure) error {
 				d.placer.release(res)
 			}
 			a.State, a.Failure = jobspec.AttemptAbandoned, &f
-			err = errors.Join(err, d.cfg.Store.Update(ctx, func(tx *store.Tx) error { return tx.PutAttempt(a) }))
+			err = errors.Join(err, d.persist(ctx, func(tx *store.Tx) error { return tx.PutAttempt(a) }))
 		}
 	}
 	return err

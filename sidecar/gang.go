@@ -135,7 +135,7 @@ func (g *gang) begun(number int) error {
 	if next.Begun != number {
 		next.Begun, next.Starts = number, next.Starts+1
 	}
-	err := g.cfg.Store.Update(g.keep(), func(tx *store.Tx) error {
+	err := g.persist(g.keep(), func(tx *store.Tx) error {
 		job, err := tx.Job(g.id)
 		if err != nil {
 			return err

@@ -191,7 +191,7 @@ func (g *gang) grant(token string, chosen []*site) (*generation, error) {
 	}
 	n := g.generation(g.last + 1)
 	failpoint.Hit("gang-assigned.before-effect")
-	err := g.cfg.Store.Update(g.keep(), func(tx *store.Tx) error {
+	err := g.persist(g.keep(), func(tx *store.Tx) error {
 		if err := g.firstLease(tx); err != nil {
 			return err
 		}

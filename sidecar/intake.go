@@ -227,6 +227,9 @@ func (s *Sidecar) Node(ctx context.Context) (wire.Node, error) {
 		n.Members += len(s.cfg.Crew.Live())
 	}
 	n.Executors = s.executors(ctx)
+	if err := s.cfg.Store.Check(ctx); err != nil {
+		n.Problems = append(n.Problems, err.Error())
+	}
 	st, err := s.cfg.IPFS.Stat(ctx)
 	n.Blocks, n.BlockSize = st.Blocks, jobspec.Bytes(st.Bytes)
 	if err == nil {

@@ -23,8 +23,8 @@ func (s *Sidecar) inTime(ctx context.Context, read func(context.Context) error) 
 
 // inputLimit names the setting behind the bound that an input has passed.
 func inputLimit(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || outside(err) {
+		return err
 	}
 	f := jobspec.AsFailure(err)
 	switch {

@@ -287,8 +287,8 @@ func (d *driver) measure(ctx context.Context, spec jobspec.Spec, f *jobspec.Fact
 
 // at adds to err where in the spec it came up.
 func at(where string, err error) error {
-	if err == nil {
-		return nil
+	if err == nil || outside(err) || full(err) {
+		return err
 	}
 	f := jobspec.AsFailure(err)
 	if f.Where == "" {

@@ -67,7 +67,7 @@ func (r *runner) resume(ctx context.Context) error {
 func (r *runner) run(ctx context.Context) error {
 	defer r.cleanup()
 	var since time.Time // the first of the tries
-	for tries := 0; !reported(r.att) && !r.att.State.Final(); {
+	for tries, waits := 0, 0; !reported(r.att) && !r.att.State.Final(); {
 		next, err := r.step(ctx)
 		if r.shuttingDown() {
 			r.suspendNetwork()
@@ -81,11 +81,16 @@ func (r *runner) run(ctx context.Context) error {
 			if err := r.save(next); err != nil {
 				return err
 			}
-			tries = 0
+			tries, waits = 0, 0
 			continue
 		}
 		if ctx.Err() != nil && !hasRun(r.att.State) {
 			return errors.Join(context.Cause(ctx), r.abandon(context.Cause(ctx)))
+		}
+		if ctx.Err() == nil && (outside(err) || full(err) && hasRun(r.att.State)) {
+			waits++
+			r.awaits(ctx, err, waits)
+			continue
 		}
 		var fe *jobspec.FailureError
 		if errors.As(err, &fe) {
@@ -117,7 +122,7 @@ func (r *runner) run(ctx context.Context) error {
 func (r *runner) enough(ctx context.Context, tries int, since time.Time, err error) error {
 	switch away := errors.Is(err, executor.ErrAway); {
 	case !away && tries > 6:
-		return fmt.Errorf("after %d tries: %w", tries, err)
+		return typed(fmt.Errorf("after %d tries: %w", tries, err))
 	case away && time.Since(since) > r.cfg.Patience && (ctx.Err() != nil || !hasRun(r.att.State)):
 		return jobspec.Failure{
 			Kind: jobspec.KindLost, Where: fmt.Sprintf("task %d", r.task.Index), Detail: fmt.Sprintf("in %s: %v", r.cfg.Patience, err),
@@ -195,7 +200,7 @@ func (r *runner) save(next jobspec.AttemptState) error {
 		putCopies, noted = r.copyOutput(r.keep())
 	}
 	defer noted()
-	err = r.cfg.Store.Update(r.keep(), func(tx *store.Tx) error {
+	err = r.persist(r.keep(), func(tx *store.Tx) error {
 		if err := tx.PutAttempt(row); err != nil {
 			return err
 		}

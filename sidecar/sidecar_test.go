@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/internal/faultfs"
 	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
@@ -19,9 +20,10 @@ import (
 	"github.com/ipdc/ipdc/wire"
 )
 
-// What tests write lies in memory where it can: none of them is about disks, and
-// each fsync would take a disk's time. store's are.
+// What tests write lies in memory where it can, as each fsync would take a
+// disk's time; those that are about disks mount their own.
 func TestMain(m *testing.M) {
+	faultfs.Serve()
 	testenv.InMemory()
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"))
 }

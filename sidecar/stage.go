@@ -74,7 +74,7 @@ func keptOutputs(what string) bool {
 
 // at adds to err in which stage it came up.
 func (st stage) at(err error) error {
-	if err == nil || !st.staged() {
+	if err == nil || !st.staged() || outside(err) || full(err) {
 		return err
 	}
 	f := jobspec.AsFailure(err)

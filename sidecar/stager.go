@@ -65,7 +65,7 @@ func (d *driver) nextStage(ctx context.Context, job jobspec.Job) (jobspec.Job, e
 		return job, causeOr(ctx, err)
 	}
 	failpoint.Hit("stage.after-effect")
-	err = d.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+	err = d.persist(ctx, func(tx *store.Tx) error {
 		if job, err = tx.Job(d.id); err != nil {
 			return err
 		}

@@ -212,7 +212,7 @@ func (r *runner) grant(ctx context.Context, node identity.ID) error {
 		ID: r.this, Token: randomToken(), Node: node.String(),
 		State: jobspec.AttemptLeased, Phases: r.watch.spent, Peers: peers,
 	}
-	err := r.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+	err := r.persist(ctx, func(tx *store.Tx) error {
 		if err := r.firstLease(tx); err != nil {
 			return err
 		}

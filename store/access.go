@@ -46,7 +46,7 @@ func (tx *Tx) Meta(key string) (value string, ok bool, err error) {
 	return value, true, nil
 }
 
-// PutMeta stores a fact about the node. The keys "id" and "open" are
+// PutMeta stores a fact about the node. The keys "id", "open" and "tried" are
 // the store's own.
 func (tx *Tx) PutMeta(key, value string) error {
 	if err := tx.put(metaTable, key, value); err != nil {

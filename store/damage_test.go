@@ -210,6 +210,8 @@ func TestF26TruncatedAnywhere(t *testing.T) {
 	}
 }
 
+// flips is how many bits TestF26FlippedBits flips; all the time there is for it
+// goes into a thousand of them in make prove-long.
 var flips = flag.Int("flips", 250, "bits that TestF26FlippedBits flips")
 
 // No flipped bit is ever read as truth: the store refuses to open, or what it
@@ -219,6 +221,9 @@ func TestF26FlippedBits(t *testing.T) {
 	db := closed["state.db"]
 	rnd := rand.New(rand.NewPCG(26, 1))
 	refused := 0
+	if os.Getenv("IPDC_PROVE_LONG") != "" {
+		*flips = max(*flips, 1000)
+	}
 	for range *flips {
 		bit := rnd.IntN(len(db) * 8)
 		if err := openDamaged(t, with(closed, "state.db", flip(db, bit)), want); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/multiformats/go-multihash"
 	"go.uber.org/goleak"
 
+	"github.com/ipdc/ipdc/internal/faultfs"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
 )
@@ -24,6 +25,7 @@ const childEnv = "STORE_TEST_CHILD"
 var children map[string]func(ctx context.Context, path string) error
 
 func TestMain(m *testing.M) {
+	faultfs.Serve()
 	children = map[string]func(ctx context.Context, path string) error{
 		"commit": commitForever, "hold": holdOpen, "migrate": upgradeToLater,
 	}

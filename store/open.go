@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+
+	"github.com/ipdc/ipdc/jobspec"
 )
 
 // applicationID marks a SQLite file as ipdc's: "ipdc" in ASCII.
@@ -39,13 +41,13 @@ func open(ctx context.Context, path string, log *slog.Logger, migrations fs.FS) 
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, fmt.Errorf("open state database: %w", err)
 	}
-	s := &Store{path: path, log: log}
+	s := &Store{path: path, log: log, stop: make(chan struct{})}
 	if s.lock, err = lock(path); err != nil {
-		return nil, err
+		return nil, s.explain(err)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.abandon())
+			err = errors.Join(s.explain(err), s.abandon())
 		}
 	}()
 	if err = ensureFile(ctx, path, migrations); err != nil {
@@ -64,15 +66,33 @@ func open(ctx context.Context, path string, log *slog.Logger, migrations fs.FS) 
 	if err = markOpen(ctx, s.writer); err != nil {
 		return nil, unreadable(path, err)
 	}
-	s.reader, err = dial(path, readers, true)
-	return s, err
+	if s.reader, err = dial(path, readers, true); err != nil {
+		return nil, err
+	}
+	return s, s.hold(ctx)
 }
 
 // abandon releases what a failed Open had taken.
 func (s *Store) abandon() error {
 	err := s.lock.Close()
-	if s.writer != nil {
-		err = errors.Join(s.writer.Close(), err)
+	if s.anchor != nil {
+		err = errors.Join(s.anchor.Close(), err)
+	}
+	for _, db := range []*sql.DB{s.reader, s.writer} {
+		if db != nil {
+			err = errors.Join(db.Close(), err)
+		}
+	}
+	return err
+}
+
+// explain says of an error without a hint that the disk takes nothing, if so.
+func (s *Store) explain(err error) error {
+	if jobspec.AsFailure(err).Hint != "" {
+		return err
+	}
+	if why := s.probe(); why != nil {
+		return takesNothing(s.path, "cannot be written", errors.Join(why, err))
 	}
 	return err
 }
@@ -137,7 +157,10 @@ func publish(tmp, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.Sync(), f.Close(), os.Rename(tmp, path)); err != nil {
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
 	dir, err := os.Open(filepath.Dir(path))

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,10 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"github.com/ipdc/ipdc/jobspec"
+	"modernc.org/sqlite"
 )
 
 // readers is how many Views run at the same time; more of them wait.
@@ -27,7 +26,10 @@ type Store struct {
 	lock   *os.File
 	writer *sql.DB // one connection
 	reader *sql.DB
+	anchor driver.Conn           // see Close
 	broken atomic.Pointer[error] // the first write error that is never retried
+	stop   chan struct{}         // closed when broken is set
+	ill    atomic.Pointer[error] // how the last Update ended, as far as the disk is concerned
 
 	closing  sync.Once
 	closeErr error
@@ -39,9 +41,10 @@ type Store struct {
 // that a transaction is never cut in its middle. Calling Update or View within
 // fn deadlocks.
 //
-// A full disk gives an error of kind E_LIMIT and later Updates may succeed.
-// After a failed write or fsync the store takes no more Updates, because what
-// the disk holds is unknown until the database is opened again.
+// A disk that is full or read-only gives an [ErrDisk] of kind E_QUOTA, and later
+// Updates may succeed. After any other failed write, or fsync, the store takes
+// no more Updates, because what the disk holds is unknown until the database is
+// opened again; see [Store.Run].
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	if p := s.broken.Load(); p != nil {
 		return *p
@@ -77,32 +80,37 @@ func run(ctx context.Context, db *sql.DB, fn func(*Tx) error) error {
 	return nil
 }
 
-// judge decides what a failed Update means for later ones.
-func (s *Store) judge(err error) error {
-	switch code := sqliteCode(err) & 0xff; code {
-	case sqlite3.SQLITE_FULL:
-		f := jobspec.Failure{Kind: jobspec.KindLimit, Detail: "the disk of the state database is full: " + err.Error(), Hint: "free space on the disk of " + s.path}
-		return f.Error()
-	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		err = refusal(s.path, fmt.Sprintf("a write failed, nothing more is written: %v", err), "check the disk, then start the node again")
-		if s.broken.CompareAndSwap(nil, &err) {
-			s.log.Error("state database", "path", s.path, "err", err)
-		}
-	}
-	return err
-}
-
 // Close ends the store; calling it twice is safe. It waits for running
 // transactions.
+//
+// The last connection that closes moves the log into the main file and removes
+// it. Where a write has failed the log must stay as it is, for the next Open to
+// judge: the anchor is then left open, as by a process that is killed.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		var mark error
 		if s.broken.Load() == nil {
-			mark = run(context.Background(), s.writer, func(tx *Tx) error { return tx.PutMeta(metaOpen, "0") })
+			mark = s.judge(run(context.Background(), s.writer, func(tx *Tx) error { return tx.PutMeta(metaOpen, "0") }))
+		}
+		if s.broken.Load() == nil && mark == nil {
+			mark = s.anchor.Close()
 		}
 		s.closeErr = errors.Join(mark, s.reader.Close(), s.writer.Close(), s.lock.Close())
 	})
 	return s.closeErr
+}
+
+// hold opens the anchor. A connection keeps its lock on a database once it has
+// read from it.
+func (s *Store) hold(ctx context.Context) (err error) {
+	if s.anchor, err = s.reader.Driver().Open(dsn(s.path, url.Values{"_pragma": {"query_only(1)"}})); err != nil {
+		return err
+	}
+	rows, err := s.anchor.(driver.QueryerContext).QueryContext(ctx, "SELECT count(*) FROM meta", nil)
+	if err != nil {
+		return err
+	}
+	return rows.Close()
 }
 
 // dial returns a pool of conns connections to the database at path. query_only

@@ -56,6 +56,7 @@ type Node struct {
 	Outputs   string        `json:"outputs"`            // how /outputs is bounded: "ext4" or "watchdog"
 	Keepers   Keepers       `json:"keepers"`            // who holds the record of the domain's jobs
 	Draining  bool          `json:"draining,omitempty"` // it takes nothing new
+	Problems  []string      `json:"problems,omitempty"` // why it can take nothing now, or cannot go on with what it has
 }
 
 // Storage is the disk below a node's state, and the marks at which nothing new

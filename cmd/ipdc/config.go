@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/ipdc/ipdc/internal/durable"
+
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 )
@@ -212,8 +214,7 @@ func writeConfig(file string, b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("make state directory: %w", err)
 	}
-	tmp := file + ".tmp"
-	if err := errors.Join(os.WriteFile(tmp, b, 0o600), os.Rename(tmp, file)); err != nil {
+	if err := durable.WriteFile(file, b, 0o600); err != nil {
 		return fmt.Errorf("write settings: %w", err)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ipdc/ipdc/domain"
 	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/internal/p2phost"
 )
 
@@ -120,13 +121,7 @@ func writeListening(dir, file string, r listening) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(dir, file), b)
-}
-
-// replaceFile writes a file that only its owner may read. After a crash it is
-// the old or the new one, or is read as damaged.
-func replaceFile(file string, b []byte) error {
-	return errors.Join(os.WriteFile(file+".tmp", b, 0o600), os.Rename(file+".tmp", file))
+	return durable.WriteFile(filepath.Join(dir, file), b, 0o600)
 }
 
 // doorAddrs are the addresses of this node's door for an invitation.

@@ -226,6 +226,9 @@ func nodeTable(w io.Writer, n wire.Node) error {
 	if n.Draining {
 		rows = append(rows, []string{"Drains:", "takes nothing new (ipdc node drain; --undo ends it)"})
 	}
+	for _, p := range n.Problems {
+		rows = append(rows, []string{"Problem:", p})
+	}
 	for _, e := range n.Executors {
 		state := e.Version
 		if e.Strict != "" {

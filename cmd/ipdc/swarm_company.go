@@ -15,6 +15,7 @@ import (
 
 	"github.com/ipdc/ipdc/domain"
 	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/internal/p2phost"
 	"github.com/ipdc/ipdc/jobspec"
 )
@@ -215,4 +216,6 @@ func (s *swarm) readBook() []byte {
 	return b
 }
 
-func (s *swarm) writeBook(b []byte) error { return replaceFile(filepath.Join(s.set.Path, bookFile), b) }
+func (s *swarm) writeBook(b []byte) error {
+	return durable.WriteFile(filepath.Join(s.set.Path, bookFile), b, 0o600)
+}

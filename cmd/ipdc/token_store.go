@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/store"
@@ -23,7 +24,7 @@ func (n *node) ownToken(ctx context.Context) error {
 	secret, err := readToken(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		secret = api.NewSecret()
-		err = errors.Join(os.WriteFile(file+".tmp", []byte(secret+"\n"), 0o600), os.Rename(file+".tmp", file))
+		err = durable.WriteFile(file, []byte(secret+"\n"), 0o600)
 	}
 	if err != nil {
 		return err

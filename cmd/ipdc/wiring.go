@@ -102,6 +102,7 @@ func serveOnce(ctx context.Context, set settings, log *slog.Logger, ready func(w
 	a := api.New(n.apiConfig(sc))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return sc.Run(ctx) })
+	g.Go(func() error { return n.store.Run(ctx) })
 	g.Go(func() error { return n.room.Run(ctx) })
 	g.Go(func() error { return n.courier.Run(ctx) })
 	g.Go(func() error { return n.datasets.Run(ctx) })

@@ -68,7 +68,7 @@ var table = []rule{
 	// 2: the daemon knows contracts, never an adapter; the client knows bodies.
 	{packages: []string{"sidecar/fleet"}, may: []string{"bus", "wire", "jobspec", "identity"}},
 	{packages: []string{"sidecar", "sidecar/*"}, may: slices.Concat(contracts, tools, []string{"sidecar/*"}, layer0, internal)},
-	{packages: []string{"quorum"}, may: []string{"bus", "wire", "jobspec", "identity"}},
+	{packages: []string{"quorum"}, may: []string{"bus", "wire", "jobspec", "identity", "internal/durable"}},
 	{packages: []string{"domain"}, may: slices.Concat(contracts, layer0, internal)},
 	{packages: []string{"client"}, may: layer0},
 
@@ -104,6 +104,7 @@ var homes = []struct {
 	{"github.com/eclipse/paho", []string{"bus/mqtt"}},
 	{"github.com/mochi-mqtt/", []string{"bus/mqtt/broker"}},
 	{"github.com/hashicorp/", []string{"quorum"}},
+	{"github.com/hanwen/go-fuse", []string{"internal/faultfs"}},
 	{"github.com/netresearch/go-cron", []string{"sidecar/schedule"}},
 	{"github.com/minio/", []string{"delivery/s3"}},
 	{"github.com/spf13/", []string{"cmd/ipdc"}},

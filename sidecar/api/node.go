@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -83,6 +84,9 @@ func (a *API) registerHealth(doc *huma.OpenAPI) {
 		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Summary: "Can the node take jobs", Description: "503 when it cannot; \"degraded\" and the names of engines that do not answer: their jobs wait.", Responses: textDoc(), Security: noToken,
 	}, func(w *stream, r *http.Request) error {
 		n, err := a.cfg.Service.Node(r.Context())
+		if err == nil && len(n.Problems) > 0 {
+			err = errors.New(strings.Join(n.Problems, "; "))
+		}
 		if err == nil && n.Draining {
 			return refuse(http.StatusServiceUnavailable, jobspec.KindConflict, "ipdc node drain --undo lets it take work again", "the node drains")
 		}

@@ -246,7 +246,7 @@ func (p *Pool) writeRecord(name string, r record) error {
 	if err := os.WriteFile(tmp, b, 0o600); err != nil {
 		return err
 	}
-	return os.Rename(tmp, p.recordFile(name))
+	return os.Rename(tmp, p.recordFile(name)) // not synced: what the power takes it takes the container, too
 }
 
 // makeOwned makes a directory for the user only. A process that is not root

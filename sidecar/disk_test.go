@@ -1,0 +1,116 @@
+package sidecar_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/internal/faultfs"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/store"
+)
+
+// onDisk puts the state of a bench on a disk that fails when it is told to.
+func onDisk(t *testing.T, b *bench) *faultfs.Disk {
+	t.Helper()
+	d := faultfs.New(t)
+	st, err := store.Open(t.Context(), filepath.Join(d.Dir, "state.db"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	if err := b.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.store = st
+	b.start()
+	return d
+}
+
+// held is an executor whose containers are heard to end when a test says so.
+type held struct {
+	executor.Executor
+	ends <-chan struct{}
+}
+
+func (h held) Wait(ctx context.Context, id executor.ID) (executor.Exit, error) {
+	select {
+	case <-h.ends:
+	case <-ctx.Done():
+		return executor.Exit{}, ctx.Err()
+	}
+	return h.Executor.Wait(ctx, id)
+}
+
+// While the disk of the state is full or read-only nothing is acknowledged, the
+// node says so, and a job that runs comes to its end; its result is recorded
+// once the disk takes it, without a restart.
+func TestF16F21RunningJobOutlivesAFullDisk(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EROFS} {
+		t.Run(errno.Error(), func(t *testing.T) {
+			b := newBench(t)
+			ends := make(chan struct{})
+			b.wrap = func(ex executor.Executor) executor.Executor { return held{ex, ends} }
+			d := onDisk(t, b)
+			ref := b.submit(spec("DUMMY_WRITE=/outputs/a:b"))
+			b.until(ref, jobspec.AttemptRunning)
+			d.Fail(faultfs.Fault{Op: faultfs.Change, Errno: errno})
+			_, _, err := b.Submit(t.Context(), api.Submission{Tenant: "t", Spec: spec()})
+			if f := jobspec.AsFailure(err); f.Kind != jobspec.KindQuota || f.Hint == "" {
+				t.Errorf("Submit = %v, hint %q, want E_QUOTA and what to do", err, f.Hint)
+			}
+			n, err := b.Node(t.Context())
+			if err != nil || len(n.Problems) != 1 || !strings.Contains(n.Problems[0], "the disk of the state database") {
+				t.Errorf("the node says %q, %v, want what is wrong with its disk", n.Problems, err)
+			}
+			hits := d.Hits()
+			close(ends)
+			for d.Hits() == hits { // the end of the program is to be recorded; each look is a round trip
+				if err := t.Context().Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d.Mend()
+			if j := b.final(ref); j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 {
+				t.Errorf("the job %s after %d attempts: %+v, want its first one to succeed", j.State, len(j.Attempts), j.Failure)
+			}
+			if n, err = b.Node(t.Context()); err != nil || len(n.Problems) > 0 {
+				t.Errorf("of a mended disk the node says %q, %v", n.Problems, err)
+			}
+		})
+	}
+}
+
+// After a failed fsync the store ends, and says so to whoever runs the node.
+func TestF22NodeEndsOnAFailedSync(t *testing.T) {
+	b := newBench(t)
+	d := onDisk(t, b)
+	ref := b.submit(spec("DUMMY_WRITE=/outputs/a:b"))
+	b.final(ref)
+	d.Fail(faultfs.Fault{Op: faultfs.Sync, Name: "state.db", Errno: syscall.EIO})
+	_, _, err := b.Submit(t.Context(), api.Submission{Tenant: "t", Spec: spec()})
+	if err == nil || errors.Is(err, store.ErrDisk) {
+		t.Errorf("Submit = %v, want that nothing more is written", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if err := b.store.Run(ctx); err == nil {
+		t.Error("Run of the store = nil, want why the node is to end")
+	}
+	b.stop()
+	_ = b.store.Close() // says that it is broken
+	d.Mend()
+	if b.store, err = store.Open(t.Context(), filepath.Join(d.Dir, "state.db"), nil); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	if j := b.final(ref); j.State != jobspec.JobSucceeded {
+		t.Errorf("the job is %s after the restart", j.State)
+	}
+}
