@@ -151,7 +151,7 @@ func TestFailureKinds(t *testing.T) {
 		{"signal", jobspec.KindSignal, 6, []string{"--once", "-e", "kill -SEGV $$"}},
 		{"oom", jobspec.KindOOM, 6, []string{"--memory", "32MiB", "--once", "-e", "x=$(head -c 100m /dev/zero | tr '\\0' x)"}},
 		{"timeout", jobspec.KindTimeout, 6, []string{"--timeout", "1s", "--once", "-e", "sleep 60"}},
-		{"quota", jobspec.KindQuota, 6, []string{"--disk", "8MiB", "--once", "-e", "head -c 64m /dev/zero > /outputs/big"}},
+		{"F18 quota", jobspec.KindQuota, 6, []string{"--disk", "8MiB", "--once", "-e", "head -c 64m /dev/zero > /outputs/big"}},
 		{"quota per file", jobspec.KindQuota, 6, []string{"--disk", "8MiB", "-e", "head -c 64m /dev/zero"}},
 		{"missing command", jobspec.KindImageRun, 127, []string{"--image", "shell", "--once", "-e", "true"}},
 		{"missing image", jobspec.KindImageRef, 125, []string{"--image", "sha256:" + strings.Repeat("0", 64), "-e", "true"}},

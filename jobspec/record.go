@@ -4,21 +4,25 @@ import "time"
 
 // Job is the record of one job on its owner.
 type Job struct {
-	ID         JobID       `json:"id"`
-	Tenant     string      `json:"tenant"` // name of the token that submitted; "local" for the socket
-	Spec       Spec        `json:"spec"`   // with defaults
-	SpecCID    CID         `json:"spec_cid"`
-	Parent     JobID       `json:"parent,omitempty"`  // the job that this one installs the requirements of
-	Origin     *Origin     `json:"origin,omitempty"`  // set when this is one task of another node's job
-	Tenure     *Tenure     `json:"tenure,omitempty"`  // set when the keepers of the domain know of it
-	Fired      *Fired      `json:"fired,omitempty"`   // set when a schedule made it
-	Dataset    *DatasetUse `json:"dataset,omitempty"` // set when the input is a version of a dataset
-	State      JobState    `json:"state"`
-	Stopping   bool        `json:"stopping,omitempty"` // a stop was asked for and is durable
-	Result     CID         `json:"result,omitzero"`    // set from published on
-	Partial    CID         `json:"partial,omitzero"`   // outputs of a job that failed
-	Merged     []Merged    `json:"merged,omitempty"`   // what job merge made of the outputs, the newest last
-	Failure    *Failure    `json:"failure,omitempty"`  // set when failed or stopped
+	ID       JobID       `json:"id"`
+	Tenant   string      `json:"tenant"` // name of the token that submitted; "local" for the socket
+	Spec     Spec        `json:"spec"`   // with defaults
+	SpecCID  CID         `json:"spec_cid"`
+	Parent   JobID       `json:"parent,omitempty"`  // the job that this one installs the requirements of
+	Origin   *Origin     `json:"origin,omitempty"`  // set when this is one task of another node's job
+	Tenure   *Tenure     `json:"tenure,omitempty"`  // set when the keepers of the domain know of it
+	Fired    *Fired      `json:"fired,omitempty"`   // set when a schedule made it
+	Dataset  *DatasetUse `json:"dataset,omitempty"` // set when the input is a version of a dataset
+	State    JobState    `json:"state"`
+	Stopping bool        `json:"stopping,omitempty"` // a stop was asked for and is durable
+	Result   CID         `json:"result,omitzero"`    // set from published on
+	Partial  CID         `json:"partial,omitzero"`   // outputs of a job that failed
+	// Unavailable says why the result, which was whole, cannot be given any more,
+	// as the node's last audit found it; "" = it was whole then.
+	Unavailable string `json:"unavailable,omitempty"`
+
+	Merged     []Merged    `json:"merged,omitempty"`  // what job merge made of the outputs, the newest last
+	Failure    *Failure    `json:"failure,omitempty"` // set when failed or stopped
 	Submitted  time.Time   `json:"submitted"`
 	Uptime     Duration    `json:"uptime,omitempty"`  // of the owner's machine then, see [Attempt]
 	Started    time.Time   `json:"started,omitzero"`  // first lease

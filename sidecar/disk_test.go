@@ -16,10 +16,10 @@ import (
 	"github.com/ipdc/ipdc/store"
 )
 
-// onDisk puts the state of a bench on a disk that fails when it is told to.
-func onDisk(t *testing.T, b *bench) *faultfs.Disk {
+// moveTo puts the state of a bench on a disk that fails when it is told to.
+func (b *bench) moveTo(d *faultfs.Disk) {
+	t := b.t
 	t.Helper()
-	d := faultfs.New(t)
 	st, err := store.Open(t.Context(), filepath.Join(d.Dir, "state.db"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +30,6 @@ func onDisk(t *testing.T, b *bench) *faultfs.Disk {
 	}
 	b.store = st
 	b.start()
-	return d
 }
 
 // held is an executor whose containers are heard to end when a test says so.
@@ -54,10 +53,11 @@ func (h held) Wait(ctx context.Context, id executor.ID) (executor.Exit, error) {
 func TestF16F21RunningJobOutlivesAFullDisk(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EROFS} {
 		t.Run(errno.Error(), func(t *testing.T) {
+			d := faultfs.New(t)
 			b := newBench(t)
 			ends := make(chan struct{})
 			b.wrap = func(ex executor.Executor) executor.Executor { return held{ex, ends} }
-			d := onDisk(t, b)
+			b.moveTo(d)
 			ref := b.submit(spec("DUMMY_WRITE=/outputs/a:b"))
 			b.until(ref, jobspec.AttemptRunning)
 			d.Fail(faultfs.Fault{Op: faultfs.Change, Errno: errno})
@@ -89,8 +89,9 @@ func TestF16F21RunningJobOutlivesAFullDisk(t *testing.T) {
 
 // After a failed fsync the store ends, and says so to whoever runs the node.
 func TestF22NodeEndsOnAFailedSync(t *testing.T) {
+	d := faultfs.New(t)
 	b := newBench(t)
-	d := onDisk(t, b)
+	b.moveTo(d)
 	ref := b.submit(spec("DUMMY_WRITE=/outputs/a:b"))
 	b.final(ref)
 	d.Fail(faultfs.Fault{Op: faultfs.Sync, Name: "state.db", Errno: syscall.EIO})

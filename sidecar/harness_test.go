@@ -63,6 +63,7 @@ type bench struct {
 
 	patience   time.Duration // of the next start
 	sweepEvery time.Duration // likewise
+	auditEvery time.Duration // likewise
 
 	crew  mates         // other members, from the next start on
 	lease time.Duration // of what is given to them
@@ -210,7 +211,7 @@ func (b *bench) start() {
 		Now: func() time.Time { return time.Now().Add(ahead + time.Duration(b.later.Add(tick))) }, Room: b.room,
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
 		Executor: ex, Volumes: vols, Inputs: inputs, CARs: cars, Capacity: b.cap, Labels: b.labels, Network: b.network, Logger: log,
-		StopGrace: 50 * time.Millisecond, Admit: b.admit, Budget: b.budget, Fetches: b.fetches, Patience: b.patience, SweepEvery: b.sweepEvery,
+		StopGrace: 50 * time.Millisecond, Admit: b.admit, Budget: b.budget, Fetches: b.fetches, Patience: b.patience, SweepEvery: b.sweepEvery, AuditEvery: b.auditEvery,
 	}
 	if b.attached != nil {
 		cfg.Attached = b.attached
@@ -365,6 +366,22 @@ func (b *bench) outputs(root jobspec.CID) map[string]string {
 			_, err := tree.Copy(b.t.Context(), b.ipfs, e.CID, &s, ipfs.Budget{})
 			m[e.Path] = s.String()
 			return err
+		}
+		return nil
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return m
+}
+
+// entries returns the CIDs of a result's files.
+func (b *bench) entries(root jobspec.CID) map[string]jobspec.CID {
+	b.t.Helper()
+	m := map[string]jobspec.CID{}
+	err := tree.Walk(b.t.Context(), b.ipfs, root, ipfs.Budget{}, func(e tree.Entry) error {
+		if e.Kind == tree.File {
+			m[e.Path] = e.CID
 		}
 		return nil
 	})

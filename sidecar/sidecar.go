@@ -29,6 +29,8 @@
 //	replica    has other members hold results and outputs, too
 //	holder     the same at such a member
 //	repairer   finds new holders for those that are gone, and lets go
+//	auditor    reads results again, and says when one is not whole any more
+//	waits      what a job waits for that is not about it: a disk, a Kubo
 //	keeper     removes jobs at the end of their time, and by prune
 //	cleaner    removes what an attempt leaves on the machine
 //	schedules  jobs that are submitted again and again; schedule has the engine
@@ -54,6 +56,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -107,6 +110,7 @@ type Config struct {
 	Logger       *slog.Logger                                // default slog.Default
 	Limits       Limits                                      // of containers and tenants
 	SweepEvery   time.Duration                               // default 30 s
+	AuditEvery   time.Duration                               // between two results that are read again, each once a day; default 1 min
 	Patience     time.Duration                               // how long a job is prepared again while the engine does not answer; default 90 s
 	StopGrace    time.Duration                               // from SIGTERM to SIGKILL; default 5 s
 	Now          func() time.Time                            // default time.Now
@@ -145,6 +149,8 @@ type Sidecar struct {
 	loading keylock.Locks // of image archives, by CID
 	handing keylock.Locks // of submits to other members, by tenant and key
 	taking  keylock.Locks // of assignments, by owner, attempt and token
+
+	unwell atomic.Int64 // results that the auditor found not to be whole
 
 	messages *semaphore.Weighted // bytes of messages' files in memory
 
@@ -199,6 +205,7 @@ func New(cfg Config) (*Sidecar, error) {
 	if cfg.SweepEvery <= 0 {
 		cfg.SweepEvery = 30 * time.Second
 	}
+	cfg.AuditEvery = cmp.Or(cfg.AuditEvery, time.Minute)
 	if cfg.StopGrace <= 0 {
 		cfg.StopGrace = 5 * time.Second
 	}
@@ -292,6 +299,7 @@ func (s *Sidecar) Run(ctx context.Context) error {
 		return fmt.Errorf("rescue: %w", err)
 	}
 	s.work.Go(func() { s.repairer(ctx) })
+	s.work.Go(func() { s.auditor(ctx) })
 	s.work.Go(func() { s.schedules.Run(ctx) })
 	if s.cfg.Record != nil {
 		s.work.Go(func() { s.tendTenures(ctx) })

@@ -50,8 +50,15 @@ func (s *Store) judge(err error) error {
 		if c := code & 0xff; c == sqlite3.SQLITE_READONLY || c == sqlite3.SQLITE_CANTOPEN {
 			break
 		}
+		if !inDoubt(code) && s.odd.CompareAndSwap(false, true) {
+			err = takesNothing(s.path, "failed a write and seems to be well again", err)
+			break
+		}
 		s.fail(refusal(s.path, fmt.Sprintf("a write failed, nothing more is written: %v", err), "check the disk, then start the node again"))
 		err = *s.broken.Load()
+	}
+	if err == nil {
+		s.odd.Store(false)
 	}
 	if err == nil || errors.Is(err, ErrDisk) {
 		s.ill.Store(&err)

@@ -53,6 +53,11 @@ func TestF22BrokenDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			d.Fail(faultfs.Fault{Op: op, Name: "state.db-wal", Errno: syscall.EIO})
+			if op == faultfs.Write { // of one that failed nothing is in doubt, if it stays the only one
+				if _, err := put(t, st, "refused"); !errors.Is(err, store.ErrDisk) {
+					t.Errorf("Update with its first failed write = %v, want an ErrDisk", err)
+				}
+			}
 			_, err = put(t, st, "refused")
 			wantKind(t, err, jobspec.KindInternal)
 			d.Mend()

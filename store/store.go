@@ -29,6 +29,7 @@ type Store struct {
 	anchor driver.Conn           // see Close
 	broken atomic.Pointer[error] // the first write error that is never retried
 	stop   chan struct{}         // closed when broken is set
+	odd    atomic.Bool           // the last Update met a write that failed on a disk that took another one at once
 	ill    atomic.Pointer[error] // how the last Update ended, as far as the disk is concerned
 
 	closing  sync.Once

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/kubo"
 	"github.com/ipdc/ipdc/ipfs/swap"
 	"github.com/ipdc/ipdc/sidecar"
@@ -30,7 +33,7 @@ func (n *node) openIPFS(ctx context.Context) error {
 	if err != nil {
 		return usagef("--ipfs: %w", err)
 	}
-	node, err := kubo.Open(ctx, kubo.Config{
+	node, err := n.openKubo(ctx, dir, kubo.Config{
 		Addr: addr, Dir: dir, Fetch: n.set.FetchWait.Std(), Logger: n.log,
 		Owner:    strings.TrimSuffix(sidecar.ObjectPrefix(n.key.ID()), "-"),
 		MaxBytes: int64(n.set.InputBytes),
@@ -49,6 +52,27 @@ func (n *node) openIPFS(ctx context.Context) error {
 	n.onClose(node.Close)
 	n.noteOther(filepath.Join(n.set.Path, "ipfs"), "what was added without --ipfs is not in this Kubo; bring it over with ipdc export and ipdc import")
 	return nil
+}
+
+// openKubo waits for a Kubo that this node worked with before: with the machine
+// both start, in any order. One that never answered is told of at once, as its
+// address may be wrong.
+func (n *node) openKubo(ctx context.Context, dir string, cfg kubo.Config) (*kubo.Node, error) {
+	_, unknown := os.Stat(filepath.Join(dir, "pins.db"))
+	for said := false; ; said = true {
+		node, err := kubo.Open(ctx, cfg)
+		if err == nil || unknown != nil || !errors.Is(err, ipfs.ErrUnavailable) {
+			return node, err
+		}
+		if !said {
+			n.log.Warn("waits for Kubo", "err", err)
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // noteOther logs text when the backend that is not used was used before.

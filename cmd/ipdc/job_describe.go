@@ -72,6 +72,7 @@ func describe(w io.Writer, j wire.Job) error {
 		add("Checkpoint:", fmt.Sprintf("%s (%s of %s, %s, generation %d, at %s)", c.CID, visible(c.Name), c.Task, size(int64(c.Bytes)), c.Generation, stamp(c.Taken)))
 	}
 	add("Result:", j.Result.String())
+	add("Unavailable:", j.Unavailable)
 	add("Held by:", heldBy(j.Replicas))
 	add("Partial:", j.Partial.String())
 	for _, m := range j.Merged {

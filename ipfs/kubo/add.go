@@ -25,7 +25,7 @@ import (
 // An import may wait for Kubo's collector, and is read back by Kubo before it
 // is pinned.
 const (
-	importTimeout = 10 * time.Minute
+	importAnswers = 10      // times Config.Answer
 	importRate    = 4 << 20 // bytes per second that are waited for beyond that
 )
 
@@ -96,7 +96,8 @@ func (n *Node) countStored(ctx context.Context, c jobspec.CID, count *counter) e
 // dagImport sends the blocks of list as a CAR with root, and pins root when pin
 // is set, in one step that Kubo's collector cannot come between.
 func (n *Node) dagImport(ctx context.Context, root jobspec.CID, list []jobspec.CID, g ipfs.Getter, size int64, pin bool) error {
-	ctx, cancel := context.WithTimeout(ctx, importTimeout+time.Duration(size/importRate)*time.Second)
+	outer := ctx
+	ctx, cancel := context.WithTimeout(ctx, importAnswers*n.rpc.answer+time.Duration(size/importRate)*time.Second)
 	defer cancel()
 	pr, pw := io.Pipe()
 	form := multipart.NewWriter(pw)
@@ -113,6 +114,8 @@ func (n *Node) dagImport(ctx context.Context, root jobspec.CID, list []jobspec.C
 	_ = pr.CloseWithError(errors.New("call dag/import of Kubo has ended")) // returns nil always
 	sendErr := send.Wait()
 	switch {
+	case err != nil && ctx.Err() != nil && outer.Err() == nil:
+		return n.rpc.mute("dag/import")
 	case err != nil && sendErr != nil && !errors.Is(err, ctx.Err()) && errors.Is(err, sendErr):
 		return sendErr // what could not be read here
 	case err != nil:
@@ -160,7 +163,7 @@ func (n *Node) checkImport(data []byte, root jobspec.CID, blocks int, pin bool) 
 			continue
 		}
 		if line.Root.PinErrorMsg != "" {
-			return n.importError(&answerError{"dag/import", line.Root.PinErrorMsg, http.StatusOK})
+			return n.importError(n.rpc.room(&answerError{"dag/import", line.Root.PinErrorMsg, http.StatusOK}))
 		}
 		c, err := jobspec.ParseCID(line.Root.Cid["/"])
 		pinned = pinned || (err == nil && c == root)

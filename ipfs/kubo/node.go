@@ -64,7 +64,10 @@ type Config struct {
 	MaxBytes int64
 	// Room returns an error when so many bytes more must not be stored. What a
 	// Pin fetches asks it, before each block. Default: no limit.
-	Room   func(ctx context.Context, more int64) error
+	Room func(ctx context.Context, more int64) error
+	// Answer is how long Kubo may be silent to a call that needs no more than its
+	// own disk; an import may take ten times as long. Default 1 min.
+	Answer time.Duration
 	Logger *slog.Logger // default: no log
 }
 
@@ -100,7 +103,7 @@ var (
 // that an earlier process left without a name.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
-		dir: cfg.Dir, owner: cfg.Owner, fetch: cfg.Fetch, log: cfg.Logger, rpc: newRPC(cfg.Addr),
+		dir: cfg.Dir, owner: cfg.Owner, fetch: cfg.Fetch, log: cfg.Logger, rpc: newRPC(cfg.Addr, cfg.Answer),
 		local: semaphore.NewWeighted(localCalls), remote: semaphore.NewWeighted(fetchCalls),
 		streams: semaphore.NewWeighted(streamCalls), turn: semaphore.NewWeighted(1),
 		doubt: map[jobspec.CID]time.Time{}, max: cfg.MaxBytes, room: cfg.Room,
@@ -149,7 +152,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 // Version asks the Kubo at addr for its version, and changes nothing there. The
 // error is that of [Open] when there is none or it is too old.
 func Version(ctx context.Context, addr Addr) (string, error) {
-	r := newRPC(addr)
+	r := newRPC(addr, 0)
 	defer r.close()
 	return r.version(ctx)
 }

@@ -2,6 +2,7 @@ package kubo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,14 +13,16 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/dag"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
 const (
-	callTimeout = time.Minute // of a call that needs no more than Kubo's own disk
+	callTimeout = time.Minute // default of Config.Answer
 	maxAnswer   = 1 << 20     // bytes of an answer that is no block
 	dialTries   = 5           // while a Kubo restarts
 	minMinor    = 40          // Kubo 0.40 is the first that takes blocks of up to 2 MiB
@@ -28,14 +31,22 @@ const (
 // errMissing is the answer for a block that Kubo does not have.
 var errMissing = errors.New("block is not stored")
 
+// unavailable is an error that is ipfs.ErrUnavailable: the call was in order.
+type unavailable struct{ error }
+
+func (unavailable) Is(target error) bool { return target == ipfs.ErrUnavailable }
+func (u unavailable) Unwrap() error      { return u.error }
+
 // rpc speaks Kubo's RPC: https://docs.ipfs.tech/reference/kubo/rpc/.
 type rpc struct {
 	addr   Addr
 	client *http.Client
 	trans  *http.Transport
+	answer time.Duration // how long a call may take that needs no more than Kubo's own disk
+	silent atomic.Int64  // until when Kubo is not asked, as it did not answer; Unix nanoseconds
 }
 
-func newRPC(addr Addr) *rpc {
+func newRPC(addr Addr, answer time.Duration) *rpc {
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -46,7 +57,7 @@ func newRPC(addr Addr) *rpc {
 		TLSHandshakeTimeout: 10 * time.Second,
 		DisableCompression:  true,
 	}
-	return &rpc{addr: addr, trans: t, client: &http.Client{
+	return &rpc{addr: addr, trans: t, answer: cmp.Or(answer, callTimeout), client: &http.Client{
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -149,8 +160,32 @@ func (r *rpc) pinned(ctx context.Context, c jobspec.CID) (bool, error) {
 // call posts a request without a body and returns the whole answer. A Kubo
 // that does not take connections is asked again: it may be restarting.
 func (r *rpc) call(ctx context.Context, name string, q url.Values, limit int64) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	if time.Now().UnixNano() < r.silent.Load() {
+		return nil, r.mute(name)
+	}
+	outer := ctx
+	ctx, cancel := context.WithTimeout(ctx, r.answer)
 	defer cancel()
+	data, err := r.dialled(ctx, name, q, limit)
+	if err != nil && ctx.Err() != nil && outer.Err() == nil {
+		r.silent.Store(time.Now().Add(r.answer / 6).UnixNano())
+		return nil, r.mute(name)
+	}
+	return data, err
+}
+
+// mute is the error of a call to a Kubo that takes calls and does not answer.
+// For a sixth of the time that one waited, the others do not wait at all: a
+// Kubo that hangs keeps nothing here busy.
+func (r *rpc) mute(name string) error {
+	return unavailable{jobspec.Failure{
+		Kind: jobspec.KindInternal, Detail: fmt.Sprintf("Kubo at %s does not answer %s within %s", r.addr, name, r.answer),
+		Hint: "see what keeps it busy: ipfs diag cmds; or start it again",
+	}.Error()}
+}
+
+// dialled is call without its deadline.
+func (r *rpc) dialled(ctx context.Context, name string, q url.Values, limit int64) ([]byte, error) {
 	for try := 1; ; try++ {
 		data, err := r.post(ctx, name, q, "", nil, limit)
 		var dial *net.OpError
@@ -210,7 +245,7 @@ func (r *rpc) post(ctx context.Context, name string, q url.Values, contentType s
 		return nil, r.refused(name, resp.StatusCode, data)
 	}
 	if text := resp.Trailer.Get("X-Stream-Error"); text != "" {
-		return nil, &answerError{name, text, resp.StatusCode}
+		return nil, r.room(&answerError{name, text, resp.StatusCode})
 	}
 	return data, nil
 }
@@ -218,7 +253,7 @@ func (r *rpc) post(ctx context.Context, name string, q url.Values, contentType s
 func (r *rpc) refused(name string, status int, data []byte) error {
 	var e struct{ Message string }
 	if json.Unmarshal(data, &e) == nil && e.Message != "" {
-		return &answerError{name, e.Message, status}
+		return r.room(&answerError{name, e.Message, status})
 	}
 	text := fmt.Sprintf("%d %s", status, http.StatusText(status))
 	switch status {
@@ -234,7 +269,11 @@ func (r *rpc) refused(name string, status int, data []byte) error {
 			Hint: "a running Kubo writes the address of its RPC to the file api in its directory: cat ~/.ipfs/api",
 		}.Error()
 	}
-	return &answerError{name, text, status}
+	answered := &answerError{name, text, status}
+	if status < http.StatusInternalServerError {
+		return answered
+	}
+	return unavailable{answered} // Kubo says why, in JSON; this comes from something before it
 }
 
 // unreachable is the error of a call that got no answer.
@@ -242,9 +281,20 @@ func (r *rpc) unreachable(ctx context.Context, name string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("call %s of Kubo: %w", name, context.Cause(ctx))
 	}
-	return fmt.Errorf("%w: %w", jobspec.Failure{
+	return unavailable{fmt.Errorf("%w: %w", jobspec.Failure{
 		Kind:   jobspec.KindInternal,
 		Detail: "no Kubo answers at " + r.addr.String(),
 		Hint:   "start it with: ipfs daemon (or leave --ipfs out to use the node inside ipdc)",
-	}.Error(), err)
+	}.Error(), err)}
+}
+
+// room says of an answer that Kubo's disk is full, if so.
+func (r *rpc) room(err *answerError) error {
+	if !strings.Contains(err.message, "no space left on device") && !strings.Contains(err.message, "disk quota exceeded") {
+		return err
+	}
+	return unavailable{fmt.Errorf("%w: %w", jobspec.Failure{
+		Kind: jobspec.KindInternal, Detail: "the disk of Kubo at " + r.addr.String() + " is full",
+		Hint: "free space there: ipfs repo gc, or unpin what is not needed (ipdc job prune); nothing needs to be started again",
+	}.Error(), err)}
 }

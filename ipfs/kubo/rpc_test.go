@@ -51,7 +51,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestLyingKuboIsNotBelieved(t *testing.T) {
+func TestF36LyingKuboIsNotBelieved(t *testing.T) {
 	leaf := []byte("leaf")
 	c := sum(leaf)
 	for name, tt := range map[string]struct {

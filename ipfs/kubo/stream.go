@@ -27,9 +27,10 @@ func (n *Node) Stream(ctx context.Context, root jobspec.CID) (ipfs.Getter, func(
 
 // stream is the Getter of one walk over one DAG.
 type stream struct {
-	rest   ipfs.Getter // of what the window has not
-	window *car.Window
-	watch  *time.Timer // ends the stream when Kubo sends nothing
+	rest     ipfs.Getter // of what the window has not
+	window   *car.Window
+	watch    *time.Timer // ends the stream when Kubo sends nothing for
+	patience time.Duration
 }
 
 // export has Kubo send the DAG below root. Where it does not, all is left to
@@ -40,7 +41,7 @@ func (n *Node) export(ctx context.Context, root jobspec.CID, rest ipfs.Getter) (
 		return s, func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	s.watch = time.AfterFunc(callTimeout, cancel)
+	s.watch, s.patience = time.AfterFunc(n.rpc.answer, cancel), n.rpc.answer
 	body, err := n.rpc.stream(ctx, "dag/export", url.Values{"arg": {root.String()}, "progress": {"false"}, "offline": {"true"}})
 	s.watch.Stop()
 	if err != nil {
@@ -72,7 +73,7 @@ func (s *stream) take(c jobspec.CID) ([]byte, bool) {
 	if s.window == nil {
 		return nil, false
 	}
-	s.watch.Reset(callTimeout)
+	s.watch.Reset(s.patience)
 	defer s.watch.Stop()
 	return s.window.Take(c)
 }

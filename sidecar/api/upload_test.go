@@ -113,7 +113,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-func TestH21CutUploads(t *testing.T) {
+func TestF70H21CutUploads(t *testing.T) {
 	e, f := start(t), newFixture(t)
 	before, err := e.ipfs.Stat(t.Context())
 	if err != nil {
