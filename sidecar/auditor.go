@@ -38,7 +38,7 @@ func (s *Sidecar) auditor(ctx context.Context) {
 			began = time.Now()
 		}
 		if len(list) > 0 {
-			s.audit(ctx, list[0])
+			s.reread(ctx, list[0])
 			list = list[1:]
 		}
 	}
@@ -63,9 +63,9 @@ func (s *Sidecar) results(ctx context.Context) (list []jobspec.JobID, err error)
 	return slices.Concat(bad, list), err
 }
 
-// audit reads a result. What is missing is fetched from whoever has it; what
+// reread reads a result. What is missing is fetched from whoever has it; what
 // cannot be had, or is damaged, is noted in the job's record.
-func (s *Sidecar) audit(ctx context.Context, id jobspec.JobID) {
+func (s *Sidecar) reread(ctx context.Context, id jobspec.JobID) {
 	d := &driver{Sidecar: s, id: id}
 	job, err := d.load(ctx)
 	if err != nil || !job.Result.Defined() {

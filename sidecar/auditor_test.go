@@ -43,7 +43,7 @@ func TestF39DamagedResult(t *testing.T) {
 	ref := b.submit(spec("DUMMY_WRITE=/outputs/a:" + strings.Repeat("result ", 1000)))
 	j := b.final(ref)
 	var leaf jobspec.CID
-	for _, e := range b.entries(j.Result) {
+	for _, e := range b.files(j.Result) {
 		leaf = e
 	}
 	name := dshelp.MultihashToDsKey(leaf.Cid().Hash()).String()[1:]

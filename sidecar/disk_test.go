@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/internal/faultfs"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/store"
+	"github.com/ipdc/ipdc/wire"
 )
 
 // moveTo puts the state of a bench on a disk that fails when it is told to.
@@ -113,5 +117,35 @@ func TestF22NodeEndsOnAFailedSync(t *testing.T) {
 	b.start()
 	if j := b.final(ref); j.State != jobspec.JobSucceeded {
 		t.Errorf("the job is %s after the restart", j.State)
+	}
+}
+
+// With no file left to open the node still acknowledges jobs, durably, and they
+// wait; with files again they run, without a restart.
+func TestF64NoFilesLeft(t *testing.T) {
+	b := newBench(t)
+	in := b.input("a")
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	limit := func(n uint64) {
+		t.Helper()
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: was.Max}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := spec("DUMMY_COPY=/inputs:/outputs/in")
+	s.Inputs = []jobspec.Input{{CID: in}}
+	limit(3) // all that is open stays open
+	defer limit(was.Cur)
+	if _, err := os.Open(os.Args[0]); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("control: Open = %v, want EMFILE", err)
+	}
+	ref := b.submit(s)
+	j := b.untilJob(ref, "waits", func(j wire.Job) bool { return j.Waiting != "" || j.State.Final() })
+	limit(was.Cur)
+	if j = b.final(ref); j.State != jobspec.JobSucceeded {
+		t.Errorf("job = %s, %+v", j.State, j.Failure)
 	}
 }

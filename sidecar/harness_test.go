@@ -375,8 +375,8 @@ func (b *bench) outputs(root jobspec.CID) map[string]string {
 	return m
 }
 
-// entries returns the CIDs of a result's files.
-func (b *bench) entries(root jobspec.CID) map[string]jobspec.CID {
+// files returns the CIDs of a result's files.
+func (b *bench) files(root jobspec.CID) map[string]jobspec.CID {
 	b.t.Helper()
 	m := map[string]jobspec.CID{}
 	err := tree.Walk(b.t.Context(), b.ipfs, root, ipfs.Budget{}, func(e tree.Entry) error {

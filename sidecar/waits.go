@@ -11,10 +11,11 @@ import (
 )
 
 // outside says of an error that it is neither about the job nor for good: the
-// blocks or the state cannot be reached or written just now. A job waits for
-// that until its own deadline, and goes on by itself.
+// blocks or the state cannot be reached or written just now, or the process has
+// as many files open as it may. A job waits for that until its own deadline, and
+// goes on by itself.
 func outside(err error) bool {
-	return errors.Is(err, ipfs.ErrUnavailable) || errors.Is(err, store.ErrDisk)
+	return errors.Is(err, ipfs.ErrUnavailable) || errors.Is(err, store.ErrDisk) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 // full says whether a disk of this node took nothing.

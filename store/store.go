@@ -101,9 +101,16 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
-// hold opens the anchor. A connection keeps its lock on a database once it has
-// read from it.
+// hold opens the anchor, and all readers: later there may be no file left to
+// open. A connection keeps its lock on a database once it has read from it.
 func (s *Store) hold(ctx context.Context) (err error) {
+	for range readers {
+		conn, err := s.reader.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close() // back into the pool
+	}
 	if s.anchor, err = s.reader.Driver().Open(dsn(s.path, url.Values{"_pragma": {"query_only(1)"}})); err != nil {
 		return err
 	}
@@ -118,7 +125,7 @@ func (s *Store) hold(ctx context.Context) (err error) {
 // is set for readers.
 func dial(path string, conns int, queryOnly bool) (*sql.DB, error) {
 	q := url.Values{"_txlock": {"immediate"}, "_pragma": {
-		"busy_timeout(1500)", "foreign_keys(1)", "synchronous(full)", "journal_size_limit(16777216)",
+		"busy_timeout(1500)", "foreign_keys(1)", "synchronous(full)", "temp_store(memory)", "journal_size_limit(16777216)",
 	}}
 	if queryOnly {
 		q.Set("_txlock", "deferred")
