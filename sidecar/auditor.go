@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -9,8 +10,13 @@ import (
 	"github.com/ipdc/ipdc/store"
 )
 
-// auditAgain is how long a result is taken for whole that was read as a whole.
-const auditAgain = 24 * time.Hour
+// In ticks of Config.AuditEvery, by default a minute: after how many the jobs are
+// looked through for results to read, and for how many one that was read is taken
+// for whole.
+const (
+	auditRound = 60
+	auditAgain = 24 * 60
+)
 
 // auditor reads the results of jobs again, one each Config.AuditEvery, and says
 // in a job's record when its result cannot be given any more: as a disk has lost
@@ -19,47 +25,46 @@ func (s *Sidecar) auditor(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.AuditEvery)
 	defer tick.Stop()
 	var list []jobspec.JobID // still to be read in this round
-	var began time.Time
-	for {
+	read := map[jobspec.JobID]time.Time{}
+	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		again := auditAgain
-		if s.unwell.Load() > 0 {
-			again = 10 * s.cfg.AuditEvery
-		}
-		if len(list) == 0 && (began.IsZero() || time.Since(began) >= again) {
+		if len(list) == 0 && n%auditRound == 0 {
 			var err error
-			if list, err = s.results(ctx); err != nil {
+			if list, err = s.results(ctx, read); err != nil {
 				s.log.Warn("list results", "err", err)
 			}
-			began = time.Now()
 		}
 		if len(list) > 0 {
 			s.reread(ctx, list[0])
+			read[list[0]] = time.Now()
 			list = list[1:]
 		}
 	}
 }
 
-// results are the jobs that have one, those whose result was not whole first.
-func (s *Sidecar) results(ctx context.Context) (list []jobspec.JobID, err error) {
+// results are the jobs whose results are to be read, those that were not whole
+// first. What is not there any more is taken out of read.
+func (s *Sidecar) results(ctx context.Context, read map[jobspec.JobID]time.Time) (list []jobspec.JobID, err error) {
 	var bad []jobspec.JobID
+	there := map[jobspec.JobID]bool{}
 	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		jobs, err := tx.Jobs(store.Filter{})
 		for _, j := range jobs {
+			there[j.ID] = true
 			switch {
 			case j.Unavailable != "":
 				bad = append(bad, j.ID)
-			case j.State == jobspec.JobSucceeded && j.Result.Defined():
+			case j.State == jobspec.JobSucceeded && j.Result.Defined() && time.Since(read[j.ID]) >= auditAgain*s.cfg.AuditEvery:
 				list = append(list, j.ID)
 			}
 		}
 		return err
 	})
-	s.unwell.Store(int64(len(bad)))
+	maps.DeleteFunc(read, func(id jobspec.JobID, _ time.Time) bool { return !there[id] })
 	return slices.Concat(bad, list), err
 }
 
@@ -88,7 +93,6 @@ func (s *Sidecar) reread(ctx context.Context, id jobspec.JobID) {
 		return
 	}
 	if why != "" {
-		s.unwell.Add(1)
 		s.log.Error("a result is not whole any more", "job", id, "result", job.Result, "err", err)
 	}
 	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {

@@ -38,7 +38,7 @@ func available(j wire.Job) bool   { return j.Unavailable == "" }
 // audit and never given out; the record says so until it is whole again.
 func TestF39DamagedResult(t *testing.T) {
 	b := newBench(t)
-	b.auditEvery = 10 * time.Millisecond
+	b.auditEvery = time.Millisecond
 	b.restart()
 	ref := b.submit(spec("DUMMY_WRITE=/outputs/a:" + strings.Repeat("result ", 1000)))
 	j := b.final(ref)

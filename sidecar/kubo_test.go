@@ -183,7 +183,7 @@ func TestF37EmptyRepository(t *testing.T) {
 	k := testenv.Kubo(t)
 	w := newWay(t, k)
 	b := onKubo(t, w)
-	b.auditEvery = 20 * time.Millisecond
+	b.auditEvery = time.Millisecond
 	b.start()
 	ref := b.submit(spec("DUMMY_WRITE=/outputs/a:result"))
 	b.final(ref)

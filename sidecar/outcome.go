@@ -200,7 +200,7 @@ func (r *runner) pack(ctx context.Context) (err error) {
 		return res.CID, err
 	})
 	var fe *jobspec.FailureError
-	if errors.As(err, &fe) {
+	if errors.As(err, &fe) && !outside(err) {
 		f := jobspec.AsFailure(at("outputs", err))
 		f.Hint = cmp.Or(f.Hint, "write only files, directories, and links that stay inside /outputs, with plain names")
 		if r.att.Failure == nil {

@@ -56,7 +56,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -149,8 +148,6 @@ type Sidecar struct {
 	loading keylock.Locks // of image archives, by CID
 	handing keylock.Locks // of submits to other members, by tenant and key
 	taking  keylock.Locks // of assignments, by owner, attempt and token
-
-	unwell atomic.Int64 // results that the auditor found not to be whole
 
 	messages *semaphore.Weighted // bytes of messages' files in memory
 
