@@ -150,7 +150,7 @@ func TestF34F35F36JobsWaitForKubo(t *testing.T) {
 	t.Run("F34 deadline", func(t *testing.T) { // the control: it does not wait for ever
 		s := spec()
 		s.Inputs = []jobspec.Input{{CID: b.input("b")}}
-		s.Timeouts.Total = jobspec.Duration(2 * time.Second)
+		s.Timeouts.Run, s.Timeouts.Total = jobspec.Duration(time.Second), jobspec.Duration(2*time.Second)
 		w.breaks(gone)
 		ref := b.submit(s)
 		j := b.untilJob(ref, "ends at its deadline", func(j wire.Job) bool { return j.State.Final() })
