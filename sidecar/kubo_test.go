@@ -85,20 +85,28 @@ func (w *way) awaitMet(t *testing.T, n int64) {
 func onKubo(t *testing.T, w *way) *bench {
 	t.Helper()
 	b := newBench(t)
+	b.stop()
+	b.openKubo(w, 0)
+	return b
+}
+
+// openKubo opens the Kubo in place of what the bench has, with so much patience
+// for its answers; 0 is the default.
+func (b *bench) openKubo(w *way, answer time.Duration) {
+	t := b.t
+	t.Helper()
 	a, err := kubo.ParseAddr(w.srv.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := kubo.Open(t.Context(), kubo.Config{Addr: a, Dir: filepath.Join(b.dir, "kubo"), Owner: "test", Answer: time.Second})
+	n, err := kubo.Open(t.Context(), kubo.Config{Addr: a, Dir: filepath.Join(b.dir, "kubo"), Owner: "test", Answer: answer})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.stop()
 	if err := b.ipfs.Close(); err != nil {
 		t.Fatal(err)
 	}
 	b.ipfs = n
-	return b
 }
 
 // gone answers nothing, as a Kubo that was killed.
@@ -111,6 +119,8 @@ func TestF34F35F36JobsWaitForKubo(t *testing.T) {
 	k := testenv.Kubo(t)
 	w := newWay(t, k)
 	b := onKubo(t, w)
+	input := b.input("a", "b")
+	b.openKubo(w, 2*time.Second)
 	ends := make(chan chan struct{}, 1)
 	b.wrap = func(ex executor.Executor) executor.Executor { return heldEach{ex, ends} }
 	b.start()
@@ -125,7 +135,7 @@ func TestF34F35F36JobsWaitForKubo(t *testing.T) {
 	for name, fault := range map[string]http.HandlerFunc{"F34 killed": gone, "F35 hangs": hang, "F36 500 and HTML": html} {
 		t.Run(name, func(t *testing.T) {
 			s := spec("DUMMY_COPY=/inputs:/outputs/in")
-			s.Inputs = []jobspec.Input{{CID: b.input("a", name)}}
+			s.Inputs = []jobspec.Input{{CID: input}}
 			s.Run.Env["DUMMY_STDOUT"] = name // not remembered
 			end := make(chan struct{})
 			ends <- end
@@ -148,8 +158,8 @@ func TestF34F35F36JobsWaitForKubo(t *testing.T) {
 		})
 	}
 	t.Run("F34 deadline", func(t *testing.T) { // the control: it does not wait for ever
-		s := spec()
-		s.Inputs = []jobspec.Input{{CID: b.input("b")}}
+		s := spec("DUMMY_STDOUT=late")
+		s.Inputs = []jobspec.Input{{CID: input}}
 		s.Timeouts.Run, s.Timeouts.Total = jobspec.Duration(time.Second), jobspec.Duration(2*time.Second)
 		w.breaks(gone)
 		ref := b.submit(s)
