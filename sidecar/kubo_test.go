@@ -124,7 +124,14 @@ func TestF34F35F36JobsWaitForKubo(t *testing.T) {
 	ends := make(chan chan struct{}, 1)
 	b.wrap = func(ex executor.Executor) executor.Executor { return heldEach{ex, ends} }
 	b.start()
-	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	over := make(chan struct{}) // a server does not see that a client goes whose body it has not read
+	defer close(over)
+	hang := func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-over:
+		}
+	}
 	html := func(rw http.ResponseWriter, _ *http.Request) {
 		rw.WriteHeader(http.StatusInternalServerError)
 		fmt.Fprint(rw, "<html>oops</html>")
