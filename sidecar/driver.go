@@ -207,6 +207,9 @@ func (d *driver) to(ctx context.Context, change func(*store.Tx, *jobspec.Job) er
 			}
 			events[i] = jobspec.Event{Type: jobspec.EventState, Detail: string(state)}
 		}
+		if job.Stopping && slices.Contains(states, jobspec.JobPublished) && !d.recorded() {
+			return errStopped // it was said to be
+		}
 		if job.State.Final() {
 			job.Finished, job.Moved = d.now(), d.movedAll()
 		}

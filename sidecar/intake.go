@@ -161,7 +161,9 @@ func (s *Sidecar) byKey(tx *store.Tx, sub api.Submission, job jobspec.Job) (_ jo
 	return job, true, err
 }
 
-// Stop makes the wish durable and then cancels the work.
+// Stop makes the wish durable and then cancels the work. A job that is stopped
+// is stopped; one that has a result, or has failed, is left as it is, and the
+// error is of kind E_CONFLICT.
 func (s *Sidecar) Stop(ctx context.Context, tenant, ref string) (j wire.Job, err error) {
 	failpoint.Hit("stopping.before-effect")
 	err = s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
@@ -169,8 +171,14 @@ func (s *Sidecar) Stop(ctx context.Context, tenant, ref string) (j wire.Job, err
 		if err != nil {
 			return err
 		}
-		if j.Job, err = tx.Job(id); err != nil || j.State.Final() {
+		if j.Job, err = tx.Job(id); err != nil || j.State == jobspec.JobStopped {
 			return err
+		}
+		if j.State.Final() || j.State == jobspec.JobPublished {
+			return jobspec.Failure{
+				Kind: jobspec.KindConflict, Where: "job " + id.String(), Detail: "is " + string(j.State) + ": there is nothing to stop",
+				Hint: "remove it with ipdc job rm " + id.String(),
+			}.Error()
 		}
 		j.Stopping = true
 		return tx.PutJob(j.Job)

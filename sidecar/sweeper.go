@@ -127,9 +127,13 @@ func (s *Sidecar) sweepJobs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ended := map[jobspec.JobID]bool{} // with pins of attempts that may be held otherwise
 	for _, p := range pins {
 		id, what, _ := strings.Cut(strings.TrimPrefix(p.Name, "job/"), "/")
 		st := states[jobspec.JobID(id)]
+		if st.Final() && strings.HasPrefix(what, "attempt/") && !ofItems(what) {
+			ended[jobspec.JobID(id)] = true
+		}
 		if st != "" && (!st.Final() || what == "result" || what == "partial" || keptOutputs(what) || ofItems(what) || strings.HasPrefix(what, "merged/") || strings.HasPrefix(what, "attempt/")) {
 			continue
 		}
@@ -139,6 +143,29 @@ func (s *Sidecar) sweepJobs(ctx context.Context) error {
 		if states[jobspec.JobID(id)] == "" {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(s.cfg.Dir, "logs", id)))
 		}
+	}
+	for id := range ended {
+		err = errors.Join(err, s.sweepEnded(ctx, id))
+	}
+	return err
+}
+
+// sweepEnded removes the pins that a final job needed on its way, as its driver
+// does unless the node is killed right after the job's last row.
+func (s *Sidecar) sweepEnded(ctx context.Context, id jobspec.JobID) error {
+	s.mu.Lock()
+	driven := s.drivers[id] != nil
+	s.mu.Unlock()
+	if driven {
+		return nil
+	}
+	d := &driver{Sidecar: s, id: id}
+	job, err := d.load(ctx)
+	if errors.Is(err, jobspec.KindNotFound.Error()) {
+		return nil // removed meanwhile, with its pins
+	}
+	if err == nil {
+		d.unpinInputs(job)
 	}
 	return err
 }
