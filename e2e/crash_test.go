@@ -12,7 +12,7 @@ import (
 
 // F02: kill -9 of the node, ten times while a job runs: the same container,
 // started once, and one result.
-func TestKillNodeWhileJobRuns(t *testing.T) {
+func TestF02KillNodeWhileJobRuns(t *testing.T) {
 	n := newNode(t)
 	const seconds = 60
 	id := n.ok("job", "submit", "-d", "--once", "-c", logsDir(t),
@@ -50,7 +50,7 @@ func TestKillNodeWhileJobRuns(t *testing.T) {
 // F01: SIGKILL at each step of a job's way to its result and to its failure.
 // The job ends as an undisturbed run does, its history has no gaps, and nothing
 // is left.
-func TestCrashMatrix(t *testing.T) {
+func TestF01CrashMatrix(t *testing.T) {
 	n := newNode(t)
 	cid := n.ok("add", "-q", logsDir(t))
 	want := n.ok("job", "submit", "-e", "cat; wc -c", "-c", cid, "--cache", "off")
@@ -165,7 +165,7 @@ func TestSecondNodeOnOneState(t *testing.T) {
 	}
 }
 
-// TestF30TwoNodesOnOneEngine: two nodes on one engine do not touch each other's containers.
+// F30: two nodes on one engine do not touch each other's containers.
 func TestF30TwoNodesOnOneEngine(t *testing.T) {
 	a, b := newNode(t), newNode(t)
 	dir := logsDir(t)

@@ -14,7 +14,7 @@ import (
 // four, and with it the founder and leader of its keepers: another member ends
 // the job with the CID that a node alone gives, each member tells so, and the
 // old owner, should it come back, publishes nothing.
-func TestOwnerIsKilledForGood(t *testing.T) {
+func TestF57OwnerIsKilledForGood(t *testing.T) {
 	t.Setenv("IPDC_LEASE", "3s") // of a minute, of which the test would wait for three
 	owner := newMember(t)
 	dir := t.TempDir()

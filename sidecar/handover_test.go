@@ -143,7 +143,7 @@ func TestHandOver(t *testing.T) {
 }
 
 // The same submit twice is one job, also when the first had no answer.
-func TestHandOverOnce(t *testing.T) {
+func TestF60HandOverOnce(t *testing.T) {
 	ctx := t.Context()
 	f := newFleet(t, 2)
 	f.net = memory.New(memory.Config{Faults: memory.Noise(3, 0.3, 0.5, 20*time.Millisecond)})

@@ -128,7 +128,7 @@ const shortLease = 2 * time.Second
 // The owner is gone for good in the middle of a job: another node ends it, with
 // the same result, and the record has one end. When the old owner comes back
 // all the same, its job ends there without one.
-func TestOwnerIsGoneForGood(t *testing.T) {
+func TestF57OwnerIsGoneForGood(t *testing.T) {
 	t.Parallel()
 	refusal.Produces(t, jobspec.KindLeaseLost)
 	f := newRecorded(t, 4, shortLease)
@@ -174,7 +174,7 @@ func TestOwnerIsGoneForGood(t *testing.T) {
 
 // An owner that is cut off goes on working and cannot publish: by the time that
 // it is back, another one has.
-func TestOwnerCutOffDoesNotPublish(t *testing.T) {
+func TestF58OwnerCutOffDoesNotPublish(t *testing.T) {
 	t.Parallel()
 	f := newRecorded(t, 4, shortLease)
 	root, files := f.dataset(1)

@@ -37,7 +37,7 @@ func makers(list []jobspec.Attempt, states ...jobspec.AttemptState) (nodes []str
 
 // A task whose holder does not take it, or is lost with it, goes to another
 // holder. (F52)
-func TestTaskGoesToAnotherHolder(t *testing.T) {
+func TestF52TaskGoesToAnotherHolder(t *testing.T) {
 	for name, lost := range map[string]bool{"holder refuses": false, "holder is lost": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -104,7 +104,7 @@ const lossLease = 5 * time.Second
 
 // What a node alone gives is what three give, also when one is lost in either
 // stage, or the owner is started anew; then only what was lost is run again.
-func TestStagesOfAFleet(t *testing.T) {
+func TestF52F54StagesOfAFleet(t *testing.T) {
 	parts := append(someParts, "part-00003/g", "part-00004/h", "part-00005/i")
 	alone := newBench(t)
 	want := alone.final(alone.submit(mapReduce(alone.parted(parts...), 6)))
