@@ -179,7 +179,7 @@ func (d *driver) stopInstallation(ctx context.Context, job jobspec.Job) error {
 		if err == nil && child != "" {
 			_, err = d.Stop(ctx, job.Tenant, child.String())
 		}
-		if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) { // which was removed
+		if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) && !errors.Is(err, jobspec.KindConflict.Error()) { // removed, or over
 			return err
 		}
 	}

@@ -190,7 +190,7 @@ func (e *Engine) replace(ctx context.Context, s jobspec.Schedule, earlier []jobs
 		case i.State == jobspec.InstantDue:
 			earlier[n], err = e.giveUp(ctx, s, i, jobspec.MissedOverlap, "a later instant came before its job was made")
 		}
-		if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) {
+		if err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) && !errors.Is(err, jobspec.KindConflict.Error()) { // removed, or over
 			return err
 		}
 	}
