@@ -12,6 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/moby/moby/client"
 
 	"github.com/ipdc/ipdc/images/docker"
@@ -57,7 +61,7 @@ func used(t *testing.T, dir string) int64 {
 // TestF19F63EngineDiskFull fills the engine's disk by an image: the refusal says
 // what is full, nothing of it stays, and an image that fits is taken.
 func TestF19F63EngineDiskFull(t *testing.T) {
-	eng := testenv.NewOwnEngine(t, map[string]any{"data-root": smallDisk(t, 64<<20)})
+	eng := testenv.NewOwnEngine(t, map[string]any{"data-root": smallDisk(t, 32<<20)})
 	r := newRegistry(t)
 	s, err := docker.Open(t.Context(), docker.Config{Host: eng.Host, Registries: []string{r.host}})
 	if err != nil {
@@ -69,9 +73,14 @@ func TestF19F63EngineDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer raw.Close()
-	noise := make([]byte, 80<<20)
+	noise := make([]byte, 32<<20)
 	rand.Read(noise)
-	large := imageOf(t, runtime.GOARCH, gzipOf(t, tarOf(t, entry{name: "noise", data: noise})))
+	// Not compressed: under the race detector that takes a minute.
+	img, err := mutate.AppendLayers(empty.Image, static.NewLayer(tarOf(t, entry{name: "noise", data: noise}), types.DockerUncompressedLayer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := forArch(t, img, runtime.GOARCH)
 	ref := r.push(t, "ipdc-test/large:1", large)
 	before := used(t, eng.Root)
 	for name, bring := range map[string]func() error{

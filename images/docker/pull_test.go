@@ -212,11 +212,19 @@ func TestPullFromHostileRegistry(t *testing.T) {
 		img := randomImage(t, runtime.GOARCH)
 		ref := r.push(t, "ipdc-test/down:1", img)
 		e.removeAfter(t, image{id: configDigest(t, img).Hex})
-		r.layer = func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }
+		first := firstLayer(t, img)
+		var down atomic.Bool
+		down.Store(true)
+		r.layer = func(w http.ResponseWriter, _ *http.Request) {
+			if down.Load() {
+				panic(http.ErrAbortHandler)
+			}
+			w.Write(first)
+		}
 		if _, err := e.Pull(t.Context(), ref, nil); jobspec.AsFailure(err).Kind != jobspec.KindPullStall {
 			t.Errorf("Pull that is interrupted = %v, want E_PULL_STALL", err)
 		}
-		r.layer = nil
+		down.Store(false)
 		if _, err := e.Pull(t.Context(), ref, nil); err != nil {
 			t.Errorf("Pull again = %v", err)
 		}

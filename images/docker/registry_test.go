@@ -149,3 +149,22 @@ func layersOf(t *testing.T, img v1.Image) (n int64) {
 	}
 	return n
 }
+
+// firstLayer is what a registry sends for the first layer of an image.
+func firstLayer(t *testing.T, img v1.Image) []byte {
+	t.Helper()
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := layers[0].Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
