@@ -91,10 +91,10 @@ type Attempt struct {
 	LogBytes    int64        `json:"log_bytes"`              // kept
 	LogDropped  int64        `json:"log_dropped,omitempty"`  // bytes over the limit, not kept
 
-	LogTruncated bool `json:"log_truncated,omitempty"` // the engine did not give all of it
-	Phases      Phases       `json:"phases,omitzero"`        // how long its parts took
-	Peers       *Peers       `json:"peers,omitempty"`        // of a gang's task: its generation of the gang
-	Checkpoint  *Checkpoint  `json:"checkpoint,omitempty"`   // likewise: the newest that it left; of another node's attempt see the job
+	LogTruncated bool        `json:"log_truncated,omitempty"` // the engine did not give all of it
+	Phases       Phases      `json:"phases,omitzero"`         // how long its parts took
+	Peers        *Peers      `json:"peers,omitempty"`         // of a gang's task: its generation of the gang
+	Checkpoint   *Checkpoint `json:"checkpoint,omitempty"`    // likewise: the newest that it left; of another node's attempt see the job
 
 	// What the program counted, as it says: pairs, bytes, spills, milliseconds.
 	// At most 32, each named by 1 to 40 of a-z, 0-9, dot and underscore.

@@ -77,7 +77,6 @@ func (s *simulation) figures(begun time.Time, used time.Duration, attempts int) 
 	return f
 }
 
-
 // processor is the processor time that this process has used.
 func processor() time.Duration {
 	var u syscall.Rusage
