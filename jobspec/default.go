@@ -77,13 +77,13 @@ func (r *Run) fill() {
 	}
 }
 
-func (sp *Split) fill(g *Gang) {
-	fill(&sp.By, SplitAuto)
-	if g != nil && sp.sized() && sp.Size == 0 {
-		fill(&sp.Into, g.Count())
+func (s *Split) fill(g *Gang) {
+	fill(&s.By, SplitAuto)
+	if g != nil && s.sized() && s.Size == 0 {
+		fill(&s.Into, g.Count())
 	}
-	if sp.sized() && sp.Into == 0 {
-		fill(&sp.Size, DefaultShard)
+	if s.sized() && s.Into == 0 {
+		fill(&s.Size, DefaultShard)
 	}
 }
 
