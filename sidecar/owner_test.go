@@ -129,8 +129,8 @@ const shortLease = 2 * time.Second
 // the same result, and the record has one end. When the old owner comes back
 // all the same, its job ends there without one.
 func TestF57OwnerIsGoneForGood(t *testing.T) {
-	t.Parallel()
 	refusal.Produces(t, jobspec.KindLeaseLost)
+	t.Parallel()
 	f := newRecorded(t, 4, shortLease)
 	root, files := f.dataset(2)
 	f.everywhere(root)
@@ -222,8 +222,8 @@ func TestDrainHandsJobsOn(t *testing.T) {
 
 // Without a majority of the keepers nothing is taken, and the numbers are told.
 func TestSubmitWithoutMajority(t *testing.T) {
-	t.Parallel()
 	refusal.Produces(t, jobspec.KindNoQuorum)
+	t.Parallel()
 	f := newRecorded(t, 3, shortLease)
 	owner := f.nodes[0]
 	f.net.Partition(f.ids(0))
