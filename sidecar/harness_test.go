@@ -56,6 +56,7 @@ type bench struct {
 	wrap     func(executor.Executor) executor.Executor // put around the next start's executor; nil = none
 	ahead    time.Duration                             // of the next start's clock
 	later    atomic.Int64                              // of the present clock, besides
+	ipns     sidecar.Names                             // nil = none
 	uptime   func() time.Duration                      // likewise; nil = the machine's
 	ticks    bool                                      // the next start's clock goes on by a millisecond with each look at it
 	running  atomic.Pointer[sidecar.Sidecar]           // for others
@@ -206,7 +207,7 @@ func (b *bench) start() {
 		},
 	})
 	cfg := sidecar.Config{
-		Streams: streams, Datasets: b.data, Post: post, Crew: crew, Record: record, Lease: b.lease, BackupAfter: b.backupAfter, Arrive: b.arrive,
+		Streams: streams, Datasets: b.data, Names: b.ipns, Post: post, Crew: crew, Record: record, Lease: b.lease, BackupAfter: b.backupAfter, Arrive: b.arrive,
 		Registry: b.registry, Limits: b.limits, Uptime: b.uptime,
 		Now: func() time.Time { return time.Now().Add(ahead + time.Duration(b.later.Add(tick))) }, Room: b.room,
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,

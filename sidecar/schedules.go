@@ -30,7 +30,7 @@ func (s *Sidecar) newSchedules() (*schedule.Engine, error) {
 		Interval: s.cfg.Limits.Interval.Std(), PerTenant: s.cfg.Limits.Schedules, Logger: s.log, Registry: s.cfg.Registry,
 	}
 	if s.cfg.Datasets != nil {
-		cfg.Heads = heads{s.cfg.Datasets}
+		cfg.Heads = &heads{datasets: s.cfg.Datasets, names: s.cfg.Names, now: s.now}
 	}
 	return schedule.New(cfg)
 }

@@ -119,6 +119,7 @@ type Config struct {
 	Crew         Crew                                        // who they are; nil with Post nil
 	Record       Record                                      // of the domain's jobs; nil = none
 	Datasets     *dataset.Keeper                             // what jobs name as inputs and schedules follow; nil = none. Run by the caller
+	Names        Names                                       // what schedules may follow beside datasets; nil = none
 	Lease        time.Duration                               // how long a member that runs a task may be silent; default 60 s
 	Room         func(context.Context, int64) error          // refuses so many bytes for another member when there is no room for them; default none
 	Repair       time.Duration                               // how long a holder of a copy may be away before another one takes its place; default 1 h

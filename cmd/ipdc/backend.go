@@ -45,7 +45,7 @@ func (n *node) openIPFS(ctx context.Context) error {
 	if err := n.fetching(); err != nil {
 		return err
 	}
-	n.ipfs, n.backend, n.exchange.local = node, node.String(), node
+	n.ipfs, n.backend, n.exchange.local, n.names = node, node.String(), node, node
 	if n.exchange.asks() {
 		n.ipfs = swap.Over(node, n.exchange)
 	}

@@ -49,8 +49,9 @@ type node struct {
 
 	store    *store.Store
 	ipfs     ipfs.Node
-	backend  string       // what ipfs is, for people
-	attached *attachments // nil with a Kubo
+	backend  string        // what ipfs is, for people
+	names    sidecar.Names // nil = no backend resolves any
+	attached *attachments  // nil with a Kubo
 	room     *room.Keeper
 	caches   []*inputcache.Cache // empty until they are open
 	unix     net.Listener
@@ -230,7 +231,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	})
 	return sidecar.New(sidecar.Config{
 		Courier: n.courier, Attached: n.attachedFiles(),
-		Streams: streams, Datasets: n.datasets, Post: post, Crew: crew, Record: record, Lease: n.set.Lease.Std(), Arrive: n.set.GangArrive.Std(),
+		Streams: streams, Datasets: n.datasets, Names: n.names, Post: post, Crew: crew, Record: record, Lease: n.set.Lease.Std(), Arrive: n.set.GangArrive.Std(),
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
 		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, Labels: labels, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
 		Network: n.network(), CA: n.authorities(), Fetches: n.set.IPFS != "" || n.exchange.asks(), Budget: n.set.inputBudget(),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
@@ -108,12 +107,6 @@ func (e *Engine) versions(ctx context.Context, s jobspec.Schedule) ([]Version, e
 
 // follow begins at the head as it is now: only later versions are run.
 func (e *Engine) follow(ctx context.Context, s *jobspec.Schedule) error {
-	if strings.Contains(s.OnChange, "ipns") && strings.ContainsAny(s.OnChange, "/:") {
-		return jobspec.Failure{
-			Kind: jobspec.KindPolicy, Where: "on_change", Detail: fmt.Sprintf("this node has no source that resolves %.128q: gateways are asked for blocks only", s.OnChange),
-			Hint: "append what the name points to to a dataset (ipdc dataset append), and follow that",
-		}.Error()
-	}
 	if e.cfg.Heads == nil {
 		return refuse("on_change", fmt.Sprintf("this node follows no heads, so not %q", s.OnChange), "give a cron expression")
 	}
