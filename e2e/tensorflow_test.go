@@ -88,6 +88,11 @@ func testTensorFlowExamples(t *testing.T, a, b *node) {
 	dir := t.TempDir()
 	a.ok("tf", "spec", "--dir", dir, "--local", "2")
 	job := a.ok("tf", "up", "--dir", dir)
+	t.Cleanup(func() { // where the test did not come so far, for the training's sake
+		if !a.job(job).State.Final() {
+			a.ipdc("job", "stop", job)
+		}
+	})
 	var st tensorflow.Status
 	if err := json.Unmarshal([]byte(a.ok("tf", "status", "--dir", dir, "-o", "json")), &st); err != nil {
 		t.Fatal(err)

@@ -80,13 +80,13 @@ func (s *Sidecar) LogEvents(ctx context.Context, tenant, ref, task string, after
 }
 
 // attemptsNamed returns the attempts of the task of that name or number, or all
-// when it is empty. Before the job is planned none of its tasks has any.
+// when it is empty. Unless the job is planned none of its tasks has any.
 func attemptsNamed(j wire.Job, task string) ([]jobspec.Attempt, error) {
 	if task == "" {
 		return j.Attempts, nil
 	}
 	i := slices.IndexFunc(j.Tasks, func(t wire.TaskState) bool { return t.Name == task || fmt.Sprint(t.Index) == task })
-	if i < 0 && len(j.Tasks) == 0 && !j.State.Final() {
+	if i < 0 && len(j.Tasks) == 0 {
 		return nil, nil
 	}
 	if i < 0 {

@@ -85,7 +85,7 @@ func write(ctx context.Context, root *os.Root, tmp, name string, f delivery.File
 // take opens a temporary file, empty and locked: of two that put the same file
 // at the same time, one is refused.
 func take(root *os.Root, tmp string) (*os.File, error) {
-	if info, err := root.Lstat(tmp); err == nil && !info.Mode().IsRegular() {
+	if info, err := root.Lstat(tmp); err == nil && !ours(info) {
 		if err := root.Remove(tmp); err != nil {
 			return nil, err
 		}
@@ -95,6 +95,9 @@ func take(root *os.Root, tmp string) (*os.File, error) {
 		return nil, err
 	}
 	err = syscall.Flock(int(w.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.ENOLCK) || errors.Is(err, syscall.EOPNOTSUPP) {
+		err = nil // a file system without locks
+	}
 	if err == nil {
 		err = same(root, tmp, w)
 	}
@@ -118,10 +121,18 @@ func same(root *os.Root, name string, f *os.File) error {
 		return err
 	}
 	now, err := root.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(opened, now) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !(os.SameFile(opened, now) && ours(opened)) {
 		return syscall.EWOULDBLOCK
 	}
 	return err
+}
+
+// ours says whether a file is one that an earlier delivery has left: somebody
+// else may have made one of that name, to change what is in it later, or a hard
+// link to a file of theirs.
+func ours(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.Mode().IsRegular() && st.Nlink == 1 && int(st.Uid) == os.Geteuid()
 }
 
 // syncDirs makes the names on the way to a file durable, from the file's own

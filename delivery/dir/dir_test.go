@@ -128,6 +128,7 @@ func TestKilledPut(t *testing.T) {
 		func() error {
 			return errors.Join(os.WriteFile(victim, []byte("mine"), 0o600), os.Symlink("victim", tmp))
 		},
+		func() error { return os.Link(victim, tmp) },
 	} {
 		if err := make(); err != nil {
 			t.Fatal(err)

@@ -65,10 +65,20 @@ func runEach(ctx context.Context, command []string, out io.Writer, list []threat
 	}
 	results := map[threats.Test]string{}
 	for _, pkg := range slices.Sorted(maps.Keys(names)) {
-		ended := func(e testrun.Event) { results[threats.Test{Package: pkg, Name: e.Test}] = e.Action }
+		good := true
+		ended := func(e testrun.Event) {
+			results[threats.Test{Package: pkg, Name: e.Test}] = e.Action
+			good = good && (e.Action != "fail" || e.Test == "")
+		}
 		args := slices.Concat(command, []string{"-count=1", "-run", "^(" + strings.Join(names[pkg], "|") + ")$", "./" + pkg})
-		if _, err := testrun.Run(ctx, args, out, out, ended); err != nil {
+		code, err := testrun.Run(ctx, args, out, out, ended)
+		if err != nil {
 			return nil, err
+		}
+		for _, name := range names[pkg] {
+			if test := (threats.Test{Package: pkg, Name: name}); code != 0 && good && results[test] == "pass" {
+				results[test] = "package failed" // behind its tests
+			}
 		}
 	}
 	return results, ctx.Err()

@@ -70,6 +70,7 @@ type printer struct {
 type unit struct {
 	said  map[string]*strings.Builder // by test
 	order []string                    // of tests, as they began
+	begun []string                    // and have not ended
 	own   strings.Builder
 }
 
@@ -95,8 +96,8 @@ func Print(stream io.Reader, out, summary io.Writer, ended func(Event)) error {
 			return err
 		}
 	}
-	for _, u := range p.packages { // the command was killed
-		u.rest(p, true)
+	for name, u := range p.packages { // the command was killed
+		u.rest(p, name, true)
 	}
 	if p.failed {
 		fmt.Fprintln(p.summary, "FAIL")
@@ -115,6 +116,8 @@ func (p *printer) line(l line) {
 		p.packages[l.Package] = u
 	}
 	switch l.Action {
+	case "run":
+		u.begun = append(u.begun, l.Test)
 	case "output":
 		u.writer(l.Test).WriteString(l.Output)
 	case "pass", "fail", "skip":
@@ -122,7 +125,7 @@ func (p *printer) line(l line) {
 			u.end(p, l)
 		} else {
 			p.failed = p.failed || l.Action == "fail"
-			u.rest(p, l.Action == "fail")
+			u.rest(p, l.Package, l.Action == "fail")
 			delete(p.packages, l.Package)
 		}
 		p.ended(Event{l.Package, l.Test, l.Action})
@@ -143,10 +146,19 @@ func (u *unit) writer(test string) *strings.Builder {
 // end forgets what a test said that has not failed, and shows a failed one with
 // its parts. A race that was seen while a test ran may be another one's, so the
 // report of it is kept.
+//
+// What stands behind the line that a test has passed is the package's, though
+// test2json takes it for the test's: a panic elsewhere, or the list of what
+// runs when the time is over.
 func (u *unit) end(p *printer, l line) {
+	u.begun = slices.DeleteFunc(u.begun, func(test string) bool { return test == l.Test })
 	said := u.writer(l.Test).String()
 	switch {
 	case l.Action != "fail" && !strings.Contains(said, "DATA RACE"):
+		if at := strings.LastIndex("\n"+said, "\n--- "); at >= 0 {
+			_, behind, _ := strings.Cut(said[at:], "\n")
+			u.own.WriteString(behind)
+		}
 		delete(u.said, l.Test)
 	case l.Action == "fail" && !strings.Contains(l.Test, "/"):
 		u.show(p.out, func(test string) bool { return test == l.Test || strings.HasPrefix(test, l.Test+"/") })
@@ -183,12 +195,15 @@ func show(w io.Writer, depth int, said string) {
 	fmt.Fprint(w, strings.Join(head, ""), strings.Join(rest, ""))
 }
 
-// rest prints what is left when a package has ended: tests that have not, and
-// what the package says itself where it fails.
-func (u *unit) rest(p *printer, bad bool) {
+// rest prints what is left when a package has ended: tests that have not, which
+// have failed then, and what the package says itself where it fails.
+func (u *unit) rest(p *printer, name string, bad bool) {
+	for _, test := range u.begun {
+		p.ended(Event{name, test, "fail"})
+	}
 	u.show(p.out, func(string) bool { return true })
 	for text := range strings.Lines(u.own.String()) {
-		last := strings.HasPrefix(text, "FAIL") || strings.HasPrefix(text, "ok  \t") || strings.HasPrefix(text, "?   \t") || strings.HasPrefix(text, "\t")
+		last := strings.HasPrefix(text, "FAIL") || strings.HasPrefix(text, "ok  \t") || strings.HasPrefix(text, "?   \t") || strings.HasPrefix(text, "\t"+name)
 		switch {
 		case last:
 			fmt.Fprint(p.summary, text)

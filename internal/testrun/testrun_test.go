@@ -103,6 +103,21 @@ func TestRace(t *testing.T) {
 	}
 }
 
+// A test that a time limit cut has failed, though no event says so; one that had
+// passed beside it has not.
+func TestCutOff(t *testing.T) {
+	stream, err := os.ReadFile("testdata/beside.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := events(t, string(stream), &bytes.Buffer{})
+	const pkg = "example.org/rec/beside"
+	want := []testrun.Event{{pkg, "TestPasses", "pass"}, {pkg, "TestHangs", "fail"}, {pkg, "", "fail"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
 // The exit code is the command's.
 func TestRun(t *testing.T) {
 	for script, want := range map[string]int{"true": 0, "exit 1": 1, "exit 2": 2, "kill -9 $$": 1} {

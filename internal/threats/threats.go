@@ -3,7 +3,7 @@
 // its id, or a line in docs/threats.md that says why it has none: "- Z07: ...".
 // A test is named by an id in its function, TestZ03... or TestQ02Q03..., or by
 // the first words of a subtest, t.Run("C04 NUL in a name", ...). The package's
-// own test runs this over the sources; internal/tally over what has run.
+// own test runs this over the sources; internal/prove over what has run.
 //
 //	rows, err := threats.Parse(tsv)
 //	tested, err := threats.Tested(source)

@@ -33,8 +33,11 @@ func (e *Engine) settle(ctx context.Context, id jobspec.ScheduleID, m moment) (l
 	next := e.nextLook(s, m.now)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if _, known := e.next[id]; known && !e.asked[id] {
-		e.next[id] = next
+	if _, known := e.next[id]; known {
+		e.live[id] = e.live[id] || live // should no visit come of this pass
+		if !e.asked[id] {
+			e.next[id] = next
+		}
 	}
 	return live, nil
 }
