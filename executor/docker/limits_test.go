@@ -120,14 +120,13 @@ func TestR10Sigterm(t *testing.T) {
 	}
 }
 
-// TestR11Stopped ends a program that has stopped itself, so that it takes no
+// TestR11Stopped ends a program that is stopped, so that it takes no
 // signal but the last one.
 func TestR11Stopped(t *testing.T) {
 	isolations(t, func(t *testing.T, strict bool) {
 		b := newBench(t)
-		task := b.task("script")
+		task := b.task("halt")
 		task.Strict = strict
-		task.Env = append(task.Env, "DUMMY_STDOUT=ready\n", "DUMMY_SIGNAL=19")
 		id := b.start(t, task)
 		b.await(t, id, "ready")
 		if err := b.ex.Stop(bounded(t), id, time.Second); err != nil {

@@ -45,6 +45,10 @@ func main() {
 		daemon()
 	case "listen":
 		listen()
+	case "halt":
+		halt()
+	case "halts":
+		halts()
 	case "flood":
 		flood()
 	case "binary":
