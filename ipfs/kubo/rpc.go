@@ -102,9 +102,15 @@ func (r *rpc) version(ctx context.Context) (string, error) {
 	return v.Version, nil
 }
 
-// block returns the bytes of a block, not verified.
+// block returns the bytes of a block, not verified. Unless it is offline, Kubo
+// looks for it among its peers for as long as ctx allows: that it finds nothing
+// does not make it silent.
 func (r *rpc) block(ctx context.Context, c jobspec.CID, offline bool) ([]byte, error) {
-	data, err := r.call(ctx, "block/get", blockQuery(c, offline), dag.MaxBlock)
+	get := r.dialled
+	if offline {
+		get = r.call
+	}
+	data, err := get(ctx, "block/get", blockQuery(c, offline), dag.MaxBlock)
 	return data, blockError(c, err)
 }
 
@@ -170,6 +176,9 @@ func (r *rpc) call(ctx context.Context, name string, q url.Values, limit int64) 
 	if err != nil && ctx.Err() != nil && outer.Err() == nil {
 		r.silent.Store(time.Now().Add(r.answer / 6).UnixNano())
 		return nil, r.mute(name)
+	}
+	if err == nil {
+		r.silent.Store(0) // another call was the slow one, not Kubo
 	}
 	return data, err
 }
