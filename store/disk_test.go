@@ -162,18 +162,31 @@ func TestF20NoInodes(t *testing.T) {
 func TestF21Ext4TurnsReadOnly(t *testing.T) {
 	testenv.Root(t)
 	image, dir := filepath.Join(t.TempDir(), "disk"), t.TempDir()
-	sh := func(name string, args ...string) string {
-		t.Helper()
+	try := func(name string, args ...string) (string, error) {
 		out, err := exec.Command(name, args...).CombinedOutput()
 		if err != nil {
-			t.Fatalf("%s %q: %v: %s", name, args, err, out)
+			err = fmt.Errorf("%s %q: %w: %s", name, args, err, out)
 		}
-		return strings.TrimSpace(string(out))
+		return strings.TrimSpace(string(out)), err
+	}
+	sh := func(name string, args ...string) string {
+		t.Helper()
+		out, err := try(name, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
 	}
 	sh("truncate", "-s", "16M", image)
-	sh("mkfs.ext4", "-q", "-F", image)
-	sh("mount", "-o", "loop,errors=remount-ro", image, dir)
-	t.Cleanup(func() { sh("umount", "-l", dir) })
+	_, err := try("mkfs.ext4", "-q", "-F", image)
+	testenv.Need(t, "root", err) // and what it mounts with: mkfs, loop devices
+	_, err = try("mount", "-o", "loop,errors=remount-ro", image, dir)
+	testenv.Need(t, "root", err)
+	t.Cleanup(func() {
+		if _, err := try("umount", "-l", dir); err != nil {
+			t.Error(err)
+		}
+	})
 	path := filepath.Join(dir, "state.db")
 	st, err := store.Open(t.Context(), path, nil)
 	if err != nil {

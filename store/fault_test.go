@@ -187,7 +187,8 @@ func TestF73SlowSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	hasAll(t, st, []jobspec.JobID{first})
-	d.Fail(faultfs.Fault{Op: faultfs.Sync, Name: "state.db-wal", Delay: time.Second})
+	t.Cleanup(d.Release) // so that the store can end
+	d.Fail(faultfs.Fault{Op: faultfs.Sync, Name: "state.db-wal", Hold: true})
 	acked := make(chan jobspec.JobID, 1)
 	go func() {
 		id, err := put(t, st, "slow")
@@ -196,22 +197,30 @@ func TestF73SlowSync(t *testing.T) {
 		}
 		acked <- id
 	}()
-	for d.Hits() == 0 { // the commit is in its sync: each look is a round trip
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(2 * time.Minute); d.Hits() == 0; { // until the commit is in its sync
 		select {
 		case <-acked:
 			t.Fatal("acknowledged without a sync")
-		default:
+		case <-late:
+			t.Fatal("the commit does not come to its sync")
+		case <-tick.C:
 		}
 	}
+	waits := time.AfterFunc(2*time.Minute, func() {
+		t.Error("a read waits for the sync of a commit")
+		d.Release()
+	})
 	hasAll(t, st, []jobspec.JobID{first})
-	var id jobspec.JobID
+	waits.Stop()
 	select {
-	case id = <-acked:
-		t.Error("a read waited for the sync of a commit")
+	case <-acked:
+		t.Fatal("acknowledged before its sync")
 	default:
-		id = <-acked
 	}
-	d.Mend()
+	d.Release()
+	id := <-acked
 	dir := t.TempDir()
 	d.Lose(dir, 0)
 	hasAll(t, openAt(t, filepath.Join(dir, "state.db")), []jobspec.JobID{first, id})

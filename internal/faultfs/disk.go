@@ -1,6 +1,7 @@
 package faultfs
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,13 +17,14 @@ type disk struct {
 	root   *dir
 	faults []*Fault
 	hits   int
-	left   int  // syncs until the power goes; -1 = it stays
-	dead   bool // it went
+	held   chan struct{} // closed when those of a Hold go on
+	left   int           // syncs until the power goes; -1 = it stays
+	dead   bool          // it went
 	last   uint64
 }
 
 func mount(at string) (*fuse.Server, *disk, error) {
-	k := &disk{left: -1, last: 1}
+	k := &disk{held: make(chan struct{}), left: -1, last: 1}
 	k.root = newDir(k, 0o755)
 	zero := time.Duration(0)
 	server, err := fs.Mount(at, k.root, &fs.Options{
@@ -38,7 +40,10 @@ func (k *disk) serve(r request) (a answer) {
 	switch r.Do {
 	case "fail":
 		k.faults = append(k.faults, &r.Fault)
+	case "release":
+		k.release()
 	case "mend":
+		k.release()
 		k.faults, k.left, k.dead, k.hits = nil, -1, false, 0
 	case "cut":
 		k.left, k.dead = r.Count, false
@@ -59,9 +64,10 @@ func (k *disk) serve(r request) (a answer) {
 func (k *disk) begin(op Op, path string) syscall.Errno {
 	k.mu.Lock()
 	f := k.fault(op, path)
-	if f != nil && f.Delay > 0 {
+	if f != nil && f.Hold {
+		held := k.held
 		k.mu.Unlock()
-		time.Sleep(f.Delay) // the fault itself
+		<-held
 		k.mu.Lock()
 	}
 	errno := syscall.Errno(0)
@@ -82,6 +88,13 @@ func (k *disk) begin(op Op, path string) syscall.Errno {
 		k.mu.Unlock()
 	}
 	return errno
+}
+
+// release ends the faults that hold operations, and lets those go on.
+func (k *disk) release() {
+	k.faults = slices.DeleteFunc(k.faults, func(f *Fault) bool { return f.Hold })
+	close(k.held)
+	k.held = make(chan struct{})
 }
 
 // fault returns the one that meets an operation, if any.

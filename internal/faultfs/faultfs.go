@@ -28,7 +28,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -59,7 +58,7 @@ type Fault struct {
 	Name  string        // part of the path; "" = any
 	Skip  int           // so many operations are well first
 	Errno syscall.Errno // 0 = none
-	Delay time.Duration // before the answer
+	Hold  bool          // no answer until Release or Mend
 }
 
 // Disk is a mounted file system.
@@ -73,7 +72,7 @@ type Disk struct {
 }
 
 type request struct {
-	Do    string // fail, mend, cut, lose, hits
+	Do    string // fail, release, mend, cut, lose, hits
 	Fault Fault  `json:",omitzero"`
 	Count int    `json:",omitzero"`
 	To    string `json:",omitzero"`
@@ -108,6 +107,14 @@ func New(t testing.TB) *Disk {
 		t.Fatal(err)
 	}
 	d.in, d.out = json.NewEncoder(in), json.NewDecoder(out)
+	var ready answer
+	if err = d.out.Decode(&ready); err == nil && ready.Err != "" {
+		err = errors.New(ready.Err)
+	}
+	if err != nil { // nothing is mounted
+		in.Close()
+		testenv.Need(t, "fuse", fmt.Errorf("mount: %w", errors.Join(err, cmd.Wait())))
+	}
 	t.Cleanup(func() {
 		// What still has files open keeps the disk, as lazily unmounted.
 		err := unix.Unmount(d.Dir, unix.MNT_DETACH)
@@ -116,10 +123,6 @@ func New(t testing.TB) *Disk {
 			t.Errorf("end of the disk: %v", err)
 		}
 	})
-	var ready answer
-	if err := d.out.Decode(&ready); err != nil || ready.Err != "" {
-		testenv.Need(t, "fuse", fmt.Errorf("mount: %s %w", ready.Err, err))
-	}
 	return d
 }
 
@@ -139,6 +142,9 @@ func (d *Disk) do(r request) int {
 
 // Fail adds a fault. The first that names an operation holds.
 func (d *Disk) Fail(f Fault) { d.t.Helper(); d.do(request{Do: "fail", Fault: f}) }
+
+// Release ends the faults that Hold: what waits goes on.
+func (d *Disk) Release() { d.t.Helper(); d.do(request{Do: "release"}) }
 
 // Mend ends all faults, and a cut.
 func (d *Disk) Mend() { d.t.Helper(); d.do(request{Do: "mend"}) }
