@@ -20,7 +20,7 @@ RACE := -race -gcflags='modernc.org/...=-d=checkptr=0' -gcflags='modernc.org/sql
 	-gcflags='golang.org/x/crypto/chacha20=-race=false -d=checkptr=0'
 
 # Parts of which no test may skip itself.
-REQUIRE := IPDC_TEST_REQUIRE=docker,images,kubo,mosquitto,compose,runsc,schemathesis,wasm,index,netns,s3,root
+REQUIRE := IPDC_TEST_REQUIRE=docker,images,kubo,mosquitto,compose,runsc,schemathesis,wasm,index,netns,fuse,s3,root
 
 comma := ,
 space := $(subst x, ,x)
