@@ -42,18 +42,19 @@ func (f *fleet) converged(j wire.Job, root string) {
 // once or is too late, and nothing is left of it.
 func TestF46F47F59OwnerAndWorkerApart(t *testing.T) {
 	for name, way := range map[string]struct {
-		cut  func(f *fleet)
-		lost bool // the owner hears nothing
+		cut   func(f *fleet)
+		lost  bool // the owner hears nothing
+		lease time.Duration
 	}{
-		"F46 F59 both ways":        {func(f *fleet) { f.net.Partition(f.ids(1)) }, true},
-		"F47 to the worker":        {func(f *fleet) { f.net.Cut(f.nodes[0].key.ID(), f.nodes[1].key.ID()) }, false},
-		"F47 F59 from the worker":  {func(f *fleet) { f.net.Cut(f.nodes[1].key.ID(), f.nodes[0].key.ID()) }, true},
-		"F42 no broker for longer": {func(f *fleet) { f.net.Stop() }, true},
+		"F46 F59 both ways":        {func(f *fleet) { f.net.Partition(f.ids(1)) }, true, time.Second},
+		"F47 to the worker":        {func(f *fleet) { f.net.Cut(f.nodes[0].key.ID(), f.nodes[1].key.ID()) }, false, 5 * time.Second}, // it is to hold
+		"F47 F59 from the worker":  {func(f *fleet) { f.net.Cut(f.nodes[1].key.ID(), f.nodes[0].key.ID()) }, true, time.Second},
+		"F42 no broker for longer": {func(f *fleet) { f.net.Stop() }, true, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 3)
-			f.lease(time.Second)
+			f.lease(way.lease)
 			root, files := f.dataset(2)
 			f.everywhere(root)
 			owner, worker := f.nodes[0], f.nodes[1]
