@@ -2,8 +2,9 @@ package sidecar
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
@@ -18,13 +19,20 @@ const (
 	auditAgain = 24 * 60
 )
 
+// auditFor bounds the reading of one result, and the fetching of what it misses:
+// one that never ends keeps no other from being read.
+const auditFor = time.Hour
+
+// errAuditFor says that auditFor was too short.
+var errAuditFor = fmt.Errorf("not done within %s", auditFor)
+
 // auditor reads the results of jobs again, one each Config.AuditEvery, and says
 // in a job's record when its result cannot be given any more: as a disk has lost
 // blocks, somebody took a pin off, or a Kubo came back with an empty repository.
 func (s *Sidecar) auditor(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.AuditEvery)
 	defer tick.Stop()
-	var list []jobspec.JobID // still to be read in this round
+	var left audits
 	read := map[jobspec.JobID]time.Time{}
 	for n := 0; ; n++ {
 		select {
@@ -32,26 +40,44 @@ func (s *Sidecar) auditor(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if len(list) == 0 && n%auditRound == 0 {
-			var err error
-			if list, err = s.results(ctx, read); err != nil {
+		if len(left.due) == 0 && n%auditRound == 0 {
+			if err := s.results(ctx, read, &left); err != nil {
 				s.log.Warn("list results", "err", err)
 			}
 		}
-		if len(list) > 0 {
-			s.reread(ctx, list[0])
-			read[list[0]] = time.Now()
-			list = list[1:]
+		if id, ok := left.next(n); ok {
+			s.reread(ctx, id)
+			read[id] = time.Now()
 		}
 	}
 }
 
-// results are the jobs whose results are to be read, those that were not whole
-// first. What is not there any more is taken out of read.
-func (s *Sidecar) results(ctx context.Context, read map[jobspec.JobID]time.Time) (list []jobspec.JobID, err error) {
-	var bad []jobspec.JobID
+// audits are the jobs whose results are still to be read in a round.
+type audits struct {
+	due []jobspec.JobID
+	bad []jobspec.JobID // were not whole: each may take long, so they have every second turn
+}
+
+// next takes out the one to read in a turn, if there is one.
+func (a *audits) next(turn int) (id jobspec.JobID, ok bool) {
+	from := &a.due
+	if turn%2 == 1 && len(a.bad) > 0 {
+		from = &a.bad
+	}
+	if len(*from) == 0 {
+		return id, false
+	}
+	id, *from = (*from)[0], (*from)[1:]
+	return id, true
+}
+
+// results lists the jobs whose results are to be read. Those that were not whole
+// are listed once all of the last list had their turn. What is not there any more
+// is taken out of read.
+func (s *Sidecar) results(ctx context.Context, read map[jobspec.JobID]time.Time, left *audits) error {
+	var due, bad []jobspec.JobID
 	there := map[jobspec.JobID]bool{}
-	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
+	err := s.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		jobs, err := tx.Jobs(store.Filter{})
 		for _, j := range jobs {
 			there[j.ID] = true
@@ -59,13 +85,31 @@ func (s *Sidecar) results(ctx context.Context, read map[jobspec.JobID]time.Time)
 			case j.Unavailable != "":
 				bad = append(bad, j.ID)
 			case j.State == jobspec.JobSucceeded && j.Result.Defined() && time.Since(read[j.ID]) >= auditAgain*s.cfg.AuditEvery:
-				list = append(list, j.ID)
+				due = append(due, j.ID)
 			}
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
 	maps.DeleteFunc(read, func(id jobspec.JobID, _ time.Time) bool { return !there[id] })
-	return slices.Concat(bad, list), err
+	left.due = due
+	if len(left.bad) == 0 {
+		left.bad = bad
+	}
+	return nil
+}
+
+// inTime lets do take no longer than auditFor.
+func inTime(ctx context.Context, do func(context.Context) error) error {
+	once, cancel := context.WithTimeout(ctx, auditFor)
+	defer cancel()
+	err := do(once)
+	if err != nil && once.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", errAuditFor, err)
+	}
+	return err
 }
 
 // reread reads a result. What is missing is fetched from whoever has it; what
@@ -76,13 +120,20 @@ func (s *Sidecar) reread(ctx context.Context, id jobspec.JobID) {
 	if err != nil || !job.Result.Defined() {
 		return // it was removed
 	}
-	_, err = s.cfg.IPFS.Verify(ctx, job.Result)
-	if err != nil && ctx.Err() == nil && !outside(err) {
-		if perr := s.cfg.IPFS.Pin(ctx, pinName(id, "result"), job.Result); perr == nil {
-			_, err = s.cfg.IPFS.Verify(ctx, job.Result)
-		}
+	verify := func(ctx context.Context) error {
+		_, err := s.cfg.IPFS.Verify(ctx, job.Result)
+		return err
+	}
+	fetch := func(ctx context.Context) error { return s.cfg.IPFS.Pin(ctx, pinName(id, "result"), job.Result) }
+	err = inTime(ctx, verify)
+	if err != nil && ctx.Err() == nil && !outside(err) && !errors.Is(err, errAuditFor) && s.cfg.Check(ctx) == nil && inTime(ctx, fetch) == nil {
+		err = inTime(ctx, verify)
 	}
 	if ctx.Err() != nil || outside(err) {
+		return
+	}
+	if errors.Is(err, errAuditFor) { // neither whole nor not
+		s.log.Warn("read a result again", "job", id, "result", job.Result, "err", err)
 		return
 	}
 	why := ""

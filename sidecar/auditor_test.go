@@ -79,3 +79,13 @@ func TestF39DamagedResult(t *testing.T) {
 		b.untilJob(ref, "is whole again", available)
 	}
 }
+
+// A wrong period is the default one, and not the end of the process.
+func TestNegativeAuditEvery(t *testing.T) {
+	b := newBench(t)
+	b.auditEvery = -1
+	b.restart()
+	if j := b.final(b.submit(spec("DUMMY_WRITE=/outputs/a:b"))); j.State != jobspec.JobSucceeded {
+		t.Errorf("the job is %s", j.State)
+	}
+}

@@ -203,7 +203,9 @@ func New(cfg Config) (*Sidecar, error) {
 	if cfg.SweepEvery <= 0 {
 		cfg.SweepEvery = 30 * time.Second
 	}
-	cfg.AuditEvery = cmp.Or(cfg.AuditEvery, time.Minute)
+	if cfg.AuditEvery <= 0 {
+		cfg.AuditEvery = time.Minute
+	}
 	if cfg.StopGrace <= 0 {
 		cfg.StopGrace = 5 * time.Second
 	}
