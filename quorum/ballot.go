@@ -40,11 +40,16 @@ func (b *ballot) SetUint64(key []byte, v uint64) error {
 	}
 	b.stuck.Store(true)
 	defer b.stuck.Store(false)
-	b.log.Error("this keeper stands still: its disk takes nothing; free space on it", "err", err)
-	for err != nil {
+	for said := ""; err != nil; {
 		var again <-chan time.Time
+		say := "this keeper stands still: its disk failed; check the disk, then start the node again"
 		if takesNothing(err) {
+			say = "this keeper stands still: its disk takes nothing; free space on it"
 			again = time.After(retryDisk)
+		}
+		if say != said {
+			b.log.Error(say, "err", err)
+			said = say
 		}
 		select {
 		case <-b.done:
