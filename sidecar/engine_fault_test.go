@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,7 +14,9 @@ import (
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar"
+	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/store"
+	"github.com/ipdc/ipdc/wire"
 )
 
 // TestF07Reboot takes all containers away while the node is down, as a reboot
@@ -134,6 +137,91 @@ func TestF09EngineHangsUnderJobs(t *testing.T) {
 		if j := b.final(id); j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 {
 			t.Errorf("job = %s %+v after %d attempts, want success in one", j.State, j.Failure, len(j.Attempts))
 		}
+	}
+}
+
+// shy is an engine that says nothing of itself until it is told to.
+type shy struct {
+	executor.Executor
+	asked atomic.Int64
+	told  chan struct{}
+}
+
+func (e *shy) Info(ctx context.Context) (executor.Info, error) {
+	e.asked.Add(1)
+	select {
+	case <-e.told:
+		return e.Executor.Info(ctx)
+	case <-ctx.Done():
+		return executor.Info{}, away()
+	}
+}
+
+// A strict job that waits for room goes on in a node that is started anew, also
+// when its engine comes later: what that has for it is asked before it is judged.
+func TestStrictJobOverRestart(t *testing.T) {
+	for name, down := range map[string]bool{"the engine is up": false, "the engine comes later": true} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.state.SetStrict("runsc")
+			all := jobspec.Resources{CPU: 2000, Memory: jobspec.GiB, Disk: jobspec.GiB}
+			busy, s := spec("DUMMY_SLEEP=1h"), spec("DUMMY_WRITE=/outputs/a:x")
+			busy.Resources, s.Resources, s.Isolation = all, all, jobspec.IsolationStrict
+			first := b.submit(busy)
+			b.until(first, jobspec.AttemptRunning)
+			id := b.submit(s)
+			b.when(id, func(j wire.Job) bool { return j.State == jobspec.JobQueued })
+			b.stop()
+			ex := &shy{told: make(chan struct{})}
+			b.wrap = func(in executor.Executor) executor.Executor { ex.Executor = in; return ex }
+			if down {
+				b.state.SetDown(away())
+				close(ex.told)
+			}
+			b.start()
+			// The sweep asks, and so does the task; it is not refused meanwhile.
+			b.when(id, func(j wire.Job) bool { return ex.asked.Load() >= 2 || j.State.Final() })
+			if down {
+				b.state.SetDown(nil)
+			} else {
+				close(ex.told)
+			}
+			b.when(id, func(j wire.Job) bool { return b.Strict() == "runsc" || j.State.Final() })
+			b.state.Release()
+			if j := b.final(id); j.State != jobspec.JobSucceeded {
+				t.Errorf("job = %s %+v, want success", j.State, j.Failure)
+			}
+			b.final(first)
+		})
+	}
+}
+
+// when waits until a job is as it is to be.
+func (b *bench) when(ref string, is func(wire.Job) bool) {
+	b.t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(2 * time.Minute); ; <-tick.C {
+		j, err := b.Job(b.t.Context(), "t", ref)
+		if err != nil || time.Now().After(deadline) {
+			b.t.Fatalf("job %s is %s, %v", ref, j.State, err)
+		}
+		if is(j) {
+			return
+		}
+	}
+}
+
+// A submit of a strict job to a node whose engine does not answer is refused,
+// and the refusal says so.
+func TestStrictJobOfSilentEngine(t *testing.T) {
+	b := newBench(t)
+	b.state.SetDown(away())
+	s := spec()
+	s.Isolation = jobspec.IsolationStrict
+	_, _, err := b.Submit(t.Context(), api.Submission{Tenant: "t", Spec: s})
+	if f := jobspec.AsFailure(err); f.Kind != jobspec.KindPolicy || !strings.Contains(f.Detail, "does not answer") {
+		t.Errorf("Submit = %v, want E_POLICY that says that the engine does not answer", err)
 	}
 }
 

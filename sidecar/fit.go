@@ -40,7 +40,7 @@ func eachStage(spec jobspec.Spec, check func(jobspec.Spec) error) error {
 // runsHere refuses what this node would never run.
 func (s *Sidecar) runsHere(spec jobspec.Spec) error {
 	if why := spec.Against(s.offered()); len(why) > 0 {
-		return cannotRun(spec, jobspec.Unfit{why})
+		return s.cannotRun(spec, jobspec.Unfit{why})
 	}
 	return s.cfg.Limits.check(spec)
 }
@@ -72,7 +72,7 @@ func (s *Sidecar) stageRuns(spec jobspec.Spec) error {
 	if len(unfit) == 1 {
 		return err
 	}
-	return cannotRun(spec, unfit)
+	return s.cannotRun(spec, unfit)
 }
 
 // stagesAgainst returns every reason why a node with that offer never runs some

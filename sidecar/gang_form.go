@@ -39,6 +39,7 @@ func (g *gang) form(ctx context.Context) (*generation, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
+		_ = g.learnStrictFor(ctx, g.st.Spec) // the next round asks again
 		chosen, err := g.sites(g.st.Job, g.plan).seat(g.spec.Count(), g.st.Spec.Place.MinWorkers, g.late)
 		if err != nil {
 			g.waits(ctx, jobspec.AsFailure(err).Detail)

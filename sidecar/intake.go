@@ -29,7 +29,7 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 	if err != nil {
 		return wire.Job{}, false, err
 	}
-	s.learnStrictFor(ctx, asked)
+	_ = s.learnStrictFor(ctx, asked) // the refusal says it
 	spec, specCID, err := s.admit(asked, s.runsSomewhere)
 	if err == nil {
 		err = s.enough(spec)

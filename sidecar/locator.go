@@ -109,10 +109,9 @@ func distance[T ~string](id identity.ID, to T) string {
 // A node without others, which no table is asked of, keeps its plan.
 func (d *driver) spread(ctx context.Context, st stage, plan jobspec.Plan) (jobspec.Plan, sites, error) {
 	job := st.Job
-	all := d.sites(job, plan)
-	open := all.open()
-	if len(open) == 0 {
-		return plan, all, all.unfit().Nobody().Error()
+	all, open, err := d.openSites(ctx, job, plan)
+	if err != nil {
+		return plan, all, err
 	}
 	if job.Spec.Gang != nil {
 		chosen, err := all.seat(job.Spec.Gang.Count(), job.Spec.Place.MinWorkers, func(identity.ID) bool { return false })
@@ -175,6 +174,29 @@ func (d *driver) spread(ctx context.Context, st stage, plan jobspec.Plan) (jobsp
 		plan, err = d.ownDirectories(ctx, job, plan)
 	}
 	return plan, all, err
+}
+
+// openSites looks at all nodes, and at those that tasks go to now. There is at
+// least one of them, or an error. Whether this node runs strict jobs is waited
+// for when nobody else runs this one.
+func (d *driver) openSites(ctx context.Context, job jobspec.Job, plan jobspec.Plan) (all, open sites, err error) {
+	look := func() error {
+		silent := d.learnStrictFor(ctx, job.Spec)
+		all = d.sites(job, plan)
+		if open = all.open(); len(open) > 0 {
+			return nil
+		}
+		if silent != nil {
+			return silent
+		}
+		return all.unfit().Nobody().Error()
+	}
+	if d.dry || !d.wantsStrict(job.Spec) {
+		err = look()
+	} else {
+		err = d.awaitStrict(ctx, look)
+	}
+	return all, open, err
 }
 
 // ownDirectories gives each batch of items a directory with those items only,

@@ -22,7 +22,7 @@ func (s *Sidecar) Plan(ctx context.Context, sub api.Submission) (wire.Plan, erro
 	if err != nil {
 		return wire.Plan{}, err
 	}
-	s.learnStrictFor(ctx, asked)
+	_ = s.learnStrictFor(ctx, asked) // the refusal says it
 	spec, specCID, err := s.admit(asked, s.runsSomewhere)
 	if err == nil {
 		err = s.enough(spec)

@@ -124,12 +124,15 @@ func (r *runner) enough(ctx context.Context, tries int, since time.Time, err err
 	case !away && tries > 6:
 		return typed(fmt.Errorf("after %d tries: %w", tries, err))
 	case away && time.Since(since) > r.cfg.Patience && (ctx.Err() != nil || !hasRun(r.att.State)):
-		return jobspec.Failure{
-			Kind: jobspec.KindLost, Where: fmt.Sprintf("task %d", r.task.Index), Detail: fmt.Sprintf("in %s: %v", r.cfg.Patience, err),
-			Hint: "is the container engine running? ipdc doctor; the node's setting engine-wait is how long it is waited for",
-		}.Error()
+		return noEngine(jobspec.Failure{Where: fmt.Sprintf("task %d", r.task.Index), Detail: fmt.Sprintf("in %s: %v", r.cfg.Patience, err)})
 	}
 	return nil
+}
+
+// noEngine is the failure of what has waited for the engine long enough.
+func noEngine(f jobspec.Failure) error {
+	f.Kind, f.Hint = jobspec.KindLost, "is the container engine running? ipdc doctor; the node's setting engine-wait is how long it is waited for"
+	return f.Error()
 }
 
 // hasRun says whether a program may have produced something: then what it left

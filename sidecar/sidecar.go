@@ -157,6 +157,7 @@ type Sidecar struct {
 	ended   bool            // Run has returned
 	arch    string          // of the executor; "" = not known yet
 	strict  string          // what gives containers a kernel of their own here; "" = nothing
+	silent  error           // why that is not known: an executor did not answer; nil = all have
 	drivers map[jobspec.JobID]*driver
 	work    sync.WaitGroup // drivers and cleaners
 

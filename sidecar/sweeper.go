@@ -17,7 +17,7 @@ import (
 // node knows. Each list is taken before the rows are read, so that what is
 // being made meanwhile is never taken for a leftover: its row came first.
 func (s *Sidecar) sweep(ctx context.Context) error {
-	s.learnStrict(ctx)
+	_ = s.learnStrict(ctx) // who needs it asks again
 	return errors.Join(
 		s.sweepRecorded(ctx),
 		s.sweepContainers(ctx),

@@ -170,7 +170,13 @@ func gave(want func(jobspec.Attempt) bool) func(jobspec.Attempt) bool {
 
 // lease waits for the task's resources and writes the attempt that holds them.
 func (r *runner) lease(ctx context.Context) error {
-	// The node may have been started with less than it had at the submit.
+	// The node may have been started with less than it had at the submit, and
+	// has not asked yet what its engine has for strict jobs.
+	if r.wantsStrict(r.job.Spec) {
+		if err := r.awaitStrict(ctx, func() error { return r.learnStrictFor(ctx, r.job.Spec) }); err != nil {
+			return err
+		}
+	}
 	if err := r.runsHere(r.job.Spec); err != nil {
 		return err
 	}

@@ -52,6 +52,7 @@ func (s *Sidecar) assigned(ctx context.Context, l bus.Letter, a wire.Assign) (wi
 	if err := s.readJSON(ctx, a.Work, &w); err != nil {
 		return wire.Assigned{}, fmt.Errorf("read work: %w", err)
 	}
+	_ = s.learnStrictFor(ctx, w.Spec) // the refusal says it
 	job, err := s.foreign(w)
 	if err != nil {
 		return wire.Assigned{}, err
