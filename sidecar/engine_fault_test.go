@@ -2,6 +2,7 @@ package sidecar_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -137,6 +138,40 @@ func TestF09EngineHangsUnderJobs(t *testing.T) {
 		if j := b.final(id); j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 {
 			t.Errorf("job = %s %+v after %d attempts, want success in one", j.State, j.Failure, len(j.Attempts))
 		}
+	}
+}
+
+// mute is an engine that starts programs and does not say so until it is mended.
+type mute struct {
+	executor.Executor
+	asked  atomic.Int64
+	mended chan struct{}
+}
+
+func (e *mute) Start(ctx context.Context, id executor.ID) error {
+	defer e.asked.Add(1)
+	err := e.Executor.Start(ctx, id)
+	select {
+	case <-e.mended:
+		return err
+	default:
+		return errors.Join(err, away())
+	}
+}
+
+// A program that may have been started is waited for longer than the engine
+// otherwise is, so that it does not run twice.
+func TestF11StartAnswerLostForLong(t *testing.T) {
+	b := newBench(t)
+	ex := &mute{mended: make(chan struct{})}
+	b.wrap = func(in executor.Executor) executor.Executor { ex.Executor = in; return ex }
+	b.patience = time.Millisecond
+	b.restart()
+	id := b.submit(spec("DUMMY_WRITE=/outputs/a:x"))
+	b.when(id, func(j wire.Job) bool { return ex.asked.Load() >= 3 || j.State.Final() })
+	close(ex.mended)
+	if j := b.final(id); j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 || b.state.Count("create") != 1 {
+		t.Errorf("job = %s %+v after %d attempts and %d containers, want success in one", j.State, j.Failure, len(j.Attempts), b.state.Count("create"))
 	}
 }
 

@@ -30,6 +30,7 @@ type runner struct {
 	att  jobspec.Attempt // its row, once it has one
 	err  error           // why it ended without a verdict, once the course is told
 
+	unsure  bool // Start was sent, and not answered: the program may run
 	resumed bool // of a gang: the attempt is of an earlier process
 
 	holds   bool // resources are taken from the placer
@@ -123,7 +124,7 @@ func (r *runner) enough(ctx context.Context, tries int, since time.Time, err err
 	switch away := errors.Is(err, executor.ErrAway); {
 	case !away && tries > 6:
 		return typed(fmt.Errorf("after %d tries: %w", tries, err))
-	case away && time.Since(since) > r.cfg.Patience && (ctx.Err() != nil || !hasRun(r.att.State)):
+	case away && time.Since(since) > r.cfg.Patience && (ctx.Err() != nil || !hasRun(r.att.State) && !r.unsure):
 		return noEngine(jobspec.Failure{Where: fmt.Sprintf("task %d", r.task.Index), Detail: fmt.Sprintf("in %s: %v", r.cfg.Patience, err)})
 	}
 	return nil
@@ -361,7 +362,9 @@ func (r *runner) begin(ctx context.Context) error {
 	if err := r.network(); err != nil {
 		return err
 	}
-	if err := r.cfg.Executor.Start(ctx, executor.ID(r.att.Container)); err != nil {
+	err := r.cfg.Executor.Start(ctx, executor.ID(r.att.Container))
+	r.unsure = err != nil && (r.unsure || errors.Is(err, executor.ErrAway))
+	if err != nil {
 		return err
 	}
 	r.att.Started, r.att.Uptime = r.now(), jobspec.Duration(r.cfg.Uptime())
