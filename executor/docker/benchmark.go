@@ -87,8 +87,10 @@ func insecure(si system.Info) string {
 		return ""
 	}
 	var list []string
+	loop := netip.MustParsePrefix("127.0.0.0/8")
 	for _, p := range si.RegistryConfig.InsecureRegistryCIDRs {
-		if !netip.MustParsePrefix("127.0.0.0/8").Overlaps(p) && p != netip.MustParsePrefix("::1/128") {
+		within := p.Bits() >= loop.Bits() && loop.Contains(p.Addr())
+		if !within && p != netip.MustParsePrefix("::1/128") {
 			list = append(list, p.String())
 		}
 	}

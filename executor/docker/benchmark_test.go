@@ -29,6 +29,16 @@ func TestBenchmark(t *testing.T) {
 			t.Errorf("a good engine: item %s is %s", id, s)
 		}
 	}
+	for cidr, want := range map[string]string{
+		"127.0.0.0/8": docker.ItemPass, "127.0.0.1/32": docker.ItemPass, "::1/128": docker.ItemPass,
+		"0.0.0.0/0": docker.ItemWarn, "126.0.0.0/7": docker.ItemWarn, "10.0.0.0/8": docker.ItemWarn, "::/0": docker.ItemWarn,
+	} {
+		si := good
+		si.RegistryConfig = &registry.ServiceConfig{InsecureRegistryCIDRs: []netip.Prefix{netip.MustParsePrefix(cidr)}}
+		if got := status(si, "unix:///var/run/docker.sock")["2.5"]; got != want {
+			t.Errorf("item 2.5 of an engine that asks %s without TLS is %q, want %q", cidr, got, want)
+		}
+	}
 	for id, spoil := range map[string]func(*system.Info, *string){
 		"2.1": func(i *system.Info, _ *string) { i.SecurityOptions = i.SecurityOptions[:2] },
 		"2.3": func(i *system.Info, _ *string) { i.Debug = true },
