@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,7 @@ type fakeEngine struct {
 	// answer is asked for "METHOD /path", the path without the version.
 	answer func(call string) (int, any)
 	seen   func(body []byte) // of a container that is to be made; nil = nobody looks
+	events http.HandlerFunc  // in place of answer; nil = none
 }
 
 func (f *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -69,6 +71,10 @@ func (f *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		path = path[strings.Index(path[1:], "/")+1:]
 	}
 	w.Header().Set("Api-Version", f.api)
+	if path == "/events" && f.events != nil {
+		f.events(w, r)
+		return
+	}
 	status, body := http.StatusOK, any(nil)
 	switch path {
 	case "/_ping":
@@ -232,6 +238,41 @@ func TestF14OOMByEvent(t *testing.T) {
 		if err != nil || exit.OOM != oom || exit.Code != 137 || exit.Started != exit.Finished {
 			t.Errorf("Wait with an event (%v) = %+v, %v", oom, exit, err)
 		}
+	}
+}
+
+// A clock that was set back after a program's end hides nothing of it, and the
+// engine is not waited for until it is that late again.
+func TestEndAheadOfTheClock(t *testing.T) {
+	finished := time.Now().Add(time.Hour)
+	for name, stays := range map[string]bool{"the stream ends": false, "the stream stays open": true} {
+		t.Run(name, func(t *testing.T) {
+			ex := openFake(t, &fakeEngine{
+				answer: func(string) (int, any) {
+					return 200, map[string]any{"Id": "x", "Config": map[string]any{}, "State": map[string]any{
+						"Status": "exited", "ExitCode": 143,
+						"StartedAt": finished.Add(-time.Second).Format(time.RFC3339Nano), "FinishedAt": finished.Format(time.RFC3339Nano),
+					}}
+				},
+				events: func(w http.ResponseWriter, r *http.Request) {
+					until, err := strconv.ParseFloat(r.URL.Query().Get("until"), 64)
+					if err != nil {
+						t.Errorf("until = %v", err)
+					}
+					if noted := finished.Add(10 * time.Millisecond); until >= float64(noted.UnixNano())/1e9 {
+						_ = json.NewEncoder(w).Encode(map[string]any{"Type": "container", "Action": "die", "Actor": map[string]any{"Attributes": map[string]string{"exitCode": "143"}}})
+					}
+					if stays {
+						_ = http.NewResponseController(w).Flush()
+						<-r.Context().Done()
+					}
+				},
+			})
+			ex.Hurry(6*time.Second, time.Minute, time.Minute)
+			if exit, err := ex.Wait(t.Context(), "x"); err != nil || exit.Code != 143 {
+				t.Errorf("Wait = %+v, %v, want the program's own end", exit, err)
+			}
+		})
 	}
 }
 

@@ -26,6 +26,9 @@ const (
 // that it was killed for memory.
 const oomDelay = 500 * time.Millisecond
 
+// noteDelay is how long after the end of a program the engine may still note it.
+const noteDelay = 100 * time.Millisecond
+
 // eventsKept is how many events an engine remembers, and only while it runs.
 const eventsKept = 256
 
@@ -57,7 +60,7 @@ func (e *Executor) explain(ctx context.Context, id executor.ID, exit *executor.E
 	case s.died:
 		return nil
 	}
-	restarted, err := e.restarted(ctx)
+	restarted, err := e.restarted(ctx, *exit)
 	if err == nil && restarted {
 		err = jobspec.KindLost.Errorf("the engine was restarted and took the program with it (%d)", exit.Code)
 	}
@@ -77,11 +80,7 @@ type story struct {
 // reason for good, and only the event has it. Of a kill in the first moments of
 // a program it may not learn at all; then the exit code alone is left.
 func (e *Executor) story(ctx context.Context, id executor.ID, exit executor.Exit) (s story, err error) {
-	until := time.Now()
-	if late := exit.Finished.Add(oomDelay); exit.Code == killed && late.After(until) && time.Until(late) <= oomDelay {
-		until = late
-	}
-	err = e.events(ctx, until, make(client.Filters).Add("container", string(id)), func(m events.Message) {
+	err = e.events(ctx, told(exit), make(client.Filters).Add("container", string(id)), func(m events.Message) {
 		switch m.Action {
 		case events.ActionOOM:
 			s.oom = true
@@ -94,28 +93,49 @@ func (e *Executor) story(ctx context.Context, id executor.ID, exit executor.Exit
 	return s, err
 }
 
+// told is when the engine has noted all that there is of an end. The clock may
+// have been set back since.
+func told(exit executor.Exit) time.Time {
+	delay := noteDelay
+	if exit.Code == killed {
+		delay = oomDelay
+	}
+	if late := exit.Finished.Add(delay); late.After(time.Now()) {
+		return late
+	}
+	return time.Now()
+}
+
 // restarted reports whether the engine came up after a container's end that it
 // does not remember. One that has forgotten, as much has happened since, or
 // whose restarts end no container, is believed.
-func (e *Executor) restarted(ctx context.Context) (bool, error) {
+func (e *Executor) restarted(ctx context.Context, exit executor.Exit) (bool, error) {
 	si, err := e.system(ctx)
 	if err != nil || si.LiveRestoreEnabled {
 		return false, err
 	}
 	n := 0
-	err = e.events(ctx, time.Now(), nil, func(events.Message) { n++ })
+	err = e.events(ctx, told(exit), nil, func(events.Message) { n++ })
 	return n < eventsKept, err
 }
 
-// events calls yield for each event up to a time that the engine remembers.
+// events calls yield for each event up to a time that the engine remembers. What
+// it remembers comes at once; then it waits for that time, which may be far ahead
+// of a clock that was set back, and is not waited for.
 func (e *Executor) events(ctx context.Context, until time.Time, f client.Filters, yield func(events.Message)) error {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.ask)
 	defer cancel()
+	var silent <-chan time.Time
+	if time.Until(until) > oomDelay {
+		silent = time.After(e.cfg.limits.ask / 6)
+	}
 	stream := e.api.Events(ctx, client.EventsListOptions{Since: "1", Until: until.Format(time.RFC3339Nano), Filters: f})
 	for {
 		select {
 		case m := <-stream.Messages:
 			yield(m)
+		case <-silent:
+			return nil
 		case err := <-stream.Err:
 			if err == nil || errors.Is(err, io.EOF) {
 				return nil
