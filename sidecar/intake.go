@@ -175,10 +175,14 @@ func (s *Sidecar) Stop(ctx context.Context, tenant, ref string) (j wire.Job, err
 			return err
 		}
 		if j.State.Final() || j.State == jobspec.JobPublished {
-			return jobspec.Failure{
+			f := jobspec.Failure{
 				Kind: jobspec.KindConflict, Where: "job " + id.String(), Detail: "is " + string(j.State) + ": there is nothing to stop",
 				Hint: "remove it with ipdc job rm " + id.String(),
-			}.Error()
+			}
+			if !j.State.Final() {
+				f.Hint = "it has its result, and ends in a moment: ipdc job wait " + id.String()
+			}
+			return f.Error()
 		}
 		j.Stopping = true
 		return tx.PutJob(j.Job)

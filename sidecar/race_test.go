@@ -5,10 +5,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/store"
 )
 
 // F61: a stop races with acceptance, start, exit and publication. A stop that
@@ -54,6 +56,23 @@ func TestF61StopRaces(t *testing.T) {
 		b.nothingLeft(id)
 	}
 	t.Logf("ended as %v", ended)
+}
+
+// The refusal of a late stop says what does go.
+func TestLateStop(t *testing.T) {
+	b := newBench(t)
+	id := b.submit(spec("DUMMY_WRITE=/outputs/a:x"))
+	job := b.final(id).Job
+	for state, hint := range map[jobspec.JobState]string{jobspec.JobPublished: "ipdc job wait " + id, jobspec.JobSucceeded: "ipdc job rm " + id} {
+		job.State = state
+		if err := b.store.Update(t.Context(), func(tx *store.Tx) error { return tx.PutJob(job) }); err != nil {
+			t.Fatal(err)
+		}
+		_, err := b.Stop(t.Context(), "t", id)
+		if f := jobspec.AsFailure(err); f.Kind != jobspec.KindConflict || !strings.Contains(f.Hint, hint) {
+			t.Errorf("stop of a job that is %s = %v with the hint %q, want %q", state, err, f.Hint, hint)
+		}
+	}
 }
 
 // passes returns once so many events of a job are written, or it has ended.
