@@ -248,11 +248,8 @@ func (a *app) jobGetCmd() *cobra.Command {
 
 func (a *app) jobStopCmd() *cobra.Command {
 	cmd := a.eachJob("stop JOB...", "Stop jobs; what they wrote is kept", func(ctx context.Context, c *client.Client, ref string) error {
-		j, err := c.Stop(ctx, ref)
+		j, err := stopJob(ctx, c, ref)
 		if err != nil {
-			return err
-		}
-		if j, err = c.Wait(ctx, j.ID.String()); err != nil {
 			return err
 		}
 		if j.State != jobspec.JobStopped {
@@ -261,7 +258,25 @@ func (a *app) jobStopCmd() *cobra.Command {
 		return a.printID(j)
 	})
 	cmd.Aliases = []string{"kill", "cancel"}
+	cmd.Long += "\nOne that has ended already is left as it is, which is no error."
 	return cmd
+}
+
+// stopJob stops a job and waits for its end. One that has its end already, or
+// all but, is left as it is: its state says so.
+func stopJob(ctx context.Context, c *client.Client, ref string) (wire.Job, error) {
+	j, err := c.Stop(ctx, ref)
+	if errors.Is(err, jobspec.KindConflict.Error()) { // or ref fits several jobs, or the node stops
+		now, jerr := c.Job(ctx, ref)
+		if jerr != nil || !now.State.Final() && now.State != jobspec.JobPublished {
+			return j, err
+		}
+		j, err = now, nil
+	}
+	if err != nil {
+		return j, err
+	}
+	return c.Wait(ctx, j.ID.String())
 }
 
 func (a *app) jobRmCmd() *cobra.Command {

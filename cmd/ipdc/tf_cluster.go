@@ -203,13 +203,15 @@ func (a *app) tfDown(ctx context.Context, f *tfFlags) error {
 			if j.State.Final() {
 				continue
 			}
-			if _, err := c.Stop(ctx, j.ID.String()); err != nil {
+			ended, err := stopJob(ctx, c, j.ID.String())
+			if err != nil {
 				return err
 			}
-			if _, err := c.Wait(ctx, j.ID.String()); err != nil {
-				return err
+			if ended.State == jobspec.JobStopped {
+				a.say("job %s stopped", j.ID)
+			} else {
+				a.say("job %s is %s already", j.ID, ended.State)
 			}
-			a.say("job %s stopped", j.ID)
 		}
 		for _, name := range []string{tensorflow.WorkerFile, tensorflow.ClusterFile} {
 			if err := os.Remove(f.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

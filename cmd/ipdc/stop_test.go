@@ -1,0 +1,48 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// A stop that comes too late is none, and any other refusal is one.
+func TestStopJob(t *testing.T) {
+	for name, c := range map[string]struct {
+		asked, then jobspec.JobState // when it is looked at first, and after that
+		want        jobspec.JobState // "" = an error
+	}{
+		"it has ended":               {jobspec.JobSucceeded, jobspec.JobSucceeded, jobspec.JobSucceeded},
+		"it has all but ended":       {jobspec.JobPublished, jobspec.JobSucceeded, jobspec.JobSucceeded},
+		"refused for another reason": {jobspec.JobRunning, jobspec.JobRunning, ""},
+	} {
+		looks := 0
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			if r.Method == http.MethodPost {
+				w.WriteHeader(http.StatusConflict)
+				_ = json.NewEncoder(w).Encode(wire.Problem{Status: http.StatusConflict, Kind: jobspec.KindConflict, Detail: "there is nothing to stop"})
+				return
+			}
+			j := jobspec.Job{ID: "01kbjob", State: c.then}
+			if looks++; looks == 1 {
+				j.State = c.asked
+			}
+			_ = json.NewEncoder(w).Encode(wire.Job{Job: j})
+		}))
+		cl, err := client.New(s.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j, err := stopJob(t.Context(), cl, "01kb")
+		if (err == nil) != (c.want != "") || err == nil && j.State != c.want {
+			t.Errorf("%s: stopJob = %s, %v, want %q", name, j.State, err, c.want)
+		}
+		s.Close()
+	}
+}
