@@ -355,29 +355,34 @@ func (d *driver) abandonAttempts(ctx context.Context, f jobspec.Failure) error {
 
 // unpinInputs removes the pins that a final job no longer needs: those of its
 // inputs, and those of single attempts once the job's own result or partial
-// output, and what is remembered of it, is pinned. What a crash leaves here, the sweeper removes.
+// output, and what is remembered of it, is pinned. What others asked for since,
+// as merged results, stays. What a crash leaves here, the sweeper removes.
 func (d *driver) unpinInputs(job jobspec.Job) {
+	if err := d.dropInputs(job); err != nil {
+		d.log.Warn("unpin inputs", "job", d.id, "err", err)
+	}
+}
+
+// dropInputs does the work of unpinInputs.
+func (d *driver) dropInputs(job jobspec.Job) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.keep()), 10*time.Second)
 	defer cancel()
 	pins, err := d.cfg.IPFS.Pins(ctx, pinName(d.id, ""))
 	records, rerr := d.keptRecords(ctx, job)
 	if err = errors.Join(err, rerr); err != nil {
-		d.log.Warn("look up pins", "job", d.id, "err", err)
-		return
+		return fmt.Errorf("look up pins: %w", err)
 	}
 	held := d.heldOutputs(ctx, job, pins)
 	for _, p := range pins {
 		what := strings.TrimPrefix(p.Name, pinName(d.id, ""))
 		switch {
 		case ofItems(what) && (path.Base(what) == recalledPin || records[p.Name]):
-		case !ofItems(what) && (what == "partial" || keptOutputs(what) || what == "result" && job.Result.Defined() || strings.HasPrefix(what, "attempt/") && !held(what)):
+		case !ofItems(what) && (what == "partial" || keptOutputs(what) || strings.HasPrefix(what, mergedPins) || what == "result" && job.Result.Defined() || strings.HasPrefix(what, "attempt/") && !held(what)):
 		default:
 			err = errors.Join(err, d.cfg.IPFS.Unpin(ctx, p.Name))
 		}
 	}
-	if err != nil {
-		d.log.Warn("unpin inputs", "job", d.id, "err", err)
-	}
+	return err
 }
 
 // heldOutputs says of which attempts' pins the outputs are held by others: the

@@ -56,7 +56,7 @@ func (b *bench) leftovers(job string) (left []string) {
 	for _, p := range pins {
 		what := strings.TrimPrefix(p.Name, "job/"+job+"/")
 		switch base := path.Base(what); {
-		case what == "result", what == "partial", base == "outputs", base == "items-known", slices.Contains(records, what):
+		case what == "result", what == "partial", base == "outputs", base == "items-known", path.Dir(what) == "merged", slices.Contains(records, what):
 		default:
 			left = append(left, "pin "+p.Name)
 		}

@@ -13,6 +13,9 @@ import (
 	"github.com/ipdc/ipdc/wire"
 )
 
+// mergedPins begin the names of the pins of what Merge gave, after the job's own.
+const mergedPins = "merged/"
+
 // Merge merges the outputs of a job's tasks in another way than its spec says,
 // or again, and keeps what that gives with the job. How the job ended stays as
 // it is.
@@ -35,7 +38,7 @@ func (s *Sidecar) Merge(ctx context.Context, tenant, ref string, how jobspec.Mer
 		res.Outputs = all.roots
 		return res, nil
 	}
-	if res.CID, err = s.merge(ctx, pinName(job.ID, "merged/"+string(how)), how, all); err == nil {
+	if res.CID, err = s.merge(ctx, pinName(job.ID, mergedPins+string(how)), how, all); err == nil {
 		_, err = s.cfg.IPFS.Verify(ctx, res.CID)
 	}
 	if err != nil {

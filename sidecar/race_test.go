@@ -99,11 +99,19 @@ func TestSweepAfterTheLastRow(t *testing.T) {
 	b := newBench(t)
 	id := b.submit(spec("DUMMY_WRITE=/outputs/a:x"))
 	j := b.final(id)
+	b.stop() // its driver has done the same by then
 	if err := b.ipfs.Pin(t.Context(), "job/"+id+"/attempt/0-1", j.Result); err != nil {
+		t.Fatal(err)
+	}
+	merged := "job/" + id + "/merged/union" // asked for since, with ipdc job merge
+	if err := b.ipfs.Pin(t.Context(), merged, j.Result); err != nil {
 		t.Fatal(err)
 	}
 	if len(b.leftovers(id)) == 0 {
 		t.Fatal("the pin of an attempt is no leftover")
 	}
 	b.nothingLeft(id)
+	if pins, err := b.ipfs.Pins(t.Context(), merged); err != nil || len(pins) != 1 {
+		t.Errorf("pins of what the job was merged to = %v, %v, want it kept", pins, err)
+	}
 }

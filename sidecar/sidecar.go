@@ -168,7 +168,8 @@ type Sidecar struct {
 	standings map[string]*standing                // of other members' gangs in the line for room, by owner and job
 	sitting   map[jobspec.JobID]jobspec.Resources // of tasks of other nodes' gangs that have come, until they are leased
 	cleaning  map[jobspec.AttemptID]bool
-	cleaners  chan struct{} // one element per attempt that is being cleaned in its turn
+	looked    map[jobspec.JobID]int // the sweeper's own: jobs that keep so many pins of attempts on purpose
+	cleaners  chan struct{}         // one element per attempt that is being cleaned in its turn
 	kept      kept
 	unsure    []jobspec.JobID             // of an earlier process, until the keepers say that they are this node's
 	entering  keylock.Locks               // of submits, by tenant and idempotency key

@@ -127,14 +127,14 @@ func (s *Sidecar) sweepJobs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ended := map[jobspec.JobID]bool{} // with pins of attempts that may be held otherwise
+	ended := map[jobspec.JobID]int{} // how many pins they have of attempts that may be held otherwise
 	for _, p := range pins {
 		id, what, _ := strings.Cut(strings.TrimPrefix(p.Name, "job/"), "/")
 		st := states[jobspec.JobID(id)]
 		if st.Final() && strings.HasPrefix(what, "attempt/") && !ofItems(what) {
-			ended[jobspec.JobID(id)] = true
+			ended[jobspec.JobID(id)]++
 		}
-		if st != "" && (!st.Final() || what == "result" || what == "partial" || keptOutputs(what) || ofItems(what) || strings.HasPrefix(what, "merged/") || strings.HasPrefix(what, "attempt/")) {
+		if st != "" && (!st.Final() || what == "result" || what == "partial" || keptOutputs(what) || ofItems(what) || strings.HasPrefix(what, mergedPins) || strings.HasPrefix(what, "attempt/")) {
 			continue
 		}
 		err = errors.Join(err, s.cfg.IPFS.Unpin(ctx, p.Name))
@@ -144,30 +144,40 @@ func (s *Sidecar) sweepJobs(ctx context.Context) error {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(s.cfg.Dir, "logs", id)))
 		}
 	}
-	for id := range ended {
-		err = errors.Join(err, s.sweepEnded(ctx, id))
+	looked := map[jobspec.JobID]int{}
+	for id, n := range ended {
+		if s.looked[id] == n { // one that failed without a result holds them on purpose
+			looked[id] = n
+			continue
+		}
+		done, eerr := s.sweepEnded(ctx, id)
+		if err = errors.Join(err, eerr); done && eerr == nil {
+			looked[id] = n
+		}
 	}
+	s.looked = looked
 	return err
 }
 
 // sweepEnded removes the pins that a final job needed on its way, as its driver
-// does unless the node is killed right after the job's last row.
-func (s *Sidecar) sweepEnded(ctx context.Context, id jobspec.JobID) error {
+// does unless the node is killed right after the job's last row. It reports
+// false for a job that still has its driver.
+func (s *Sidecar) sweepEnded(ctx context.Context, id jobspec.JobID) (done bool, err error) {
 	s.mu.Lock()
 	driven := s.drivers[id] != nil
 	s.mu.Unlock()
 	if driven {
-		return nil
+		return false, nil
 	}
 	d := &driver{Sidecar: s, id: id}
 	job, err := d.load(ctx)
 	if errors.Is(err, jobspec.KindNotFound.Error()) {
-		return nil // removed meanwhile, with its pins
+		return true, nil // removed meanwhile, with its pins
 	}
-	if err == nil {
-		d.unpinInputs(job)
+	if err != nil {
+		return false, err
 	}
-	return err
+	return true, d.dropInputs(job)
 }
 
 func dirNames(dir string) ([]string, error) {
