@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +37,10 @@ func (s *Sidecar) sweep(ctx context.Context) error {
 // busy with each; the next sweep goes on.
 const sweepTime = 30 * time.Second
 
+// removeTime bounds one of them, so that a container that cannot be removed
+// does not keep the others.
+const removeTime = 10 * time.Second
+
 func (s *Sidecar) sweepContainers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
@@ -46,13 +52,20 @@ func (s *Sidecar) sweepContainers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range list {
+	from := rand.N(len(list)) // what is not come to in one sweep is in another
+	for _, c := range slices.Concat(list[from:], list[:from]) {
+		if ctx.Err() != nil {
+			return err
+		}
 		id, perr := jobspec.ParseAttemptID(strings.TrimPrefix(c.Name, s.prefix))
 		if perr == nil && live[id] {
 			continue
 		}
 		s.log.Info("remove container that no row knows", "container", c.Name)
-		if rerr := s.cfg.Executor.Remove(ctx, c.ID); rerr != nil {
+		once, cancel := context.WithTimeout(ctx, removeTime)
+		rerr := s.cfg.Executor.Remove(once, c.ID)
+		cancel()
+		if rerr != nil {
 			s.metrics.stuck.Inc()
 			err = errors.Join(err, rerr)
 		}
