@@ -9,6 +9,8 @@ import (
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar"
+	"github.com/ipdc/ipdc/store"
+	"github.com/ipdc/ipdc/wire"
 )
 
 // A clock that is set while a program runs, or while the node is down, and a
@@ -101,6 +103,48 @@ func TestF32ClocksDiffer(t *testing.T) {
 			made := makers(j.Attempts, jobspec.AttemptRecorded, jobspec.AttemptCleaned)
 			if slices.Contains(made, worker.key.ID().String()) != c.works {
 				t.Errorf("tasks were done by %s; by the other member: want %v", strings.Join(made, " "), c.works)
+			}
+		})
+	}
+}
+
+// After a boot the time of a job goes by the clock: the uptime of the boot before
+// is another one, also where this boot has lasted longer.
+func TestF31TotalTimeGoesOnAfterABoot(t *testing.T) {
+	for name, c := range map[string]struct {
+		wall, up time.Duration // go on meanwhile
+		kind     jobspec.Kind  // of the end
+	}{
+		"up for longer":                 {time.Minute, time.Hour, ""},
+		"up for longer, its time is up": {31 * time.Minute, time.Minute, jobspec.KindTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			up := time.Hour
+			b.uptime = func() time.Duration { return up }
+			b.restart()
+			s := spec("DUMMY_SLEEP=1h", "DUMMY_WRITE=/outputs/o:done")
+			s.Timeouts.Total = jobspec.Duration(30 * time.Minute)
+			id := b.submit(s)
+			b.until(id, jobspec.AttemptRunning)
+			b.stop()
+			b.later.Store(int64(c.wall))
+			up += c.up
+			err := b.store.Update(t.Context(), func(tx *store.Tx) error { return tx.PutMeta("boot_id", "an earlier one") })
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.start()
+			if c.kind == "" {
+				b.untilJob(id, "is tried again", func(j wire.Job) bool {
+					return j.State.Final() || len(j.Attempts) == 2 && j.Attempts[1].State == jobspec.AttemptRunning
+				})
+				b.state.Release()
+			}
+			j := b.final(id)
+			if c.kind == "" && j.State != jobspec.JobSucceeded || c.kind != "" && (j.Failure == nil || j.Failure.Kind != c.kind) {
+				t.Fatalf("job is %s: %+v, want the end %q", j.State, j.Failure, c.kind)
 			}
 		})
 	}

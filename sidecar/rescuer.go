@@ -90,7 +90,8 @@ func (s *Sidecar) claim(id jobspec.AttemptID) (jobspec.Resources, bool) {
 }
 
 // markRebooted gives up attempts whose processes ended with the machine: their
-// exit codes, where the engine has any, say nothing about the program.
+// exit codes, where the engine has any, say nothing about the program. Uptimes
+// of the boot before say nothing either, even where this one is longer already.
 func (s *Sidecar) markRebooted(tx *store.Tx, boot string) error {
 	last, known, err := tx.Meta(bootKey)
 	if err != nil {
@@ -101,6 +102,19 @@ func (s *Sidecar) markRebooted(tx *store.Tx, boot string) error {
 	}
 	if err := tx.PutMeta(bootKey, boot); err != nil || !known {
 		return err
+	}
+	jobs, err := tx.Jobs(store.Filter{Live: true})
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		if j.Uptime == 0 {
+			continue
+		}
+		j.Uptime = 0
+		if err := tx.PutJob(j); err != nil {
+			return err
+		}
 	}
 	live, err := tx.LiveAttempts()
 	if err != nil {
