@@ -51,7 +51,7 @@ var ErrAway = errors.New("the container engine does not answer")
 // Executor runs containers.
 type Executor interface {
 	// Info says what the executor is and whether it can be used now. It
-	// returns an error only when it cannot.
+	// returns an error only when it cannot; the Name is there also then.
 	Info(ctx context.Context) (Info, error)
 	// Create makes a container from t, not started, and returns the engine's
 	// id of it once it exists.

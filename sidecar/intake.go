@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/ipdc/ipdc/executor"
@@ -254,18 +255,24 @@ func (s *Sidecar) Node(ctx context.Context) (wire.Node, error) {
 // keeps nobody from learning that.
 const engineLook = 5 * time.Second
 
-// executors describes what can run containers here, and what cannot now.
-func (s *Sidecar) executors(ctx context.Context) (list []wire.Executor) {
+// executors describes what can run containers here, and what cannot now. Each is
+// asked beside the others, so that one that hangs takes no time of theirs.
+func (s *Sidecar) executors(ctx context.Context) []wire.Executor {
 	ctx, cancel := context.WithTimeout(ctx, engineLook)
 	defer cancel()
-	for _, m := range s.members() {
-		info, err := m.Info(ctx)
-		ex := wire.Executor{Name: info.Name, Version: info.Version, Strict: info.Strict}
-		if err != nil {
-			ex.Problem = err.Error()
-		}
-		list = append(list, ex)
+	members := s.members()
+	list := make([]wire.Executor, len(members))
+	var asked sync.WaitGroup
+	for i, m := range members {
+		asked.Go(func() {
+			info, err := m.Info(ctx)
+			list[i] = wire.Executor{Name: info.Name, Version: info.Version, Strict: info.Strict}
+			if err != nil {
+				list[i].Problem = err.Error()
+			}
+		})
 	}
+	asked.Wait()
 	return list
 }
 

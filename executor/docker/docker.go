@@ -125,7 +125,7 @@ func (e *Executor) hello(ctx context.Context) (system.Info, error) {
 func (e *Executor) Info(ctx context.Context) (executor.Info, error) {
 	si, err := e.system(ctx)
 	if err != nil {
-		return executor.Info{}, fmt.Errorf("ask engine at %s: %w", e.cfg.Host, err)
+		return executor.Info{Name: "docker"}, fmt.Errorf("ask engine at %s: %w", e.cfg.Host, err)
 	}
 	return executor.Info{
 		Name: "docker", Version: si.ServerVersion, Arch: goArch(si.Architecture),

@@ -8,6 +8,7 @@
 package route
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,14 +63,15 @@ func (e *Executor) of(id executor.ID) (executor.Executor, executor.ID) {
 // Info describes the first member that can be used.
 func (e *Executor) Info(ctx context.Context) (executor.Info, error) {
 	var all error
+	var name string
 	for _, m := range e.Members() {
 		info, err := m.Info(ctx)
 		if err == nil {
 			return info, nil
 		}
-		all = errors.Join(all, err)
+		name, all = cmp.Or(name, info.Name), errors.Join(all, err)
 	}
-	return executor.Info{}, all
+	return executor.Info{Name: name}, all
 }
 
 // Create gives t to the executor of its image.
