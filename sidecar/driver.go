@@ -125,6 +125,7 @@ func (d *driver) drive(ctx context.Context) {
 			if job.State != jobspec.JobPublished { // what is published is not stopped
 				err = causeOr(ctx, err)
 			}
+			err = typed(err)
 			next, err = d.failAtLast(job, err)
 		}
 		if err != nil {
@@ -298,6 +299,7 @@ func (d *driver) fail(job jobspec.Job, err error) (jobspec.Job, error) {
 	if err := d.abandonAttempts(ctx, f); err != nil {
 		d.log.Warn("abandon attempts", "job", d.id, "err", err)
 	}
+	f = d.orStopped(ctx, job, f)
 	if err := d.stopInstallation(ctx, job); err != nil {
 		d.log.Warn("stop installation", "job", d.id, "err", err)
 	}
@@ -317,14 +319,37 @@ func (d *driver) fail(job jobspec.Job, err error) (jobspec.Job, error) {
 	if perr != nil {
 		d.log.Warn("keep partial outputs", "job", d.id, "err", perr)
 	}
+	was := job
 	job, err = d.to(ctx, func(_ *store.Tx, j *jobspec.Job) error {
+		if state != jobspec.JobStopped && stopCounts(was, *j, f) && !d.recorded() { // keepers have been told already
+			return errStopped
+		}
 		j.Failure, j.Partial, j.Result = &f, partial, jobspec.CID{}
 		return nil
 	}, state)
+	if state != jobspec.JobStopped && errors.Is(err, errStopped) {
+		return d.fail(was, errStopped)
+	}
 	if err == nil {
 		d.unpinInputs(job)
 	}
 	return job, err
+}
+
+// orStopped is why the job ends: what it was stopped for meanwhile, which its
+// user has been told, or f.
+func (d *driver) orStopped(ctx context.Context, job jobspec.Job, f jobspec.Failure) jobspec.Failure {
+	if now, err := d.load(ctx); err == nil && stopCounts(job, now, f) {
+		return jobspec.AsFailure(errStopped)
+	}
+	return f
+}
+
+// stopCounts says whether the wish to stop a job, as it stands in its row, is why
+// it ends. What is published is not stopped, and what is another node's now is
+// not ended here.
+func stopCounts(job, row jobspec.Job, f jobspec.Failure) bool {
+	return row.Stopping && job.State != jobspec.JobPublished && f.Kind != jobspec.KindLeaseLost
 }
 
 // abandonAttempts gives up what is left of a job that ends without its tasks

@@ -23,15 +23,16 @@ func full(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS)
 }
 
-// typed gives an error of a full disk its kind.
+// typed gives an error of a full disk its kind, unless it has one.
 func typed(err error) error {
-	if !full(err) {
+	if !full(err) || jobspec.AsFailure(err).Kind != jobspec.KindInternal {
 		return err
 	}
-	return jobspec.Failure{
-		Kind: jobspec.KindLimit, Where: "disk", Detail: err.Error(),
-		Hint: "free space on the node's disk: ipdc job prune, ipdc pin rm CID, then ipdc node gc; then submit again",
-	}.Error()
+	hint := "free space on the node's disk: ipdc job prune, ipdc pin rm CID, then ipdc node gc; then submit again"
+	if errors.Is(err, syscall.EROFS) {
+		hint = "see what the node's kernel says (dmesg), and have its disk mounted read-write; then submit again"
+	}
+	return jobspec.Failure{Kind: jobspec.KindQuota, Where: "disk", Detail: err.Error(), Hint: hint}.Error()
 }
 
 // awaits says that the job waits for what err is about, and pauses.
