@@ -340,14 +340,14 @@ type several struct {
 
 func (e several) Members() []executor.Executor { return e.members }
 
-// mute says how it is only once the other one is asked.
-type mute struct {
+// awaiting says how it is only once the other one is asked.
+type awaiting struct {
 	executor.Executor
 	mutes *atomic.Bool // from now on
 	asked <-chan struct{}
 }
 
-func (e mute) Info(ctx context.Context) (executor.Info, error) {
+func (e awaiting) Info(ctx context.Context) (executor.Info, error) {
 	if !e.mutes.Load() {
 		return executor.Info{Name: "mute"}, nil
 	}
@@ -383,7 +383,7 @@ func TestF09OtherEngineIsWell(t *testing.T) {
 	b := newBench(t)
 	mutes, was := new(atomic.Bool), make(chan struct{})
 	b.wrap = func(ex executor.Executor) executor.Executor {
-		return several{ex, []executor.Executor{mute{ex, mutes, was}, telling{ex, mutes, new(sync.Once), was}}}
+		return several{ex, []executor.Executor{awaiting{ex, mutes, was}, telling{ex, mutes, new(sync.Once), was}}}
 	}
 	b.restart()
 	mutes.Store(true)
