@@ -1,14 +1,14 @@
 package quorum
 
 import (
-	"errors"
 	"log/slog"
 	"runtime"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ipdc/ipdc/internal/durable"
 )
 
 // ballot keeps Raft's term and vote. Raft takes the end of the process for the
@@ -43,7 +43,7 @@ func (b *ballot) SetUint64(key []byte, v uint64) error {
 	for said := ""; err != nil; {
 		var again <-chan time.Time
 		say := "this keeper stands still: its disk failed; check the disk, then start the node again"
-		if takesNothing(err) {
+		if durable.Full(err) {
 			say = "this keeper stands still: its disk takes nothing; free space on it"
 			again = time.After(retryDisk)
 		}
@@ -60,8 +60,4 @@ func (b *ballot) SetUint64(key []byte, v uint64) error {
 	}
 	b.log.Info("this keeper goes on")
 	return nil
-}
-
-func takesNothing(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/images"
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/internal/wasi"
 	"github.com/ipdc/ipdc/ipfs"
@@ -287,7 +288,7 @@ func (d *driver) measure(ctx context.Context, spec jobspec.Spec, f *jobspec.Fact
 
 // at adds to err where in the spec it came up.
 func at(where string, err error) error {
-	if err == nil || outside(err) || full(err) {
+	if err == nil || outside(err) || durable.Full(err) {
 		return err
 	}
 	f := jobspec.AsFailure(err)

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/images"
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
@@ -88,7 +88,7 @@ func (r *runner) run(ctx context.Context) error {
 		if ctx.Err() != nil && !hasRun(r.att.State) {
 			return errors.Join(context.Cause(ctx), r.abandon(context.Cause(ctx)))
 		}
-		if ctx.Err() == nil && (outside(err) || full(err) && hasRun(r.att.State)) {
+		if ctx.Err() == nil && (outside(err) || durable.Full(err) && hasRun(r.att.State)) {
 			waits++
 			r.awaits(ctx, err, waits)
 			continue
@@ -114,26 +114,6 @@ func (r *runner) run(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	return nil
-}
-
-// enough returns why an attempt whose step went wrong is not continued; nil while
-// it is. An engine that does not answer is waited for, and as long as the job
-// has time where a program may be running; then the attempt is lost, so that
-// the task can be tried again, perhaps elsewhere.
-func (r *runner) enough(ctx context.Context, tries int, since time.Time, err error) error {
-	switch away := errors.Is(err, executor.ErrAway); {
-	case !away && tries > 6:
-		return typed(fmt.Errorf("after %d tries: %w", tries, err))
-	case away && time.Since(since) > r.cfg.Patience && (ctx.Err() != nil || !hasRun(r.att.State) && !r.unsure):
-		return noEngine(jobspec.Failure{Where: fmt.Sprintf("task %d", r.task.Index), Detail: fmt.Sprintf("in %s: %v", r.cfg.Patience, err)})
-	}
-	return nil
-}
-
-// noEngine is the failure of what has waited for the engine long enough.
-func noEngine(f jobspec.Failure) error {
-	f.Kind, f.Hint = jobspec.KindLost, "is the container engine running? ipdc doctor; the node's setting engine-wait is how long it is waited for"
-	return f.Error()
 }
 
 // hasRun says whether a program may have produced something: then what it left
@@ -387,15 +367,4 @@ func (r *runner) abandon(cause error) error {
 	}
 	failpoint.Hit(string(jobspec.AttemptAbandoned) + ".after-effect")
 	return r.save(jobspec.AttemptAbandoned)
-}
-
-// pause waits before something is tried again: 0.25 s doubling to 8 s, with
-// jitter.
-func pause(ctx context.Context, tries int) {
-	wait := 250 * time.Millisecond << min(tries-1, 5)
-	wait += rand.N(wait / 4)
-	select {
-	case <-time.After(wait):
-	case <-ctx.Done():
-	}
 }

@@ -30,6 +30,7 @@
 //	holder     the same at such a member
 //	repairer   finds new holders for those that are gone, and lets go
 //	auditor    reads results again, and says when one is not whole any more
+//	ending     how a job fails or is stopped, and what it gives back then
 //	waits      what a job waits for that is not about it: a disk, a Kubo
 //	keeper     removes jobs at the end of their time, and by prune
 //	cleaner    removes what an attempt leaves on the machine

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/merge"
 	"github.com/ipdc/ipdc/ipfs/pack"
@@ -74,7 +75,7 @@ func keptOutputs(what string) bool {
 
 // at adds to err in which stage it came up.
 func (st stage) at(err error) error {
-	if err == nil || !st.staged() || outside(err) || full(err) {
+	if err == nil || !st.staged() || outside(err) || durable.Full(err) {
 		return err
 	}
 	f := jobspec.AsFailure(err)

@@ -3,8 +3,13 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"syscall"
+	"time"
 
+	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
@@ -18,14 +23,9 @@ func outside(err error) bool {
 	return errors.Is(err, ipfs.ErrUnavailable) || errors.Is(err, store.ErrDisk) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// full says whether a disk of this node took nothing.
-func full(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS)
-}
-
 // typed gives an error of a full disk its kind, unless it has one.
 func typed(err error) error {
-	if !full(err) || jobspec.AsFailure(err).Kind != jobspec.KindInternal {
+	if !durable.Full(err) || jobspec.AsFailure(err).Kind != jobspec.KindInternal {
 		return err
 	}
 	hint := "free space on the node's disk: ipdc job prune, ipdc pin rm CID, then ipdc node gc; then submit again"
@@ -45,4 +45,35 @@ func (d *driver) awaits(ctx context.Context, err error, tries int) {
 	d.tellPull(why)
 	defer d.tellPull("")
 	pause(ctx, tries)
+}
+
+// enough returns why an attempt whose step went wrong is not continued; nil while
+// it is. An engine that does not answer is waited for, and as long as the job
+// has time where a program may be running; then the attempt is lost, so that
+// the task can be tried again, perhaps elsewhere.
+func (r *runner) enough(ctx context.Context, tries int, since time.Time, err error) error {
+	switch away := errors.Is(err, executor.ErrAway); {
+	case !away && tries > 6:
+		return typed(fmt.Errorf("after %d tries: %w", tries, err))
+	case away && time.Since(since) > r.cfg.Patience && (ctx.Err() != nil || !hasRun(r.att.State) && !r.unsure):
+		return noEngine(jobspec.Failure{Where: fmt.Sprintf("task %d", r.task.Index), Detail: fmt.Sprintf("in %s: %v", r.cfg.Patience, err)})
+	}
+	return nil
+}
+
+// noEngine is the failure of what has waited for the engine long enough.
+func noEngine(f jobspec.Failure) error {
+	f.Kind, f.Hint = jobspec.KindLost, "is the container engine running? ipdc doctor; the node's setting engine-wait is how long it is waited for"
+	return f.Error()
+}
+
+// pause waits before something is tried again: 0.25 s doubling to 8 s, with
+// jitter.
+func pause(ctx context.Context, tries int) {
+	wait := 250 * time.Millisecond << min(tries-1, 5)
+	wait += rand.N(wait / 4)
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -89,10 +90,8 @@ func (s *Store) probe() error {
 		_, err = f.Write(make([]byte, probeSize))
 		err = errors.Join(err, f.Close(), os.Remove(f.Name()))
 	}
-	for _, full := range []error{syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT} {
-		if errors.Is(err, full) {
-			return err
-		}
+	if durable.Full(err) {
+		return err
 	}
 	return nil
 }

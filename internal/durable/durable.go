@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // WriteFile replaces the file at path, or makes it, with these permissions
@@ -37,6 +38,12 @@ func WriteFile(path string, b []byte, mode fs.FileMode) error {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return SyncDir(filepath.Dir(path))
+}
+
+// Full says of an error that a disk takes nothing now, and perhaps will again:
+// it is full, over its quota, or read-only.
+func Full(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS)
 }
 
 // SyncDir makes the names in a directory durable.
