@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/internal/failpoint"
 )
 
@@ -57,7 +58,7 @@ func (f Files) newDir() (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make directory of domains: %w", err)
 	}
-	if err := syncDir(f.Dir); err != nil {
+	if err := durable.SyncDir(f.Dir); err != nil {
 		return "", err
 	}
 	return os.MkdirTemp(dir, newPrefix)
@@ -94,7 +95,7 @@ func (f Files) rename(step, from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	if err := syncDir(filepath.Dir(to)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(to)); err != nil {
 		return err
 	}
 	return f.hit(step + ".done")
@@ -126,12 +127,4 @@ func readPrivate(file string, limit int, v any) error {
 		return err
 	}
 	return unseal(b, limit, v)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

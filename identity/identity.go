@@ -22,6 +22,8 @@ import (
 	"path/filepath"
 
 	"github.com/mr-tron/base58"
+
+	"github.com/ipdc/ipdc/internal/durable"
 )
 
 // ID is a peer id: base58btc of the identity multihash of the protobuf-encoded
@@ -165,13 +167,5 @@ func create(file string) error {
 	if err := os.Link(f.Name(), file); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(file))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(filepath.Dir(file))
 }

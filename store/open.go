@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -163,11 +164,7 @@ func publish(tmp, path string) error {
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // peek reads a fact from the main file alone, as if there were no write-ahead

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/internal/rmtree"
 	"github.com/ipdc/ipdc/internal/wasi"
 	"github.com/ipdc/ipdc/jobspec"
@@ -81,7 +82,7 @@ func (e *Executor) create(t executor.Task) (executor.ID, error) {
 	if err != nil {
 		return "", errors.Join(err, os.RemoveAll(tmp))
 	}
-	return id, syncDir(e.cfg.Dir)
+	return id, durable.SyncDir(e.cfg.Dir)
 }
 
 // normal makes tasks comparable that went through JSON.

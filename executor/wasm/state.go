@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -136,25 +137,8 @@ func write(dir, name string, v any) error {
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(dir, name+".new")
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }

@@ -44,7 +44,7 @@ var (
 // table is read from top to bottom; the first rule that names a package holds.
 var table = []rule{
 	// 0: the words everybody speaks.
-	{packages: []string{"identity"}},
+	{packages: []string{"identity"}, may: []string{"internal/durable"}},
 	{packages: []string{"jobspec"}, may: []string{"identity"}},
 	{packages: []string{"wire"}, may: []string{"jobspec", "identity"}},
 	{packages: []string{"wire/guest"}, stdOnly: true},

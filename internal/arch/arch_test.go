@@ -65,7 +65,7 @@ func TestCheckFinds(t *testing.T) {
 		imported string // wrong
 		says     string
 	}{
-		{"identity", "crypto/ed25519", "jobspec", "nothing of ours"},
+		{"identity", "crypto/ed25519", "jobspec", "may import internal/durable"},
 		{"jobspec", "identity", "wire", "may import identity"},
 		{"wire", "jobspec", "ipfs", "may import jobspec"},
 		{"wire/guest", "encoding/json", "jobspec", "nothing of ours"},

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/merge"
 	"github.com/ipdc/ipdc/jobspec"
@@ -220,7 +221,7 @@ func (f *file) detach() error {
 	if err := os.Remove(filepath.Join(f.dir, rec.name())); err != nil {
 		return err
 	}
-	return syncDir(f.dir)
+	return durable.SyncDir(f.dir)
 }
 
 // retire writes such a record beside the one of the path.

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -134,7 +135,7 @@ func (r record) write(dir string) error {
 		err = os.Rename(f.Name(), name)
 	}
 	if err == nil {
-		err = syncDir(dir)
+		err = durable.SyncDir(dir)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("write record of %s: %w", r.Path, err), os.RemoveAll(f.Name()))
@@ -151,12 +152,4 @@ func readRecord(path string) (r record, err error) {
 		err = errors.New("it names no index or no file")
 	}
 	return r, err
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -88,7 +89,7 @@ func (r *Repo) write(name string, b []byte) error {
 		err = os.Rename(path+".new", path)
 	}
 	if err == nil {
-		err = r.sync()
+		err = durable.SyncDir(r.dir)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -101,13 +102,5 @@ func (r *Repo) remove(name string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return errors.Join(err, r.sync())
-}
-
-func (r *Repo) sync() error {
-	d, err := os.Open(r.dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(err, durable.SyncDir(r.dir))
 }
