@@ -67,8 +67,8 @@ test: parts ## all tests, with the real engine, the race detector and stock imag
 prove: parts ## run the tests of docs/guarantees.md, and say what each came to; ONLY=G01,G02
 	@export $(REQUIRE); build/prove guarantees -only '$(ONLY)' -- $(GO) test -json -timeout 45m $(EXEC)
 
-prove-long: parts ## the campaigns that take hours, for docs/campaigns.md; goes on where it was stopped
-	@export $(REQUIRE); build/prove long -- $(GO) test $(EXEC)
+prove-long: parts ## campaigns that take hours, for docs/campaigns.md; goes on where it was stopped; ONLY=fuzz
+	@export $(REQUIRE); build/prove long -only '$(ONLY)' -- $(GO) test $(EXEC)
 
 # What the tests of real parts need.
 parts: go

@@ -37,10 +37,13 @@ func runGuarantees(ctx context.Context, args []string, out io.Writer) (int, erro
 		return 1, fmt.Errorf("docs/guarantees.md: %w", err)
 	}
 	if *only != "" {
-		list = slices.DeleteFunc(list, func(g threats.Guarantee) bool { return !slices.Contains(strings.Split(*only, ","), g.ID) })
-	}
-	if len(list) == 0 {
-		return 2, fmt.Errorf("docs/guarantees.md has no guarantee %q", *only)
+		ids := strings.Split(*only, ",")
+		for _, id := range ids {
+			if !slices.ContainsFunc(list, func(g threats.Guarantee) bool { return g.ID == id }) {
+				return 2, fmt.Errorf("docs/guarantees.md has no guarantee %q, only %s to %s", id, list[0].ID, list[len(list)-1].ID)
+			}
+		}
+		list = slices.DeleteFunc(list, func(g threats.Guarantee) bool { return !slices.Contains(ids, g.ID) })
 	}
 	results, err := runEach(ctx, flags.Args(), out, list)
 	if err != nil {

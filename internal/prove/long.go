@@ -3,8 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -23,33 +23,14 @@ type campaign struct {
 	args   []string
 }
 
-// done is a round that has ended well.
-type done struct {
-	Name    string
-	Round   int
-	Ended   time.Time
-	Took    time.Duration
-	Figures string // what it says of itself: executions of a fuzz target
-}
-
-// The rounds that have ended, and what becomes of them.
-const (
-	doneFile     = "build/campaigns.json"
-	evidenceFile = "docs/campaigns.md"
-)
-
-var (
-	fuzzer     = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
-	executions = regexp.MustCompile(`execs: (\d+)`)
-	figures    = regexp.MustCompile(`(?m)^.*campaign: (.+)$`)
-)
+var fuzzer = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
 
 // campaigns are the crash matrix, 20 rounds; all that has more to do where
 // IPDC_PROVE_LONG is set; and each fuzz target for 10 minutes.
 func campaigns() (list []campaign, err error) {
 	list = []campaign{
-		{"crash matrix, all cells", 20, "./e2e", []string{"-run", "^TestF01", "-timeout", "4h"}},
-		{"faults, more rounds", 1, "./...", []string{"-run", "^Test([A-Z][0-9]{2})*F[0-9]{2}", "-skip", "^TestF01", "-p", "1", "-timeout", "4h"}},
+		{"crash matrix, all cells", 20, "./e2e", []string{"-v", "-run", "^TestF01", "-timeout", "4h"}},
+		{"faults, more rounds", 1, "./...", []string{"-v", "-run", "^Test([A-Z][0-9]{2})*F[0-9]{2}", "-skip", "^TestF01", "-p", "1", "-timeout", "4h"}},
 	}
 	err = filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "build/") {
@@ -67,46 +48,55 @@ func campaigns() (list []campaign, err error) {
 }
 
 // runLong does the rounds that have not been done, and ends at the first one
-// that fails.
+// that fails: "long [-only WORDS] -- go test ...".
 func runLong(ctx context.Context, args []string, out io.Writer) (int, error) {
-	if len(args) > 0 && args[0] == "--" {
-		args = args[1:]
+	flags := flag.NewFlagSet("long", flag.ContinueOnError)
+	only := flags.String("only", "", "a `part` of the names of the campaigns to run, such as fuzz")
+	if err := flags.Parse(args); err != nil {
+		return 2, err
 	}
-	if len(args) == 0 {
+	if flags.NArg() == 0 {
 		return 2, errors.New("long: want the command that runs tests")
 	}
 	list, err := campaigns()
 	if err != nil {
 		return 1, err
 	}
-	ended, err := loadDone()
-	if err != nil {
-		return 1, err
-	}
+	ran := false
 	for _, c := range list {
+		if !strings.Contains(c.name, *only) {
+			continue
+		}
+		ran = true
 		for round := 1; round <= c.rounds; round++ {
-			if has(ended, c.name, round) {
+			// Another command may do other campaigns meanwhile.
+			if ended, err := loadDone(); err != nil {
+				return 1, err
+			} else if has(ended, c.name, round) {
 				continue
 			}
 			fmt.Fprintf(out, "%s, round %d of %d\n", c.name, round, c.rounds)
-			d, err := c.run(ctx, args, round, out)
+			d, err := c.run(ctx, flags.Args(), round, out)
 			if err != nil {
 				return 1, fmt.Errorf("%s, round %d: %w; make prove-long goes on here", c.name, round, err)
 			}
-			ended = append(ended, d)
-			if err := saveDone(ended); err != nil {
-				return 1, err
-			}
-			if err := os.WriteFile(evidenceFile, []byte(evidence(list, ended)), 0o644); err != nil {
+			if err := errors.Join(d.save(), writePage(list)); err != nil {
 				return 1, err
 			}
 		}
+	}
+	if !ran {
+		return 2, fmt.Errorf("long: no campaign is named like %q", *only)
 	}
 	return 0, nil
 }
 
 // run does one round.
 func (c campaign) run(ctx context.Context, command []string, round int, out io.Writer) (done, error) {
+	revision, err := revision(ctx)
+	if err != nil {
+		return done{}, err
+	}
 	args := append(append(command[1:len(command):len(command)], "-count=1"), append(c.args, c.pkg)...)
 	var said bytes.Buffer
 	cmd := exec.CommandContext(ctx, command[0], args...)
@@ -117,67 +107,40 @@ func (c campaign) run(ctx context.Context, command []string, round int, out io.W
 	if err := cmd.Run(); err != nil {
 		return done{}, err
 	}
-	d := done{Name: c.name, Round: round, Ended: time.Now().UTC().Truncate(time.Second), Took: time.Since(start).Truncate(time.Second)}
-	if all := executions.FindAllStringSubmatch(said.String(), -1); len(all) > 0 {
-		d.Figures = all[len(all)-1][1] + " executions"
-	} else if all := figures.FindAllStringSubmatch(said.String(), -1); len(all) > 0 {
-		d.Figures = all[len(all)-1][1]
-	}
-	return d, nil
+	return done{
+		Name: c.name, Round: round, Revision: revision, Ended: time.Now().UTC().Truncate(time.Second),
+		Took: time.Since(start).Truncate(time.Second), Figures: figures(said.String()),
+	}, nil
 }
 
-func has(ended []done, name string, round int) bool {
-	for _, d := range ended {
-		if d.Name == name && d.Round == round {
-			return true
-		}
+var (
+	executions = regexp.MustCompile(`execs: (\d+)`)
+	passed     = regexp.MustCompile(`(?m)^\s*--- PASS: `)
+	skipped    = regexp.MustCompile(`(?m)^\s*--- SKIP: `)
+)
+
+// figures are what a round says of itself.
+func figures(said string) string {
+	if all := executions.FindAllStringSubmatch(said, -1); len(all) > 0 {
+		return all[len(all)-1][1] + " executions"
 	}
-	return false
+	return fmt.Sprintf("%d tests and cells passed, %d skipped", len(passed.FindAllString(said, -1)), len(skipped.FindAllString(said, -1)))
 }
 
-func loadDone() (ended []done, err error) {
-	b, err := os.ReadFile(doneFile)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
-	return ended, json.Unmarshal(b, &ended)
-}
-
-func saveDone(ended []done) error {
-	b, err := json.Marshal(ended)
+// revision names the code that runs: the last commit that changed it, with a +
+// behind it where it has changed since.
+func revision(ctx context.Context) (string, error) {
+	code := []string{"--", "*.go", "go.mod", "images"}
+	last, err := exec.CommandContext(ctx, "git", append([]string{"log", "-1", "--format=%h"}, code...)...).Output()
 	if err != nil {
-		return err
+		return "", fmt.Errorf("ask git for the revision: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(doneFile), 0o755); err != nil {
-		return err
+	changed, err := exec.CommandContext(ctx, "git", append([]string{"status", "--porcelain"}, code...)...).Output()
+	if err != nil {
+		return "", fmt.Errorf("ask git for changes: %w", err)
 	}
-	if err := os.WriteFile(doneFile+".new", b, 0o644); err != nil {
-		return err
+	if len(changed) > 0 {
+		return strings.TrimSpace(string(last)) + "+", nil
 	}
-	return os.Rename(doneFile+".new", doneFile)
-}
-
-// evidence is the page of what has been done so far.
-func evidence(list []campaign, ended []done) string {
-	var b strings.Builder
-	b.WriteString("# Long campaigns\n\nWhat `make prove-long` has done, as it wrote it down. A round that fails is not here: the campaign stops at it.\n\n" +
-		"| campaign | rounds that passed | time | last one ended | figures |\n|---|---|---|---|---|\n")
-	for _, c := range list {
-		var last done
-		var took time.Duration
-		rounds := 0
-		for _, d := range ended {
-			if d.Name == c.name {
-				last, took, rounds = d, took+d.Took, rounds+1
-			}
-		}
-		at := ""
-		if rounds > 0 {
-			at = last.Ended.Format(time.RFC3339)
-		}
-		fmt.Fprintf(&b, "| %s | %d of %d | %s | %s | %s |\n", c.name, rounds, c.rounds, took, at, last.Figures)
-	}
-	return b.String()
+	return strings.TrimSpace(string(last)), nil
 }

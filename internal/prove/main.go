@@ -11,10 +11,11 @@
 //
 // runs what docs/guarantees.md names, and prints what each test came to.
 //
-//	prove long -- go test
+//	prove long [-only fuzz] -- go test
 //
-// runs the campaigns that take hours, and writes docs/campaigns.md. It goes on
-// where it was stopped. All are run in the module's root.
+// runs the campaigns that take hours, and writes docs/campaigns.tsv and the page
+// docs/campaigns.md. It goes on where it was stopped; two that run different
+// campaigns may run side by side. All are run in the module's root.
 package main
 
 import (
