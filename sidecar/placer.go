@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
@@ -13,12 +14,14 @@ import (
 
 // placer hands out the node's capacity. Tasks wait in the order of their jobs'
 // submission; the first in line is never overtaken, so that a large task is
-// not starved by small ones.
+// not starved by small ones. While the machine is busy with other programs one
+// task at a time runs: jobs step back, and none waits for ever.
 type placer struct {
 	mu    sync.Mutex
 	total wire.Capacity
 	free  wire.Capacity
-	line  []*ticket // by attempt order
+	line  []*ticket                           // by attempt order
+	busy  func(need jobspec.Resources) string // why the machine has nothing to spare for it; "" = it has
 }
 
 type ticket struct {
@@ -27,7 +30,29 @@ type ticket struct {
 	granted chan struct{} // closed by grant
 }
 
-func newPlacer(total wire.Capacity) *placer { return &placer{total: total, free: total} }
+func newPlacer(total wire.Capacity, busy func(jobspec.Resources) string) *placer {
+	if busy == nil {
+		busy = func(jobspec.Resources) string { return "" }
+	}
+	return &placer{total: total, free: total, busy: busy}
+}
+
+// watch lets tasks go on that wait for the machine to be less busy, each time
+// the interval has passed, until ctx ends.
+func (p *placer) watch(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		p.mu.Lock()
+		p.grant()
+		p.mu.Unlock()
+	}
+}
 
 // acquire waits until r is free for the attempt and all earlier ones have been
 // served. waiting is called once, with a sentence, when it has to wait.
@@ -122,7 +147,7 @@ func (p *placer) withdraw(t *ticket, cause error) error {
 }
 
 func (p *placer) grant() {
-	for len(p.line) > 0 && p.fits(p.line[0].need) {
+	for len(p.line) > 0 && p.fits(p.line[0].need) && p.spared(p.line[0].need) == "" {
 		p.add(p.line[0].need, -1)
 		close(p.line[0].granted)
 		p.line = p.line[1:]
@@ -133,6 +158,14 @@ func (p *placer) fits(r jobspec.Resources) bool {
 	return r.CPU <= p.free.CPU && r.Memory <= p.free.Memory && r.Disk <= p.free.Disk && r.GPU <= p.free.GPU
 }
 
+// spared says why r has to wait for the machine's other programs.
+func (p *placer) spared(r jobspec.Resources) string {
+	if p.free == p.total {
+		return "" // nothing runs
+	}
+	return p.busy(r)
+}
+
 func (p *placer) add(r jobspec.Resources, sign int64) {
 	p.free.CPU += r.CPU * jobspec.CPU(sign)
 	p.free.Memory += r.Memory * jobspec.Bytes(sign)
@@ -140,9 +173,13 @@ func (p *placer) add(r jobspec.Resources, sign int64) {
 	p.free.GPU += r.GPU * int(sign)
 }
 
+// snapshot is what is free for more tasks.
 func (p *placer) snapshot() wire.Capacity {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.spared(jobspec.Resources{}) != "" {
+		return wire.Capacity{}
+	}
 	return p.free
 }
 
@@ -169,6 +206,9 @@ func (p *placer) why(r jobspec.Resources) string {
 		short = append(short, fmt.Sprintf("GPUs: asks %d, free %d", r.GPU, max(p.free.GPU, 0)))
 	}
 	if len(short) == 0 {
+		if busy := p.spared(r); busy != "" {
+			return "waits: " + busy + "; one task at a time runs meanwhile"
+		}
 		return "waits for earlier jobs"
 	}
 	return "waits for " + strings.Join(short, "; ")
@@ -178,7 +218,7 @@ func (p *placer) why(r jobspec.Resources) string {
 func (p *placer) outlook(r jobspec.Resources) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.fits(r) && len(p.line) == 0 {
+	if p.fits(r) && p.spared(r) == "" && len(p.line) == 0 {
 		return "the first one could start now"
 	}
 	return "the first one " + p.why(r)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
@@ -23,7 +24,7 @@ func cpus(n int) jobspec.Resources {
 // The first in line is not overtaken by later tasks that would fit.
 func TestPlacerKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPlacer(wire.Capacity{CPU: 2000, Memory: 100, Disk: 100})
+		p := newPlacer(wire.Capacity{CPU: 2000, Memory: 100, Disk: 100}, nil)
 		silent := func(string) {}
 		if err := p.acquire(t.Context(), attempt("a", 0), cpus(1), silent); err != nil {
 			t.Fatal(err)
@@ -61,7 +62,7 @@ func TestPlacerKeepsOrder(t *testing.T) {
 }
 
 func TestPlacerSaysWhy(t *testing.T) {
-	p := newPlacer(wire.Capacity{CPU: 2000, Memory: 100, Disk: 100})
+	p := newPlacer(wire.Capacity{CPU: 2000, Memory: 100, Disk: 100}, nil)
 	p.take(cpus(2))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	var why string
@@ -79,4 +80,49 @@ func TestPlacerSaysWhy(t *testing.T) {
 	if free := p.snapshot(); free.CPU != 2000 {
 		t.Errorf("free = %+v after all has been given back", free)
 	}
+}
+
+// While the machine is busy with other programs one task at a time runs, and
+// the others go on when it no longer is, or when that one has ended.
+func TestPlacerStepsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := "other programs use 1.9 of 2 processors"
+		p := newPlacer(wire.Capacity{CPU: 4000, Memory: 100, Disk: 100}, func(jobspec.Resources) string { return busy })
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go p.watch(ctx, time.Second)
+		if free := p.snapshot(); free.CPU != 4000 {
+			t.Errorf("free = %+v where nothing runs, want all", free)
+		}
+		var whys []string
+		ran := make(chan int, 3)
+		for i := range 3 {
+			go func() {
+				if err := p.acquire(ctx, attempt("a", i), cpus(1), func(why string) { whys = append(whys, why) }); err == nil {
+					ran <- i
+				}
+			}()
+			synctest.Wait()
+		}
+		if len(ran) != 1 || len(whys) != 2 || whys[0] != "waits: "+busy+"; one task at a time runs meanwhile" {
+			t.Fatalf("%d tasks run, the others say %q", len(ran), whys)
+		}
+		if free := p.snapshot(); free != (wire.Capacity{}) {
+			t.Errorf("free = %+v, want nothing for other members", free)
+		}
+		if got := p.outlook(cpus(1)); !strings.Contains(got, busy) {
+			t.Errorf("outlook = %q", got)
+		}
+		p.release(cpus(1)) // the first one ends
+		synctest.Wait()
+		if len(ran) != 2 {
+			t.Fatalf("%d tasks have run after the first one ended, want 2", len(ran))
+		}
+		busy = ""
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(ran) != 3 {
+			t.Errorf("%d tasks have run on a machine that is not busy, want all", len(ran))
+		}
+	})
 }

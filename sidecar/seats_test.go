@@ -23,7 +23,7 @@ func withSeats(t *testing.T, test func(s *Sidecar)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := &Sidecar{
 			cfg: Config{Now: time.Now, Lease: time.Minute}, log: slog.New(slog.DiscardHandler), id: "me", base: ctx,
-			placer: newPlacer(wire.Capacity{CPU: 4000, Memory: 4 * jobspec.GiB, Disk: 4 * jobspec.GiB}),
+			placer: newPlacer(wire.Capacity{CPU: 4000, Memory: 4 * jobspec.GiB, Disk: 4 * jobspec.GiB}, nil),
 			seats:  map[string]*seats{}, standings: map[string]*standing{},
 		}
 		test(s)

@@ -102,6 +102,7 @@ type Config struct {
 	Check        func(context.Context) error                 // only looks, while data comes in; default none
 	Storage      func(context.Context) (wire.Storage, error) // what status shows of the disk; default nothing
 	Capacity     wire.Capacity                               // of all tasks together; every field is positive
+	Busy         func(jobspec.Resources) string              // why the machine has nothing to spare for a task now, "" when it has: while it has not, one task at a time runs; default never
 	Labels       map[string]string                           // of this node, which jobs may ask for
 	Network      proxy.Config                                // bounds of what jobs may be granted; Logger is set by the sidecar
 	CA           string                                      // certificate authorities that containers with a network are shown; "" = none
@@ -250,7 +251,7 @@ func New(cfg Config) (*Sidecar, error) {
 		id:        id,
 		prefix:    ObjectPrefix(id),
 		hub:       newHub(),
-		placer:    newPlacer(cfg.Capacity),
+		placer:    newPlacer(cfg.Capacity, cfg.Busy),
 		preparing: make(chan struct{}, 8),
 		drivers:   map[jobspec.JobID]*driver{},
 		reserved:  map[jobspec.AttemptID]jobspec.Resources{},
@@ -303,6 +304,9 @@ func (s *Sidecar) Run(ctx context.Context) error {
 	}
 	s.work.Go(func() { s.repairer(ctx) })
 	s.work.Go(func() { s.auditor(ctx) })
+	if s.cfg.Busy != nil {
+		s.work.Go(func() { s.placer.watch(ctx, 5*time.Second) })
+	}
 	s.work.Go(func() { s.schedules.Run(ctx) })
 	if s.cfg.Record != nil {
 		s.work.Go(func() { s.tendTenures(ctx) })

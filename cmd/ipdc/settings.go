@@ -24,6 +24,7 @@ type settings struct {
 	Path, API, TokenFile  string
 	CPU                   jobspec.CPU
 	Memory, Disk          jobspec.Bytes
+	HostBusy              int
 	Listen, Docker, Guest string
 	IPFS                  string
 	Runtime               string
@@ -99,6 +100,7 @@ func (s *settings) table() []knob {
 		{"cpu", &s.CPU, "", "all", "processors", start, "processors that jobs may use together", "the kernel shares a busy machine fairly; give less to keep some for others"},
 		{"memory", &s.Memory, "", "80 % of the machine's", "bytes", start, "memory that jobs may use together", "leaves the host and its IPFS node a fifth; memory cannot be shared by turns"},
 		{"disk", &s.Disk, "", "80 % of what is free", "bytes", start, "disk that running jobs' outputs may use together", "outputs are stored once more as blocks before they are removed"},
+		{"host-busy", &s.HostBusy, "80", "", "percent", start, "part of all processors that other programs may use before jobs step back: one task at a time runs then, and where memory is short; above 100: they never do", "jobs have little weight beside other programs, but their memory, files and caches are felt"},
 		{"listen", &s.Listen, "127.0.0.1:0", "", "address", start, "TCP address of the API on the loopback interface", "port 0 is chosen at the first start and kept, so that nodes share a machine"},
 		{"docker", &s.Docker, "", "unix:///var/run/docker.sock", "URL", start, "address of the Docker Engine", "where the engine's packages put it; DOCKER_HOST is heeded as well"},
 		{"ipfs", &s.IPFS, "", "the node inside ipdc", "multiaddr or URL", start, "a Kubo that runs already, to keep blocks in: /ip4/127.0.0.1/tcp/5001", "the node inside needs no second program; a Kubo shares what it has with its other users"},

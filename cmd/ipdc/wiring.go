@@ -21,6 +21,7 @@ import (
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/domain"
 	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/hostload"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/stage"
 	"github.com/ipdc/ipdc/jobspec"
@@ -58,6 +59,7 @@ type node struct {
 	tcp      net.Listener
 
 	courier *courier.Courier
+	host    *hostload.Watch
 
 	member   domain.Membership // as it was at the start
 	doorway  *doorway
@@ -106,6 +108,7 @@ func serveOnce(ctx context.Context, set settings, log *slog.Logger, ready func(w
 	g.Go(func() error { return n.store.Run(ctx) })
 	g.Go(func() error { return n.room.Run(ctx) })
 	g.Go(func() error { return n.courier.Run(ctx) })
+	g.Go(func() error { n.host.Run(ctx); return nil })
 	g.Go(func() error { return n.datasets.Run(ctx) })
 	g.Go(func() error { return a.Serve(ctx, n.unix, n.tcp) })
 	if n.swarm != nil {
@@ -229,7 +232,9 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	n.courier = courier.New(courier.Config{
 		Store: n.store, IPFS: n.ipfs, Outlets: outletsFile(n.set.outlets()), Dir: n.set.Path, Node: n.key.ID().String(), Budget: wholeResult, Pause: n.set.OutletPause.Std(), Logger: n.log,
 	})
+	n.host = hostload.New(hostload.Config{Jobs: eng.parent, Limit: n.set.HostBusy})
 	return sidecar.New(sidecar.Config{
+		Busy:    func(r jobspec.Resources) string { return n.host.Busy(r.Memory) },
 		Courier: n.courier, Attached: n.attachedFiles(),
 		Streams: streams, Datasets: n.datasets, Names: n.names, Post: post, Crew: crew, Record: record, Lease: n.set.Lease.Std(), Arrive: n.set.GangArrive.Std(),
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,

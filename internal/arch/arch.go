@@ -108,7 +108,8 @@ var homes = []struct {
 	{"github.com/netresearch/go-cron", []string{"sidecar/schedule"}},
 	{"github.com/minio/", []string{"delivery/s3"}},
 	{"github.com/spf13/", []string{"cmd/ipdc"}},
-	{"github.com/prometheus/", []string{"sidecar", "sidecar/*", "cmd/ipdc"}},
+	{"github.com/prometheus/procfs", []string{"internal/hostload"}},
+	{"github.com/prometheus/client_golang", []string{"sidecar", "sidecar/*", "cmd/ipdc"}},
 	{"github.com/vbauerster/mpb", []string{"cmd/ipdc"}},
 }
 
