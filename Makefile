@@ -58,7 +58,7 @@ compose: images ## a domain of three nodes, mosquitto and a Kubo; docs/machines.
 # that cannot be built: the tests that need it fail. internal/prove prints what
 # go test prints, and counts the rows of docs/threats.tsv and docs/faults.tsv.
 test: parts ## all tests, with the real engine, the race detector and stock images
-	@rm -f build/rows
+	@rm -f build/rows build/rows.times
 	@export $(REQUIRE); code=0; \
 	build/prove run -to build/rows -- $(GO) test -json $(RACE) -p 2 -timeout 20m $(EXEC) $$($(GO) list ./... | grep -v '/e2e$$') || code=$$?; \
 	build/prove run -to build/rows -count -- $(GO) test -json $(RACE) -timeout 45m $(EXEC) ./e2e || code=$$?; \

@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ipdc/ipdc/internal/testrun"
 	"github.com/ipdc/ipdc/internal/threats"
 )
 
@@ -72,5 +74,30 @@ func TestRunTwice(t *testing.T) {
 		if code, err := run(t.Context(), wrong, &bytes.Buffer{}); code != 2 || err == nil {
 			t.Errorf("run(%q) = %d, %v, want a refusal", wrong, code, err)
 		}
+	}
+}
+
+// The slowest tests are named, parts of them are not.
+func TestSlowest(t *testing.T) {
+	var l times
+	for _, e := range []testrun.Event{
+		{Package: "p/sidecar", Test: "TestFast", Action: "pass", Took: time.Second},
+		{Package: "p/sidecar", Test: "TestSlow", Action: "pass", Took: 12 * time.Second},
+		{Package: "p/sidecar", Test: "TestSlower", Action: "fail", Took: 70 * time.Second},
+		{Package: "p/sidecar", Test: "TestSlower/part", Action: "fail", Took: 69 * time.Second},
+		{Package: "p/sidecar", Action: "fail", Took: 100 * time.Second},
+	} {
+		l.add(e)
+	}
+	if got, want := l.slowest(), "slowest tests: sidecar TestSlower 70 s, sidecar TestSlow 12 s\n"; got != want {
+		t.Errorf("slowest = %q, want %q", got, want)
+	}
+	file := filepath.Join(t.TempDir(), "rows.times")
+	if err := l.save(file); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(file)
+	if want := "70.0 p/sidecar TestSlower\n12.0 p/sidecar TestSlow\n1.0 p/sidecar TestFast\n"; err != nil || string(b) != want {
+		t.Errorf("saved %q, %v, want %q", b, err, want)
 	}
 }

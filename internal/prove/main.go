@@ -4,7 +4,8 @@
 //
 // runs tests, prints what go test prints without -json, and keeps in FILE how
 // those ended that are named by a row of docs/threats.tsv or docs/faults.tsv.
-// With -count it says at the end how many rows are proven by all that FILE has.
+// It names the slowest tests, and adds how long each took to FILE.times. With
+// -count it says at the end how many rows are proven by all that FILE has.
 // Its exit code is that of the tests.
 //
 //	prove guarantees [-only G01,G02] -- go test -json
@@ -76,10 +77,12 @@ func runTests(ctx context.Context, args []string, out io.Writer) (int, error) {
 		summary = &last
 	}
 	var ends ends
-	code, err := testrun.Run(ctx, flags.Args(), out, summary, ends.add)
+	var times times
+	code, err := testrun.Run(ctx, flags.Args(), out, summary, func(e testrun.Event) { ends.add(e); times.add(e) })
 	if *to != "" {
-		err = errors.Join(err, ends.save(*to))
+		err = errors.Join(err, ends.save(*to), times.save(*to+".times"))
 	}
+	fmt.Fprint(out, times.slowest())
 	if *count {
 		all, loadErr := load(*to)
 		counted, countErr := report(all)

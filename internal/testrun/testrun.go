@@ -20,11 +20,15 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Event is the end of a test, or of a package where Test is "". Action is
 // pass, fail or skip. A package without tests is skipped.
-type Event struct{ Package, Test, Action string }
+type Event struct {
+	Package, Test, Action string
+	Took                  time.Duration // between its pauses, if it is parallel
+}
 
 // Run runs a command that writes go test -json and prints its output as Print
 // does. It returns the command's exit code; an error means that it could not
@@ -56,7 +60,10 @@ func Run(ctx context.Context, command []string, out, summary io.Writer, ended fu
 }
 
 // line is a line of the stream; see go doc test2json.
-type line struct{ Action, Package, Test, Output string }
+type line struct {
+	Action, Package, Test, Output string
+	Elapsed                       float64 // seconds
+}
 
 // printer holds what may have to be printed yet.
 type printer struct {
@@ -128,7 +135,7 @@ func (p *printer) line(l line) {
 			u.rest(p, l.Package, l.Action == "fail")
 			delete(p.packages, l.Package)
 		}
-		p.ended(Event{l.Package, l.Test, l.Action})
+		p.ended(Event{l.Package, l.Test, l.Action, time.Duration(l.Elapsed * float64(time.Second))})
 	}
 }
 
@@ -199,7 +206,7 @@ func show(w io.Writer, depth int, said string) {
 // have failed then, and what the package says itself where it fails.
 func (u *unit) rest(p *printer, name string, bad bool) {
 	for _, test := range u.begun {
-		p.ended(Event{name, test, "fail"})
+		p.ended(Event{Package: name, Test: test, Action: "fail"})
 	}
 	u.show(p.out, func(string) bool { return true })
 	for text := range strings.Lines(u.own.String()) {

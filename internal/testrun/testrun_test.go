@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -68,9 +69,9 @@ func TestEvents(t *testing.T) {
 	got, out := events(t, string(stream), &summary)
 	const pkg = "example.org/rec/good"
 	want := []testrun.Event{
-		{pkg, "TestA01A02Both", "pass"}, {pkg, "TestNames/A07_skipped", "skip"}, {pkg, "TestNames/A04_NUL_in_a_name", "pass"},
-		{pkg, "TestNames/A05_A06_two", "pass"}, {pkg, "TestNames/plain", "pass"}, {pkg, "TestNames", "pass"},
-		{pkg, "FuzzA08/seed#0", "pass"}, {pkg, "FuzzA08", "pass"}, {pkg, "", "pass"},
+		{Package: pkg, Test: "TestA01A02Both", Action: "pass"}, {Package: pkg, Test: "TestNames/A07_skipped", Action: "skip"}, {Package: pkg, Test: "TestNames/A04_NUL_in_a_name", Action: "pass"},
+		{Package: pkg, Test: "TestNames/A05_A06_two", Action: "pass"}, {Package: pkg, Test: "TestNames/plain", Action: "pass"}, {Package: pkg, Test: "TestNames", Action: "pass"},
+		{Package: pkg, Test: "FuzzA08/seed#0", Action: "pass"}, {Package: pkg, Test: "FuzzA08", Action: "pass"}, {Package: pkg, Action: "pass", Took: 10 * time.Millisecond},
 	}
 	byTest := func(a, b testrun.Event) int { return strings.Compare(a.Test, b.Test) }
 	slices.SortFunc(got, byTest)
@@ -112,7 +113,7 @@ func TestCutOff(t *testing.T) {
 	}
 	got, _ := events(t, string(stream), &bytes.Buffer{})
 	const pkg = "example.org/rec/beside"
-	want := []testrun.Event{{pkg, "TestPasses", "pass"}, {pkg, "TestHangs", "fail"}, {pkg, "", "fail"}}
+	want := []testrun.Event{{Package: pkg, Test: "TestPasses", Action: "pass"}, {Package: pkg, Test: "TestHangs", Action: "fail"}, {Package: pkg, Action: "fail", Took: 1008 * time.Millisecond}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
