@@ -53,9 +53,14 @@ func takeInventory(t testing.TB, dir string) []string {
 // checkInventory waits until all is as it was before.
 func (n *node) checkInventory(before []string) {
 	n.t.Helper()
+	sameInventory(n.t, before, func() []string { return append(takeInventory(n.t, n.dir), n.groups()...) })
+}
+
+func sameInventory(t testing.TB, before []string, take func() []string) {
+	t.Helper()
 	var diff string
 	for deadline := time.Now().Add(2 * time.Minute); ; {
-		if diff = cmp.Diff(before, append(takeInventory(n.t, n.dir), n.groups()...)); diff == "" {
+		if diff = cmp.Diff(before, take()); diff == "" {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -63,7 +68,7 @@ func (n *node) checkInventory(before []string) {
 		}
 		<-time.After(100 * time.Millisecond)
 	}
-	n.t.Errorf("left behind (-before +after):\n%s", diff)
+	t.Errorf("left behind (-before +after):\n%s", diff)
 }
 
 // groups returns the control groups of this node.

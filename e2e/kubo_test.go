@@ -207,3 +207,27 @@ func fetched(t *testing.T, k *testenv.KuboDaemon, cid string) string {
 	k.Run("get", cid, "--output", dest)
 	return dest
 }
+
+// crash submits a job to a node that kills itself at a failpoint, starts the
+// node again, and returns the job's id.
+func (n *node) crash(failpoint, expr, cid string) string {
+	n.t.Helper()
+	// The failpoint must not be met by the cleaning of an earlier job.
+	n.await("earlier attempts to be cleaned", 20*time.Second, func() bool {
+		for _, a := range n.job("@last").Attempts {
+			if !a.State.Final() {
+				return false
+			}
+		}
+		return true
+	})
+	n.stop()
+	n.start("IPDC_FAILPOINT=" + failpoint + "=kill")
+	submit := []string{"job", "submit", "-d", "-e", expr, "-c", cid, "--cache", "off", "--idempotency-key", failpoint}
+	n.ipdc(submit...) // its answer may be lost with the node
+	if err := n.cmd.Wait(); err == nil {
+		n.t.Fatal("the node ended in order, want SIGKILL at the failpoint")
+	}
+	n.start()
+	return n.ok(submit...) // F60: sent again it is the same job
+}

@@ -66,6 +66,7 @@ type node struct {
 	dir  string
 	bin  string
 	env  []string
+	own  []string // environment of the node's process alone
 	by   []string // command that starts it in its place; nil = none
 	via  []string // the same for commands of the CLI
 	args []string
@@ -82,6 +83,21 @@ func newNode(t testing.TB, args ...string) *node {
 
 func newNodeBy(t testing.TB, by []string, args ...string) *node {
 	t.Helper()
+	n := makeNode(t, by, args...)
+	before := takeInventory(t, n.dir)
+	t.Cleanup(func() { // after its end
+		n.checkInventory(before)
+		if err := os.RemoveAll(n.dir); err != nil {
+			t.Errorf("remove state: %v", err)
+		}
+	})
+	n.begin()
+	return n
+}
+
+// makeNode is a node that has not been started.
+func makeNode(t testing.TB, by []string, args ...string) *node {
+	t.Helper()
 	testenv.Docker(t)
 	if err := images(); err != nil {
 		t.Fatal(err)
@@ -96,35 +112,49 @@ func newNodeBy(t testing.TB, by []string, args ...string) *node {
 	}
 	n := &node{t: t, dir: dir, bin: bin, by: by, args: args}
 	n.env = append(os.Environ(), "IPDC_PATH="+dir, "HOME="+filepath.Join(dir, "home"), "NO_COLOR=1")
-	before := takeInventory(t, dir)
+	return n
+}
+
+// begin starts the node for the first time, and ends it with the test.
+func (n *node) begin() {
+	n.t.Helper()
+	t := n.t
 	t.Cleanup(func() {
+		n.t = t
 		n.stop()
 		if t.Failed() {
 			t.Logf("node log:\n%s", n.log)
-		}
-		n.checkInventory(before)
-		if err := os.RemoveAll(dir); err != nil {
-			t.Errorf("remove state: %v", err)
 		}
 	})
 	n.start()
 	id := n.ok("node", "status", "-q")
 	n.id = id[max(0, len(id)-8):]
-	return n
 }
 
-// start starts the node, with more environment for this time.
+// start starts the node, with more environment for this time, and waits until
+// it answers.
 func (n *node) start(env ...string) {
+	n.t.Helper()
+	n.launch(env...)
+	n.answers()
+}
+
+// launch starts the node's process.
+func (n *node) launch(env ...string) {
 	n.t.Helper()
 	if n.log == nil {
 		n.log = &testenv.Log{}
 	}
 	words := slices.Concat(n.by, []string{filepath.Join(n.bin, "ipdc"), "node", "start"}, n.args)
 	n.cmd = exec.Command(words[0], words[1:]...)
-	n.cmd.Env, n.cmd.Stderr, n.cmd.Stdout = append(slices.Clone(n.env), env...), n.log, n.log
+	n.cmd.Env, n.cmd.Stderr, n.cmd.Stdout = slices.Concat(n.env, n.own, env), n.log, n.log
 	if err := n.cmd.Start(); err != nil {
 		n.t.Fatal(err)
 	}
+}
+
+func (n *node) answers() {
+	n.t.Helper()
 	n.await("node to answer", 20*time.Second, func() bool {
 		_, err := n.client().Node(context.Background())
 		return err == nil

@@ -1,0 +1,144 @@
+package e2e
+
+import (
+	"cmp"
+	"hash/fnv"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipdc/ipdc/internal/failpoint"
+)
+
+// scenario drives real nodes so that one of them comes to each of its places.
+type scenario struct {
+	name  string
+	steps []string // all their places are this one's
+	run   func(t *testing.T, places []string)
+}
+
+// matrix has each place of failpoint.All in one scenario.
+func matrix() []scenario {
+	return []scenario{
+		{"job", []string{
+			"accepted", "queued", "leased", "staged", "image", "created", "running", "exited", "packaged", "recorded", "cleaned", "volume", "pin",
+		}, crashJob},
+		{"result", []string{"publishing", "published", "succeeded"}, crashResult},
+		{"end", []string{"failed", "stopping", "stopped", "abandoned", "removed"}, crashEnd},
+		{"stages", []string{"stage"}, crashStages},
+		{"gang", []string{"gang-held", "gang-assigned", "gang-started"}, crashGang},
+		{"delivery", []string{"delivery"}, crashDelivery},
+		{"dataset", []string{"dataset"}, crashDataset},
+		{"schedule", []string{"schedule"}, crashSchedule},
+		{"instant", []string{"instant-due", "instant-started", "instant-ended", "instant-missed"}, crashInstant},
+		{"birth", []string{"store.migrate", "domain.domain.id", "domain.membership", "domain.enter", "domain.sweep"}, crashBirth},
+		{"invitation", []string{"domain.invites"}, crashInvitation},
+		{"handed", []string{"assigned", "taken-on", "reported", "taken-in"}, crashHanded},
+		{"kept", []string{"entered", "settled", "taken-over"}, crashKept},
+	}
+}
+
+// step is what a place belongs to: "domain.invites" of "domain.invites.rename".
+func step(place string) string {
+	if i := strings.LastIndex(place, "."); i >= 0 && place != "domain.sweep" {
+		return place[:i]
+	}
+	return place
+}
+
+// A place that is registered and not crashed at would be a hole in the matrix.
+func TestF01EachPlaceIsInOneScenario(t *testing.T) {
+	by := map[string][]string{}
+	for _, s := range matrix() {
+		for _, step := range s.steps {
+			by[step] = append(by[step], s.name)
+		}
+	}
+	places := failpoint.All()
+	for _, place := range places {
+		if in := by[step(place)]; len(in) != 1 {
+			t.Errorf("the place %s is in %d scenarios, %q, want one", place, len(in), in)
+		}
+	}
+	for step, in := range by {
+		if !slices.ContainsFunc(places, func(p string) bool { return strings.HasPrefix(p, step) }) {
+			t.Errorf("%q has the step %s, of which there is no place", in, step)
+		}
+	}
+}
+
+// F01: kill -9 before and after each durable step, and a start after it: what
+// was acknowledged is there, has one end and one result, no second container
+// ran beside the first, and nothing is left.
+//
+// IPDC_SEED names the random choices of a run: with -short which cells are run,
+// with IPDC_PROVE_LONG=1, where each node is killed once more while it
+// recovers, when that is.
+func TestF01CrashMatrix(t *testing.T) {
+	t.Logf("IPDC_SEED=%d", seed())
+	before, engine := takeInventory(t, "no node"), watchEngine(t)
+	t.Run("cells", func(t *testing.T) {
+		for _, s := range matrix() {
+			places := s.places()
+			if testing.Short() {
+				places = sample(places)
+			}
+			if len(places) == 0 {
+				continue
+			}
+			t.Run(s.name, func(t *testing.T) {
+				t.Parallel()
+				s.run(t, places)
+			})
+		}
+	})
+	if starts, wrong := engine.end(); len(wrong) > 0 {
+		t.Errorf("of %d containers that were started: %q", starts, wrong)
+	}
+	sameInventory(t, before, func() []string { return takeInventory(t, "no node") })
+}
+
+// places returns the scenario's places in the order of its steps.
+func (s scenario) places() (all []string) {
+	for _, of := range s.steps {
+		for _, place := range failpoint.All() {
+			if step(place) == of {
+				all = append(all, place)
+			}
+		}
+	}
+	return all
+}
+
+// sample chooses one of eight cells.
+func sample(places []string) (some []string) {
+	for _, p := range places {
+		if chance(p).IntN(8) == 0 {
+			some = append(some, p)
+		}
+	}
+	return some
+}
+
+// seed is IPDC_SEED, or another one for each run.
+var seed = func() func() uint64 {
+	n, err := strconv.ParseUint(os.Getenv("IPDC_SEED"), 10, 64)
+	if err != nil {
+		n = uint64(time.Now().UnixNano()) % 1_000_000
+	}
+	return func() uint64 { return n }
+}()
+
+// chance is what the seed says about one thing, whatever else was asked.
+func chance(of string) *rand.Rand {
+	h := fnv.New64a()
+	h.Write([]byte(of))
+	return rand.New(rand.NewPCG(seed(), h.Sum64()))
+}
+
+// long says whether more is to be done than each run does.
+func long() bool { return cmp.Or(os.Getenv("IPDC_PROVE_LONG"), "0") != "0" }
