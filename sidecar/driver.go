@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
@@ -32,8 +31,9 @@ type driver struct {
 	pace   *pace
 	dry    bool // it only looks: nothing is installed
 
-	started func() // called when a program begins; nil = nobody asks
-	gate    *gate  // of a task of another node's gang; set before it is run. Guarded by Sidecar.mu until then
+	origin  *jobspec.Origin // of another member's task; set before work on it begins
+	started func()          // called when a program begins; nil = nobody asks
+	gate    *gate           // of a task of another node's gang; set before it is run. Guarded by Sidecar.mu until then
 
 	moved   ipfs.Moved // for the job, outputs left out
 	came    ipfs.Moved // outputs of what other members ran
@@ -93,6 +93,7 @@ func (d *driver) drive(ctx context.Context) {
 	}
 	ctx = ipfs.CountMoved(ctx, &d.moved)
 	if o := job.Origin; o != nil {
+		d.origin = o
 		beating, end := context.WithCancel(ctx)
 		defer end()
 		now := make(chan struct{}, 1)
@@ -108,17 +109,16 @@ func (d *driver) drive(ctx context.Context) {
 		}
 		d.work.Go(func() { d.beat(beating, *o, now) })
 	}
-	for waits := 0; !job.State.Final(); {
+	for waits := (await{}); !job.State.Final(); {
 		next, err := d.step(ctx, job)
 		if d.shuttingDown() {
 			return
 		}
-		if ctx.Err() == nil && (outside(err) || durable.Full(err) && job.State != jobspec.JobAccepted) {
-			waits++
-			d.awaits(ctx, err, waits)
+		if ctx.Err() == nil && d.mayWait(err, job.State != jobspec.JobAccepted) {
+			d.awaits(ctx, err, &waits)
 			continue
 		}
-		waits = 0
+		waits = await{}
 		if err != nil {
 			if job.State != jobspec.JobPublished { // what is published is not stopped
 				err = causeOr(ctx, err)
@@ -236,20 +236,6 @@ func (d *driver) to(ctx context.Context, change func(*store.Tx, *jobspec.Job) er
 	d.keepUntil(job)
 	d.sendOff(job)
 	return job, nil
-}
-
-// persist is Store.Update for what has been done: while the disk takes nothing
-// it waits, so that a result is not lost to a disk that somebody mends. fn may
-// run several times.
-func (s *Sidecar) persist(ctx context.Context, fn func(*store.Tx) error) error {
-	for tries := 1; ; tries++ {
-		err := s.cfg.Store.Update(ctx, fn)
-		if !errors.Is(err, store.ErrDisk) || ctx.Err() != nil {
-			return err
-		}
-		s.log.Warn("the state cannot be written; trying again", "try", tries, "err", err)
-		pause(ctx, tries)
-	}
 }
 
 // record writes the job and events of it.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/images"
-	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/internal/failpoint"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
@@ -68,7 +67,7 @@ func (r *runner) resume(ctx context.Context) error {
 func (r *runner) run(ctx context.Context) error {
 	defer r.cleanup()
 	var since time.Time // the first of the tries
-	for tries, waits := 0, 0; !reported(r.att) && !r.att.State.Final(); {
+	for tries, waits := 0, (await{}); !reported(r.att) && !r.att.State.Final(); {
 		next, err := r.step(ctx)
 		if r.shuttingDown() {
 			r.suspendNetwork()
@@ -82,15 +81,14 @@ func (r *runner) run(ctx context.Context) error {
 			if err := r.save(next); err != nil {
 				return err
 			}
-			tries, waits = 0, 0
+			tries, waits = 0, await{}
 			continue
 		}
 		if ctx.Err() != nil && !hasRun(r.att.State) {
 			return errors.Join(context.Cause(ctx), r.abandon(context.Cause(ctx)))
 		}
-		if ctx.Err() == nil && (outside(err) || durable.Full(err) && hasRun(r.att.State)) {
-			waits++
-			r.awaits(ctx, err, waits)
+		if ctx.Err() == nil && r.mayWait(err, hasRun(r.att.State)) {
+			r.awaits(ctx, err, &waits)
 			continue
 		}
 		var fe *jobspec.FailureError

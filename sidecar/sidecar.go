@@ -31,7 +31,7 @@
 //	repairer   finds new holders for those that are gone, and lets go
 //	auditor    reads results again, and says when one is not whole any more
 //	ending     how a job fails or is stopped, and what it gives back then
-//	waits      what a job waits for that is not about it: a disk, a Kubo
+//	waits      what a job waits for that is not about it: a disk, a Kubo; and for how long
 //	keeper     removes jobs at the end of their time, and by prune
 //	cleaner    removes what an attempt leaves on the machine
 //	schedules  jobs that are submitted again and again; schedule has the engine
@@ -112,7 +112,7 @@ type Config struct {
 	Limits       Limits                                      // of containers and tenants
 	SweepEvery   time.Duration                               // default 30 s
 	AuditEvery   time.Duration                               // between two results that are read again, each once a day; default 1 min
-	Patience     time.Duration                               // how long a job is prepared again while the engine does not answer; default 90 s
+	Patience     time.Duration                               // how long a job is prepared again while the engine does not answer, and a task of another member waits for blocks or a disk; default 90 s
 	StopGrace    time.Duration                               // from SIGTERM to SIGKILL; default 5 s
 	Now          func() time.Time                            // default time.Now
 	Uptime       func() time.Duration                        // of the machine, without the time that it was suspended; default the kernel's

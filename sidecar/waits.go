@@ -35,16 +35,66 @@ func typed(err error) error {
 	return jobspec.Failure{Kind: jobspec.KindQuota, Where: "disk", Detail: err.Error(), Hint: hint}.Error()
 }
 
+// await counts how often and since when something is tried in vain.
+type await struct {
+	tries int
+	since time.Time // of the first try; never set back
+}
+
+func (a *await) again() {
+	if a.tries++; a.tries == 1 {
+		a.since = time.Now()
+	}
+}
+
+// mayWait says whether the job waits for what err is about: what is outside, and
+// a full disk once a program has run, or where the owner of the task has other
+// members for it.
+func (d *driver) mayWait(err error, ran bool) bool {
+	return outside(err) || durable.Full(err) && (ran || d.origin != nil)
+}
+
 // awaits says that the job waits for what err is about, and pauses.
-func (d *driver) awaits(ctx context.Context, err error, tries int) {
+func (d *driver) awaits(ctx context.Context, err error, a *await) {
+	a.again()
 	why := "waits: " + jobspec.AsFailure(err).Detail
-	d.log.Warn("job waits", "job", d.id, "try", tries, "err", err)
-	if tries == 1 && !errors.Is(err, store.ErrDisk) {
+	d.log.Warn("job waits", "job", d.id, "try", a.tries, "err", err)
+	if a.tries == 1 && !errors.Is(err, store.ErrDisk) {
 		d.note(d.keep(), jobspec.Event{Job: d.id, Type: jobspec.EventWait, Detail: why})
 	}
 	d.tellPull(why)
 	defer d.tellPull("")
-	pause(ctx, tries)
+	if d.givesBack(err, *a) {
+		return
+	}
+	pause(ctx, a.tries)
+}
+
+// givesBack ends a task of another member's job that has waited here for
+// Config.Patience: its owner hears no more of it, and has it tried elsewhere.
+func (d *driver) givesBack(err error, a await) bool {
+	if d.origin == nil || time.Since(a.since) <= d.cfg.Patience {
+		return false
+	}
+	d.cancel(jobspec.KindLost.Errorf("the node that had the task waited %s: %s", d.cfg.Patience, jobspec.AsFailure(err).Detail))
+	return true
+}
+
+// persist is Store.Update for what has been done: while the disk takes nothing
+// it waits, so that a result is not lost to a disk that somebody mends. fn may
+// run several times.
+func (d *driver) persist(ctx context.Context, fn func(*store.Tx) error) error {
+	var waits await
+	for {
+		err := d.cfg.Store.Update(ctx, fn)
+		if !errors.Is(err, store.ErrDisk) || ctx.Err() != nil {
+			return err
+		}
+		waits.again()
+		d.log.Warn("the state cannot be written; trying again", "job", d.id, "try", waits.tries, "err", err)
+		d.givesBack(err, waits)
+		pause(ctx, waits.tries)
+	}
 }
 
 // enough returns why an attempt whose step went wrong is not continued; nil while

@@ -322,8 +322,8 @@ func (d *driver) ran(ctx context.Context) (job jobspec.Job, ran jobspec.Duration
 func (d *driver) serve(ctx context.Context, job jobspec.Job) (_ jobspec.Job, err error) {
 	if job.State == jobspec.JobAccepted {
 		next, err := d.gather(ctx, job)
-		if err == nil {
-			return next, nil
+		if err == nil || d.mayWait(err, false) && ctx.Err() == nil {
+			return next, err
 		}
 		return d.delivered(ctx, job, err)
 	}
