@@ -1,10 +1,15 @@
 package quorum_test
 
 import (
+	"errors"
+	"fmt"
+	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ipdc/ipdc/internal/faultfs"
+	"github.com/ipdc/ipdc/jobspec"
 )
 
 // A keeper whose disk is full when a new leader is to be elected stands still,
@@ -32,4 +37,30 @@ func TestF16KeeperOnAFullDisk(t *testing.T) {
 			s.stop()
 		}
 	}
+}
+
+// Of a leader whose disk hangs, what it is asked comes to an end all the same,
+// and all goes on when the disk does. Another one may be elected meanwhile.
+func TestF16LeaderOnADiskThatHangs(t *testing.T) {
+	d := faultfs.New(t)
+	c := newCouncil(t, 0)
+	for i := range 3 {
+		c.joinAt(filepath.Join(d.Dir, fmt.Sprint(i)))
+	}
+	c.formed(3)
+	e := c.all[0].enter()
+	l := c.leader()
+	d.Fail(faultfs.Fault{Op: faultfs.Sync, Name: filepath.Base(l.dir) + "/", Hold: true})
+	entered := make(chan error, 1)
+	go func() { entered <- l.Enter(c.ctx(2*time.Second), l.entry()) }()
+	c.await("the leader's disk hangs", func() bool { return d.Hits() > 0 })
+	if _, err := l.Find(c.ctx(time.Second), e.Job); err != nil && !errors.Is(err, jobspec.KindNoQuorum.Error()) {
+		t.Errorf("Find = %v, want an answer or E_NO_QUORUM", err)
+	}
+	if err := <-entered; err != nil && !errors.Is(err, jobspec.KindNoQuorum.Error()) {
+		t.Errorf("Enter = %v, want E_NO_QUORUM", err)
+	}
+	d.Release()
+	l.enter()
+	l.found(e.Job)
 }

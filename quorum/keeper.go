@@ -2,6 +2,7 @@ package quorum
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,11 +23,12 @@ import (
 )
 
 const (
-	logFile      = "record.db" // Raft's log and vote
-	snapshots    = 2           // that are kept
-	snapshotFrom = 2048        // entries of the log
-	trailing     = 512         // entries that are kept behind a snapshot
-	applyFor     = 5 * time.Second
+	logFile      = "record.db"     // Raft's log and vote
+	snapshots    = 2               // that are kept
+	snapshotFrom = 2048            // entries of the log
+	trailing     = 512             // entries that are kept behind a snapshot
+	applyFor     = 5 * time.Second // until Raft takes up what it is asked
+	settleFor    = 3 * applyFor    // until that is done
 )
 
 // keeper is this node's copy of the record, and its vote.
@@ -127,9 +129,25 @@ func (k *keeper) view() (v view) {
 	return v
 }
 
+// settled waits until Raft has done what it was asked, or ctx ends, or for
+// settleFor: Raft stands still while its disk does (see ballot), and may then be
+// closed without an answer.
+func settled(ctx context.Context, f raft.Future) error {
+	ctx, cancel := context.WithTimeout(ctx, settleFor)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // apply commits a command on a majority of the keepers. errNotLeader says that
 // it is for another one to do, and may have been done.
-func (k *keeper) apply(c command) error {
+func (k *keeper) apply(ctx context.Context, c command) error {
 	b, err := json.Marshal(c)
 	if err != nil {
 		return fmt.Errorf("encode log entry: %w", err)
@@ -141,7 +159,7 @@ func (k *keeper) apply(c command) error {
 		return fmt.Errorf("%w: its disk takes nothing", errNotLeader)
 	}
 	f := k.Apply(b, applyFor)
-	if err := f.Error(); err != nil {
+	if err := settled(ctx, f); err != nil {
 		return fmt.Errorf("%w: %w", errNotLeader, err)
 	}
 	if refused, ok := f.Response().(jobspec.Failure); ok {

@@ -143,12 +143,12 @@ func (q *Quorum) tend(ctx context.Context) {
 		return
 	}
 	q.note(k.view())
-	if !q.leads(k) {
+	if !q.leads(ctx, k) {
 		q.recover(ctx, k)
 		return
 	}
-	q.tendVoters(k)
-	q.tendOwners(k)
+	q.tendVoters(ctx, k)
+	q.tendOwners(ctx, k)
 }
 
 // form begins the domain's record at its founder, when there are others to

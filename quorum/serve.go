@@ -44,7 +44,7 @@ func (q *Quorum) answer(ctx context.Context, l bus.Letter, c call) (answer, erro
 
 // serve does what a member asks if this node leads, and otherwise says who the
 // keepers are.
-func (q *Quorum) serve(_ context.Context, from identity.ID, c call) (answer, error) {
+func (q *Quorum) serve(ctx context.Context, from identity.ID, c call) (answer, error) {
 	k := q.copy()
 	if k != nil {
 		q.note(k.view())
@@ -57,7 +57,7 @@ func (q *Quorum) serve(_ context.Context, from identity.ID, c call) (answer, err
 	if k == nil || !leads {
 		return a, nil
 	}
-	err := q.do(k, from, c, &a)
+	err := q.do(ctx, k, from, c, &a)
 	if errors.Is(err, errNotLeader) {
 		return a, nil
 	}
@@ -65,7 +65,7 @@ func (q *Quorum) serve(_ context.Context, from identity.ID, c call) (answer, err
 	return a, err
 }
 
-func (q *Quorum) do(k *keeper, from identity.ID, c call, a *answer) error {
+func (q *Quorum) do(ctx context.Context, k *keeper, from identity.ID, c call, a *answer) error {
 	switch {
 	case c.Enter != nil:
 		if err := enterable(*c.Enter, from); err != nil {
@@ -74,25 +74,25 @@ func (q *Quorum) do(k *keeper, from identity.ID, c call, a *answer) error {
 		if err := q.hears(from, 0); err != nil {
 			return err
 		}
-		return k.apply(command{Enter: c.Enter})
+		return k.apply(ctx, command{Enter: c.Enter})
 	case c.End != nil:
 		if x := c.End; !x.State.Final() && x.State != jobspec.JobPublished {
 			return jobspec.KindSpec.Errorf("job %.64q cannot end as %.64q", x.Job, x.State)
 		}
-		return k.apply(command{End: c.End, By: from})
+		return k.apply(ctx, command{End: c.End, By: from})
 	case c.Amend != nil:
-		return k.apply(command{Amend: c.Amend, By: from})
+		return k.apply(ctx, command{Amend: c.Amend, By: from})
 	case c.Renew != nil:
 		if err := q.hears(from, c.Renew.Joined); err != nil {
 			return err
 		}
 		a.Renewed = k.machine.renewed(from, *c.Renew)
 	case c.Pass != nil:
-		return q.pass(k, from, *c.Pass)
+		return q.pass(ctx, k, from, *c.Pass)
 	case c.Leave:
-		return q.leave(k, from)
+		return q.leave(ctx, k, from)
 	case c.Find != "":
-		if err := k.VerifyLeader().Error(); err != nil {
+		if err := settled(ctx, k.VerifyLeader()); err != nil {
 			return errNotLeader
 		}
 		if e, ok := k.machine.find(c.Find); ok {
@@ -189,7 +189,7 @@ func (m *machine) renewed(owner identity.ID, r renewal) (out wire.Renewed) {
 
 // leads reports whether this node leads, having applied all that was committed
 // before it did.
-func (q *Quorum) leads(k *keeper) bool {
+func (q *Quorum) leads(ctx context.Context, k *keeper) bool {
 	term := k.CurrentTerm()
 	q.mu.Lock()
 	same := q.reign.term == term
@@ -203,7 +203,7 @@ func (q *Quorum) leads(k *keeper) bool {
 	if same {
 		return true
 	}
-	if k.Barrier(applyFor).Error() != nil {
+	if settled(ctx, k.Barrier(applyFor)) != nil {
 		return false
 	}
 	q.mu.Lock()
@@ -216,7 +216,7 @@ func (q *Quorum) leads(k *keeper) bool {
 // tendOwners grants the jobs of owners that were silent for three leases to
 // others. With fewer than three keepers owners end their jobs without asking, so
 // none is granted then.
-func (q *Quorum) tendOwners(k *keeper) {
+func (q *Quorum) tendOwners(ctx context.Context, k *keeper) {
 	q.forget()
 	if len(k.view().Voters) < wire.MinKeepers {
 		return
@@ -235,7 +235,7 @@ func (q *Quorum) tendOwners(k *keeper) {
 		if to == "" {
 			continue
 		}
-		err := k.apply(command{Grant: &grant{wire.Claim{Job: e.Job, Epoch: e.Epoch}, to}})
+		err := k.apply(ctx, command{Grant: &grant{wire.Claim{Job: e.Job, Epoch: e.Epoch}, to}})
 		if errors.Is(err, errNotLeader) {
 			return
 		}
@@ -291,7 +291,7 @@ func distance(id identity.ID, job jobspec.JobID) string {
 }
 
 // pass grants a job to another one at the wish of its owner.
-func (q *Quorum) pass(k *keeper, from identity.ID, c wire.Claim) error {
+func (q *Quorum) pass(ctx context.Context, k *keeper, from identity.ID, c wire.Claim) error {
 	e, ok := k.machine.find(c.Job)
 	switch {
 	case !ok:
@@ -303,5 +303,5 @@ func (q *Quorum) pass(k *keeper, from identity.ID, c wire.Claim) error {
 	if to == "" {
 		return jobspec.KindConflict.Errorf("no other member could take job %s: %d live, %d have had it", c.Job, len(q.lively()), len(e.Past)+1)
 	}
-	return k.apply(command{Grant: &grant{c, to}})
+	return k.apply(ctx, command{Grant: &grant{c, to}})
 }

@@ -22,16 +22,16 @@ const replaceAfter = 10
 // tendVoters makes one change, if one is due, of who keeps the record: nobody
 // who was revoked; three, or five where as many live; the oldest members first;
 // and one that is gone for long only while there is nobody in its place.
-func (q *Quorum) tendVoters(k *keeper) {
+func (q *Quorum) tendVoters(ctx context.Context, k *keeper) {
 	v := k.view()
 	live := q.lively()
 	add, remove := q.change(v.Voters, live)
 	var err error
 	switch {
 	case remove != "":
-		err = k.RemoveServer(raft.ServerID(remove), 0, applyFor).Error()
+		err = settled(ctx, k.RemoveServer(raft.ServerID(remove), 0, applyFor))
 	case add != "":
-		err = k.AddVoter(raft.ServerID(add), raft.ServerAddress(add), 0, applyFor).Error()
+		err = settled(ctx, k.AddVoter(raft.ServerID(add), raft.ServerAddress(add), 0, applyFor))
 	default:
 		return
 	}
@@ -40,14 +40,14 @@ func (q *Quorum) tendVoters(k *keeper) {
 }
 
 // leave takes a member out that goes.
-func (q *Quorum) leave(k *keeper, id identity.ID) error {
+func (q *Quorum) leave(ctx context.Context, k *keeper, id identity.ID) error {
 	q.mu.Lock()
 	delete(q.reign.seen, id)
 	q.mu.Unlock()
 	if !slices.Contains(k.view().Voters, id) {
 		return nil
 	}
-	if err := k.RemoveServer(raft.ServerID(id), 0, applyFor).Error(); err != nil {
+	if err := settled(ctx, k.RemoveServer(raft.ServerID(id), 0, applyFor)); err != nil {
 		return fmt.Errorf("%w: %w", errNotLeader, err)
 	}
 	return nil
