@@ -150,9 +150,11 @@ func TestQ02Q03ForgedAndForeign(t *testing.T) {
 			return s.forge(s.sender, cert(s.sender), func(e *bus.Envelope) { e.Re = bytes.Repeat([]byte{1}, 16) })
 		}},
 	} {
-		if why := s.direct(tt.b()); why != tt.want {
-			t.Errorf("%s: dropped for %q, want %q", tt.name, why, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			if why := s.direct(tt.b()); why != tt.want {
+				t.Errorf("dropped for %q, want %q", why, tt.want)
+			}
+		})
 	}
 	s.roster.revoke(s.sender.ID())
 	if why := s.direct(s.sends()); why != "certificate" {
@@ -188,10 +190,12 @@ func TestP11Vouch(t *testing.T) {
 		{"old", bus.TopicOffers, s.sender.ID(), announced(s.sender, func(e *bus.Envelope) { e.Time -= 600_000; e.Expiry -= 600_000 }), false},
 		{"noise", bus.TopicOffers, s.sender.ID(), []byte("noise"), false},
 	} {
-		d := bus.Delivery{Topic: tt.topic, From: tt.from, Payload: tt.payload}
-		if err := cfg.Vouch(d); (err == nil) != tt.ok {
-			t.Errorf("%s: Vouch = %v, want ok %v", tt.name, err, tt.ok)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			d := bus.Delivery{Topic: tt.topic, From: tt.from, Payload: tt.payload}
+			if err := cfg.Vouch(d); (err == nil) != tt.ok {
+				t.Errorf("Vouch = %v, want ok %v", err, tt.ok)
+			}
+		})
 	}
 	last := announced(s.sender, none)
 	s.roster.revoke(s.sender.ID())

@@ -16,7 +16,7 @@ func TestAgainst(t *testing.T) {
 	for text, want := range map[string][]string{
 		"": nil,
 		"resources: {cpu: 2, memory: 1GiB, disk: 1GiB}":                                       nil,
-		"resources: {cpu: 4, memory: 1GiB, disk: 2GiB}":                                       {"cpu: asks 4, has 2", "disk: asks 2GiB, has 1GiB"}, // S08
+		"resources: {cpu: 4, memory: 1GiB, disk: 2GiB}":                                       {"cpu: asks 4, has 2", "disk: asks 2GiB, has 1GiB"},
 		"resources: {gpu: 1}":                                                                 {"gpu: asks 1, has 0"},
 		"place: {require: {arch: amd64, label.disk: ssd, region: eu}}":                        nil,
 		"place: {require: {arch: arm64, label.disk: hdd}}":                                    {"arch: asks arm64, has amd64", "label disk: asks hdd, has ssd"},

@@ -263,3 +263,21 @@ func fill(v reflect.Value) {
 		v.SetInt(1)
 	}
 }
+
+// What a mount shows is told to the engine in fields of their own, however its
+// path is spelled.
+func TestC49MountsAreNoStrings(t *testing.T) {
+	task := goodTask()
+	odd := executor.Mount{Source: "/srv/ipdc/a:/etc:rw,source=/", Target: "/odd", ReadOnly: true}
+	task.Mounts = append(task.Mounts, odd)
+	r := configOf(t, task, docker.Image{Arch: "amd64"})
+	if len(r.HostConfig.Binds) > 0 {
+		t.Errorf("Binds = %q, want none", r.HostConfig.Binds)
+	}
+	for _, m := range r.HostConfig.Mounts {
+		if m.Target == odd.Target && m.Source == odd.Source && m.ReadOnly && m.Type == mount.TypeBind {
+			return
+		}
+	}
+	t.Errorf("Mounts = %+v, want %+v among them", r.HostConfig.Mounts, odd)
+}

@@ -43,9 +43,11 @@ func TestCheckName(t *testing.T) {
 		{"C07 invalid UTF-8", "a\xff", false},
 		{"C07 surrogate", "\xed\xa0\x80", false},
 	} {
-		err := tree.CheckName(c.name)
-		if c.ok && err != nil || !c.ok && !errors.Is(err, jobspec.KindName.Error()) {
-			t.Errorf("%s: CheckName(%.20q) = %v, want ok %v", c.what, c.name, err, c.ok)
-		}
+		t.Run(c.what, func(t *testing.T) {
+			err := tree.CheckName(c.name)
+			if c.ok && err != nil || !c.ok && !errors.Is(err, jobspec.KindName.Error()) {
+				t.Errorf("CheckName(%.20q) = %v, want ok %v", c.name, err, c.ok)
+			}
+		})
 	}
 }

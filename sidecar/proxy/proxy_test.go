@@ -103,9 +103,9 @@ func TestOwnAddress(t *testing.T) {
 	}
 }
 
-// N08: a name whose answer changes between two looks. Each connection goes to
-// an address that was checked for it.
-func TestRebinding(t *testing.T) {
+// A name whose answer changes between two looks: each connection goes to an
+// address that was checked for it.
+func TestN08Rebinding(t *testing.T) {
 	public := serve(t, "127.0.0.1:0", "public")
 	serveAt := fmt.Sprintf("127.0.0.2:%d", public.Port)
 	serve(t, serveAt, "inside")
@@ -118,11 +118,11 @@ func TestRebinding(t *testing.T) {
 	for i := range 6 {
 		got, status := reaches(t, socket, target)
 		if want := []string{"public", ""}[i%2]; got != want {
-			t.Errorf("N08: look %d reaches %q (%s), want %q", i, got, status, want)
+			t.Errorf("look %d reaches %q (%s), want %q", i, got, status, want)
 		}
 	}
 	if n := asked.Load(); n != 6 {
-		t.Errorf("N08: 6 connections resolved %d times, want once each", n)
+		t.Errorf("6 connections resolved %d times, want once each", n)
 	}
 	_, open2 := open(t, proxy.Config{Resolve: rebind, AllowPrivate: loopback}, target)
 	seen := map[string]bool{}
@@ -131,7 +131,7 @@ func TestRebinding(t *testing.T) {
 		seen[got] = true
 	}
 	if !seen["inside"] {
-		t.Errorf("N08 control: without the guard only %v are reached", seen)
+		t.Errorf("control: without the guard only %v are reached", seen)
 	}
 }
 
