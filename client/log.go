@@ -19,10 +19,12 @@ import (
 // LogOption sets how [Client.Logs] writes.
 type LogOption func(*logWriter)
 
-// WithTaskPrefix begins each line with its task: "task 3 | ", in a gang
-// "worker-0 | ". Lines of
-// different tasks are then never mixed; one of more than 64 KiB is cut.
-func WithTaskPrefix() LogOption { return func(w *logWriter) { w.prefix = true } }
+// WithTaskPrefix says whether each line begins with its task: "task 3 | ", in a
+// gang "worker-0 | ". Lines of different tasks are then never mixed; one of more
+// than 64 KiB is cut. The default is that those of a gang do which is followed.
+func WithTaskPrefix(yes bool) LogOption {
+	return func(w *logWriter) { w.prefix, w.asked = yes, true }
+}
 
 // WithTask leaves the log of one task, by its number or its name.
 func WithTask(task string) LogOption { return func(w *logWriter) { w.task = task } }
@@ -41,6 +43,9 @@ func (c *Client) Logs(ctx context.Context, ref string, follow bool, stdout, stde
 		return err
 	}
 	w.names = gangNames(j)
+	if !w.asked {
+		w.prefix = len(sideBySide(j, follow, w.task)) > 0
+	}
 	err = c.logLines(ctx, j, follow, w.write, w.task)
 	return errors.Join(err, w.flush())
 }
@@ -63,11 +68,20 @@ func (c *Client) LogLines(ctx context.Context, ref string, follow bool, yield fu
 // has the job answers at a time. The tasks of a larger gang come in turn.
 const maxBeside = 16
 
-// logLines reads the log of a job. The tasks of a gang run side by side: each of
-// them is followed by a stream of its own.
-func (c *Client) logLines(ctx context.Context, j wire.Job, follow bool, yield func(wire.LogLine) error, task string) error {
+// sideBySide are the tasks each of which is followed by a stream of its own: those
+// of a gang, which run at the same time. None: one log comes after the other.
+func sideBySide(j wire.Job, follow bool, task string) []string {
 	names := gangNames(j)
 	if !follow || task != "" || len(names) < 2 || len(names) > maxBeside {
+		return nil
+	}
+	return names
+}
+
+// logLines reads the log of a job.
+func (c *Client) logLines(ctx context.Context, j wire.Job, follow bool, yield func(wire.LogLine) error, task string) error {
+	names := sideBySide(j, follow, task)
+	if len(names) == 0 {
 		return c.taskLog(ctx, j, follow, yield, task)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -127,6 +141,7 @@ func (c *Client) taskLog(ctx context.Context, j wire.Job, follow bool, yield fun
 type logWriter struct {
 	out    map[string]io.Writer // by stream
 	prefix bool
+	asked  bool               // prefix is what the caller wants
 	task   string             // "" = all
 	names  []string           // of a gang's tasks
 	lines  map[lineKey][]byte // begun lines, with prefix only

@@ -35,7 +35,7 @@ func TestLogsOfAGang(t *testing.T) {
 			close(said)
 		}
 		return got.Write(b)
-	}), nil, client.WithTaskPrefix())
+	}), nil)
 	if want := "worker-0 | step 1\nps-0 | at last\n"; err != nil || got.String() != want {
 		t.Errorf("Logs = %q, %v, want %q", got.String(), err, want)
 	}

@@ -50,13 +50,13 @@ func TestLogsDemultiplex(t *testing.T) {
 	if err != nil || got != "a1\nab12\n\nb\xff" || errs != "e\n" {
 		t.Errorf("Logs = %q, %q, %v", got, errs, err)
 	}
-	got, errs, _, err = logs(t, []string{stream}, client.WithTaskPrefix())
+	got, errs, _, err = logs(t, []string{stream}, client.WithTaskPrefix(true))
 	want := "task 0 | a1\ntask 0 | a2\ntask 7 | b1\ntask 7 | b\xff\n"
 	if err != nil || got != want || errs != "task 0 | e\n" {
 		t.Errorf("Logs with prefix = %q, %q, %v, want %q", got, errs, err, want)
 	}
 	long := strings.Repeat("x", 50<<10)
-	got, _, _, err = logs(t, []string{out(1, long) + out(1, long) + out(1, "\n") + logEnd}, client.WithTaskPrefix())
+	got, _, _, err = logs(t, []string{out(1, long) + out(1, long) + out(1, "\n") + logEnd}, client.WithTaskPrefix(true))
 	if lines := strings.Count(got, "task 1 | "); err != nil || lines != 2 || strings.Count(got, "x") != 100<<10 {
 		t.Errorf("a line of 100 KiB came as %d lines of %d bytes, %v", lines, len(got), err)
 	}

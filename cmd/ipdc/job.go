@@ -161,15 +161,15 @@ func (a *app) jobLogsCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "logs JOB", Aliases: []string{"log"}, Short: "Print what a job's programs wrote"}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job ends")
 	cmd.Flags().BoolVar(&raw, "raw", false, "print control characters as they are, also on a terminal")
-	cmd.Flags().BoolVar(&prefix, "prefix", false, "begin each line with its task")
+	cmd.Flags().BoolVar(&prefix, "prefix", false, "begin each line with its task (default with -f for the tasks of a gang, which are followed side by side)")
 	cmd.Flags().StringVar(&task, "task", "", "only this task, by its number, or by its name in a gang (worker-0)")
 	return a.withJob(cmd, func(ctx context.Context, c *client.Client, ref string, _ []string) error {
 		opts := []client.LogOption{client.WithTask(task)}
 		if a.format == formatJSON || a.format == formatYAML {
 			return c.LogLines(ctx, ref, follow, func(l wire.LogLine) error { return a.printLine(l) }, opts...)
 		}
-		if prefix {
-			opts = append(opts, client.WithTaskPrefix())
+		if cmd.Flags().Changed("prefix") {
+			opts = append(opts, client.WithTaskPrefix(prefix))
 		}
 		return c.Logs(ctx, ref, follow, logWriter(a.out, raw), logWriter(a.err, raw), opts...)
 	})

@@ -177,7 +177,7 @@ func TestLogs(t *testing.T) {
 	if out.Len() != 40005 || errs.String() != "err\npartial\n" {
 		t.Errorf("stdout has %d bytes, want 40005; stderr = %q", out.Len(), errs.String())
 	}
-	if err := e.client().Logs(t.Context(), "j", false, nil, &both, client.WithTaskPrefix()); err != nil {
+	if err := e.client().Logs(t.Context(), "j", false, nil, &both, client.WithTaskPrefix(true)); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := both.String(), "task 1 | err\ntask 1 | partial\n"; got != want {
