@@ -32,7 +32,11 @@ func (s *Sidecar) newSchedules() (*schedule.Engine, error) {
 	if s.cfg.Datasets != nil {
 		cfg.Heads = &heads{datasets: s.cfg.Datasets, names: s.cfg.Names, now: s.now}
 	}
-	return schedule.New(cfg)
+	e, err := schedule.New(cfg)
+	if err == nil && s.cfg.Datasets != nil {
+		s.cfg.Datasets.OnMove(e.Moved)
+	}
+	return e, err
 }
 
 // Submit implements [schedule.Jobs].

@@ -172,6 +172,9 @@ func (k *Keeper) publish(ctx context.Context, d store.Dataset, old Head, oldCID 
 	if err := failpoint.Hit("dataset.committed"); err != nil {
 		return wire.Dataset{}, err
 	}
+	if k.moved != nil {
+		k.moved(ctx, d.Tenant, d.Name)
+	}
 	k.unpin(ctx, dropped...)
 	return k.dataset(next, head, c), nil
 }

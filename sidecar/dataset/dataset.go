@@ -55,6 +55,7 @@ type Keeper struct {
 	cfg   Config
 	locks keylock.Locks // by pin prefix of the dataset
 	busy  sync.RWMutex  // held for reading while pins are made that no row knows yet
+	moved func(ctx context.Context, tenant, name string)
 }
 
 // New returns a keeper, which answers the members of Config.Post from now on. It
@@ -75,6 +76,10 @@ func New(cfg Config) *Keeper {
 	}
 	return k
 }
+
+// OnMove has f called after each new version of a dataset of this node. It is set
+// once, before the first of them.
+func (k *Keeper) OnMove(f func(ctx context.Context, tenant, name string)) { k.moved = f }
 
 // Version is a version of a dataset, as far as jobs need it.
 type Version struct {

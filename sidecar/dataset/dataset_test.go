@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -253,9 +254,16 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Of appends at once none is lost, and each makes a version of its own.
+// Of appends at once none is lost, and each makes a version of its own, which is
+// told of.
 func TestConcurrentAppends(t *testing.T) {
 	b := newBench(t, t.TempDir())
+	var moves atomic.Int32
+	b.OnMove(func(_ context.Context, of, name string) {
+		if of == tenant && name == "logs" {
+			moves.Add(1)
+		}
+	})
 	b.create(t, wire.DatasetWish{Name: "logs"})
 	c := b.file(t, "text")
 	const n = 8
@@ -269,8 +277,8 @@ func TestConcurrentAppends(t *testing.T) {
 	}
 	wg.Wait()
 	d, err := b.Show(t.Context(), tenant, jobspec.DatasetRef{Name: "logs"})
-	if err != nil || d.Version != n+1 || d.Entries != n {
-		t.Errorf("Show = version %d with %d entries, %v, want %d with %d", d.Version, d.Entries, err, n+1, n)
+	if err != nil || d.Version != n+1 || d.Entries != n || moves.Load() != n+1 {
+		t.Errorf("Show = version %d with %d entries, %v, told of %d; want %d with %d", d.Version, d.Entries, err, moves.Load(), n+1, n)
 	}
 }
 

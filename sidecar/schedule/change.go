@@ -84,6 +84,21 @@ func (e *Engine) decideChange(ctx context.Context, s jobspec.Schedule, now time.
 	return s, made, err
 }
 
+// Moved has the schedules of a tenant that follow a dataset look at it now. They
+// do so within Config.Poll anyway, as with those of other members.
+func (e *Engine) Moved(ctx context.Context, tenant, dataset string) {
+	list, err := e.Schedules(ctx, tenant)
+	if err != nil {
+		e.log.Debug("look for schedules of a dataset", "dataset", dataset, "err", err)
+	}
+	for _, s := range list {
+		ref, err := jobspec.ParseDatasetRef(s.OnChange)
+		if err == nil && ref.Name == dataset && s.Away == "" && !s.Paused {
+			e.look(s.ID)
+		}
+	}
+}
+
 // versions are those of the head that may be new. Of a head without versions
 // the values that were seen are counted.
 func (e *Engine) versions(ctx context.Context, s jobspec.Schedule) ([]Version, error) {

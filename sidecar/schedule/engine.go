@@ -85,7 +85,7 @@ type Config struct {
 	History   int                  // instants of a schedule that are kept; default 10,000
 	Parallel  int                  // schedules whose jobs are made at the same time; default 8
 	Within    time.Duration        // how long the making of one job may take, until it is tried again; default 2 min
-	Poll      time.Duration        // how often clock, heads and jobs elsewhere are looked at; default 5 s
+	Poll      time.Duration        // how often clock, heads and jobs elsewhere are looked at; default 5 s. See Engine.Moved
 	Step      func(string) error   // called at each place between two durable steps; default failpoint.Hit
 	Logger    *slog.Logger         // default none
 	Registry  prometheus.Registerer

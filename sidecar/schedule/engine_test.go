@@ -297,6 +297,32 @@ func TestOnChange(t *testing.T) {
 	}
 }
 
+// A head that is known to have moved is looked at in the next pass; else nobody
+// looks before it is time to.
+func TestMoved(t *testing.T) {
+	h := &heads{}
+	h.move(t, 1)
+	w := newWorld(t, 1)
+	w.heads = h
+	w.boot()
+	s := w.add(jobspec.Schedule{Name: "s", OnChange: "sensors"})
+	other := w.add(jobspec.Schedule{Name: "other", OnChange: "name"})
+	w.tick()
+	w.tick()
+	h.move(t, 1)
+	for _, not := range [][2]string{{"ci", "sensors"}, {"local", "logs"}} {
+		w.e.Moved(t.Context(), not[0], not[1])
+		if w.tick(); len(w.rows(s, 0)) != 0 {
+			t.Fatalf("the head was looked at before its time, when %s of %s moved", not[1], not[0])
+		}
+	}
+	w.e.Moved(t.Context(), "local", "sensors")
+	w.tick()
+	if n, m := len(w.rows(s, 0)), len(w.rows(other, 0)); n != 1 || m != 0 {
+		t.Errorf("after its head moved the schedule has %d instants, and another one %d, want 1 and 0", n, m)
+	}
+}
+
 // A job that is refused for good, and one that is refused for longer than its
 // instant may wait, are missed with the reason.
 func TestRefused(t *testing.T) {
