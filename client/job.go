@@ -65,8 +65,10 @@ func (c *Client) Job(ctx context.Context, ref string) (wire.Job, error) {
 type JobFilter struct {
 	States []jobspec.JobState
 	Labels map[string]string // all must be equal
-	All    bool              // also those that a job needs, such as installations
-	Limit  int               // default 100, at most 500
+	// Dataset leaves those that are over it, with a version over that one.
+	Dataset jobspec.DatasetRef
+	All     bool // also those that a job needs, such as installations
+	Limit   int  // default 100, at most 500
 }
 
 // Jobs lists jobs, newest first, without their attempts.
@@ -77,6 +79,9 @@ func (c *Client) Jobs(ctx context.Context, f JobFilter) ([]wire.Job, error) {
 	}
 	for k, v := range f.Labels {
 		q.Add("label", k+"="+v)
+	}
+	if f.Dataset.Name != "" {
+		q.Set("dataset", f.Dataset.String())
 	}
 	if f.All {
 		q.Set("all", "true")

@@ -104,6 +104,36 @@ func TestNights(t *testing.T) {
 	}
 }
 
+// A run that follows one that failed builds on the newest that succeeded: it is
+// over what is new since that one, what the failed one had included.
+func TestOnlyNewAfterFailure(t *testing.T) {
+	b := newBench(t)
+	b.createDataset("logs")
+	program := spec("DUMMY_COPY=/inputs/good:/outputs/good") // fails without it
+	program.Inputs = []jobspec.Input{{Dataset: "logs", OnlyNew: true}}
+	b.grow("logs", "good", "one")
+	first := b.final(b.submit(program))
+	b.grow("logs", "bad", "text")
+	failed := b.final(b.submit(program))
+	if first.State != jobspec.JobSucceeded || failed.State != jobspec.JobFailed || failed.Dataset.Previous != first.ID {
+		t.Fatalf("the runs are %s and %s, %+v", first.State, failed.State, failed.Dataset)
+	}
+	b.grow("logs", "good", "two")
+	j := b.final(b.submit(program))
+	u := j.Dataset
+	if j.State != jobspec.JobSucceeded || u.Previous != first.ID || u.Result != first.Result || u.Since != 2 || u.New == nil || *u.New != 2 {
+		t.Errorf("after the run that failed: %s %v over %+v, want 2 new entries since version 2", j.State, j.Failure, u)
+	}
+	runs, err := b.Jobs(t.Context(), "t", api.JobFilter{Dataset: jobspec.DatasetRef{Name: "logs"}})
+	if err != nil || len(runs) != 3 || runs[0].ID != j.ID || runs[2].ID != first.ID {
+		t.Errorf("runs over the dataset = %+v, %v, want three", runs, err)
+	}
+	runs, err = b.Jobs(t.Context(), "t", api.JobFilter{Dataset: jobspec.DatasetRef{Name: "logs", Version: 3}})
+	if err != nil || len(runs) != 1 || runs[0].ID != failed.ID {
+		t.Errorf("runs over its version 3 = %+v, %v, want the one that failed", runs, err)
+	}
+}
+
 // What a name means is decided once, at submit.
 func TestResolvedAtSubmit(t *testing.T) {
 	b := newBench(t)

@@ -48,7 +48,7 @@ func (s *Sidecar) Jobs(ctx context.Context, tenant string, f api.JobFilter) (lis
 		tenant = ""
 	}
 	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
-		jobs, err := tx.Jobs(store.Filter{Tenant: tenant, States: f.States, Labels: f.Labels, OfUser: !f.All, Limit: f.Limit})
+		jobs, err := tx.Jobs(store.Filter{Tenant: tenant, States: f.States, Labels: f.Labels, Dataset: f.Dataset, OfUser: !f.All, Limit: f.Limit})
 		for _, j := range jobs {
 			list = append(list, wire.Job{Job: j, Waiting: s.waitsFor(j.ID)})
 		}

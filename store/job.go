@@ -132,10 +132,12 @@ type Filter struct {
 	Tenant string
 	States []jobspec.JobState
 	Labels map[string]string // all must be equal
-	Live   bool              // only jobs whose state is not final
-	Kept   bool              // only final jobs that are kept for a time
-	OfUser bool              // no jobs that another job needs, such as installations
-	Limit  int               // 0 = no limit
+	// Dataset leaves jobs over it, with a version over that one.
+	Dataset jobspec.DatasetRef
+	Live    bool // only jobs whose state is not final
+	Kept    bool // only final jobs that are kept for a time
+	OfUser  bool // no jobs that another job needs, such as installations
+	Limit   int  // 0 = no limit
 }
 
 // Jobs returns the jobs that f selects, the newest first.
@@ -172,6 +174,12 @@ func (f Filter) query() (string, []any, error) {
 	}
 	if f.OfUser {
 		add(ofUser)
+	}
+	if d := f.Dataset; d.Name != "" {
+		add("record ->> '$.dataset.name' = ?", d.Name)
+		if d.Version != 0 {
+			add("record ->> '$.dataset.version' = ?", d.Version)
+		}
 	}
 	states, err1 := encode(f.States)
 	if len(f.States) > 0 {

@@ -81,12 +81,17 @@ func TestJobsFilter(t *testing.T) {
 	put("b", "local", jobspec.JobRunning, map[string]string{"x": "1"})
 	put("c", "other", jobspec.JobQueued, nil)
 	put("d", "local", jobspec.JobStopped, map[string]string{"x": "2"})
+	for i, over := range []jobspec.DatasetUse{{Name: "logs", Version: 2}, {Name: "logs", Version: 3}, {Name: "photos", Version: 3}} {
+		j := newJob("over", fmt.Sprint("run", i))
+		j.Dataset, j.State = &over, jobspec.JobSucceeded
+		update(t, st, func(tx *store.Tx) error { return tx.PutJob(j) })
+	}
 	for _, tt := range []struct {
 		name string
 		f    store.Filter
 		want string
 	}{
-		{"all, newest first", store.Filter{}, "d c b a"},
+		{"all, newest first", store.Filter{}, "run2 run1 run0 d c b a"},
 		{"tenant", store.Filter{Tenant: "local"}, "d b a"},
 		{"live", store.Filter{Live: true}, "c b"},
 		{"states", store.Filter{States: []jobspec.JobState{jobspec.JobRunning, jobspec.JobStopped}}, "d b"},
@@ -94,6 +99,8 @@ func TestJobsFilter(t *testing.T) {
 		{"labels", store.Filter{Labels: map[string]string{"x": "1", "y": "2"}}, "a"},
 		{"no such label", store.Filter{Labels: map[string]string{"z": ""}}, ""},
 		{"limit", store.Filter{Tenant: "local", Limit: 2}, "d b"},
+		{"dataset", store.Filter{Dataset: jobspec.DatasetRef{Name: "logs"}}, "run1 run0"},
+		{"version", store.Filter{Dataset: jobspec.DatasetRef{Name: "logs", Version: 3}}, "run1"},
 		{"all at once", store.Filter{Tenant: "local", Live: true, Labels: map[string]string{"x": "1"}, States: []jobspec.JobState{jobspec.JobRunning}, Limit: 5}, "b"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

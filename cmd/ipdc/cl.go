@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -40,8 +41,9 @@ func (a *app) clRunCmd() *cobra.Command {
 		Use:   "run (--each COMMAND | FILE.py) LIST",
 		Short: "Run a program for each line of a list and print the result CID",
 		Long: `Run does a program once for each line of LIST, which is a file, - for standard
-input, or the CID (CID/path) of a file, and waits for the result: one directory
-with what each line gave. Empty lines are left out, equal ones are each done.
+input, the CID (CID/path) of a file, or one of a dataset (NAME/FILE), and waits for
+the result: one directory with what each line gave. Empty lines are left out, equal
+ones are each done.
 
   --each COMMAND  runs a shell command: the line on its standard input and in
                   $IPDC_LINE, its standard output kept. A line is never made a
@@ -184,7 +186,7 @@ func (a *app) readList(ctx context.Context, arg string) (lines []cl.Line, err er
 	if arg == "-" {
 		return cl.Read(a.in)
 	}
-	if _, perr := jobspec.ParsePath(arg); perr == nil {
+	if isStored(arg) {
 		err = a.withClient(func(c *client.Client) error {
 			lines, err = readListOf(ctx, c, arg)
 			return err
@@ -193,13 +195,27 @@ func (a *app) readList(ctx context.Context, arg string) (lines []cl.Line, err er
 	}
 	file, err := os.Open(arg)
 	if err != nil {
-		return nil, usagef("LIST %q is neither -, nor a CID, nor a file that can be read here: %w", arg, err)
+		return nil, usagef("LIST %q is neither -, nor a CID, nor a file of a dataset, nor one that can be read here: %w", arg, err)
 	}
 	defer file.Close()
 	if info, err := file.Stat(); err == nil && info.IsDir() {
 		return nil, usagef("LIST %q is a directory; for a program that is run for each file: ipdc job submit", arg)
 	}
 	return cl.Read(file)
+}
+
+// isStored reports whether a list is named by CID, or by the dataset that it is in:
+// NAME/ENTRY or NAME@VERSION/ENTRY, where no such path is here.
+func isStored(arg string) bool {
+	if _, err := jobspec.ParsePath(arg); err == nil {
+		return true
+	}
+	name, entry, _ := strings.Cut(arg, "/")
+	if _, err := jobspec.ParseDatasetRef(name); err != nil || entry == "" {
+		return false
+	}
+	_, err := os.Lstat(arg)
+	return err != nil || strings.HasPrefix(arg, "dataset:")
 }
 
 func readListOf(ctx context.Context, c *client.Client, path string) ([]cl.Line, error) {

@@ -33,7 +33,7 @@ func (a *app) addCompletions(root *cobra.Command) {
 		"pin add": a.somePins(-1, true), "pin rm": a.somePins(-1, false), "pin ls": a.somePins(-1, false),
 		"cron show": a.someSchedules(1), "cron next": a.someSchedules(1), "cron run-now": a.someSchedules(1), "cron history": a.someSchedules(1),
 		"cron pause": a.someSchedules(-1), "cron resume": a.someSchedules(-1), "cron rm": a.someSchedules(-1),
-		"dataset append": a.datasetNames(1), "dataset show": a.datasetNames(1), "dataset head": a.datasetNames(1), "dataset diff": a.datasetNames(2), "dataset rm": a.datasetNames(-1),
+		"dataset append": a.datasetNames(1), "dataset show": a.datasetNames(1), "dataset head": a.datasetNames(1), "dataset diff": a.datasetNames(2), "dataset runs": a.datasetNames(1), "dataset rm": a.datasetNames(-1),
 		"import": onlyFiles("car"), "image build": stockImages, "receipt verify": a.receiptArgs(all),
 	} {
 		find(root, path).ValidArgsFunction = f

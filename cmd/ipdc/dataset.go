@@ -15,7 +15,7 @@ import (
 
 func (a *app) datasetCmd() *cobra.Command {
 	return group("dataset", "Name data that grows, version by version", a.datasetCreateCmd(), a.datasetAppendCmd(), a.datasetListCmd(),
-		a.datasetShowCmd(), a.datasetHeadCmd(), a.datasetDiffCmd(), a.datasetRmCmd())
+		a.datasetShowCmd(), a.datasetHeadCmd(), a.datasetDiffCmd(), a.datasetRunsCmd(), a.datasetRmCmd())
 }
 
 func (a *app) datasetCreateCmd() *cobra.Command {
@@ -87,19 +87,10 @@ func ownerOf(d wire.Dataset) string {
 }
 
 func (a *app) datasetShowCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "show NAME[@VERSION]", Short: "Describe a dataset and its last versions",
-		Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withDataset(args[0], func(c *client.Client, ref jobspec.DatasetRef) error {
-				d, err := c.Dataset(cmd.Context(), ref)
-				if err != nil {
-					return err
-				}
-				return a.print(d, d.Name, func(w io.Writer) error { return showDataset(w, d) })
-			})
-		},
-	}
+	cmd := &cobra.Command{Use: "show NAME[@VERSION]", Short: "Describe a dataset and its last versions"}
+	return a.ofDataset(cmd, func(d wire.Dataset) error {
+		return a.print(d, d.Name, func(w io.Writer) error { return showDataset(w, d) })
+	})
 }
 
 func showDataset(w io.Writer, d wire.Dataset) error {
@@ -130,22 +121,28 @@ func showDataset(w io.Writer, d wire.Dataset) error {
 }
 
 func (a *app) datasetHeadCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "head NAME[@VERSION]", Short: "Print the CID of a dataset's content",
-		Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withDataset(args[0], func(c *client.Client, ref jobspec.DatasetRef) error {
-				d, err := c.Dataset(cmd.Context(), ref)
-				if err != nil {
-					return err
-				}
-				return a.print(d.DatasetVersion, d.Root.String(), func(w io.Writer) error {
-					_, err := fmt.Fprintln(w, d.Root)
-					return err
-				})
-			})
-		},
+	cmd := &cobra.Command{Use: "head NAME[@VERSION]", Short: "Print the CID of a dataset's content"}
+	return a.ofDataset(cmd, func(d wire.Dataset) error {
+		return a.print(d.DatasetVersion, d.Root.String(), func(w io.Writer) error {
+			_, err := fmt.Fprintln(w, d.Root)
+			return err
+		})
+	})
+}
+
+// ofDataset makes a command that shows something of one version of a dataset.
+func (a *app) ofDataset(cmd *cobra.Command, show func(wire.Dataset) error) *cobra.Command {
+	cmd.Args = usageArgs(cobra.ExactArgs(1))
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.withDataset(args[0], func(c *client.Client, ref jobspec.DatasetRef) error {
+			d, err := c.Dataset(cmd.Context(), ref)
+			if err != nil {
+				return err
+			}
+			return show(d)
+		})
 	}
+	return cmd
 }
 
 func (a *app) datasetDiffCmd() *cobra.Command {

@@ -33,11 +33,12 @@ type (
 		Body     wire.Job
 	}
 	listInput struct {
-		All    string   `query:"all" doc:"true: also jobs that another job needs, such as installations"`
-		States []string `query:"state,explode" doc:"Only jobs in one of these states"`
-		Labels []string `query:"label,explode" doc:"key=value; only jobs with all of these labels"`
-		Tenant string   `query:"tenant" doc:"Whose jobs, for the node's own user only, * for all; default the caller's"`
-		Limit  string   `query:"limit" doc:"How many at most; default 100, 500 for anything larger"`
+		All     string   `query:"all" doc:"true: also jobs that another job needs, such as installations"`
+		States  []string `query:"state,explode" doc:"Only jobs in one of these states"`
+		Labels  []string `query:"label,explode" doc:"key=value; only jobs with all of these labels"`
+		Dataset string   `query:"dataset" doc:"NAME or NAME@VERSION; only jobs over that dataset"`
+		Tenant  string   `query:"tenant" doc:"Whose jobs, for the node's own user only, * for all; default the caller's"`
+		Limit   string   `query:"limit" doc:"How many at most; default 100, 500 for anything larger"`
 	}
 	refInput struct {
 		Tenant string `query:"tenant" doc:"Whose jobs, for the node's own user only; default the caller's"`
@@ -183,6 +184,13 @@ func (a *API) jobs(ctx context.Context, in *listInput) (*answer[wire.JobList], e
 			f.Labels = map[string]string{}
 		}
 		f.Labels[k] = v
+	}
+	if in.Dataset != "" {
+		ref, err := jobspec.ParseDatasetRef(in.Dataset)
+		if err != nil {
+			return nil, badQuery("dataset", "NAME or NAME@VERSION")
+		}
+		f.Dataset = ref
 	}
 	if in.Limit != "" {
 		n, err := strconv.ParseUint(in.Limit, 10, 64)

@@ -109,8 +109,10 @@ type Submission struct {
 type JobFilter struct {
 	States []jobspec.JobState
 	Labels map[string]string // all must be equal
-	All    bool              // also those that a job needs, such as installations
-	Limit  int               // default 100, at most 500
+	// Dataset leaves those that are over it, with a version over that one.
+	Dataset jobspec.DatasetRef
+	All     bool // also those that a job needs, such as installations
+	Limit   int  // default 100, at most 500
 }
 
 // Selects reports whether f, but for its limit, selects a job.
@@ -119,6 +121,9 @@ func (f JobFilter) Selects(j jobspec.Job) bool {
 		if l, ok := j.Spec.Labels[k]; !ok || l != v {
 			return false
 		}
+	}
+	if d := f.Dataset; d.Name != "" && (j.Dataset == nil || j.Dataset.Name != d.Name || d.Version != 0 && j.Dataset.Version != d.Version) {
+		return false
 	}
 	return len(f.States) == 0 || slices.Contains(f.States, j.State)
 }

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+func (a *app) datasetRunsCmd() *cobra.Command {
+	var limit int
+	cmd := &cobra.Command{
+		Use: "runs NAME[@VERSION]", Short: "List the jobs over a dataset, the newest first, with their results",
+		Long: "Runs lists which job ran over which version, how that ended and what it gave. Of one\n" +
+			"that was only over what was new, SINCE is the version that its entries are compared\n" +
+			"with, and NEW how many there were.",
+		Example: "  ipdc dataset runs logs\n  ipdc dataset runs logs@17",
+		Args:    usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withDataset(args[0], func(c *client.Client, ref jobspec.DatasetRef) error {
+				if _, err := c.Dataset(cmd.Context(), ref); err != nil {
+					return err
+				}
+				jobs, err := c.Jobs(cmd.Context(), client.JobFilter{Dataset: ref, Limit: limit})
+				if err != nil {
+					return err
+				}
+				return a.printRuns(jobs)
+			})
+		},
+	}
+	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many, up to 500")
+	return cmd
+}
+
+func (a *app) printRuns(jobs []wire.Job) error {
+	if a.format == formatName {
+		for _, j := range jobs {
+			fmt.Fprintln(a.out, j.ID)
+		}
+		return nil
+	}
+	return a.print(wire.JobList{Jobs: jobs}, "", func(w io.Writer) error {
+		rows := [][]string{{"VERSION", "SINCE", "NEW", "JOB", "NAME", "STATE", "ENDED", "RESULT"}}
+		for _, j := range jobs {
+			since, fresh, ended := "-", "-", "-"
+			if j.Dataset.Since > 0 {
+				since = strconv.Itoa(j.Dataset.Since)
+			}
+			if j.Dataset.New != nil {
+				fresh = strconv.Itoa(*j.Dataset.New)
+			}
+			if !j.Finished.IsZero() {
+				ended = ago(j.Finished)
+			}
+			rows = append(rows, []string{
+				strconv.Itoa(j.Dataset.Version), since, fresh, j.ID.String(), cmp.Or(j.Spec.Name, "-"), string(j.State), ended, orDash(a.short(j)),
+			})
+		}
+		return table(w, rows)
+	})
+}
