@@ -49,6 +49,8 @@ func (a *app) tfUp(ctx context.Context, f *tfUpFlags) error {
 	cluster, err := f.cluster()
 	if errors.As(err, new(*jobspec.FailureError)) && jobspec.AsFailure(err).Kind == jobspec.KindNotFound {
 		cluster, err = a.tfSpec(&f.tfFlags)
+	} else if err == nil {
+		err = f.sameTasks(cluster)
 	}
 	if err != nil {
 		return err
@@ -92,6 +94,23 @@ func (a *app) tfUp(ctx context.Context, f *tfUpFlags) error {
 		a.say("job %s submitted", j.ID)
 		return a.tfWaitUp(ctx, c, cluster, j.ID)
 	})
+}
+
+// sameTasks refuses a cluster that was made with other tasks than flags, or
+// ClusterSpec.conf, ask for now.
+func (f *tfFlags) sameTasks(cluster tensorflow.Cluster) error {
+	conf, asked, err := f.conf()
+	if err != nil && !asked { // it was needed for the other files only
+		return nil
+	}
+	if err != nil || string(conf.Encode()) == string(cluster.Conf().Encode()) {
+		return err
+	}
+	return jobspec.Failure{
+		Kind: jobspec.KindConflict, Where: f.path(tensorflow.ClusterFile),
+		Detail: "was made for other tasks: " + strings.TrimSpace(string(cluster.Conf().Encode())) + ", not " + strings.TrimSpace(string(conf.Encode())),
+		Hint:   "be rid of it, then start anew: ipdc tf down, ipdc tf up",
+	}.Error()
 }
 
 // tfWaitUp waits until all tasks of the cluster run.
@@ -165,7 +184,7 @@ func printTF(w io.Writer, st tensorflow.Status) error {
 		}
 	}
 	if st.Restarts > 0 {
-		rows = append(rows, []string{"Restarts:", fmt.Sprint(st.Restarts)})
+		rows = append(rows, []string{"Restarts:", fmt.Sprintf("%d (why: ipdc job logs %s)", st.Restarts, st.Job)})
 	}
 	if err := table(w, rows); err != nil {
 		return err
