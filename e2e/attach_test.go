@@ -177,6 +177,52 @@ func TestAttachedSector(t *testing.T) {
 	}
 }
 
+// A sector that is attached at one member is worked at there, and nothing of it
+// moves; who is told to work elsewhere fetches what he reads, and no more.
+func TestSectorOfAnotherMember(t *testing.T) {
+	provider, owner := newMember(t), newMember(t, "--label", "name=owner")
+	owner.joins(provider)
+	const size = 8 << 20
+	path := filepath.Join(t.TempDir(), "sector.car")
+	root := writeSector(t, path, size)
+	provider.ok("data", "attach", path)
+
+	before, sent := owner.metric(contentIn), provider.metric(contentIn)
+	there := owner.ok("job", "submit", "-e", "wc -c", "--cache", "off", "-c", root.String())
+	j := owner.job("@last")
+	for _, a := range j.Attempts {
+		if a.Node != provider.peerID() {
+			t.Errorf("task %d ran at %s, and the sector lies at %s", a.ID.Task, a.Node, provider.peerID())
+		}
+	}
+	if in, back := owner.metric(contentIn)-before, provider.metric(contentIn)-sent; len(j.Attempts) == 0 || in >= size/128 || back >= size/128 {
+		t.Errorf("%d attempts; %d bytes came to the owner and %d to the provider, a file has %d", len(j.Attempts), in, back, size/128)
+	}
+
+	before = owner.metric(contentIn)
+	here := owner.ok("job", "submit", "-e", "wc -c", "--cache", "off", "-c", root.String()+"/d1", "--require", "label.name=owner")
+	for _, a := range owner.job("@last").Attempts {
+		if a.Node != owner.peerID() {
+			t.Errorf("task %d ran at %s, and the owner alone has the label", a.ID.Task, a.Node)
+		}
+	}
+	if in := owner.metric(contentIn) - before; in < size/2 || in > size/2+size/16 {
+		t.Errorf("%d bytes came to the owner, which reads %d of the %d", in, size/2, size)
+	}
+	got := owner.got(here)
+	if len(got) != 64 || strings.TrimSpace(got["f003"]) != fmt.Sprint(size/128) {
+		t.Errorf("the owner's own run gives %d files, f003 has %q bytes", len(got), got["f003"])
+	}
+	for name, text := range owner.got(there + "/d1") {
+		if got[name] != text {
+			t.Errorf("%s: %q there, %q here", name, text, got[name])
+		}
+	}
+	if copied := onDisk(filepath.Join(provider.dir, "ipfs")); copied > size/2 {
+		t.Errorf("the provider's store has %d bytes, and the sector %d", copied, size)
+	}
+}
+
 func spoil(t *testing.T, path string, at int64) {
 	t.Helper()
 	st, err := os.Stat(path)
