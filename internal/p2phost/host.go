@@ -97,7 +97,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	pnet.ForcePrivateNetwork = true
+	forcePrivate()
 	h := &Host{cfg: cfg, log: cfg.Logger, turns: newTurns(), kick: make(chan struct{}, 1)}
 	h.book = newBook(h)
 	h.relays = newRelays(h)
@@ -109,6 +109,10 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 	}
 	return h, nil
 }
+
+// forcePrivate has libp2p refuse what has no pre-shared key, in all of the
+// process. It is written once, as hosts that run read it.
+var forcePrivate = sync.OnceFunc(func() { pnet.ForcePrivateNetwork = true })
 
 func (c Config) check() error {
 	switch {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,6 +62,25 @@ func TestTwoHostsTalk(t *testing.T) {
 	if len(p) != 1 || p[0].ID != b.ID() || p[0].Relayed || len(p[0].Addrs) != 1 || time.Since(p[0].Since) > time.Hour {
 		t.Errorf("Peers() = %+v", p)
 	}
+}
+
+// Several hosts of one process open at once, under the race detector.
+func TestOpenBesideEachOther(t *testing.T) {
+	c := newClub(t)
+	var all sync.WaitGroup
+	for range 4 {
+		cfg := c.config(t)
+		all.Go(func() {
+			h, err := p2phost.Open(t.Context(), cfg)
+			if err == nil {
+				err = h.Close()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // A newcomer that knows one address gets to know all, and they it.
