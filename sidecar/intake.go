@@ -228,7 +228,7 @@ func (s *Sidecar) Remove(ctx context.Context, tenant, ref string) error {
 func (s *Sidecar) Node(ctx context.Context) (wire.Node, error) {
 	n := s.cfg.Node
 	n.ID, n.Capacity, n.Free = s.id.String(), s.cfg.Capacity, s.placer.snapshot()
-	n.Outputs, n.Draining = s.cfg.Volumes.Method(), s.Draining()
+	n.Outputs, n.Draining, n.Degraded = s.cfg.Volumes.Method(), s.Draining(), s.cfg.Degraded()
 	if s.cfg.Record != nil {
 		n.Keepers = s.cfg.Record.Keepers()
 	}

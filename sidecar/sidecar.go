@@ -101,6 +101,7 @@ type Config struct {
 	Admit        func(context.Context) error                 // refuses a new job when there is no room for it; default none
 	Check        func(context.Context) error                 // only looks, while data comes in; default none
 	Storage      func(context.Context) (wire.Storage, error) // what status shows of the disk; default nothing
+	Degraded     func() []string                             // what status shows of files that cannot be read again, each "part: why"; default nothing
 	Capacity     wire.Capacity                               // of all tasks together; every field is positive
 	Busy         func(jobspec.Resources) string              // why the machine has nothing to spare for a task now, "" when it has: while it has not, one task at a time runs; default never
 	Labels       map[string]string                           // of this node, which jobs may ask for
@@ -225,6 +226,9 @@ func New(cfg Config) (*Sidecar, error) {
 	cfg.Repair, cfg.Orphans = cmp.Or(cfg.Repair, time.Hour), cmp.Or(cfg.Orphans, 90*24*time.Hour)
 	if cfg.Storage == nil {
 		cfg.Storage = func(context.Context) (wire.Storage, error) { return wire.Storage{}, nil }
+	}
+	if cfg.Degraded == nil {
+		cfg.Degraded = func() []string { return nil }
 	}
 	if cfg.Patience == 0 {
 		cfg.Patience = 90 * time.Second

@@ -57,6 +57,7 @@ type Node struct {
 	Keepers   Keepers       `json:"keepers"`            // who holds the record of the domain's jobs
 	Draining  bool          `json:"draining,omitempty"` // it takes nothing new
 	Problems  []string      `json:"problems,omitempty"` // why it can take nothing now, or cannot go on with what it has
+	Degraded  []string      `json:"degraded,omitempty"` // files that it cannot read again: "domain: why". It goes on with what it knew
 }
 
 // Storage is the disk below a node's state, and the marks at which nothing new

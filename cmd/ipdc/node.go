@@ -229,6 +229,9 @@ func nodeTable(w io.Writer, n wire.Node) error {
 	for _, p := range n.Problems {
 		rows = append(rows, []string{"Problem:", p})
 	}
+	for _, p := range n.Degraded {
+		rows = append(rows, []string{"Degraded:", p})
+	}
 	for _, e := range n.Executors {
 		state := e.Version
 		if e.Strict != "" {

@@ -42,8 +42,9 @@ type swarm struct {
 
 	held    jobspec.Bytes // of blocks, when asked; both are advert's
 	asked   time.Time
-	renewAt time.Time   // company's: when a door is asked next
-	lost    atomic.Bool // a member, since a door was asked
+	renewAt time.Time    // company's: when a door is asked next
+	lost    atomic.Bool  // a member, since a door was asked
+	unread  atomic.Value // unread: the domain's file
 
 	mu    sync.Mutex
 	is    domain.Membership // as it is on disk
@@ -79,6 +80,7 @@ func (n *node) openSwarm(ctx context.Context) error {
 		node: n, streams: bus.NewSwitch(), roster: roster, labels: labels, is: n.member,
 		heard: map[identity.ID]uint64{}, look: make(chan struct{}, 1), tries: tries{},
 	}
+	s.unread.Store(unread{})
 	n.onClose(s.close)
 	n.swarm = s
 	messages, err := s.messenger(ctx)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -49,13 +50,16 @@ func (s *swarm) follow(ctx context.Context) error {
 		case <-s.look:
 		}
 		now, err := s.doorway.files.Stamp()
-		if err != nil || now == stamp && !first {
-			continue // a command may be at work
-		}
-		m, err := s.doorway.files.Load()
-		if err != nil {
-			s.log.Error("the domain's file cannot be read; the node goes on with what it knows", "err", err)
+		if err == nil && now == stamp && !first {
+			s.reads(nil)
 			continue
+		}
+		var m domain.Membership
+		if err == nil {
+			m, err = s.doorway.files.Load()
+		}
+		if s.reads(err); err != nil {
+			continue // a command may be at work
 		}
 		stamp = now
 		if m.ID() != s.member.ID() {
@@ -64,6 +68,35 @@ func (s *swarm) follow(ctx context.Context) error {
 		}
 		s.take(ctx, m)
 	}
+}
+
+// reads notes whether the domain's file can be read.
+func (s *swarm) reads(err error) {
+	was := s.unread.Swap(unread{err}).(unread)
+	if err != nil && was.why == nil {
+		s.log.Error("the domain's file cannot be read; the node goes on with what it knows", "err", err)
+	}
+}
+
+// unread is why a file cannot be read; nil = it can.
+type unread struct{ why error }
+
+// degraded says what cannot be read again, or holds no more. The node goes on
+// with what it knew, and asks for a new certificate by itself where it can.
+func (n *node) degraded() (list []string) {
+	if _, err := outletsFile(n.set.outlets()).read(); err != nil {
+		list = append(list, "outlets: "+err.Error())
+	}
+	if n.swarm == nil {
+		return list
+	}
+	if why := n.swarm.unread.Load().(unread).why; why != nil {
+		list = append(list, "domain: "+why.Error())
+	}
+	if end := n.swarm.membership().Certificate.NotAfter; time.Now().After(end) {
+		list = append(list, fmt.Sprintf("certificate: of this node, it expired at %s, and no other member believes it; ask a member for an invitation: ipdc domain join", end.Format(time.RFC3339)))
+	}
+	return list
 }
 
 // take uses what is new in the domain: who is revoked is dropped at once, the

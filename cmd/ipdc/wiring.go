@@ -240,7 +240,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
 		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, Labels: labels, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
 		Network: n.network(), CA: n.authorities(), Fetches: n.set.IPFS != "" || n.exchange.asks(), Budget: n.set.inputBudget(),
-		Admit: func(ctx context.Context) error { return n.room.Admit(ctx, 0) }, Check: func(ctx context.Context) error { return n.room.Check(ctx, 0) }, Storage: n.room.Storage,
+		Admit: func(ctx context.Context) error { return n.room.Admit(ctx, 0) }, Check: func(ctx context.Context) error { return n.room.Check(ctx, 0) }, Storage: n.room.Storage, Degraded: n.degraded,
 		Room: n.room.Admit, Repair: n.set.Repair.Std(), Orphans: n.set.Orphans.Std(),
 		Limits: n.set.limits(), SweepEvery: n.set.SweepEvery.Std(), StopGrace: n.set.StopGrace.Std(), Patience: n.set.EngineWait.Std(),
 		Node: wire.Node{

@@ -229,7 +229,7 @@ func TestPinsAreOfTheirTenant(t *testing.T) {
 	if _, err := b.GC(ctx); !errors.Is(err, jobspec.KindPolicy.Error()) {
 		t.Errorf("bob's GC = %v, want E_POLICY", err)
 	}
-	if n, err := b.Node(ctx); err != nil || n.Path != "" || n.Socket != "" || n.PID != 0 {
+	if n, err := b.Node(ctx); err != nil || n.Path != "" || n.Socket != "" || n.PID != 0 || n.Degraded != nil {
 		t.Errorf("bob is told of the host: %+v, %v", n, err)
 	}
 }

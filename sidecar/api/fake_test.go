@@ -288,7 +288,7 @@ func (s *service) Items(ctx context.Context, tenant, ref string, after api.ItemP
 func (s *service) Node(context.Context) (wire.Node, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return wire.Node{ID: "12D3KooWTest", Jobs: len(s.jobs)}, s.fail
+	return wire.Node{ID: "12D3KooWTest", Jobs: len(s.jobs), Degraded: []string{"domain: /run/secret cannot be read"}}, s.fail
 }
 
 func (s *service) GC(context.Context) (wire.Collected, error) {

@@ -73,7 +73,9 @@ func TestH01Token(t *testing.T) {
 func TestHealthNeedsNoToken(t *testing.T) {
 	e := start(t)
 	e.ask("GET", "/healthz", "").want(t, 200, "")
-	e.ask("GET", "/readyz", "").want(t, 200, "")
+	if r := e.ask("GET", "/readyz", ""); r.StatusCode != 200 || string(r.body) != "degraded: domain\n" { // of the file's path, nothing
+		t.Errorf("readyz = %d %s", r.StatusCode, r.body)
+	}
 	e.svc.update(func() { e.svc.fail = fmt.Errorf("docker at /run/secret is gone") })
 	r := e.ask("GET", "/readyz", "")
 	r.want(t, http.StatusServiceUnavailable, "E_INTERNAL")

@@ -24,7 +24,7 @@ func (a *API) registerNode(h huma.API) {
 	}, func(ctx context.Context, _ *nothing) (*answer[wire.Node], error) {
 		n, err := a.cfg.Service.Node(ctx)
 		if tenantOf(ctx) != TenantLocal {
-			n.Path, n.Socket, n.PID = "", "", 0 // of the host, not of the service
+			n.Path, n.Socket, n.PID, n.Degraded = "", "", 0, nil // of the host, not of the service
 		}
 		return &answer[wire.Node]{n}, err
 	})
@@ -81,7 +81,7 @@ func (a *API) registerHealth(doc *huma.OpenAPI) {
 		return writeText(w, "ok\n")
 	})
 	a.registerStream(doc, huma.Operation{
-		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Summary: "Can the node take jobs", Description: "503 when it cannot; \"degraded\" and the names of engines that do not answer: their jobs wait.", Responses: textDoc(), Security: noToken,
+		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Summary: "Can the node take jobs", Description: "503 when it cannot; \"degraded\" and the names of engines that do not answer, whose jobs wait, and of files that cannot be read again.", Responses: textDoc(), Security: noToken,
 	}, func(w *stream, r *http.Request) error {
 		n, err := a.cfg.Service.Node(r.Context())
 		if err == nil && len(n.Problems) > 0 {
@@ -94,18 +94,22 @@ func (a *API) registerHealth(doc *huma.OpenAPI) {
 			a.log.Warn("not ready", "err", err)
 			return refuse(http.StatusServiceUnavailable, jobspec.KindInternal, "the node's log says why", "the node is not ready")
 		}
-		return writeText(w, readiness(n.Executors))
+		return writeText(w, readiness(n))
 	})
 }
 
-// readiness names the engines that cannot be used now; strangers are not told
-// why.
-func readiness(list []wire.Executor) string {
+// readiness names the engines that cannot be used now, and the parts that cannot
+// be read again; strangers are not told why.
+func readiness(n wire.Node) string {
 	var bad []string
-	for _, ex := range list {
+	for _, ex := range n.Executors {
 		if ex.Problem != "" {
 			bad = append(bad, ex.Name)
 		}
+	}
+	for _, why := range n.Degraded {
+		part, _, _ := strings.Cut(why, ":")
+		bad = append(bad, part)
 	}
 	if len(bad) == 0 {
 		return "ok\n"
