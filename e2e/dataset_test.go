@@ -35,6 +35,15 @@ func TestGrowingDataset(t *testing.T) {
 	n.sees("logs", roots)
 	n.jobsOver(roots, dir)
 
+	first := n.ok("dataset", "create", "days", "--from", dir)
+	if want := "days@1 " + roots[4]; first != want { // the same files
+		t.Errorf("dataset create --from a folder printed %q, want %q", first, want)
+	}
+	if pins := n.ok("pin", "list"); strings.Contains(pins, roots[4]) {
+		t.Errorf("what was sent for it stays pinned:\n%s", pins)
+	}
+	n.fails(2, "dataset", "create", "none", "--from", filepath.Join(dir, "day2.csv"))
+
 	// Nothing new: the same program again, by hand, runs nothing.
 	n.ok("job", "submit", "--name", "nightly", "-e", program, "-c", "logs", "--only-new")
 	if j := n.job("@last"); len(j.Attempts) != 0 || j.Dataset.Previous != before.ID {

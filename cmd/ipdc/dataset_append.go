@@ -101,12 +101,8 @@ func (a *app) datasetAppend(ctx context.Context, c *client.Client, name string, 
 		if err != nil {
 			return err
 		}
-		if added {
-			root, err := jobspec.ParseCID(e.Path)
-			if err != nil {
-				return err
-			}
-			uploaded = append(uploaded, root)
+		if added.Defined() {
+			uploaded = append(uploaded, added)
 		}
 		if f.bytes != "" {
 			if e.From, e.To, err = byteRange(f.bytes); err != nil {
@@ -119,16 +115,45 @@ func (a *app) datasetAppend(ctx context.Context, c *client.Client, name string, 
 	if err != nil {
 		return err
 	}
-	for _, root := range uploaded { // the dataset keeps it from now on
-		if err := c.Unpin(ctx, root); err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) {
-			return err
-		}
+	if err := letGo(ctx, c, uploaded...); err != nil {
+		return err
 	}
 	return a.printVersion(d)
 }
 
-// entry stores a source on the node unless it is there, and says whether it did.
-func (a *app) entry(ctx context.Context, c *client.Client, source string) (e wire.DatasetEntry, sent bool, err error) {
+// letGo takes off the pins of what was sent for a dataset, which keeps it from
+// now on.
+func letGo(ctx context.Context, c *client.Client, sent ...jobspec.CID) error {
+	for _, root := range sent {
+		if !root.Defined() {
+			continue
+		}
+		if err := c.Unpin(ctx, root); err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) {
+			return err
+		}
+	}
+	return nil
+}
+
+// placeFrom stores the local directory that a new dataset is to have the entries
+// of, and returns what was sent; where that was named by CID, nothing.
+func (a *app) placeFrom(ctx context.Context, c *client.Client, q *wire.DatasetWish) (sent jobspec.CID, err error) {
+	if _, err := jobspec.ParsePath(q.From); err == nil || q.From == "" {
+		return sent, nil
+	}
+	if info, err := os.Stat(q.From); err != nil || !info.IsDir() && !strings.HasSuffix(q.From, ".car") {
+		return sent, usagef("--from %q is neither a CID nor a folder that exists here", q.From)
+	}
+	if q.From, err = filepath.Abs(q.From); err != nil { // . has no name to be called by
+		return sent, err
+	}
+	e, sent, err := a.entry(ctx, c, q.From)
+	q.From = e.Path
+	return sent, err
+}
+
+// entry stores a source on the node unless it is there, and returns what it sent.
+func (a *app) entry(ctx context.Context, c *client.Client, source string) (e wire.DatasetEntry, sent jobspec.CID, err error) {
 	if name, rest, ok := strings.Cut(source, "="); ok {
 		if _, err := os.Lstat(source); err != nil { // else = is a part of a file's name
 			e.Name, source = name, rest
@@ -138,20 +163,20 @@ func (a *app) entry(ctx context.Context, c *client.Client, source string) (e wir
 		if e.Path = p.String(); e.Name == "" {
 			e.Name = path.Base(e.Path)
 		}
-		return e, false, nil
+		return e, sent, nil
 	}
 	info, err := os.Stat(source)
 	if err != nil {
-		return e, false, usagef("%q is neither a CID nor a path that exists here", source)
+		return e, sent, usagef("%q is neither a CID nor a path that exists here", source)
 	}
 	if e.Name == "" {
 		if e.Name = filepath.Base(source); strings.Trim(e.Name, "./") == "" {
-			return e, false, usagef("%q: say what the entry is called: ENTRY=%s", source, source)
+			return e, sent, usagef("%q: say what the entry is called: ENTRY=%s", source, source)
 		}
 	}
 	pins, err := c.Pins(ctx, false)
 	if err != nil {
-		return e, false, err
+		return e, sent, err
 	}
 	var root jobspec.CID
 	if strings.HasSuffix(source, ".car") && !info.IsDir() {
@@ -170,10 +195,10 @@ func (a *app) entry(ctx context.Context, c *client.Client, source string) (e wir
 	e.Path = root.String()
 	for _, p := range pins { // who pinned it before keeps his pin
 		if p.CID == root {
-			return e, false, err
+			return e, sent, err
 		}
 	}
-	return e, true, err
+	return e, root, err
 }
 
 // byteRange reads FROM:TO.
