@@ -18,6 +18,7 @@ import (
 // the result once, lines that failed are tried again within their slice, and a
 // retry of the job does those alone that failed for good.
 func TestListSurvivesItsOwner(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	var list strings.Builder
 	for i := range 50 {

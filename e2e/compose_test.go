@@ -75,7 +75,7 @@ func (c *composition) node(i int) *node {
 // is left but the state, from which it goes on.
 func TestCompose(t *testing.T) {
 	c := newComposition(t)
-	before := takeInventory(t, c.dir)
+	before := takeInventory(t, c.dir+"/")
 	var nodes []*node
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -13,6 +13,7 @@ import (
 
 // What one node exports, another one imports under the same root.
 func TestExportAndImport(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	dir, out := logsDir(t), t.TempDir()
 	write(t, dir, "big", strings.Repeat("0123456789abcdef", 1<<18)) // 4 MiB of equal chunks
@@ -53,6 +54,7 @@ func TestExportAndImport(t *testing.T) {
 }
 
 func TestJobOverCAR(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	dir := logsDir(t)
 	cid := n.ok("add", "-q", dir)
@@ -66,6 +68,7 @@ func TestJobOverCAR(t *testing.T) {
 }
 
 func TestPins(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	cid := n.ok("add", "-q", logsDir(t))
 	sub := n.ok("pin", "add", "-q", cid+"/b")

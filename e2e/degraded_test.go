@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// answers sends a GET with a token, if any, to the node's port.
-func (n *node) answers(path, token string) (code int, body string) {
+// asked sends a GET with a token, if any, to the node's port.
+func (n *node) asked(path, token string) (code int, body string) {
 	n.t.Helper()
 	info, err := n.client().Node(n.t.Context())
 	if err != nil {
@@ -74,7 +74,7 @@ func TestF72FilesThatCannotBeReadAgain(t *testing.T) {
 			healthy := func(want string) {
 				t.Helper()
 				n.await("/readyz to say "+want, time.Minute, func() bool {
-					_, got := n.answers("/readyz", "")
+					_, got := n.asked("/readyz", "")
 					return got == want
 				})
 			}
@@ -90,10 +90,10 @@ func TestF72FilesThatCannotBeReadAgain(t *testing.T) {
 				t.Errorf("status of a node that is %q:\n%s", c.want, status)
 			}
 			n.ok("job", "submit", "-e", "echo goes on", "-c", logsDir(t))
-			if code, body := n.answers("/v1/node", token); code != http.StatusOK {
+			if code, body := n.asked("/v1/node", token); code != http.StatusOK {
 				t.Errorf("with its token: %d %s", code, body)
 			}
-			if code, _ := n.answers("/v1/node", token+"x"); code != http.StatusUnauthorized {
+			if code, _ := n.asked("/v1/node", token+"x"); code != http.StatusUnauthorized {
 				t.Errorf("control: with another token: %d", code)
 			}
 			if err := os.Rename(aside, c.file); err != nil {

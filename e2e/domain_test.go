@@ -51,6 +51,7 @@ func (n *node) doorIsOpen() bool {
 // One token is all that a new machine needs; and whoever dies while it is used,
 // it still is good for that machine, and for no other. Z06.
 func TestDomainByInvitation(t *testing.T) {
+	parallel(t)
 	a := newNode(t, "--door-listen", "/ip4/127.0.0.1/tcp/0")
 	b, c, d := a.idle(), a.idle(), a.idle()
 	home := a.domain()
@@ -104,6 +105,7 @@ func TestDomainByInvitation(t *testing.T) {
 
 // P02: a node does not start without its domain's secret, and makes up none.
 func TestP02NodeNeedsItsSecret(t *testing.T) {
+	parallel(t)
 	a := newNode(t)
 	file := filepath.Join(a.dir, "domains", a.domain().ID, "membership")
 	a.stop()

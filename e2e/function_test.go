@@ -91,6 +91,7 @@ func (n *node) supervisors() map[string]string {
 
 // All forms of a function give one result, by CID and by path.
 func TestFunctionForms(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	input := t.TempDir()
 	write(t, input, "a.txt", "one\n")
@@ -136,6 +137,7 @@ func TestFunctionForms(t *testing.T) {
 
 // A function brings its requirements with it.
 func TestFunctionWithRequirements(t *testing.T) {
+	parallel(t)
 	testenv.Index(t)
 	n := newNode(t)
 	dir := t.TempDir()
@@ -149,6 +151,7 @@ func TestFunctionWithRequirements(t *testing.T) {
 
 // A machine without Docker is a whole node for WASI modules.
 func TestNodeWithoutDocker(t *testing.T) {
+	parallel(t)
 	n := newBareNode(t)
 	input := t.TempDir()
 	write(t, input, "a", "one two three\n")
@@ -222,6 +225,7 @@ func (n *node) codeOf() string {
 // F02 for modules: kill -9 of the node while one runs: the same processes go
 // on, and there is one result.
 func TestKillNodeWhileModuleRuns(t *testing.T) {
+	parallel(t)
 	n := newBareNode(t)
 	const seconds = 20
 	spec := write(t, t.TempDir(), "job.yaml", fmt.Sprintf(
@@ -258,6 +262,7 @@ func TestKillNodeWhileModuleRuns(t *testing.T) {
 
 // The README's example of a function by CID is what is printed there.
 func TestReadmeFunction(t *testing.T) {
+	parallel(t)
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)

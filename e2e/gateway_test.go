@@ -10,6 +10,7 @@ import (
 
 // TestPublicData runs jobs over data that only a Kubo's gateway has.
 func TestPublicData(t *testing.T) {
+	parallel(t)
 	kubo := testenv.Kubo(t)
 	n := newNode(t, "--gateway", kubo.Gateway)
 	dir := t.TempDir()
@@ -38,6 +39,7 @@ func TestPublicData(t *testing.T) {
 
 // TestStorageMax has a node whose block store is full.
 func TestStorageMax(t *testing.T) {
+	parallel(t)
 	n := newNode(t, "--storage-max", "64KiB")
 	big := write(t, t.TempDir(), "big", strings.Repeat("0123456789", 10_000))
 	n.ok("add", big)

@@ -18,6 +18,7 @@ import (
 // killed and starts again while somebody waits at the other node, who gets the
 // CID that a node alone gives.
 func TestHandOverToMember(t *testing.T) {
+	parallel(t)
 	a, b := newMember(t), newMember(t)
 	b.joins(a)
 	const password = "only for this test"

@@ -12,6 +12,7 @@ import (
 // A result is held by two nodes before it is told. Whichever node is killed
 // after the end, its owner too, any other one gives all of it.
 func TestResultOutlivesItsOwner(t *testing.T) {
+	parallel(t)
 	owner, worker, third := newMember(t), newMember(t), newMember(t)
 	worker.joins(owner)
 	third.joins(owner)
@@ -45,6 +46,7 @@ func TestResultOutlivesItsOwner(t *testing.T) {
 // A node that drains hands over what only it has, and one that leaves does so
 // for good. A command says what it cannot do without a running node.
 func TestDrainAndLeave(t *testing.T) {
+	parallel(t)
 	home, other := newMember(t), newMember(t)
 	other.joins(home)
 	dir := t.TempDir()

@@ -57,7 +57,7 @@ func TestNodeInAContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := &node{t: t, dir: dir, bin: bin, env: append(os.Environ(), "IPDC_PATH="+dir, "NO_COLOR=1"), log: &testenv.Log{}}
-	before := takeInventory(t, dir)
+	before := takeInventory(t, dir+"/")
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("node log:\n%s", docker(t, "logs", name))

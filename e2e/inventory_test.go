@@ -1,33 +1,57 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// takeInventory lists what jobs may leave behind on a machine: containers,
-// volumes and networks of the engine, mounts, and loop devices. (I5) Volumes
-// that another node than that of dir keeps ready come and go, and do not count.
+// together is set while tests run beside each other.
+var together atomic.Bool
+
+// parallel lets a test run beside others, after all those that need the machine
+// for themselves. Such a test mostly waits, and makes only what is named after
+// its nodes: it answers for that, and TestMain for all that is left.
+func parallel(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+	together.Store(true)
+}
+
+// takeInventory is [inventory] of a test.
 func takeInventory(t testing.TB, dir string) []string {
 	t.Helper()
+	all, err := inventory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// inventory lists what jobs may leave behind on a machine: containers, volumes
+// and networks of the engine, mounts, and loop devices. (I5) Volumes that nodes
+// elsewhere than below prefix keep ready come and go, and do not count.
+func inventory(prefix string) ([]string, error) {
 	var all []string
 	for what, args := range map[string][]string{
-		"container": {"docker", "ps", "-aq", "--no-trunc", "--filter", "name=^/?ipdc-"},
+		"container": {"docker", "ps", "-a", "--no-trunc", "--filter", "name=^/?ipdc-", "--format", "{{.ID}} {{.Names}}"},
 		"volume":    {"docker", "volume", "ls", "-q"},
 		"network":   {"docker", "network", "ls", "-q", "--no-trunc"},
 		"loop":      {"losetup", "-n", "-O", "NAME,BACK-FILE"},
 	} {
 		out, err := exec.Command(args[0], args[1:]...).Output()
 		if err != nil {
-			t.Fatalf("%v: %v", args, err)
+			return nil, fmt.Errorf("%v: %w", args, err)
 		}
 		for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
 			if line != "" && (what != "loop" || strings.Contains(line, "ipdc")) {
@@ -37,7 +61,7 @@ func takeInventory(t testing.TB, dir string) []string {
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	for _, line := range strings.Split(string(mounts), "\n") {
 		if f := strings.Fields(line); len(f) > 4 && strings.Contains(f[4], "ipdc") {
@@ -46,29 +70,50 @@ func takeInventory(t testing.TB, dir string) []string {
 	}
 	sort.Strings(all)
 	return slices.DeleteFunc(all, func(line string) bool {
-		return strings.Contains(line, "/volumes/spare-") && !strings.Contains(line, dir+"/")
+		return strings.Contains(line, "/volumes/spare-") && !strings.Contains(line, prefix)
+	}), nil
+}
+
+// answersFor returns those lines of an inventory for which the node's test answers.
+func (n *node) answersFor(all []string) []string {
+	if !together.Load() {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(line string) bool {
+		return !strings.Contains(line+"/", n.dir+"/") && !strings.Contains(line, " ipdc-"+n.id+"-")
 	})
 }
 
 // checkInventory waits until all is as it was before.
 func (n *node) checkInventory(before []string) {
 	n.t.Helper()
-	sameInventory(n.t, before, func() []string { return append(takeInventory(n.t, n.dir), n.groups()...) })
+	left, err := leftover(n.answersFor(before), func() ([]string, error) {
+		return append(n.answersFor(takeInventory(n.t, n.dir+"/")), n.groups()...), nil
+	})
+	if left != "" || err != nil {
+		n.t.Errorf("left behind (-before +after): %v\n%s", err, left)
+	}
 }
 
+// sameInventory fails unless what take returns comes to what was before.
 func sameInventory(t testing.TB, before []string, take func() []string) {
 	t.Helper()
-	var diff string
+	if left, err := leftover(before, func() ([]string, error) { return take(), nil }); left != "" || err != nil {
+		t.Errorf("left behind (-before +after): %v\n%s", err, left)
+	}
+}
+
+// leftover waits until what now returns is as it was before, and returns the
+// difference if that takes minutes.
+func leftover(before []string, now func() ([]string, error)) (string, error) {
 	for deadline := time.Now().Add(2 * time.Minute); ; {
-		if diff = cmp.Diff(before, take()); diff == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			break
+		after, err := now()
+		diff := cmp.Diff(before, after, cmpopts.EquateEmpty())
+		if diff == "" || err != nil || time.Now().After(deadline) {
+			return diff, err
 		}
 		<-time.After(100 * time.Millisecond)
 	}
-	t.Errorf("left behind (-before +after):\n%s", diff)
 }
 
 // groups returns the control groups of this node.

@@ -27,6 +27,7 @@ func logsDir(t testing.TB) string {
 }
 
 func TestExpressionPerFile(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	cid := n.ok("add", "-q", logsDir(t))
 	r := n.ipdc("job", "submit", "-e", "sed -n /99./p", "-c", cid)
@@ -42,6 +43,7 @@ func TestExpressionPerFile(t *testing.T) {
 }
 
 func TestInputForms(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	dir := logsDir(t)
 	cid := n.ok("add", "-q", dir)
@@ -68,6 +70,7 @@ func TestInputForms(t *testing.T) {
 }
 
 func TestOnce(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	r := n.ipdc("job", "submit", "--once", "-e", "pwd; find . -type f | sort > /outputs/list", "-c", logsDir(t))
 	if r.code != 0 {
@@ -82,6 +85,7 @@ func TestOnce(t *testing.T) {
 }
 
 func TestSpecFile(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	cid := n.ok("add", "-q", logsDir(t))
 	spec := fmt.Sprintf("version: ipdc/v1\nname: by-file\nrun:\n  image: shell\n  command: [wc, -l]\n  per: item\ninputs: [{cid: %s}]\n", cid)
@@ -183,6 +187,7 @@ func TestFailureKinds(t *testing.T) {
 }
 
 func TestStopAtEveryStage(t *testing.T) {
+	parallel(t)
 	n := newNode(t, "--cpu", "1")
 	input := logsDir(t)
 	running := n.ok("job", "submit", "-d", "--once", "-e", "trap '' TERM; echo begun > /outputs/f; echo written; sleep 300", "-c", input)
@@ -210,6 +215,7 @@ func TestStopAtEveryStage(t *testing.T) {
 
 // The result must not depend on how many tasks did it.
 func TestBatchesGiveOneResult(t *testing.T) {
+	parallel(t)
 	dir := t.TempDir()
 	for i := range 40 {
 		write(t, dir, fmt.Sprintf("d%d/f%02d", i%3, i), strings.Repeat("x", i*100))
@@ -232,6 +238,7 @@ func TestBatchesGiveOneResult(t *testing.T) {
 }
 
 func TestRemembered(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	dir := logsDir(t)
 	first := n.ok("job", "submit", "-e", "wc -c", "-c", dir)
@@ -264,6 +271,7 @@ func TestRemembered(t *testing.T) {
 // A program that writes more than its item's own file gives the same result
 // when it is submitted again: what the items do not account for is run anew.
 func TestRememberedOnlyWhatIsExplained(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	dir := logsDir(t)
 	args := []string{"job", "submit", "-c", dir, "-e", `cat; mkdir -p "/outputs/m/$(dirname "$IPDC_ITEM")"; echo m > "/outputs/m/$IPDC_ITEM"`}
@@ -283,6 +291,7 @@ func TestRememberedOnlyWhatIsExplained(t *testing.T) {
 }
 
 func TestOutDownloads(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	out := filepath.Join(t.TempDir(), "res")
 	n.ok("job", "submit", "-e", "cat", "-c", logsDir(t), "--out", out)

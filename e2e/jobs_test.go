@@ -9,6 +9,7 @@ import (
 )
 
 func TestRerun(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	cid := n.ok("add", "-q", logsDir(t))
 	first := n.ok("job", "submit", "-e", "wc -c", "-c", cid, "--name", "sizes", "--keep", "30d")
@@ -32,6 +33,7 @@ func TestRerun(t *testing.T) {
 
 // A job without items says that its task was remembered, too.
 func TestTaskRemembered(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	args := []string{"job", "submit", "--once", "-e", "ls > /outputs/list", "-c", n.ok("add", "-q", logsDir(t))}
 	n.ok(args...)
@@ -44,6 +46,7 @@ func TestTaskRemembered(t *testing.T) {
 }
 
 func TestEventsAndPrune(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	dir := logsDir(t)
 	n.ok("job", "submit", "-e", "wc -c", "-c", dir)
@@ -78,6 +81,7 @@ func TestEventsAndPrune(t *testing.T) {
 }
 
 func TestReceipts(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	n.ok("job", "submit", "-e", "wc -c", "-c", logsDir(t))
 	n.ok("receipt", "verify", "@last")
@@ -108,6 +112,7 @@ func TestReceipts(t *testing.T) {
 }
 
 func TestPlan(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	dir := logsDir(t)
 	args := []string{"-e", "wc -c", "-c", dir}

@@ -51,6 +51,7 @@ func tenThousand(t testing.TB) string {
 
 // Done-when 2 of one node: the CIDs are Kubo's, and CARs go both ways.
 func TestKuboHasTheSameCIDs(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	for name, dir := range map[string]string{"three levels": threeLevels(t), "10,000 entries": tenThousand(t)} {
 		t.Run(name, func(t *testing.T) {
@@ -129,6 +130,7 @@ func usersOwn(t *testing.T, k *testenv.KuboDaemon) []string {
 // Done-when 3 of one node: one job gives one result CID, wherever blocks are
 // kept, killed or not; and the Kubo is in the end what it was.
 func TestKuboKeepsTheBlocks(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	k := testenv.Kubo(t)
 	dir := logsDir(t)

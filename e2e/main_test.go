@@ -52,11 +52,30 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("IPDC_HOST_BUSY", "101"); err != nil {
 		panic(err)
 	}
-	code := m.Run()
+	code := runAll(m)
 	if dir, err := binaries(); err == nil {
 		os.RemoveAll(dir)
 	}
 	os.Exit(code)
+}
+
+// runAll also looks that all tests together leave nothing behind.
+func runAll(m *testing.M) (code int) {
+	if !testenv.HasDocker() {
+		return m.Run() // each test says what it needs
+	}
+	take := func() ([]string, error) { return inventory(filepath.Join(os.TempDir(), "ipdc-e2e-")) }
+	before, err := take()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code = m.Run()
+	if left, err := leftover(before, take); left != "" || err != nil {
+		fmt.Fprintf(os.Stderr, "all tests left behind (-before +after): %v\n%s\n", err, left)
+		return 1
+	}
+	return code
 }
 
 // node is a real node on a state directory of its own.
@@ -84,7 +103,7 @@ func newNode(t testing.TB, args ...string) *node {
 func newNodeBy(t testing.TB, by []string, args ...string) *node {
 	t.Helper()
 	n := makeNode(t, by, args...)
-	before := takeInventory(t, n.dir)
+	before := takeInventory(t, n.dir+"/")
 	t.Cleanup(func() { // after its end
 		n.checkInventory(before)
 		if err := os.RemoveAll(n.dir); err != nil {

@@ -48,6 +48,7 @@ func (n *node) mrPython(file, input string, args ...string) string {
 // What a job gives is of its own program, bytes and input: of two at once, of
 // the same file with other functions, of an input that has grown.
 func TestMapReduceOfWhatChanges(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	t.Run("any bytes are keys", func(t *testing.T) { anyBytes(t, n) })
 	t.Run("two jobs at once", func(t *testing.T) { twoAtOnce(t, n) })
@@ -131,8 +132,9 @@ func oneFileMore(t *testing.T, n *node) {
 // A worker is killed while it maps: its tasks, and no others, are run again, and
 // the result is that of a node alone.
 func TestMapReduceLosesAWorker(t *testing.T) {
-	t.Setenv("IPDC_LEASE", "6s") // of a minute, which the test would wait for
-	owner := newMember(t)
+	parallel(t)
+	const lease = "--lease=6s" // of a minute, which the test would wait for
+	owner := newMember(t, lease)
 	dir := t.TempDir()
 	shardFiles(t, dir, 6)
 	slow := python(t, "import time\n\n"+strings.Replace(script(t, "wordcount/wordcount.py"), "def map(key, value):\n",
@@ -143,7 +145,7 @@ func TestMapReduceLosesAWorker(t *testing.T) {
 	if got := merged(t, owner.parts(alone, 2)); got != counted(t, dir) {
 		t.Errorf("word count:\n%swant\n%s", got, counted(t, dir))
 	}
-	victim, other := newMember(t, "--labels", "work=yes"), newMember(t, "--labels", "work=yes")
+	victim, other := newMember(t, lease, "--labels", "work=yes"), newMember(t, lease, "--labels", "work=yes")
 	victim.joins(owner)
 	other.joins(owner)
 

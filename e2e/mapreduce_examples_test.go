@@ -22,6 +22,7 @@ func (n *node) mr(file string, k int, input string, args ...string) string {
 
 // Each example gives what awk, sort and others give.
 func TestMapReduceExamples(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	for name, example := range map[string]func(*testing.T, *node){
 		"inverted index": invertedIndex, "near": near, "columns": columns, "k-means": kMeans, "terasort": teraSort,

@@ -134,6 +134,7 @@ const fullMatrix = "IPDC_MR_FULL"
 // likes, on one node and on three: always what coreutils and awk count, and
 // always the same CID.
 func TestWordCount(t *testing.T) {
+	parallel(t)
 	total, size, ks, again := int64(6<<20), "2MiB", []int{1, 3}, []int{3}
 	if list := os.Getenv(fullMatrix); list != "" {
 		total, size, ks = 100<<20, "16MiB", nil
@@ -191,6 +192,7 @@ func (n *node) stream(k int, input string, args ...string) string {
 // A mapper and a reducer that show every byte of what they are given: the parts
 // merged are what the pipe gives, with more parts than keys, too.
 func TestStreamingEqualsThePipe(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	dir := t.TempDir()
 	write(t, dir, "a", "b 2\nDoneDone 1\n\nb 10\n\xff\xfe x\nDoneDone\n")

@@ -14,6 +14,7 @@ import (
 // parts on disk, stages, shuffle and lineage, what is remembered when only
 // reduce changes, and where an error is.
 func TestMapReduceCommand(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	dir := t.TempDir()
 	write(t, dir, "in/a.txt", "to be or\nnot to be\n")

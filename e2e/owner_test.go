@@ -15,8 +15,9 @@ import (
 // the job with the CID that a node alone gives, each member tells so, and the
 // old owner, should it come back, publishes nothing.
 func TestF57OwnerIsKilledForGood(t *testing.T) {
-	t.Setenv("IPDC_LEASE", "3s") // of a minute, of which the test would wait for three
-	owner := newMember(t)
+	parallel(t)
+	const lease = "--lease=3s" // of a minute, of which the test would wait for three
+	owner := newMember(t, lease)
 	dir := t.TempDir()
 	for i := range 12 {
 		write(t, dir, fmt.Sprintf("%d/%02d.txt", i%3, i), strings.Repeat(fmt.Sprintf("line of file %02d\n", i), 500))
@@ -24,7 +25,7 @@ func TestF57OwnerIsKilledForGood(t *testing.T) {
 	root := owner.ok("add", "-q", dir)
 	others := make([]*node, 3)
 	for i := range others {
-		others[i] = newMember(t)
+		others[i] = newMember(t, lease)
 		others[i].joins(owner)
 		others[i].ok("pin", "add", root)
 	}

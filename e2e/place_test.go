@@ -11,6 +11,7 @@ import (
 // plan shows all members; a label decides who runs it; and a program that asks
 // is told of the run.
 func TestPlaceByLabel(t *testing.T) {
+	parallel(t)
 	owner, cloud := newMember(t), newMember(t, "--label", "cloud", "--label", "region=eu")
 	cloud.joins(owner)
 	root := owner.ok("add", "-q", write(t, t.TempDir(), "data", "some text\n"))

@@ -32,13 +32,14 @@ func (n *node) thirds() string {
 // with messages over a real mosquitto; one of the three is beside a Kubo. And
 // when one is killed while it works, a second one that has its part goes on.
 func TestEachPartIsProcessedWhereItLies(t *testing.T) {
-	t.Setenv("IPDC_LEASE", "6s") // of a minute, which the last part would wait for
+	parallel(t)
+	const lease = "--lease=6s" // of a minute, which the last part would wait for
 	daemon := testenv.Kubo(t)
-	owner := newMember(t)
+	owner := newMember(t, lease)
 	root := owner.thirds()
 	submit := []string{"job", "submit", "-e", "sed -n 2p", "--cache", "off", "-c", root}
 	alone := owner.ok(submit...)
-	holders := []*node{newMember(t), newMember(t), newMember(t, "--ipfs", daemon.API)}
+	holders := []*node{newMember(t, lease), newMember(t, lease), newMember(t, lease, "--ipfs", daemon.API)}
 	for _, h := range holders {
 		h.joins(owner)
 	}
@@ -109,10 +110,11 @@ func (n *node) runsAt(holders []*node, submit []string, alone string) {
 
 // A holder that is killed while it works costs a retry, not the result.
 func TestHolderIsKilled(t *testing.T) {
-	t.Setenv("IPDC_LEASE", "10s") // of a minute, which the test would wait for
-	owner := newMember(t)
+	parallel(t)
+	const lease = "--lease=10s" // of a minute, which the test would wait for
+	owner := newMember(t, lease)
 	root := owner.thirds()
-	holder := newMember(t)
+	holder := newMember(t, lease)
 	holder.joins(owner)
 	holder.ok("pin", "add", root)
 	id := owner.ok("job", "submit", "-d", "-e", "sleep 0.1; cat", "--cache", "off", "-c", root)

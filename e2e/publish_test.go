@@ -25,6 +25,7 @@ import (
 // failed twice and the node was killed in between; whoever is to be told is
 // told; nothing else leaves the node.
 func TestPublish(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	server := testenv.S3(t)
 	through, failures := unwell(t, server.Endpoint, 2)

@@ -67,6 +67,7 @@ func (n *node) installs() (list []wire.Job) {
 
 // Wheels of one's own are installed without a network, once, to the same CID.
 func TestWheels(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	dir, data := t.TempDir(), logsDir(t)
 	program := write(t, dir, "p.py", "import demo\ndef f(file):\n    return demo.version + ' ' + demo.__file__\n")
@@ -95,6 +96,7 @@ func TestWheels(t *testing.T) {
 // Requirements come from the package index through the node's proxy, and what
 // pip says about a wrong one reaches the user.
 func TestRequirements(t *testing.T) {
+	parallel(t)
 	testenv.Index(t)
 	n := newNode(t)
 	dir, data := t.TempDir(), logsDir(t)
@@ -122,6 +124,7 @@ func TestRequirements(t *testing.T) {
 
 // A CAR holds the whole input as one file, which is the same every time.
 func TestInputAsCAR(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	data, out := logsDir(t), filepath.Join(t.TempDir(), "out")
 	n.ok("job", "submit", "--once", "-e", `cp "$IPDC_INPUTS" /outputs/x.car`, "--as", "car", "-c", data, "--out", out)

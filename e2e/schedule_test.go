@@ -14,6 +14,7 @@ import (
 // and before its job was made, and after that and before it was noted: each
 // instant has one job, or is listed as missed.
 func TestF68ScheduleSurvivesKills(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	n.stop()
 	const often = "IPDC_CRON_INTERVAL=1s"

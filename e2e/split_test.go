@@ -38,6 +38,7 @@ func filtered(whole map[string]string, word string) map[string]string {
 }
 
 func TestSplitByLines(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	dir, whole := manyLogs(t)
 	submit := []string{"job", "submit", "--split", "lines", "--split-size", "256KiB", "-e", "grep 7 || true", "-c"}
@@ -75,6 +76,7 @@ func TestSplitByLines(t *testing.T) {
 }
 
 func TestSplitBySize(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	dir, whole := manyLogs(t)
 	cid := n.ok("add", "-q", dir)

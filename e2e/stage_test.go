@@ -34,6 +34,7 @@ stages:
 // Two stages in containers, also when the node is killed between them: what the
 // first one gave is not made again, and the result is the same.
 func TestStages(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	dir := t.TempDir()
 	var all []string

@@ -51,6 +51,7 @@ run:
 // Jobs with isolation strict run where the engine has a kernel for them, gangs
 // included, and nowhere else.
 func TestStrict(t *testing.T) {
+	parallel(t)
 	testenv.Runtime(t, "runsc")
 	n := newNode(t)
 	if out := n.ok("node", "status"); !strings.Contains(out, "isolation strict by runsc") {

@@ -47,6 +47,7 @@ func overMosquitto(t *testing.T, nodes ...*node) *testenv.MosquittoBroker {
 // Over a real mosquitto members hear each other by it and by nothing else,
 // while blocks go from node to node.
 func TestMembersOverMosquitto(t *testing.T) {
+	parallel(t)
 	a, b := newMember(t), newMember(t)
 	b.joins(a)
 	broker := overMosquitto(t, a, b)
@@ -67,6 +68,7 @@ func TestMembersOverMosquitto(t *testing.T) {
 
 // One node runs the broker for the others, which show it their certificates.
 func TestMembersOverOwnBroker(t *testing.T) {
+	parallel(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -140,6 +140,7 @@ const contentIn = `ipdc_swap_bytes_total{direction="in",kind="content"}`
 // A node that joins by one token fetches what another member has, by bitswap,
 // and every byte is counted, in the node and on the wire.
 func TestMembersExchangeBlocks(t *testing.T) {
+	parallel(t)
 	w := testenv.NewWire(t)
 	a := newMember(t, "--p2p-announce", w.Multiaddr(), "--labels", "zone=x")
 	w.LeadTo(a.listens())
@@ -173,6 +174,7 @@ func TestMembersExchangeBlocks(t *testing.T) {
 // A job's tasks run on the member that holds their input: none of it moves, and
 // the result is that of a run there.
 func TestTasksRunAtTheirData(t *testing.T) {
+	parallel(t)
 	a, b := newMember(t), newMember(t)
 	b.joins(a)
 	const size = 1 << 20
@@ -204,6 +206,7 @@ func TestTasksRunAtTheirData(t *testing.T) {
 // P01 with real nodes: who is of another domain, and who has the secret but no
 // certificate, gets no byte of any protocol. The control is a member.
 func TestP01NodeTellsStrangersNothing(t *testing.T) {
+	parallel(t)
 	w := testenv.NewWire(t)
 	a := newMember(t)
 	w.LeadTo(a.listens())
@@ -242,6 +245,7 @@ func TestP01NodeTellsStrangersNothing(t *testing.T) {
 // Who is revoked is dropped at once and gets nothing more; who is there gets
 // the new secret by itself, and who slept through it asks at the door.
 func TestRevokeSpreads(t *testing.T) {
+	parallel(t)
 	a := newMember(t)
 	w := testenv.NewWire(t) // of the stranger's own
 	w.LeadTo(a.listens())
@@ -301,6 +305,7 @@ func TestRevokeDuringPartition(t *testing.T) {
 
 // Either side is killed: both find each other again by themselves.
 func TestMembersSurviveKills(t *testing.T) {
+	parallel(t)
 	a, b := newMember(t), newMember(t)
 	b.joins(a)
 	for _, victim := range []*node{a, b, a} {
@@ -333,6 +338,7 @@ func TestP2POff(t *testing.T) {
 // A node beside a Kubo serves members what that Kubo has, and brings it what
 // they have, and the Kubo's configuration stays as it is.
 func TestMembersBesideKubo(t *testing.T) {
+	parallel(t)
 	daemon := testenv.Kubo(t)
 	before := daemon.Run("config", "show")
 	a, b := newMember(t, "--ipfs", daemon.API), newMember(t)

@@ -14,6 +14,7 @@ import (
 // Two tenants on one node do not see each other, the node's own user sees
 // both, and a token that was revoked is good for nothing.
 func TestTokens(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	var node wire.Node
 	n.decode(&node, "node", "status", "-o", "json")
