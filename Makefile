@@ -54,7 +54,8 @@ compose: images ## a domain of three nodes, mosquitto and a Kubo; docs/machines.
 	@scripts/kubo.sh >/dev/null
 	@$(AS_ROOT) scripts/compose.sh up
 
-# The end-to-end tests count what is left on the machine, so they run alone.
+# The end-to-end tests count what is left on the machine, so they run alone;
+# those that mostly wait run three at a time.
 # A package that fails does not keep the others from running, nor does a part
 # that cannot be built: the tests that need it fail. internal/prove prints what
 # go test prints, and counts the rows of docs/threats.tsv and docs/faults.tsv.
@@ -62,7 +63,7 @@ test: parts ## all tests, with the real engine, the race detector and stock imag
 	@rm -f build/rows build/rows.times
 	@export $(REQUIRE); code=0; \
 	build/prove run -to build/rows -- $(GO) test -json $(RACE) -p 2 -timeout 20m $(EXEC) $$($(GO) list ./... | grep -v '/e2e$$') || code=$$?; \
-	build/prove run -to build/rows -count -- $(GO) test -json $(RACE) -timeout 45m $(EXEC) ./e2e || code=$$?; \
+	build/prove run -to build/rows -count -- $(GO) test -json $(RACE) -parallel 3 -timeout 45m $(EXEC) ./e2e || code=$$?; \
 	exit $$code
 
 prove: parts ## run the tests of docs/guarantees.md, and say what each came to; ONLY=G01,G02

@@ -83,8 +83,8 @@ func readAll(t *testing.T, st *store.Store) (all contents, err error) {
 // returns the refusal.
 func openDamaged(t *testing.T, files map[string][]byte, want contents) (refused error) {
 	t.Helper()
-	dir := fastDir(t)
-	defer os.RemoveAll(dir)
+	dir := t.TempDir()
+	defer os.RemoveAll(dir) // a thousand are opened
 	for name, b := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
 			t.Fatal(err)
@@ -103,16 +103,6 @@ func openDamaged(t *testing.T, files map[string][]byte, want contents) (refused 
 		t.Errorf("opened without a word, with other contents: %v\n%s", err, diff)
 	}
 	return nil
-}
-
-// fastDir is in memory where that is possible: a thousand databases are opened.
-func fastDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "ipdc-store-")
-	if err != nil {
-		return t.TempDir()
-	}
-	return dir
 }
 
 // sample returns the files of a database that was closed, and one that was

@@ -126,7 +126,7 @@ func TestF23F24F25PowerLoss(t *testing.T) {
 		acked := untilCut(t, path)
 		most = max(most, len(acked))
 		for seed := range seeds + 1 {
-			dir := fastDir(t)
+			dir := t.TempDir()
 			d.Lose(dir, seed)
 			st, err := store.Open(t.Context(), filepath.Join(dir, fmt.Sprint(n), "state.db"), nil)
 			if err != nil {

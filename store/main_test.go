@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ipdc/ipdc/internal/faultfs"
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
 )
@@ -24,8 +25,11 @@ const childEnv = "STORE_TEST_CHILD"
 
 var children map[string]func(ctx context.Context, path string) error
 
+// What tests write lies in memory where it can: the real disk's syncs prove
+// nothing here, as power failures and broken disks are faultfs's.
 func TestMain(m *testing.M) {
 	faultfs.Serve()
+	testenv.InMemory()
 	children = map[string]func(ctx context.Context, path string) error{
 		"commit": commitForever, "hold": holdOpen, "migrate": upgradeToLater,
 	}

@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"errors"
-	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -18,8 +17,7 @@ import (
 // The event log against a map of slices (I8): numbered from 1 without gaps per
 // job, whatever fails, is deleted or reopened in between.
 func TestEventsModel(t *testing.T) {
-	dir := fastDir(t) // what a power failure does is not asked here
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := t.TempDir()
 	round := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		round++

@@ -11,10 +11,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/schedule"
 	"github.com/ipdc/ipdc/store"
 )
+
+func TestMain(m *testing.M) {
+	testenv.InMemory()
+	os.Exit(m.Run())
+}
 
 // world is a machine with a clock that can be set, a store that survives a
 // kill, and jobs that run by themselves.
@@ -51,12 +57,7 @@ type simJob struct {
 var errKilled = errors.New("killed")
 
 func newWorld(t *testing.T, seed uint64) *world {
-	dir := t.TempDir()
-	if d, err := os.MkdirTemp("/dev/shm", "ipdc-schedule-"); err == nil { // an fsync costs nothing there
-		dir = d
-		t.Cleanup(func() { os.RemoveAll(d) })
-	}
-	st, err := store.Open(t.Context(), filepath.Join(dir, "state.db"), slog.New(slog.DiscardHandler))
+	st, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "state.db"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
