@@ -175,8 +175,10 @@ func (f Files) Born(node identity.ID, host string, now time.Time) (Membership, e
 			return m, err
 		}
 	}
-	m, _, err = f.renew(m, now)
-	return m, err
+	if m, _, err = f.renew(m, now); err != nil {
+		return m, err
+	}
+	return m, f.sweep(m.ID()) // an earlier process may not have come to that
 }
 
 // Create makes a domain and puts the node into it. force leaves members of the
