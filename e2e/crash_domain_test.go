@@ -10,11 +10,16 @@ import (
 
 // newCrew starts members of one domain, whose leases are short, and waits until
 // each of them has heard of each other.
+// The last one has the label place=last.
 func newCrew(t *testing.T, size int) []*crasher {
 	t.Helper()
 	all := make([]*crasher, size)
 	for i := range all {
-		all[i] = newCrasher(t, []string{"IPDC_LEASE=3s"}, "--p2p-listen", loopback, "--door-listen", loopback)
+		args := []string{"--p2p-listen", loopback, "--door-listen", loopback}
+		if i == size-1 {
+			args = append(args, "--label", "place=last")
+		}
+		all[i] = newCrasher(t, []string{"IPDC_LEASE=3s"}, args...)
 		if i > 0 {
 			all[i].joins(all[0].node)
 		}
@@ -47,6 +52,7 @@ func crashHanded(t *testing.T, places []string) {
 	owner, worker := all[0], all[1]
 	input := worker.ok("add", "-q", logsDir(t))
 	spec := crashSpec(t, input, "task", copying)
+	spec.Place.Require = map[string]string{"place": "last"}
 	want := owner.wants(spec)
 	if j := owner.job("@last"); j.Attempts[0].Node != worker.peerID() {
 		t.Fatalf("control: the task ran at %s, its input is at %s", j.Attempts[0].Node, worker.peerID())

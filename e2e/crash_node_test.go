@@ -153,18 +153,32 @@ func (n *crasher) killedAgain(cell string) {
 // and what jobs that were not successful keep.
 func (n *crasher) settles() {
 	n.t.Helper()
+	if n.calm == nil {
+		n.calm = append(n.whenCalm(), `pins of a job that is failed: ["partial"]`, `pins of a job that is stopped: ["partial"]`)
+	}
 	var left []string
 	for end := time.Now().Add(recoverFor); time.Now().Before(end); <-time.After(20 * time.Millisecond) {
-		now := n.holdings()
-		if n.calm == nil && !slices.ContainsFunc(now, func(line string) bool { return !isRecord(line) }) {
-			n.calm = append(now, `pins of a job that is failed: ["partial"]`, `pins of a job that is stopped: ["partial"]`)
-		}
-		left = slices.DeleteFunc(now, func(line string) bool { return slices.Contains(n.calm, line) })
-		if n.calm != nil && len(left) == 0 {
+		left = slices.DeleteFunc(n.holdings(), func(line string) bool { return slices.Contains(n.calm, line) })
+		if len(left) == 0 {
 			return
 		}
 	}
 	n.t.Errorf("%s later the node still has %q, when it was calm %q", recoverFor, left, n.calm)
+}
+
+// whenCalm is what the node has when it has nothing for any attempt, and
+// nothing of that has changed for more than a sweep.
+func (n *crasher) whenCalm() (calm []string) {
+	n.t.Helper()
+	since := time.Now()
+	n.await("the node to be calm", time.Minute, func() bool {
+		now := n.holdings()
+		if !slices.Equal(now, calm) || slices.ContainsFunc(now, func(line string) bool { return !isRecord(line) }) {
+			calm, since = now, time.Now()
+		}
+		return time.Since(since) > 1500*time.Millisecond
+	})
+	return calm
 }
 
 // isRecord says of what a node has whether it has that for its records' sake.

@@ -1,0 +1,310 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
+)
+
+// ticking writes a line a second, so that a second start or an early end shows.
+func ticking(t testing.TB, seconds int) jobspec.Spec {
+	t.Helper()
+	return crashYAML(t, fmt.Sprintf(`
+run: {image: shell, command: [sh, -c, 'i=0; while [ $i -lt %d ]; do echo $i >> /outputs/ticks; i=$((i+1)); sleep 1; done']}
+resources: {cpu: 100m, memory: 64MiB, disk: 16MiB}
+`, seconds))
+}
+
+// sameContainer is the container of a node's one job: called again it holds
+// that this is the same one, started once.
+func (n *crasher) sameContainer() (check func()) {
+	n.t.Helper()
+	first := n.containers()
+	if len(first) != 1 {
+		n.t.Fatalf("containers = %q, want one", first)
+	}
+	return func() {
+		n.t.Helper()
+		if now := n.containers(); len(now) != 1 || now[0] != first[0] {
+			n.t.Errorf("containers = %q, want %q", now, first)
+		}
+	}
+}
+
+// ticked holds that a job's program ran once from its beginning to its end.
+func (n *crasher) ticked(id string, seconds int) {
+	n.t.Helper()
+	c := n.client()
+	j, err := c.Wait(n.t.Context(), id)
+	if err != nil || j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 {
+		n.t.Fatalf("the job is %s with %d attempts, %+v, %v", j.State, len(j.Attempts), j.Failure, err)
+	}
+	if got := strings.Count(n.ok("get", j.Result.String()+"/ticks", "-")+"\n", "\n"); got != seconds {
+		n.t.Errorf("the program ticked %d times, want %d", got, seconds)
+	}
+	n.checkHistory(id, 1)
+}
+
+// F03: the node is killed while it recovers from having been killed, 20 times,
+// at any moment of its first half second.
+func TestF03KilledDuringRecovery(t *testing.T) {
+	t.Logf("IPDC_SEED=%d", seed())
+	n, rnd := newCrasher(t, nil), chance(t.Name())
+	const seconds = 20
+	id := n.begun(n.client(), "ticks", ticking(t, seconds))
+	same := n.sameContainer()
+	done := crashSpec(t, n.ok("add", "-q", logsDir(t)), "task", copying)
+	other, err := n.client().Submit(t.Context(), done, "beside")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		n.kill()
+		n.launch()
+		pauseFor(rnd, 50, 500)
+	}
+	n.answers()
+	if _, err := n.client().Wait(t.Context(), other.ID.String()); err != nil {
+		t.Fatal(err)
+	}
+	n.checkHistory(other.ID.String(), 1)
+	n.await("the other job's container to go", recoverFor, func() bool { return len(n.containers()) <= 1 })
+	if len(n.containers()) == 1 { // it ticks on, unless all that took longer
+		same()
+	}
+	n.ticked(id, seconds)
+	n.settles()
+}
+
+func pauseFor(rnd *rand.Rand, least, most int) {
+	<-time.After(time.Duration(least+rnd.IntN(most-least)) * time.Millisecond)
+}
+
+// F04: who is asked to end, by SIGTERM or SIGINT, ends and leaves what runs; a
+// second signal ends it at once; a node that drains takes nothing, and ends
+// what it has.
+func TestF04Signals(t *testing.T) {
+	n := newCrasher(t, nil)
+	const seconds = 12
+	id := n.begun(n.client(), "ticks", ticking(t, seconds))
+	same := n.sameContainer()
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		if err := n.cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.cmd.Wait(); err != nil {
+			t.Errorf("after %s the node ends with %v, want in order", sig, err)
+		}
+		if _, err := n.client().Node(t.Context()); err == nil {
+			t.Error("a node that ended answers")
+		}
+		same()
+		n.start()
+		same()
+	}
+
+	// One that is stuck at its end is helped by a second signal.
+	for first := true; n.cmd.ProcessState == nil; first = false {
+		if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if !first {
+			_ = n.cmd.Wait() // it may have been faster
+		}
+	}
+	n.start()
+	same()
+
+	c := n.client()
+	if _, err := c.Drain(t.Context(), wire.DrainWish{}); err != nil {
+		t.Fatal(err)
+	}
+	if r := n.ipdc("job", "submit", "-d", "--once", "-e", "true"); r.code == 0 || !strings.Contains(r.stderr, "drain") {
+		t.Errorf("a node that drains says to a submit: %+v", r)
+	}
+	same()
+	n.ticked(id, seconds)
+	n.await("the end of the drain", time.Minute, func() bool {
+		d, err := c.Drained(t.Context())
+		return err == nil && d.State == wire.Drained
+	})
+	if _, err := c.Drain(t.Context(), wire.DrainWish{Undo: true}); err != nil {
+		t.Fatal(err)
+	}
+	n.ok("job", "submit", "--once", "-e", "true") // control
+	n.settles()
+}
+
+// F05: a panic, and the kernel's killer when memory is short, are as SIGKILL is.
+func TestF05PanicAndOutOfMemory(t *testing.T) {
+	n := newCrasher(t, nil)
+	spec := crashSpec(t, n.ok("add", "-q", logsDir(t)), "task", copying)
+	want := n.wants(spec)
+
+	t.Run("panic", func(t *testing.T) {
+		n.t = t
+		if err := os.WriteFile(n.wish(), []byte("exited.after-effect=panic"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := n.client()
+		first, _ := c.Submit(t.Context(), spec, t.Name()) // its answer may be lost
+		if err := n.cmd.Wait(); err == nil || !strings.Contains(n.log.String(), "panic: failpoint exited.after-effect") {
+			t.Fatalf("the node ended with %v, want a panic", err)
+		}
+		n.start()
+		n.ends(c, n.again(c, t.Name(), spec, first), want)
+	})
+	t.Run("out of memory", func(t *testing.T) {
+		n.t = t
+		const seconds = 8
+		c := n.client()
+		id := n.begun(c, t.Name(), ticking(t, seconds))
+		same := n.sameContainer()
+		big := write(t, t.TempDir(), "big", strings.Repeat("0123456789abcdef", 4<<20))
+		limitMemory(t, n.cmd.Process.Pid)
+		n.await("the kernel to end the node", time.Minute, func() bool {
+			n.ipdc("add", "-q", big) // so that it needs memory
+			return zombie(n.cmd.Process.Pid)
+		})
+		_ = n.cmd.Wait()
+		if st := n.cmd.ProcessState.Sys().(syscall.WaitStatus); st.Signal() != syscall.SIGKILL {
+			t.Fatalf("the node ended with %s, want SIGKILL by the kernel", n.cmd.ProcessState)
+		}
+		n.start()
+		same()
+		n.ticked(id, seconds)
+		n.settles()
+	})
+	n.t = t
+}
+
+// limitMemory puts a process into a control group of its own with next to no
+// memory.
+func limitMemory(t *testing.T, pid int) {
+	t.Helper()
+	top, limit := "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
+	if _, err := os.Stat(top); err != nil {
+		top, limit = "/sys/fs/cgroup", "memory.max"
+	}
+	group := filepath.Join(top, fmt.Sprintf("oom-of-%d", pid))
+	if err := os.Mkdir(group, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(group); err != nil {
+			t.Error(err)
+		}
+	})
+	write := func(file, value string) {
+		if err := os.WriteFile(filepath.Join(group, file), []byte(value), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(limit, "4M")
+	if top != "/sys/fs/cgroup/memory" {
+		write("memory.swap.max", "0")
+	}
+	write("cgroup.procs", fmt.Sprint(pid))
+}
+
+// zombie says whether a process has ended and was not waited for.
+func zombie(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && strings.Contains(string(b), ") Z ")
+}
+
+// F06: a member sleeps for longer than its lease, then wakes up: its attempt is
+// given to another one, its container is ended, and the job has one result.
+func TestF06StoppedPastItsLease(t *testing.T) {
+	all := newCrew(t, 2)
+	owner, worker := all[0], all[1]
+	input := worker.ok("add", "-q", logsDir(t))
+	c := owner.client()
+	spec := crashSpec(t, input, "task", "sleep 15; "+copying)
+	want := owner.wants(crashSpec(t, input, "task", copying))
+	worker.settles()
+	j, err := c.Submit(t.Context(), spec, "asleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := j.ID.String()
+	worker.await("the container at the member", time.Minute, func() bool { return len(worker.containers()) == 1 })
+	asleep := worker.containers()
+	if err := worker.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	owner.await("another attempt, at the owner", time.Minute, func() bool { return len(owner.containers()) == 1 })
+	if now := worker.containers(); len(now) != 1 || now[0] != asleep[0] {
+		t.Errorf("control: the member that sleeps has %q, want %q", now, asleep)
+	}
+	if err := worker.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	worker.noContainer("the attempt that was lost")
+	if len(owner.containers()) != 1 {
+		t.Error("the attempt that was lost ended with the job, not before it")
+	}
+	j = owner.ends(c, id, want)
+	states := map[string]jobspec.AttemptState{}
+	for _, a := range j.Attempts {
+		states[a.Node] = a.State
+	}
+	if len(j.Attempts) != 2 || states[worker.peerID()] != jobspec.AttemptAbandoned || states[owner.peerID()] == jobspec.AttemptAbandoned {
+		t.Errorf("attempts = %+v, want the member's abandoned and the owner's not", j.Attempts)
+	}
+	worker.settles()
+}
+
+// F40: between the blocks and their pin the node is killed, and garbage is
+// collected then: nothing is said to be there that is not, and what is done
+// again is whole.
+func TestF40KilledBetweenAddAndPin(t *testing.T) {
+	n := newCrasher(t, nil)
+	for _, place := range []string{"pin.before-effect", "pin.after-effect"} {
+		t.Run(place, func(t *testing.T) {
+			n.t = t
+			file := write(t, t.TempDir(), "data", strings.Repeat(place, 100_000))
+			n.crash(place, func() {
+				if r := n.ipdc("add", "-q", file); r.code == 0 || r.stdout != "" {
+					t.Errorf("add to a node that was killed: %+v", r)
+				}
+			})
+			if pins := n.ok("pin", "ls", "-q"); pins != "" {
+				t.Errorf("after the crash there are pins of %q", pins)
+			}
+			n.ok("node", "gc")
+			cid := n.ok("add", "-q", file)
+			n.ok("node", "gc")
+			if got := n.ok("get", cid, "-"); got != strings.Repeat(place, 100_000) {
+				t.Errorf("%d bytes came back", len(got))
+			}
+			n.ok("pin", "rm", cid)
+			n.ok("node", "gc")
+			n.fails(1, "get", cid, filepath.Join(t.TempDir(), "gone")) // control: what has no pin is collected
+
+			input := n.ok("add", "-q", logsDir(t))
+			spec := crashSpec(t, input, "task", "echo "+place+" > /outputs/only-here")
+			c := n.client()
+			var first wire.Job
+			n.crash(place, func() { first, _ = c.Submit(t.Context(), spec, place) })
+			n.ok("node", "gc")
+			j, err := c.Wait(t.Context(), n.again(c, place, spec, first))
+			if err != nil || j.State != jobspec.JobSucceeded {
+				t.Fatalf("the job is %s, %+v, %v", j.State, j.Failure, err)
+			}
+			n.ok("node", "gc")
+			n.whole(c, j.Result)
+			n.settles()
+			n.ok("pin", "rm", input)
+		})
+	}
+	n.t = t
+}
