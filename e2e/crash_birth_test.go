@@ -45,7 +45,7 @@ func crashInvitation(t *testing.T, places []string) {
 	n := newCrasher(t, nil)
 	for _, place := range places {
 		t.Run(place, func(t *testing.T) {
-			n.t = t
+			n.ready(t)
 			cmd := exec.Command(filepath.Join(n.bin, "ipdc"), "domain", "invite")
 			cmd.Env = append(n.env, failpoint.Env+"="+place+"=kill")
 			out, err := cmd.Output()

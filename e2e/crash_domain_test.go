@@ -39,9 +39,9 @@ func meet(all []*crasher) {
 	}
 }
 
-func speakTo(t *testing.T, all []*crasher) {
+func ready(t *testing.T, all []*crasher) {
 	for _, n := range all {
-		n.t = t
+		n.ready(t)
 	}
 }
 
@@ -60,7 +60,7 @@ func crashHanded(t *testing.T, places []string) {
 	worker.settles()
 	for _, place := range places {
 		t.Run(place, func(t *testing.T) {
-			speakTo(t, all)
+			ready(t, all)
 			meet(all)
 			dies := map[bool]*crasher{true: worker, false: owner}[step(place) == "taken-on" || step(place) == "reported"]
 			c := owner.client()
@@ -70,7 +70,7 @@ func crashHanded(t *testing.T, places []string) {
 			worker.settles()
 		})
 	}
-	speakTo(t, all)
+	ready(t, all)
 }
 
 // Jobs that the domain's keepers know of: the owner is killed while it enters
@@ -88,7 +88,7 @@ func crashKept(t *testing.T, places []string) {
 	want := all[0].wants(spec)
 	for i, place := range places {
 		t.Run(place, func(t *testing.T) {
-			speakTo(t, all)
+			ready(t, all)
 			meet(all)
 			if step(place) == "taken-over" {
 				long := crashSpec(t, input, "task", "sleep 5; "+copying)
@@ -99,7 +99,7 @@ func crashKept(t *testing.T, places []string) {
 			all[0].ends(c, id, want)
 		})
 	}
-	speakTo(t, all)
+	ready(t, all)
 }
 
 // crashHeir kills the owner of a job for good, and whoever takes it over at a

@@ -117,7 +117,7 @@ func crashJob(t *testing.T, places []string) {
 	want := n.wants(spec)
 	for _, place := range places {
 		t.Run(place, func(t *testing.T) {
-			n.t = t
+			n.ready(t)
 			c, id := n.submits(place, spec)
 			n.ends(c, id, want)
 		})
@@ -136,7 +136,7 @@ func crashResult(t *testing.T, places []string) {
 		want := n.wants(spec)
 		for _, place := range places {
 			t.Run(place+" by "+per, func(t *testing.T) {
-				n.t = t
+				n.ready(t)
 				spec := spec
 				spec.Name = per
 				c, id := n.submits(place, spec)
@@ -155,7 +155,7 @@ func crashEnd(t *testing.T, places []string) {
 	want := n.wants(crashSpec(t, input, "task", copying))
 	for _, place := range places {
 		t.Run(place, func(t *testing.T) {
-			n.t = t
+			n.ready(t)
 			switch step(place) {
 			case "failed":
 				n.crashFailing(place, crashSpec(t, input, "task", "echo partial > /outputs/f; exit 3"))

@@ -2,16 +2,19 @@ package e2e
 
 import (
 	"cmp"
+	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/ipdc/ipdc/internal/failpoint"
+	"github.com/ipdc/ipdc/internal/testenv"
 )
 
 // scenario drives real nodes so that one of them comes to each of its places.
@@ -79,6 +82,7 @@ func TestF01EachPlaceIsInOneScenario(t *testing.T) {
 // with IPDC_PROVE_LONG=1, where each node is killed once more while it
 // recovers, when that is.
 func TestF01CrashMatrix(t *testing.T) {
+	testenv.Docker(t)
 	t.Logf("IPDC_SEED=%d", seed())
 	before, engine := takeInventory(t, "no node"), watchEngine(t)
 	t.Run("cells", func(t *testing.T) {
@@ -96,11 +100,19 @@ func TestF01CrashMatrix(t *testing.T) {
 			})
 		}
 	})
-	if starts, wrong := engine.end(); len(wrong) > 0 {
+	starts, wrong := engine.end()
+	if len(wrong) > 0 {
 		t.Errorf("of %d containers that were started: %q", starts, wrong)
+	}
+	if long() { // internal/prove reads it, which no -v is for
+		fmt.Printf("campaign: %d kills at places and %d besides, %d containers, seed %d\n", kills.Load(), killsAgain.Load(), starts, seed())
 	}
 	sameInventory(t, before, func() []string { return takeInventory(t, "no node") })
 }
+
+// kills counts nodes that died at a place, killsAgain those that died once more
+// while they recovered.
+var kills, killsAgain atomic.Int64
 
 // places returns the scenario's places in the order of its steps.
 func (s scenario) places() (all []string) {

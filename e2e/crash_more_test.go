@@ -25,7 +25,7 @@ stages:
 	want := n.wants(spec)
 	for _, place := range places {
 		t.Run(place, func(t *testing.T) {
-			n.t = t
+			n.ready(t)
 			c, id := n.submits(place, spec)
 			if j := n.ends(c, id, want); len(j.Attempts) != 2 {
 				t.Errorf("%d attempts, want one for each of two stages", len(j.Attempts))
@@ -46,7 +46,7 @@ run: {image: shell, command: [sh, -c, 'echo $IPDC_TASK > /outputs/task']}
 	want := n.wants(spec)
 	for _, place := range places {
 		t.Run(place, func(t *testing.T) {
-			n.t = t
+			n.ready(t)
 			c, id := n.submits(place, spec)
 			n.ends(c, id, want)
 		})
@@ -67,7 +67,7 @@ notify: [{url: "exec:tell", command: [/bin/sh, -c, "cat >> %s; echo >> %[2]s"]}]
 	spec.Notify = []string{"exec:tell"}
 	for _, place := range places {
 		t.Run(place, func(t *testing.T) {
-			n.t = t
+			n.ready(t)
 			spec := spec
 			spec.Publish = []string{"file://" + to + "/" + place}
 			c, id := n.submits(place, spec)
@@ -93,7 +93,7 @@ func crashDataset(t *testing.T, places []string) {
 	one, two := n.random(1000), n.random(1000)
 	for _, place := range places {
 		t.Run(place, func(t *testing.T) {
-			n.t = t
+			n.ready(t)
 			c, name := n.client(), strings.ReplaceAll(place, ".", "-")
 			_, err := c.CreateDataset(t.Context(), wire.DatasetWish{Name: name, Keep: 1})
 			if err != nil {

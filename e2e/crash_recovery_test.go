@@ -150,7 +150,7 @@ func TestF05PanicAndOutOfMemory(t *testing.T) {
 	want := n.wants(spec)
 
 	t.Run("panic", func(t *testing.T) {
-		n.t = t
+		n.ready(t)
 		if err := os.WriteFile(n.wish(), []byte("exited.after-effect=panic"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +163,7 @@ func TestF05PanicAndOutOfMemory(t *testing.T) {
 		n.ends(c, n.again(c, t.Name(), spec, first), want)
 	})
 	t.Run("out of memory", func(t *testing.T) {
-		n.t = t
+		n.ready(t)
 		const seconds = 8
 		c := n.client()
 		id := n.begun(c, t.Name(), ticking(t, seconds))
@@ -215,12 +215,6 @@ func limitMemory(t *testing.T, pid int) {
 	write("cgroup.procs", fmt.Sprint(pid))
 }
 
-// zombie says whether a process has ended and was not waited for.
-func zombie(pid int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && strings.Contains(string(b), ") Z ")
-}
-
 // F06: a member sleeps for longer than its lease, then wakes up: its attempt is
 // given to another one, its container is ended, and the job has one result.
 func TestF06StoppedPastItsLease(t *testing.T) {
@@ -270,7 +264,7 @@ func TestF40KilledBetweenAddAndPin(t *testing.T) {
 	n := newCrasher(t, nil)
 	for _, place := range []string{"pin.before-effect", "pin.after-effect"} {
 		t.Run(place, func(t *testing.T) {
-			n.t = t
+			n.ready(t)
 			file := write(t, t.TempDir(), "data", strings.Repeat(place, 100_000))
 			n.crash(place, func() {
 				if r := n.ipdc("add", "-q", file); r.code == 0 || r.stdout != "" {

@@ -18,7 +18,7 @@ func crashSchedule(t *testing.T, places []string) {
 	spec := crashYAML(t, "run: {image: shell, command: [date]}\n")
 	for _, place := range places {
 		t.Run(place, func(t *testing.T) {
-			n.t = t
+			n.ready(t)
 			c := n.client()
 			wish := wire.ScheduleRequest{Name: place, Cron: "@every 1h", Spec: spec}
 			var first wire.Schedule
@@ -49,7 +49,7 @@ func crashInstant(t *testing.T, places []string) {
 	want := n.wants(spec)
 	for _, place := range places {
 		t.Run(place, func(t *testing.T) {
-			n.t = t
+			n.ready(t)
 			c := n.client()
 			wish := wire.ScheduleRequest{Name: place, Cron: "@every 2s", Overlap: "allow", Spec: spec}
 			if step(place) == "instant-missed" { // what it asks for is permitted no more when its time comes

@@ -6,9 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/ipdc/ipdc/jobspec"
 )
 
 // sortStages is a job by hand: lines are divided by their first letter, then
@@ -31,8 +28,7 @@ stages:
     command: [sh, -c, 'cd /inputs; for p in part-*; do find $p -type f | xargs -r cat | LC_ALL=C sort > /outputs/$p; done']
 `
 
-// Two stages in containers, also when the node is killed between them: what the
-// first one gave is not made again, and the result is the same.
+// Two stages in containers: what the first one gave is sorted by the second.
 func TestStages(t *testing.T) {
 	parallel(t)
 	n := newNode(t)
@@ -65,30 +61,4 @@ func TestStages(t *testing.T) {
 	if text := n.ok("job", "describe", "@last"); !strings.Contains(text, "reduce") {
 		t.Errorf("describe does not tell of stages:\n%s", text)
 	}
-	for _, point := range []string{"stage.before-effect", "stage.after-effect", "stage.after-completion"} {
-		t.Run(point, func(t *testing.T) {
-			n.t = t
-			n.await("earlier attempts to be cleaned", time.Minute, func() bool {
-				return !slices.ContainsFunc(n.job("@last").Attempts, func(a jobspec.Attempt) bool { return !a.State.Final() })
-			})
-			n.stop()
-			n.start("IPDC_FAILPOINT=" + point + "=kill")
-			submit := []string{"job", "submit", "-d", "--idempotency-key", point, file}
-			n.ipdc(submit...)
-			if err := n.cmd.Wait(); err == nil {
-				t.Fatal("the node ended in order, want SIGKILL at the failpoint")
-			}
-			n.start()
-			id := n.ok(submit...)
-			if got := n.ok("job", "wait", id); got != want {
-				t.Errorf("result = %s, want %s", got, want)
-			}
-			n.checkHistory(id, 1)
-			j := n.job(id)
-			if len(j.Attempts) != 6 || len(j.Stages) != 2 || j.Stages[0].Done != 3 || j.Stages[1].Done != 3 {
-				t.Errorf("%d attempts, stages %+v, want one for each of 3 and 3 tasks", len(j.Attempts), j.Stages)
-			}
-		})
-	}
-	n.t = t
 }
