@@ -19,14 +19,16 @@ func TestJobsStepBackOnABusyHost(t *testing.T) {
 	stop := burn(t, runtime.NumCPU())
 	defer stop()
 	busy := func(id string) bool {
-		return strings.Contains(n.ok("job", "describe", id), "one task at a time runs meanwhile")
+		return strings.Contains(n.ok("job", "describe", id), "one task at a time starts meanwhile")
 	}
 	running := func(id string) bool {
 		a := n.job(id).Attempts
 		return len(a) > 0 && a[0].State == jobspec.AttemptRunning
 	}
 	sleeper := func() string {
-		return n.ok("job", "submit", "-d", "--once", "--cpu", "0.1", "--cache", "off", "-e", "sleep 600")
+		id := n.ok("job", "submit", "-d", "--once", "--cpu", "0.1", "--cache", "off", "-e", "sleep 600")
+		t.Cleanup(func() { n.ipdc("job", "stop", id) })
+		return id
 	}
 	first := sleeper()
 	n.await("the first job to run", time.Minute, func() bool { return running(first) })
@@ -39,14 +41,13 @@ func TestJobsStepBackOnABusyHost(t *testing.T) {
 		n.ok("job", "stop", second)
 		return false
 	})
-	if running(second) {
-		t.Error("the second job runs beside the first on a busy host")
+	for until := time.Now().Add(12 * time.Second); time.Now().Before(until); <-time.After(time.Second) { // two looks of the line
+		if running(second) {
+			t.Fatal("the second job runs beside the first on a busy host")
+		}
 	}
 	stop()
 	n.await("the second job to run", 2*time.Minute, func() bool { return running(second) })
-	for _, id := range []string{first, second} {
-		n.ok("job", "stop", id)
-	}
 }
 
 // burn keeps so many processors busy until stop is called.
@@ -72,19 +73,16 @@ func burn(t *testing.T, processors int) (stop func()) {
 }
 
 // A job beside one that forks, fills its disk or floods its log keeps at least
-// 80 % of what its neighbour may not have: half of the processors, here. The
+// 80 % of its share: what it was given of one processor when it was alone. The
 // API answers meanwhile. What counts is the processor time that the kernel gave
-// it, not how fast it was.
+// its loop, not how fast it was.
 func TestNeighbourKeepsItsShare(t *testing.T) {
 	n := newNode(t)
-	cpus := strconv.FormatFloat(float64(runtime.NumCPU())/2, 'f', -1, 64)
 	const seconds = 10
 	victim := func() float64 {
 		t.Helper()
-		// As many loops as the job may use processors, for some seconds; then what
-		// they used, from the job's own control group.
-		id := n.ok("job", "submit", "-d", "--once", "--cpu", cpus, "--cache", "off", "-e", fmt.Sprintf(
-			`for i in $(seq %d); do (while :; do :; done) & done; sleep %d; kill $(jobs -p); wait; cat /proc/$$/stat /dev/null | cut -d' ' -f16,17`, max(runtime.NumCPU()/2, 1), seconds))
+		id := n.ok("job", "submit", "-d", "--once", "--cpu", "1", "--cache", "off", "-e", fmt.Sprintf(
+			`(while :; do :; done) & sleep %d; cut -d' ' -f14,15 /proc/$!/stat; kill $!`, seconds))
 		n.ok("job", "wait", id)
 		var used float64
 		for _, f := range strings.Fields(n.ok("job", "logs", id)) {
@@ -97,30 +95,32 @@ func TestNeighbourKeepsItsShare(t *testing.T) {
 		return used
 	}
 	alone := victim()
-	if least := 0.8 * seconds * float64(runtime.NumCPU()) / 2; alone < least {
-		t.Fatalf("alone the job used %.1f s of processors in %d s, want %.1f at least: the machine is busy with something else", alone, seconds, least)
+	if alone < seconds/4 {
+		t.Fatalf("alone the job was given a processor for %.1f s of %d: this machine is too busy to tell", alone, seconds)
 	}
 	for _, neighbour := range []struct{ name, program string }{
-		{"forks", `f() { f | f & }; while :; do f; sleep 0.1; done`},
-		{"fills its disk", `while :; do dd if=/dev/zero of=/outputs/x bs=1M count=4096; done`},
-		{"floods its log", `yes flood`},
+		{"forks", `for i in $(seq 1000); do sleep 1000 & done 2>/dev/null; while :; do (sleep 1000 &) 2>/dev/null; done`},
+		{"fills its disk", `while :; do dd if=/dev/zero of=/outputs/x bs=1M count=4096 2>/dev/null; done`},
+		{"floods its log", `while :; do yes flood; done`},
 		{"takes all processors", `for i in $(seq 64); do (while :; do :; done) & done; wait`},
 	} {
 		t.Run(neighbour.name, func(t *testing.T) {
 			n.t = t
-			bad := n.ok("job", "submit", "-d", "--once", "--cpu", cpus, "--cache", "off", "-e", neighbour.program)
-			n.await("the neighbour to run", time.Minute, func() bool {
+			bad := n.ok("job", "submit", "-d", "--once", "--cpu", "1", "--cache", "off", "-e", neighbour.program)
+			defer n.ipdc("job", "stop", bad)
+			running := func() bool {
 				a := n.job(bad).Attempts
-				return len(a) > 0 && (a[0].State == jobspec.AttemptRunning || n.job(bad).State.Final())
-			})
+				return len(a) > 0 && a[0].State == jobspec.AttemptRunning
+			}
+			n.await("the neighbour to run", time.Minute, running)
 			beside := victim()
 			n.ok("node", "status")
-			if j := n.job(bad); !j.State.Final() {
-				n.ok("job", "stop", bad)
+			if !running() {
+				t.Errorf("the neighbour did not last: %s", n.job(bad).State)
 			}
-			t.Logf("%.1f s of processors alone, %.1f s beside", alone, beside)
+			t.Logf("%.1f s of a processor alone, %.1f s beside", alone, beside)
 			if beside < 0.8*alone {
-				t.Errorf("the job used %.1f s of processors beside one that %s, and %.1f s alone: less than 80 %%", beside, neighbour.name, alone)
+				t.Errorf("the job was given a processor for %.1f s beside one that %s, and for %.1f s alone: less than 80 %%", beside, neighbour.name, alone)
 			}
 		})
 	}

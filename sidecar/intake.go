@@ -229,6 +229,9 @@ func (s *Sidecar) Node(ctx context.Context) (wire.Node, error) {
 	n := s.cfg.Node
 	n.ID, n.Capacity, n.Free = s.id.String(), s.cfg.Capacity, s.placer.snapshot()
 	n.Outputs, n.Draining, n.Degraded = s.cfg.Volumes.Method(), s.Draining(), s.cfg.Degraded()
+	if s.cfg.Busy != nil {
+		n.Busy = s.cfg.Busy(0)
+	}
 	if s.cfg.Record != nil {
 		n.Keepers = s.cfg.Record.Keepers()
 	}

@@ -37,7 +37,7 @@ type sites []*site
 
 // sites looks at this node and at the members that live.
 func (d *driver) sites(job jobspec.Job, plan jobspec.Plan) sites {
-	self := Peer{ID: d.Sidecar.id, Arch: d.offered().Arch, Labels: d.cfg.Labels, Capacity: jobspec.Resources(d.cfg.Capacity), Free: jobspec.Resources(d.placer.snapshot()), Strict: d.Strict()}
+	self := Peer{ID: d.Sidecar.id, Arch: d.offered().Arch, Labels: d.cfg.Labels, Capacity: jobspec.Resources(d.cfg.Capacity), Free: jobspec.Resources(d.placer.offer()), Strict: d.Strict()}
 	list := sites{{id: self.ID, peer: self, against: d.against(job.Spec)}}
 	if d.cfg.Crew != nil && job.Parent == "" && job.Origin == nil {
 		for _, p := range d.cfg.Crew.Live() {

@@ -155,5 +155,5 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 // Offer returns what this node has for tasks, what of it is free, and when it
 // was started. It may be called each second.
 func (s *Sidecar) Offer() (capacity, free wire.Capacity, started time.Time) {
-	return s.cfg.Capacity, s.placer.snapshot(), s.began
+	return s.cfg.Capacity, s.placer.offer(), s.began
 }

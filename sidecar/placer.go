@@ -15,14 +15,20 @@ import (
 // placer hands out the node's capacity. Tasks wait in the order of their jobs'
 // submission; the first in line is never overtaken, so that a large task is
 // not starved by small ones. While the machine is busy with other programs one
-// task at a time runs: jobs step back, and none waits for ever.
+// task at a time starts: jobs step back, and none waits for ever.
 type placer struct {
 	mu    sync.Mutex
 	total wire.Capacity
 	free  wire.Capacity
-	line  []*ticket                           // by attempt order
-	busy  func(need jobspec.Resources) string // why the machine has nothing to spare for it; "" = it has
+	line  []*ticket                         // by attempt order
+	busy  func(memory jobspec.Bytes) string // why the machine has nothing to spare for so much; "" = it has
+	held  time.Time                         // since when the first in line waits for the machine alone; zero = it does not
+	fresh [2]jobspec.Bytes                  // granted since the last look of watch, and since the one before: not used yet, perhaps
 }
+
+// heldFor bounds how long the first in line waits for a busy machine while
+// something of ours runs: that may be a task without an end.
+const heldFor = 5 * time.Minute
 
 type ticket struct {
 	id      jobspec.AttemptID
@@ -30,9 +36,9 @@ type ticket struct {
 	granted chan struct{} // closed by grant
 }
 
-func newPlacer(total wire.Capacity, busy func(jobspec.Resources) string) *placer {
+func newPlacer(total wire.Capacity, busy func(jobspec.Bytes) string) *placer {
 	if busy == nil {
-		busy = func(jobspec.Resources) string { return "" }
+		busy = func(jobspec.Bytes) string { return "" }
 	}
 	return &placer{total: total, free: total, busy: busy}
 }
@@ -49,6 +55,7 @@ func (p *placer) watch(ctx context.Context, every time.Duration) {
 		case <-tick.C:
 		}
 		p.mu.Lock()
+		p.fresh = [2]jobspec.Bytes{0, p.fresh[0]}
 		p.grant()
 		p.mu.Unlock()
 	}
@@ -147,8 +154,19 @@ func (p *placer) withdraw(t *ticket, cause error) error {
 }
 
 func (p *placer) grant() {
-	for len(p.line) > 0 && p.fits(p.line[0].need) && p.spared(p.line[0].need) == "" {
+	for len(p.line) > 0 && p.fits(p.line[0].need) {
+		if p.spared(p.line[0].need) == "" {
+			p.held = time.Time{}
+		} else if p.held.IsZero() {
+			p.held = time.Now()
+			return
+		} else if time.Since(p.held) < heldFor {
+			return
+		} else {
+			p.held = time.Now() // the next one waits as long
+		}
 		p.add(p.line[0].need, -1)
+		p.fresh[0] += p.line[0].need.Memory
 		close(p.line[0].granted)
 		p.line = p.line[1:]
 	}
@@ -163,7 +181,7 @@ func (p *placer) spared(r jobspec.Resources) string {
 	if p.free == p.total {
 		return "" // nothing runs
 	}
-	return p.busy(r)
+	return p.busy(r.Memory + p.fresh[0] + p.fresh[1])
 }
 
 func (p *placer) add(r jobspec.Resources, sign int64) {
@@ -173,8 +191,15 @@ func (p *placer) add(r jobspec.Resources, sign int64) {
 	p.free.GPU += r.GPU * int(sign)
 }
 
-// snapshot is what is free for more tasks.
 func (p *placer) snapshot() wire.Capacity {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.free
+}
+
+// offer is what is free for tasks from elsewhere: nothing while one runs on a
+// busy machine.
+func (p *placer) offer() wire.Capacity {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.spared(jobspec.Resources{}) != "" {
@@ -207,7 +232,7 @@ func (p *placer) why(r jobspec.Resources) string {
 	}
 	if len(short) == 0 {
 		if busy := p.spared(r); busy != "" {
-			return "waits: " + busy + "; one task at a time runs meanwhile"
+			return "waits: " + busy + "; one task at a time starts meanwhile"
 		}
 		return "waits for earlier jobs"
 	}

@@ -87,11 +87,11 @@ func TestPlacerSaysWhy(t *testing.T) {
 func TestPlacerStepsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		busy := "other programs use 1.9 of 2 processors"
-		p := newPlacer(wire.Capacity{CPU: 4000, Memory: 100, Disk: 100}, func(jobspec.Resources) string { return busy })
+		p := newPlacer(wire.Capacity{CPU: 4000, Memory: 100, Disk: 100}, func(jobspec.Bytes) string { return busy })
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go p.watch(ctx, time.Second)
-		if free := p.snapshot(); free.CPU != 4000 {
+		if free := p.offer(); free.CPU != 4000 {
 			t.Errorf("free = %+v where nothing runs, want all", free)
 		}
 		var whys []string
@@ -104,10 +104,10 @@ func TestPlacerStepsBack(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		if len(ran) != 1 || len(whys) != 2 || whys[0] != "waits: "+busy+"; one task at a time runs meanwhile" {
+		if len(ran) != 1 || len(whys) != 2 || whys[0] != "waits: "+busy+"; one task at a time starts meanwhile" {
 			t.Fatalf("%d tasks run, the others say %q", len(ran), whys)
 		}
-		if free := p.snapshot(); free != (wire.Capacity{}) {
+		if free := p.offer(); free != (wire.Capacity{}) {
 			t.Errorf("free = %+v, want nothing for other members", free)
 		}
 		if got := p.outlook(cpus(1)); !strings.Contains(got, busy) {
@@ -118,11 +118,54 @@ func TestPlacerStepsBack(t *testing.T) {
 		if len(ran) != 2 {
 			t.Fatalf("%d tasks have run after the first one ended, want 2", len(ran))
 		}
-		busy = ""
-		time.Sleep(time.Second)
+		time.Sleep(heldFor / 2)
+		synctest.Wait()
+		if len(ran) != 2 {
+			t.Fatalf("%d tasks have run while the second one does, want 2", len(ran))
+		}
+		time.Sleep(heldFor)
 		synctest.Wait()
 		if len(ran) != 3 {
-			t.Errorf("%d tasks have run on a machine that is not busy, want all", len(ran))
+			t.Errorf("%d tasks have run beside one without an end, want all", len(ran))
+		}
+		busy = ""
+		p.release(cpus(1))
+		if err := p.acquire(ctx, attempt("b", 0), cpus(1), func(string) {}); err != nil {
+			t.Errorf("acquire on a machine that is not busy: %v", err)
+		}
+	})
+}
+
+// What has been granted a moment ago counts as used, until it shows.
+func TestPlacerCountsFreshMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		available := jobspec.Bytes(5)
+		p := newPlacer(wire.Capacity{CPU: 8000, Memory: 100, Disk: 100}, func(memory jobspec.Bytes) string {
+			if memory <= available {
+				return ""
+			}
+			return "memory is short"
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go p.watch(ctx, time.Second)
+		need := jobspec.Resources{CPU: 1000, Memory: 2, Disk: 1}
+		ran := make(chan int, 4)
+		for i := range 4 {
+			go func() {
+				if p.acquire(ctx, attempt("a", i), need, func(string) {}) == nil {
+					ran <- i
+				}
+			}()
+			synctest.Wait()
+		}
+		if len(ran) != 2 {
+			t.Errorf("%d tasks of 2 bytes run at once where 5 are available, want 2", len(ran))
+		}
+		time.Sleep(3 * time.Second) // what runs turned out to need nothing
+		synctest.Wait()
+		if len(ran) != 4 {
+			t.Errorf("%d tasks run later, want 4", len(ran))
 		}
 	})
 }

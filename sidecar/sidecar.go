@@ -103,7 +103,7 @@ type Config struct {
 	Storage      func(context.Context) (wire.Storage, error) // what status shows of the disk; default nothing
 	Degraded     func() []string                             // what status shows of files that cannot be read again, each "part: why"; default nothing
 	Capacity     wire.Capacity                               // of all tasks together; every field is positive
-	Busy         func(jobspec.Resources) string              // why the machine has nothing to spare for a task now, "" when it has: while it has not, one task at a time runs; default never
+	Busy         func(memory jobspec.Bytes) string           // why the machine has nothing to spare for a task of so much, "" when it has: while it has not, one task at a time starts; default never
 	Labels       map[string]string                           // of this node, which jobs may ask for
 	Network      proxy.Config                                // bounds of what jobs may be granted; Logger is set by the sidecar
 	CA           string                                      // certificate authorities that containers with a network are shown; "" = none
@@ -287,7 +287,10 @@ func New(cfg Config) (*Sidecar, error) {
 
 // ObjectPrefix begins the name of every engine object of a node, so that
 // several nodes share one engine without touching each other's.
-func ObjectPrefix(id identity.ID) string { return "ipdc-" + id.Short() + "-" }
+func ObjectPrefix(id identity.ID) string { return ObjectPrefixes + id.Short() + "-" }
+
+// ObjectPrefixes begins the prefix of each node.
+const ObjectPrefixes = "ipdc-"
 
 // Run takes up what an earlier process left, then serves until ctx ends.
 // Containers are left running: the next Run re-attaches to them. It returns

@@ -57,6 +57,7 @@ type Node struct {
 	Keepers   Keepers       `json:"keepers"`            // who holds the record of the domain's jobs
 	Draining  bool          `json:"draining,omitempty"` // it takes nothing new
 	Problems  []string      `json:"problems,omitempty"` // why it can take nothing now, or cannot go on with what it has
+	Busy      string        `json:"busy,omitempty"`     // why one task at a time starts: what other programs of the machine use
 	Degraded  []string      `json:"degraded,omitempty"` // files that it cannot read again: "domain: why". It goes on with what it knew
 }
 

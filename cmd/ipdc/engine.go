@@ -36,6 +36,7 @@ type engines struct {
 	executor executor.Executor
 	images   images.Store
 	parent   string // control group of containers that no engine puts elsewhere
+	grouped  bool   // all jobs lie in control groups of their own
 }
 
 // engines opens what runs containers. Docker may be missing, now or for good:
@@ -48,6 +49,7 @@ func (n *node) engines(ctx context.Context, capacity wire.Capacity) (engines, er
 	prefix := sidecar.ObjectPrefix(n.key.ID())
 	name := strings.ToLower(strings.TrimSuffix(prefix, "-"))
 	var made []*docker.Executor // at most one
+	grouped := given != ""
 	dock := lazy.New(lazy.Config{Name: "docker", Hint: engineHint, Open: func(ctx context.Context) (executor.Executor, string, error) {
 		ex, err := docker.Open(ctx, docker.Config{Host: n.set.Docker, Runtime: n.set.Runtime, Strict: n.set.StrictRuntime, Logger: n.log})
 		if err != nil {
@@ -61,6 +63,7 @@ func (n *node) engines(ctx context.Context, capacity wire.Capacity) (engines, er
 		if err != nil {
 			n.log.Warn("jobs have no common ceiling", "err", err)
 		}
+		grouped = err == nil // read where the engine was there at the start
 		return ex, parent, nil
 	}})
 	self, err := os.Executable()
@@ -85,7 +88,7 @@ func (n *node) engines(ctx context.Context, capacity wire.Capacity) (engines, er
 		e.gpus = made[0].GPUs()
 	}
 	if given != "" {
-		e.parent = given
+		e.parent, e.grouped = given, true
 		return e, nil
 	}
 	remove := hostCeiling().Remove
@@ -93,7 +96,10 @@ func (n *node) engines(ctx context.Context, capacity wire.Capacity) (engines, er
 		remove = made[0].RemoveCeiling
 	} else if e.parent, err = hostCeiling().Ensure(ctx, name, capacity.CPU, capacity.Memory); err != nil {
 		n.log.Warn("jobs have no common ceiling", "err", err)
+	} else {
+		grouped = true
 	}
+	e.grouped = grouped
 	if e.parent == "" {
 		e.parent = "/" + name // where the engine's ceiling is, if it is not systemd's
 	}

@@ -229,6 +229,9 @@ func nodeTable(w io.Writer, n wire.Node) error {
 	for _, p := range n.Problems {
 		rows = append(rows, []string{"Problem:", p})
 	}
+	if n.Busy != "" {
+		rows = append(rows, []string{"Busy:", n.Busy + "; one task at a time starts meanwhile"})
+	}
 	for _, p := range n.Degraded {
 		rows = append(rows, []string{"Degraded:", p})
 	}

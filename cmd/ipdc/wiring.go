@@ -232,9 +232,9 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	n.courier = courier.New(courier.Config{
 		Store: n.store, IPFS: n.ipfs, Outlets: outletsFile(n.set.outlets()), Dir: n.set.Path, Node: n.key.ID().String(), Budget: wholeResult, Pause: n.set.OutletPause.Std(), Logger: n.log,
 	})
-	n.host = hostload.New(hostload.Config{Jobs: eng.parent, Limit: n.set.HostBusy})
+	n.host = n.watchHost(eng)
 	return sidecar.New(sidecar.Config{
-		Busy:    func(r jobspec.Resources) string { return n.host.Busy(r.Memory) },
+		Busy:    n.host.Busy,
 		Courier: n.courier, Attached: n.attachedFiles(),
 		Streams: streams, Datasets: n.datasets, Names: n.names, Post: post, Crew: crew, Record: record, Lease: n.set.Lease.Std(), Arrive: n.set.GangArrive.Std(),
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
@@ -249,6 +249,18 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 			Domain: n.member.Name.String(), DomainID: n.member.ID().String(),
 		},
 	})
+}
+
+// watchHost sees what programs use that are not jobs, of this node or another.
+func (n *node) watchHost(eng engines) *hostload.Watch {
+	cfg := hostload.Config{Jobs: []string{sidecar.ObjectPrefixes}, Limit: n.set.HostBusy}
+	if !eng.grouped {
+		cfg.Limit = 0
+		n.log.Warn("jobs do not step back from other programs (host-busy): without a control group of their own they cannot be told from them")
+	} else if n.set.CgroupParent != "" {
+		cfg.Jobs = append(cfg.Jobs, filepath.Base(n.set.CgroupParent))
+	}
+	return hostload.New(cfg)
 }
 
 // spareVolumes is how many outputs volumes are kept ready: as many as a small

@@ -1,12 +1,13 @@
 // Package hostload says how busy a machine is with programs that are not jobs.
 //
-//	w := hostload.New(hostload.Config{Jobs: "/ipdc-3kqz", Limit: 80})
+//	w := hostload.New(hostload.Config{Jobs: []string{"ipdc-"}, Limit: 80})
 //	go w.Run(ctx)
 //	w.Busy(512 * jobspec.MiB) // "other programs use 1.9 of 2 processors (host-busy is 80 %)"
 //
-// Programs that live through a whole look count, with the children that they
-// waited for. What jobs cause does not: their own processes, the container
-// engine, this process and the kernel's threads.
+// Programs that live through a whole look count. What jobs cause does not: their
+// own processes, the container engine, ipdc itself and the kernel's threads.
+// Nor does what a program inherits from children that have ended: the first
+// process of a machine inherits that of jobs.
 //
 // Invariants: Busy does not wait; a machine that cannot be read is not busy.
 package hostload
@@ -15,8 +16,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,10 @@ import (
 // Config says what counts and when it is too much.
 type Config struct {
 	Proc string // default /proc
-	Jobs string // a part of the path of the control groups that jobs lie in; "" = none
+	// Jobs begin the names of control groups that jobs lie in, of this node or
+	// another one. Where they have none of their own, a Watch is no use: they
+	// would hold themselves back.
+	Jobs []string
 	// Limit is the part of all processors, in percent, that other programs may
 	// use before the machine is busy; 0 or more than 100 = it never is.
 	Limit      int
@@ -109,6 +113,10 @@ func (w *Watch) Look(now time.Time) {
 	since := now.Sub(w.at)
 	first := w.last == nil
 	w.last, w.at = lives, now
+	if err != nil {
+		w.above = 0
+		w.busy.Store(nil)
+	}
 	if err != nil || first || since <= 0 {
 		return
 	}
@@ -149,10 +157,10 @@ func (w *Watch) read() (lives map[int]life, used uint64, err error) {
 	lives = make(map[int]life, len(all))
 	for _, p := range all {
 		s, err := p.Stat()
-		if err != nil || p.PID == os.Getpid() || p.PID == kthreadd || s.PPID == kthreadd || engine(s.Comm) {
+		if err != nil || s.Comm == "ipdc" || p.PID == kthreadd || s.PPID == kthreadd || engine(s.Comm) {
 			continue // it may have ended
 		}
-		l := life{s.Starttime, uint64(s.UTime) + uint64(s.STime) + uint64(max(s.CUTime, 0)) + uint64(max(s.CSTime, 0))}
+		l := life{s.Starttime, uint64(s.UTime) + uint64(s.STime)}
 		lives[p.PID] = l
 		if was, ok := w.last[p.PID]; ok && was.began == l.began && l.used > was.used && !w.job(p) {
 			used += l.used - was.used
@@ -174,12 +182,14 @@ func engine(comm string) bool {
 
 func (w *Watch) job(p procfs.Proc) bool {
 	groups, err := p.Cgroups()
-	if err != nil || w.cfg.Jobs == "" {
-		return err != nil
+	if err != nil {
+		return true
 	}
 	for _, g := range groups {
-		if strings.Contains(g.Path, strings.Trim(w.cfg.Jobs, "/")) {
-			return true
+		for name := range strings.SplitSeq(g.Path, "/") {
+			if slices.ContainsFunc(w.cfg.Jobs, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
+				return true
+			}
 		}
 	}
 	return false

@@ -18,14 +18,15 @@ type machine struct {
 	dir string
 }
 
-// process writes what process pid has used, in hundredths of a second.
+// process writes what process pid has used, in hundredths of a second. Its
+// children that have ended used ten times as much.
 func (m machine) process(pid, parent int, comm, group string, used int) {
 	m.t.Helper()
 	dir := filepath.Join(m.dir, fmt.Sprint(pid))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		m.t.Fatal(err)
 	}
-	stat := fmt.Sprintf("%d (%s) S %d 1 1 0 -1 0 0 0 0 0 %d 0 0 0 20 0 1 0 77 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n", pid, comm, parent, used)
+	stat := fmt.Sprintf("%d (%s) S %d 1 1 0 -1 0 0 0 0 0 %d 0 %d 0 20 0 1 0 77 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n", pid, comm, parent, used, 10*used)
 	for name, text := range map[string]string{"stat": stat, "cgroup": "4:cpu,cpuacct:" + group + "\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			m.t.Fatal(err)
@@ -47,6 +48,8 @@ func TestBusy(t *testing.T) {
 		{"with a pause", 1, "postgres", "/", []int{190, 190, 190, 100, 190, 190, 190}, ""},
 		{"half", 1, "postgres", "/", []int{100, 100, 100, 100, 100}, ""},
 		{"a job", 1, "python3", "/ipdc-3kqz/4711", []int{200, 200, 200, 200, 200}, ""},
+		{"a job by systemd", 1, "python3", "/mine.slice/docker-4711.scope", []int{200, 200, 200, 200, 200}, ""},
+		{"a node", 1, "ipdc", "/", []int{200, 200, 200, 200, 200}, ""},
 		{"the engine", 1, "containerd-shim", "/", []int{200, 200, 200, 200, 200}, ""},
 		{"the kernel", 2, "kworker/0:1", "/", []int{200, 200, 200, 200, 200}, ""},
 		{"less again", 1, "postgres", "/", []int{190, 190, 190, 190, 150, 100, 100, 100}, "other programs use 1.0 of 2 processors (host-busy is 80 %)"},
@@ -54,7 +57,7 @@ func TestBusy(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := machine{t, t.TempDir()}
-			w := hostload.New(hostload.Config{Proc: m.dir, Jobs: "/ipdc-3kqz", Limit: 80, Processors: 2})
+			w := hostload.New(hostload.Config{Proc: m.dir, Jobs: []string{"ipdc-", "mine.slice"}, Limit: 80, Processors: 2})
 			now, used := time.Now(), 5000
 			m.process(100, tt.parent, tt.comm, tt.group, used)
 			w.Look(now)
@@ -79,9 +82,9 @@ func TestRealProgram(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	for _, tt := range []struct {
-		jobs string
+		jobs []string
 		want bool
-	}{{"", true}, {"/", false}} { // a part of each path
+	}{{nil, true}, {[]string{""}, false}} { // each name begins with that
 		w := hostload.New(hostload.Config{Jobs: tt.jobs, Limit: 1, Processors: 1})
 		busy := false
 		for range 20 {
@@ -92,8 +95,29 @@ func TestRealProgram(t *testing.T) {
 			}
 		}
 		if busy != tt.want {
-			t.Errorf("with jobs below %q, Busy beside a program that uses a whole processor = %q", tt.jobs, w.Busy(0))
+			t.Errorf("with jobs in %q, Busy beside a program that uses a whole processor = %q", tt.jobs, w.Busy(0))
 		}
+	}
+}
+
+// A machine that cannot be read any more is not busy.
+func TestUnreadable(t *testing.T) {
+	m := machine{t, t.TempDir()}
+	w := hostload.New(hostload.Config{Proc: m.dir, Limit: 80, Processors: 2})
+	now := time.Now()
+	for i := range 5 {
+		m.process(100, 1, "postgres", "/", 200*i)
+		w.Look(now.Add(time.Duration(i) * time.Second))
+	}
+	if w.Busy(0) == "" {
+		t.Fatal("control: a machine that can be read is not busy")
+	}
+	if err := os.RemoveAll(m.dir); err != nil {
+		t.Fatal(err)
+	}
+	w.Look(now.Add(time.Minute))
+	if got := w.Busy(0); got != "" {
+		t.Errorf("Busy = %q of a machine that cannot be read", got)
 	}
 }
 
