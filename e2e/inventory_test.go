@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,8 +41,9 @@ func takeInventory(t testing.TB, dir string) []string {
 }
 
 // inventory lists what jobs may leave behind on a machine: containers, volumes
-// and networks of the engine, mounts, and loop devices. (I5) Volumes that nodes
-// elsewhere than below prefix keep ready come and go, and do not count.
+// and networks of the engine, mounts, loop devices, name spaces and rules of the
+// network. (I5, F62) Volumes that nodes elsewhere than below prefix keep ready
+// come and go, and do not count.
 func inventory(prefix string) ([]string, error) {
 	var all []string
 	for what, args := range map[string][]string{
@@ -48,15 +51,28 @@ func inventory(prefix string) ([]string, error) {
 		"volume":    {"docker", "volume", "ls", "-q"},
 		"network":   {"docker", "network", "ls", "-q", "--no-trunc"},
 		"loop":      {"losetup", "-n", "-O", "NAME,BACK-FILE"},
+		"rule":      {"iptables-save"},
 	} {
 		out, err := exec.Command(args[0], args[1:]...).Output()
 		if err != nil {
 			return nil, fmt.Errorf("%v: %w", args, err)
 		}
 		for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
-			if line != "" && (what != "loop" || strings.Contains(line, "ipdc")) {
+			switch {
+			case line == "", what == "loop" && !strings.Contains(line, "ipdc"):
+			case what == "rule" && !strings.HasPrefix(line, "-"): // times and counters
+			default:
 				all = append(all, what+" "+line)
 			}
+		}
+	}
+	for _, dir := range []string{"/run/netns", "/run/docker/netns"} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		for _, e := range entries {
+			all = append(all, "netns "+filepath.Join(dir, e.Name()))
 		}
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")

@@ -106,6 +106,9 @@ func newNodeBy(t testing.TB, by []string, args ...string) *node {
 	before := takeInventory(t, n.dir+"/")
 	t.Cleanup(func() { // after its end
 		n.checkInventory(before)
+		if left, err := os.ReadDir(filepath.Join(n.dir, "temp")); err != nil || len(left) > 0 {
+			t.Errorf("left in the directory for temporary files: %v, %v", left, err)
+		}
 		if err := os.RemoveAll(n.dir); err != nil {
 			t.Errorf("remove state: %v", err)
 		}
@@ -130,7 +133,10 @@ func makeNode(t testing.TB, by []string, args ...string) *node {
 		t.Fatal(err)
 	}
 	n := &node{t: t, dir: dir, bin: bin, by: by, args: args}
-	n.env = append(os.Environ(), "IPDC_PATH="+dir, "HOME="+filepath.Join(dir, "home"), "NO_COLOR=1")
+	if err := os.Mkdir(filepath.Join(dir, "temp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	n.env = append(os.Environ(), "IPDC_PATH="+dir, "HOME="+filepath.Join(dir, "home"), "NO_COLOR=1", "TMPDIR="+filepath.Join(dir, "temp"))
 	return n
 }
 

@@ -25,8 +25,9 @@ func newJobs(n int) (ids []jobspec.JobID) {
 	return ids
 }
 
-// What was ended once stays so; the same again is no error.
-func TestEndIsOnce(t *testing.T) {
+// What was ended once stays so, also by another process of the same owner; the
+// same again is no error.
+func TestF29EndIsOnce(t *testing.T) {
 	m, id := newMachine(), newJobs(1)[0]
 	result := aCID(t, "bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e")
 	if f := m.enter(wire.Recorded{Job: id, Owner: "a", Epoch: 1}); f != nil {

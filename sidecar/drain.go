@@ -47,12 +47,21 @@ func (s *Sidecar) Draining() bool {
 	return s.drainer != nil
 }
 
-// open refuses new work while the node drains, or has no room for it.
+// open refuses new work while the node takes none, or has no room for it.
 func (s *Sidecar) open(ctx context.Context) error {
+	if err := s.idle(); err != nil {
+		return err
+	}
+	return s.cfg.Admit(ctx)
+}
+
+// idle returns why the node takes nothing new: it drains, or another process
+// has its identity.
+func (s *Sidecar) idle() error {
 	if s.Draining() {
 		return errDraining()
 	}
-	return s.cfg.Admit(ctx)
+	return s.cfg.Twin()
 }
 
 // Drain begins to empty the node, or ends that. The node drains until it is

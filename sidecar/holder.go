@@ -93,8 +93,8 @@ func (s *Sidecar) copying(ctx context.Context, owner identity.ID, pin string, q 
 	if c := s.underWay(pin); c != nil && c.root == q.Root {
 		return c, nil
 	}
-	if s.Draining() {
-		return nil, errDraining()
+	if err := s.idle(); err != nil {
+		return nil, err
 	}
 	if err := s.cfg.Room(ctx, q.Bytes); err != nil {
 		return nil, err

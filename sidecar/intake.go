@@ -246,6 +246,9 @@ func (s *Sidecar) Node(ctx context.Context) (wire.Node, error) {
 	if err := s.cfg.Store.Check(ctx); err != nil {
 		n.Problems = append(n.Problems, err.Error())
 	}
+	if err := s.cfg.Twin(); err != nil {
+		n.Problems = append(n.Problems, jobspec.AsFailure(err).Detail)
+	}
 	st, err := s.cfg.IPFS.Stat(ctx)
 	n.Blocks, n.BlockSize = st.Blocks, jobspec.Bytes(st.Bytes)
 	if err == nil {

@@ -266,8 +266,8 @@ func (s *Sidecar) AddSchedule(ctx context.Context, tenant string, r wire.Schedul
 			Kind: jobspec.KindSpec, Where: "catch_up", Detail: "of a head each version is run, however late", Hint: "leave it out",
 		}.Error()
 	}
-	if s.Draining() {
-		return w, false, errDraining()
+	if err := s.idle(); err != nil {
+		return w, false, err
 	}
 	if err := s.cfg.Admit(ctx); err != nil {
 		return w, false, err
@@ -341,8 +341,8 @@ func (s *Sidecar) PauseSchedule(ctx context.Context, tenant, ref string, paused 
 
 // RunSchedule implements [api.Schedules].
 func (s *Sidecar) RunSchedule(ctx context.Context, tenant, ref string) (jobspec.Instant, error) {
-	if s.Draining() {
-		return jobspec.Instant{}, errDraining()
+	if err := s.idle(); err != nil {
+		return jobspec.Instant{}, err
 	}
 	return s.schedules.RunNow(ctx, tenant, ref)
 }

@@ -101,6 +101,7 @@ type Config struct {
 	Admit        func(context.Context) error                 // refuses a new job when there is no room for it; default none
 	Check        func(context.Context) error                 // only looks, while data comes in; default none
 	Storage      func(context.Context) (wire.Storage, error) // what status shows of the disk; default nothing
+	Twin         func() error                                // why this process takes no work: another one has the node's identity; default none
 	Degraded     func() []string                             // what status shows of files that cannot be read again, each "part: why"; default nothing
 	Capacity     wire.Capacity                               // of all tasks together; every field is positive
 	Busy         func(memory jobspec.Bytes) string           // why the machine has nothing to spare for a task of so much, "" when it has: while it has not, one task at a time starts; default never
@@ -226,6 +227,9 @@ func New(cfg Config) (*Sidecar, error) {
 	cfg.Repair, cfg.Orphans = cmp.Or(cfg.Repair, time.Hour), cmp.Or(cfg.Orphans, 90*24*time.Hour)
 	if cfg.Storage == nil {
 		cfg.Storage = func(context.Context) (wire.Storage, error) { return wire.Storage{}, nil }
+	}
+	if cfg.Twin == nil {
+		cfg.Twin = func() error { return nil }
 	}
 	if cfg.Degraded == nil {
 		cfg.Degraded = func() []string { return nil }

@@ -24,7 +24,7 @@ func (s *Sidecar) tendTenures(ctx context.Context) {
 		err := s.renew(once)
 		cancel()
 		// Without an answer the work goes on after a while. Only its end needs one.
-		if err == nil || time.Since(began) > s.cfg.Lease {
+		if err == nil || time.Since(began) > s.cfg.Lease && s.cfg.Twin() == nil {
 			s.startUnsure()
 		}
 		wait := every
@@ -60,6 +60,9 @@ var errNobody = errors.New("the domain has no keepers")
 // renew gives a sign of life, and then enters jobs that the record lacks for as
 // long as ctx lasts.
 func (s *Sidecar) renew(ctx context.Context) error {
+	if err := s.cfg.Twin(); err != nil { // it would be granted what the other one owns
+		return err
+	}
 	k := s.cfg.Record.Keepers()
 	if !k.Active() && len(s.cfg.Crew.Live()) < wire.MinKeepers-1 {
 		return errNobody

@@ -22,6 +22,7 @@ import (
 	"github.com/ipdc/ipdc/quorum"
 	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/fleet"
+	"github.com/ipdc/ipdc/sidecar/twin"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -37,6 +38,7 @@ type swarm struct {
 	prober  *fleet.Prober
 	roster  *domain.Roster
 	quorum  *quorum.Quorum
+	twin    *twin.Watch
 	labels  map[string]string
 	offer   atomic.Pointer[offering] // nil until there is a sidecar
 
@@ -103,6 +105,7 @@ func (s *swarm) makePost(messages bus.Messenger) (err error) {
 		return err
 	}
 	s.fleet = fleet.New(fleet.Config{Post: s.post, Self: s.advert, Connected: s.streams.Peers, Logger: s.log})
+	s.twin = twin.New(twin.Config{Key: s.key, Streams: s.streams, Logger: s.log})
 	s.prober = fleet.NewProber(s.post, s.exchange)
 	bus.Handle(s.post, typeGeneration, s.hear)
 	s.streams.Handle(refreshProtocol, s.answerRefresh)
@@ -180,6 +183,7 @@ func (s *swarm) run(ctx context.Context) error {
 	})
 	g.Go(func() error { return s.fleet.Run(ctx) })
 	g.Go(func() error { return s.quorum.Run(ctx) })
+	g.Go(func() error { return s.twin.Run(ctx) })
 	g.Go(func() error { return s.follow(ctx) })
 	g.Go(func() error { return s.company(ctx) })
 	return g.Wait()

@@ -226,8 +226,9 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 		return nil, usagef("--label: %w", err)
 	}
 	var streams bus.Streams
+	var twin func() error
 	if n.swarm != nil {
-		streams = n.swarm.streams
+		streams, twin = n.swarm.streams, n.swarm.twin.Check
 	}
 	n.courier = courier.New(courier.Config{
 		Store: n.store, IPFS: n.ipfs, Outlets: outletsFile(n.set.outlets()), Dir: n.set.Path, Node: n.key.ID().String(), Budget: wholeResult, Pause: n.set.OutletPause.Std(), Logger: n.log,
@@ -240,7 +241,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,
 		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, Labels: labels, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
 		Network: n.network(), CA: n.authorities(), Fetches: n.set.IPFS != "" || n.exchange.asks(), Budget: n.set.inputBudget(),
-		Admit: func(ctx context.Context) error { return n.room.Admit(ctx, 0) }, Check: func(ctx context.Context) error { return n.room.Check(ctx, 0) }, Storage: n.room.Storage, Degraded: n.degraded,
+		Admit: func(ctx context.Context) error { return n.room.Admit(ctx, 0) }, Check: func(ctx context.Context) error { return n.room.Check(ctx, 0) }, Storage: n.room.Storage, Degraded: n.degraded, Twin: twin,
 		Room: n.room.Admit, Repair: n.set.Repair.Std(), Orphans: n.set.Orphans.Std(),
 		Limits: n.set.limits(), SweepEvery: n.set.SweepEvery.Std(), StopGrace: n.set.StopGrace.Std(), Patience: n.set.EngineWait.Std(),
 		Node: wire.Node{
