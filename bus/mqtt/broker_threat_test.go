@@ -77,7 +77,7 @@ func TestQ01FarBrokerNeedsTLS(t *testing.T) {
 }
 
 func TestQ01H25TLS(t *testing.T) {
-	cert, key, pool := certificate(t)
+	cert, key, pool := certificate(t, nil)
 	self := newKey(t)
 	m := testenv.Mosquitto(t, map[string]string{string(self.ID()): "secret"}, mqtt.MosquittoACL(home), cert, key)
 	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
@@ -110,8 +110,67 @@ func TestQ01H25TLS(t *testing.T) {
 	}
 }
 
-// certificate makes one for 127.0.0.1 that vouches for itself.
-func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
+// What a trusted authority says of another machine, or said once, is not enough,
+// nor is an old version of TLS: a member refuses such a broker, and the embedded
+// broker such a client.
+func TestH25BadTLS(t *testing.T) {
+	old := func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }
+	for name, c := range map[string]struct {
+		cert func(*x509.Certificate)
+		conf func(*tls.Config)
+		want string // in the error; "" = none
+	}{
+		"control":         {want: ""},
+		"another machine": {cert: func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(192, 0, 2, 1)} }, want: "certificate is valid for 192.0.2.1"},
+		"expired":         {cert: func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }, want: "expired"},
+		"TLS 1.1":         {conf: old, want: "protocol version"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cert, key, pool := certificate(t, c.cert)
+			pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
+			if err != nil {
+				t.Fatal(err)
+			}
+			conf := &tls.Config{Certificates: []tls.Certificate{pair}}
+			if c.conf != nil {
+				c.conf(conf)
+			}
+			b, err := broker.Open(t.Context(), broker.Config{Domain: home, Roster: members{}, TLS: conf})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			self := newKey(t)
+			m, err := mqtt.Dial(t.Context(), mqtt.Config{
+				Broker: "mqtts://" + b.Addr(), Self: self.ID(), Domain: home, Password: signed(t, self), Timeout: 5 * time.Second, TLS: &tls.Config{RootCAs: pool},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			err = m.Announce(t.Context(), bus.TopicOffers, []byte("x"))
+			if (c.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("Announce = %v, want %q", err, c.want)
+			}
+			if c.want != "" {
+				return
+			}
+			for version, ok := range map[uint16]bool{tls.VersionTLS11: false, tls.VersionTLS12: true} {
+				conn, err := tls.Dial("tcp", b.Addr(), &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS10, MaxVersion: version})
+				if err == nil {
+					conn.Close()
+				}
+				if (err == nil) != ok {
+					t.Errorf("a client of %s: %v, want taken %v", tls.VersionName(version), err, ok)
+				}
+			}
+		})
+	}
+}
+
+// certificate makes one for 127.0.0.1 that vouches for itself, after change if
+// that is not nil.
+func certificate(t *testing.T, change func(*x509.Certificate)) (cert, key string, pool *x509.CertPool) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -120,6 +179,9 @@ func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
 	like := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "broker"}, NotAfter: time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	if change != nil {
+		change(like)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, like, like, private.Public(), private)
 	if err != nil {
