@@ -86,6 +86,19 @@ func TestS30OutletsFile(t *testing.T) {
 	for _, to := range []string{"s3://results", "s3://results/nightlyx", "s3://other/nightly", "http://example.org/put", "https://example.org/put2", "file:///srv", "file:///etc"} {
 		refused(to, store("bob", to), "does not permit")
 	}
+	// What looks like a place that is permitted, and is another or no place at all.
+	for _, to := range []string{
+		"https://example.org@192.0.2.1/put", "https://example.org.example.net/put", "https://example.org:8443/put", "https://127.0.0.1/put",
+		"http://169.254.169.254/put", "https://example.org/put/../secret", "https://example.org/put%2f..%2fsecret", "file:///srv/results/../../etc", "file://host/srv/results",
+	} {
+		o, err := jobspec.ParsePublish(to)
+		if err != nil {
+			continue // no job is taken that names it
+		}
+		if _, err = f.Store(courier.Who{Tenant: "bob"}, o); err == nil {
+			t.Errorf("Store(%s) is permitted", to)
+		}
+	}
 	refused("exec:other", tell("exec:other"), "does not permit")
 	refused("a notify place for a result", store("bob", "https://example.org/hook"), "does not permit")
 	// The word of another member counts only where it is meant to.

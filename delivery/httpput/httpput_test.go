@@ -59,7 +59,7 @@ func TestHTTPPut(t *testing.T) {
 	})
 }
 
-func TestRefusedAndRedirected(t *testing.T) {
+func TestS30RefusedAndRedirected(t *testing.T) {
 	s := &server{files: map[string][]byte{}}
 	inner := httptest.NewServer(s)
 	defer inner.Close()

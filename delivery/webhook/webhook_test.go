@@ -50,7 +50,7 @@ func TestTell(t *testing.T) {
 	}
 }
 
-func TestTellFails(t *testing.T) {
+func TestS30TellFails(t *testing.T) {
 	followed := false
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { followed = true }))
 	defer other.Close()
