@@ -222,19 +222,19 @@ func TestH18ListParameters(t *testing.T) {
 	}
 	for _, query := range []string{
 		"?limit=0", "?limit=-1", "?limit=1e9", "?limit=99999999999999999999", "?limit=1;drop", "?state=runing",
-		"?state=" + strings.ReplaceAll("x' OR '1'='1", " ", "%20"), "?label=novalue", "?label==v", "?offset=3", "?limit=%zz",
+		"?state=" + strings.ReplaceAll("x' OR '1'='1", " ", "%20"), "?label=novalue", "?label==v", "?dataset=Logs", "?dataset=logs@0", "?dataset=x'", "?offset=3", "?limit=%zz",
 	} {
 		e.ask("GET", "/v1/jobs"+query, "", bearer(alice)).want(t, 400, "E_SPEC")
 	}
 	_, err := e.client().Jobs(t.Context(), client.JobFilter{
 		States: []jobspec.JobState{jobspec.JobRunning, jobspec.JobFailed},
-		Labels: map[string]string{"a": "b=c", "q": "x' OR '1'='1"}, All: true, Limit: 9,
+		Labels: map[string]string{"a": "b=c", "q": "x' OR '1'='1"}, Dataset: jobspec.DatasetRef{Name: "logs", Version: 3}, All: true, Limit: 9,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := fmt.Sprint(e.svc.filter)
-	if want := "{[running failed] map[a:b=c q:x' OR '1'='1] true 9}"; got != want {
+	if want := "{[running failed] map[a:b=c q:x' OR '1'='1] logs@3 true 9}"; got != want {
 		t.Errorf("filter = %s, want %s", got, want)
 	}
 }
