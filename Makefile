@@ -94,6 +94,7 @@ demo: images ## a whole job, with pictures; PICTURES=DIR for your own
 # names of sections as e2e/bench_test.go has them.
 bench: images ## measure, and write docs/benchmarks.md; BENCH=mr: map-reduce only, BENCH=full: more of it
 	@scripts/kubo.sh >/dev/null
+	-@scripts/runsc.sh
 	-@$(if $(filter mr wordcount full,$(bench)),$(AS_ROOT) scripts/pyspark.sh >/dev/null)
 	IPDC_BENCH_FULL='$(filter full,$(bench))' IPDC_BENCH_ONLY='$(subst $(space),$(comma),$(patsubst mr,wordcount terasort,$(filter-out full,$(bench))))' \
 	IPDC_TEST_REQUIRE=docker,images,kubo IPDC_BENCH=$(CURDIR)/docs/benchmarks.md $(GO) test -count=1 -timeout 60m $(EXEC) -run '^TestBench$$' ./e2e

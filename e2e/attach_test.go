@@ -34,7 +34,7 @@ func sectorSize(t *testing.T) int64 {
 }
 
 // writeSector writes a CAR of 128 files of random bytes in two directories.
-func writeSector(t *testing.T, path string, size int64) jobspec.CID {
+func writeSector(t testing.TB, path string, size int64) jobspec.CID {
 	t.Helper()
 	dir := t.TempDir()
 	random := rand.NewChaCha8([32]byte{7})
@@ -114,6 +114,32 @@ func watchDisk(ctx context.Context, dirs ...string) <-chan []int64 {
 	return peaks
 }
 
+// overSector is what a job over an attached sector took.
+type overSector struct {
+	attached, took time.Duration
+	extra, staged  int64 // bytes on the disk at most: more than before, and those of them that were staged
+}
+
+// runsOver attaches a sector, and runs a program for each file in it.
+func (n *node) runsOver(path string, root jobspec.CID, out string) (o overSector) {
+	n.t.Helper()
+	o.attached = timed(func() {
+		if got := strings.TrimSpace(n.ok("data", "attach", path, "--label", "mine")); got != root.String() {
+			n.t.Fatalf("data attach printed %q, want %s", got, root)
+		}
+	})
+	before := onDisk(n.dir)
+	ctx, cancel := context.WithCancel(n.t.Context())
+	peaks := watchDisk(ctx, n.dir, filepath.Join(n.dir, "inputs"))
+	o.took = timed(func() {
+		n.ok("job", "submit", "-e", "head -c 8 | od -An -tx1 | tr -d ' \\n'", "-c", root.String(), "--out", out)
+	})
+	cancel()
+	most := <-peaks
+	o.extra, o.staged = most[0]-before, most[1]
+	return o
+}
+
 // A sector is attached, run over file by file with less than 5 % more on the disk
 // at any time, and shown as it is; a member gets its blocks; a damaged one is
 // named.
@@ -123,33 +149,20 @@ func TestAttachedSector(t *testing.T) {
 	data := t.TempDir()
 	path := filepath.Join(data, "sector.car")
 	root := writeSector(t, path, size)
-	began := time.Now()
-	if got := strings.TrimSpace(n.ok("data", "attach", path, "--label", "mine")); got != root.String() {
-		t.Fatalf("data attach printed %q, want %s", got, root)
-	}
-	attached := time.Since(began)
+	out := t.TempDir()
+	o := n.runsOver(path, root, filepath.Join(out, "r"))
 	if got := n.ok("data", "list", "-o", "wide"); !strings.Contains(got, path) || !strings.Contains(got, "ok") || !strings.Contains(got, root.String()) {
 		t.Errorf("data list:\n%s", got)
 	}
-	before := onDisk(n.dir)
-	ctx, cancel := context.WithCancel(t.Context())
-	peaks := watchDisk(ctx, n.dir, filepath.Join(n.dir, "inputs"))
-	began = time.Now()
-	out := t.TempDir()
-	n.ok("job", "submit", "-e", "head -c 8 | od -An -tx1 | tr -d ' \\n'", "-c", root.String(), "--out", filepath.Join(out, "r"))
-	took := time.Since(began)
-	cancel()
-	most := <-peaks
-	extra, staged := most[0]-before, most[1]
 	t.Logf("attach %s, job %s over %s in place; at most %.1f MB more on the disk, %.1f %%, %.1f MB of it staged",
-		attached.Round(time.Millisecond), took.Round(time.Millisecond), jobspec.Bytes(size), float64(extra)/1e6, 100*float64(extra)/float64(size), float64(staged)/1e6)
+		show(o.attached), show(o.took), jobspec.Bytes(size), float64(o.extra)/1e6, 100*float64(o.extra)/float64(size), float64(o.staged)/1e6)
 	// Of a small one, what any job takes is more than 5 %: outputs volumes, records,
 	// and batches of 1 MiB.
-	if limit := max(size/20, 28<<20); extra > limit {
-		t.Errorf("%d bytes more were on the disk, want at most %d", extra, limit)
+	if limit := max(size/20, 28<<20); o.extra > limit {
+		t.Errorf("%d bytes more were on the disk, want at most %d", o.extra, limit)
 	}
-	if limit := max(size/20, 6<<20); staged == 0 || staged > limit { // 6 of 8 batches
-		t.Errorf("%d bytes were staged at a time, want more than none and at most %d", staged, limit)
+	if limit := max(size/20, 6<<20); o.staged == 0 || o.staged > limit { // 6 of 8 batches
+		t.Errorf("%d bytes were staged at a time, want more than none and at most %d", o.staged, limit)
 	}
 	if got := files(t, filepath.Join(out, "r")); len(got) != 128 || got["d1/f003"] != "0000000000000003" {
 		t.Errorf("the result has %d files, d1/f003 is %q", len(got), got["d1/f003"])

@@ -31,6 +31,7 @@ func TestBench(t *testing.T) {
 		{"million", benchMillion}, {"pictures", benchPictures}, {"idle", benchIdle},
 		{"nodes", benchNodes}, {"entries", benchEntries}, {"lines", benchLines},
 		{"wordcount", benchWordCount}, {"terasort", benchTeraSort},
+		{"append", benchAppend}, {"attach", benchAttach}, {"gang", benchGang},
 		{"host", benchHost}, {"soak", benchSoak},
 	} {
 		if only != "" && !slices.Contains(strings.Split(only, ","), section.name) {
