@@ -13,6 +13,31 @@ import (
 	"github.com/ipdc/ipdc/wire"
 )
 
+// upFor returns a node on a machine that has been up for *up, an hour so far,
+// with a job that runs until it is released.
+func upFor(t *testing.T, timeouts jobspec.Timeouts) (b *bench, up *time.Duration, id string) {
+	t.Helper()
+	b, up = newBench(t), new(time.Duration)
+	*up = time.Hour
+	b.uptime = func() time.Duration { return *up }
+	b.restart()
+	s := spec("DUMMY_SLEEP=1h", "DUMMY_WRITE=/outputs/o:done")
+	s.Timeouts = timeouts
+	id = b.submit(s)
+	b.until(id, jobspec.AttemptRunning)
+	return b, up, id
+}
+
+// endsWith waits for the end of a job, which is a failure of a kind; "" = success.
+func (b *bench) endsWith(id string, kind jobspec.Kind) wire.Job {
+	b.t.Helper()
+	j := b.final(id)
+	if kind == "" && j.State != jobspec.JobSucceeded || kind != "" && (j.Failure == nil || j.Failure.Kind != kind) {
+		b.t.Fatalf("job is %s: %+v, want the end %q", j.State, j.Failure, kind)
+	}
+	return j
+}
+
 // A clock that is set while a program runs, or while the node is down, and a
 // machine that was suspended take nothing from the program's time and give it
 // nothing: that is counted by the time that the machine has run.
@@ -32,26 +57,16 @@ func TestF31F33ClockIsSet(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
-			up := time.Hour
-			b.uptime = func() time.Duration { return up }
-			b.restart()
-			s := spec("DUMMY_SLEEP=1h", "DUMMY_WRITE=/outputs/o:done")
-			s.Timeouts.Run = jobspec.Duration(10 * time.Minute)
-			id := b.submit(s)
-			b.until(id, jobspec.AttemptRunning)
+			b, up, id := upFor(t, jobspec.Timeouts{Run: jobspec.Duration(10 * time.Minute)})
 			b.later.Store(int64(c.wall / 2)) // while it runs
 			b.stop()
 			b.later.Store(int64(c.wall)) // and while the node is down
-			up += c.up
+			*up += c.up
 			b.start()
 			if c.kind == "" {
 				b.state.Release()
 			}
-			j := b.final(id)
-			if c.kind == "" && j.State != jobspec.JobSucceeded || c.kind != "" && (j.Failure == nil || j.Failure.Kind != c.kind) {
-				t.Fatalf("job is %s: %+v, want the end %q", j.State, j.Failure, c.kind)
-			}
+			j := b.endsWith(id, c.kind)
 			if wall := j.Attempts[0].Receipt.Usage.Wall.Std(); wall < 0 || wall > 20*time.Minute {
 				t.Errorf("the receipt says that it ran for %s", wall)
 			}
@@ -120,17 +135,10 @@ func TestF31TotalTimeGoesOnAfterABoot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t)
-			up := time.Hour
-			b.uptime = func() time.Duration { return up }
-			b.restart()
-			s := spec("DUMMY_SLEEP=1h", "DUMMY_WRITE=/outputs/o:done")
-			s.Timeouts.Total = jobspec.Duration(30 * time.Minute)
-			id := b.submit(s)
-			b.until(id, jobspec.AttemptRunning)
+			b, up, id := upFor(t, jobspec.Timeouts{Total: jobspec.Duration(30 * time.Minute)})
 			b.stop()
 			b.later.Store(int64(c.wall))
-			up += c.up
+			*up += c.up
 			err := b.store.Update(t.Context(), func(tx *store.Tx) error { return tx.PutMeta("boot_id", "an earlier one") })
 			if err != nil {
 				t.Fatal(err)
@@ -142,10 +150,7 @@ func TestF31TotalTimeGoesOnAfterABoot(t *testing.T) {
 				})
 				b.state.Release()
 			}
-			j := b.final(id)
-			if c.kind == "" && j.State != jobspec.JobSucceeded || c.kind != "" && (j.Failure == nil || j.Failure.Kind != c.kind) {
-				t.Fatalf("job is %s: %+v, want the end %q", j.State, j.Failure, c.kind)
-			}
+			b.endsWith(id, c.kind)
 		})
 	}
 }

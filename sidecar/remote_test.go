@@ -26,7 +26,7 @@ var early = []jobspec.AttemptState{jobspec.AttemptLeased, jobspec.AttemptStaged,
 // untilAway waits until so many tasks run at other nodes, or have run.
 func (f *fleet) untilAway(want int) {
 	f.t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond) // each look costs the nodes the processor
 	defer tick.Stop()
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); <-tick.C {
 		running := 0

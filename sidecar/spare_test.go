@@ -54,7 +54,6 @@ func TestF52TaskGoesToAnotherHolder(t *testing.T) {
 			}
 			id := owner.submit(s)
 			if lost {
-				owner.until(id, jobspec.AttemptLeased)
 				f.untilAway(1)
 				f.copyPart(root, files, "1", second)
 				first.stop()

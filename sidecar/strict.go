@@ -77,7 +77,7 @@ func (s *Sidecar) cannotRun(spec jobspec.Spec, unfit jobspec.Unfit) error {
 	if spec.Isolation != jobspec.IsolationStrict {
 		return f.Error()
 	}
-	f.Hint += "; for isolation: strict a node's engine needs gVisor's runsc, which scripts/runsc.sh registers, or what the setting strict-runtime names; ipdc doctor shows what it has"
+	f.Hint += "; for isolation: strict a node's engine needs gVisor's runsc, which scripts/runsc.sh of ipdc's source registers, or what the setting strict-runtime names; ipdc doctor shows what it has"
 	s.mu.Lock()
 	silent := s.silent
 	s.mu.Unlock()

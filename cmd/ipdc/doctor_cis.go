@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -69,10 +72,11 @@ func hostItems(f docker.Facts) []docker.Item {
 	list = append(list,
 		docker.None("1.1.2", trusted, "who is in the group docker is root: getent group docker"),
 		docker.None("1.2.1", "The container host has been hardened", "is for you to say; this program needs no port of the host open"))
-	if holes := append(knownHoles("docker", f.Version), knownHoles("runc", f.Runc)...); len(holes) > 0 {
-		return append(list, docker.Warn("1.2.2", upToDate, "Docker "+f.Version+", runc "+f.Runc+": "+strings.Join(holes, ", "), upgradeAdvice("runc", f.Runc)))
+	versions := "Docker " + f.Version + ", runc " + orDash(f.Runc) + ", containerd " + orDash(f.Containerd)
+	if holes := slices.Concat(knownHoles("docker", f.Version), knownHoles("runc", f.Runc), knownHoles("containerd", f.Containerd)); len(holes) > 0 {
+		return append(list, docker.Warn("1.2.2", upToDate, versions+": "+strings.Join(holes, ", "), upgradeAdvice("docker", f.Version)))
 	}
-	return append(list, docker.Pass("1.2.2", upToDate, "no hole is known in Docker "+f.Version+", runc "+f.Runc))
+	return append(list, docker.Pass("1.2.2", upToDate, "no hole is known in "+versions))
 }
 
 // ownDevice says whether a directory is on another file system than the root.
@@ -88,20 +92,32 @@ func fileItems(host string) []docker.Item {
 	for _, c := range []struct {
 		ids, titles [2]string
 		path        string
+		groups      []string // it may have; the first is the benchmark's
 		most        os.FileMode
 		there       bool
 	}{
-		{[2]string{"3.15", "3.16"}, [2]string{"The Docker socket file's ownership is set to root:docker", "The Docker socket file's permissions are set to 660 or more restrictively"}, socket, 0o660, local},
-		{[2]string{"3.17", "3.18"}, [2]string{"The daemon.json file's ownership is set to root:root", "The daemon.json file's permissions are set to 644 or more restrictively"}, "/etc/docker/daemon.json", 0o644, true},
+		{[2]string{"3.15", "3.16"}, [2]string{"The Docker socket file's ownership is set to root:docker", "The Docker socket file's permissions are set to 660 or more restrictively"}, socket, []string{"docker", "root"}, 0o660, local},
+		{[2]string{"3.17", "3.18"}, [2]string{"The daemon.json file's ownership is set to root:root", "The daemon.json file's permissions are set to 644 or more restrictively"}, "/etc/docker/daemon.json", []string{"root"}, 0o644, true},
 	} {
 		var st syscall.Stat_t
-		if !c.there || syscall.Stat(c.path, &st) != nil {
+		err := syscall.ENOENT // of an engine elsewhere
+		if c.there {
+			err, _ = syscall.Stat(c.path, &st).(syscall.Errno)
+		}
+		switch err {
+		case 0:
+		case syscall.ENOENT:
 			list = append(list, docker.None(c.ids[0], c.titles[0], "there is none"), docker.None(c.ids[1], c.titles[1], "there is none"))
+			continue
+		default:
+			for i := range c.ids {
+				list = append(list, docker.Warn(c.ids[i], c.titles[i], fmt.Sprintf("%s: %v", c.path, err), "look at it as root: sudo ipdc doctor cis"))
+			}
 			continue
 		}
 		owner, mode := docker.Pass(c.ids[0], c.titles[0], c.path), docker.Pass(c.ids[1], c.titles[1], c.path)
-		if st.Uid != 0 {
-			owner = docker.Warn(c.ids[0], c.titles[0], fmt.Sprintf("%s belongs to user %d", c.path, st.Uid), "chown root "+c.path)
+		if st.Uid != 0 || !slices.Contains(c.groups, groupName(st.Gid)) {
+			owner = docker.Warn(c.ids[0], c.titles[0], fmt.Sprintf("%s belongs to user %d, group %s", c.path, st.Uid, groupName(st.Gid)), "chown root:"+c.groups[0]+" "+c.path)
 		}
 		if m := os.FileMode(st.Mode).Perm(); m&^c.most != 0 {
 			mode = docker.Warn(c.ids[1], c.titles[1], fmt.Sprintf("%s has mode %o", c.path, m), fmt.Sprintf("chmod %o %s", c.most, c.path))
@@ -109,6 +125,15 @@ func fileItems(host string) []docker.Item {
 		list = append(list, owner, mode)
 	}
 	return list
+}
+
+// groupName is a group's number where it has no name.
+func groupName(gid uint32) string {
+	id := strconv.FormatUint(uint64(gid), 10)
+	if g, err := user.LookupGroupId(id); err == nil {
+		return g.Name
+	}
+	return id
 }
 
 // imageItems are section 4, which is about building images.

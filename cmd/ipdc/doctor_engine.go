@@ -24,14 +24,14 @@ func judgeEngine(f docker.Facts, strict string) []finding {
 		engine.Found += ": " + f.Problem
 		engine = engine.fail("the sandbox would have a hole; mend this before any job")
 	}
-	runc := ok("runc", "%s, kernel %s", orDash(f.Runc), f.Kernel)
-	if holes := knownHoles("runc", f.Runc); len(holes) > 0 {
-		runc.Found += ": this release has " + strings.Join(holes, ", ")
-		runc = runc.warn(upgradeAdvice("runc", f.Runc))
-	}
-	list := []finding{engine, runc}
-	if holes := knownHoles("docker", f.Version); len(holes) > 0 {
-		list = append(list, ok("docker", "%s: this release has %s", f.Version, strings.Join(holes, ", ")).warn(upgradeAdvice("docker", f.Version)))
+	list := []finding{engine}
+	for _, p := range []struct{ program, version string }{{"runc", f.Runc}, {"docker", f.Version}, {"containerd", f.Containerd}, {"kernel", f.Kernel}} {
+		switch holes := knownHoles(p.program, p.version); {
+		case len(holes) > 0:
+			list = append(list, ok(p.program, "%s: this release has %s", p.version, strings.Join(holes, ", ")).warn(upgradeAdvice(p.program, p.version)))
+		case p.program == "runc":
+			list = append(list, ok("runc", "%s, containerd %s, kernel %s", orDash(f.Runc), orDash(f.Containerd), f.Kernel))
+		}
 	}
 	storage := ok("storage", "%s in %s", f.Storage, f.RootDir)
 	if f.Storage == "vfs" || f.Storage == "devicemapper" {
@@ -53,7 +53,7 @@ func runtimes(f docker.Facts, strict string) finding {
 	names := strings.Join(f.Runtimes, ", ")
 	switch {
 	case f.Strict == "":
-		return ok("runtimes", "%s; none for isolation: strict, which wants %s (setting strict-runtime). Strict jobs are refused here; scripts/runsc.sh registers gVisor's runsc", names, orDash(strict))
+		return ok("runtimes", "%s; none for isolation: strict, which wants %s (setting strict-runtime). Strict jobs are refused here; scripts/runsc.sh of ipdc's source registers gVisor's runsc", names, orDash(strict))
 	case strings.HasPrefix(f.Strict, "runsc"):
 		return ok("runtimes", "%s; isolation: strict by %s", names, f.Strict)
 	}

@@ -23,6 +23,7 @@ import (
 )
 
 func TestKnownHoles(t *testing.T) {
+	const authz = "CVE-2024-41110 (with authorization plugins)"
 	of2025 := []string{"CVE-2025-31133", "CVE-2025-52565", "CVE-2025-52881"}
 	for _, c := range []struct {
 		program, version string
@@ -42,9 +43,29 @@ func TestKnownHoles(t *testing.T) {
 		{"runc", "1.0.0-rc93", slices.Concat([]string{"CVE-2021-30465", "CVE-2023-27561", "CVE-2023-28642", "CVE-2024-21626"}, of2025)},
 		{"runc", "unknown", nil},
 		{"runc", "", nil},
-		{"docker", "20.10.5", []string{"CVE-2021-41091", "CVE-2022-24769"}},
-		{"docker", "20.10.24+dfsg1", nil},
+		{"docker", "18.9.9", []string{"CVE-2021-41089", "CVE-2021-41091", "CVE-2022-24769", "CVE-2022-36109"}},
+		{"docker", "20.10.5", []string{"CVE-2021-41089", "CVE-2021-41091", "CVE-2022-24769", "CVE-2022-36109", authz}},
+		{"docker", "20.10.24+dfsg1", []string{authz}},
+		{"docker", "24.0.9", []string{authz}},
+		{"docker", "25.0.6", nil},
+		{"docker", "27.1.0", []string{authz}},
+		{"docker", "27.1.1", nil},
 		{"docker", "28.2.2", nil},
+		{"containerd", "v1.5.6", []string{"CVE-2021-41103", "CVE-2024-40635", "CVE-2024-25621"}},
+		{"containerd", "1.6.20~ds1", []string{"CVE-2024-40635", "CVE-2024-25621"}},
+		{"containerd", "1.6.38", []string{"CVE-2024-25621"}},
+		{"containerd", "1.7.29", nil},
+		{"containerd", "2.1.4", []string{"CVE-2024-25621"}},
+		{"containerd", "2.2.0", nil},
+		{"kernel", "4.8.2", []string{"CVE-2016-5195 (Dirty COW)"}},
+		{"kernel", "4.9.1", nil},
+		{"kernel", "5.7.19", nil},
+		{"kernel", "5.10.101", []string{"CVE-2022-0847 (Dirty Pipe)"}},
+		{"kernel", "5.10.102", nil},
+		{"kernel", "5.15.24-1.fc35.x86_64", []string{"CVE-2022-0847 (Dirty Pipe)"}},
+		{"kernel", "6.1.36", []string{"CVE-2023-3269 (StackRot)"}},
+		{"kernel", "6.1.0-18-amd64", nil}, // which may be 6.1.76
+		{"kernel", "6.4.1", nil},
 	} {
 		if diff := cmp.Diff(c.want, knownHoles(c.program, c.version)); diff != "" {
 			t.Errorf("knownHoles(%q, %q) (-want +got):\n%s", c.program, c.version, diff)
@@ -67,12 +88,13 @@ func statuses(t *testing.T, list []finding) (out []string) {
 
 func TestJudgeEngine(t *testing.T) {
 	good := docker.Facts{
-		Host: "unix:///x", Version: "28.5.2", API: "1.51", Runc: "1.3.3", Kernel: "6.12", System: "Debian", Storage: "overlay2",
+		Host: "unix:///x", Version: "28.5.2", API: "1.51", Runc: "1.3.3", Containerd: "v1.7.29", Kernel: "6.12.57", System: "Debian", Storage: "overlay2",
 		CgroupDriver: "systemd", CgroupVersion: "2", Runtimes: []string{"runc", "runsc"}, Strict: "runsc", RootDir: "/var/lib/docker",
 	}
 	hole, old, bare := good, good, good
 	hole.Problem = "it has no seccomp filter"
 	old.Version, old.Runc, old.Storage = "20.10.5", "1.1.5+ds1-1+deb12u1", "vfs"
+	old.Containerd, old.Kernel = "1.6.20~ds1", "5.10.101"
 	bare.CgroupDriver, bare.Runtimes, bare.Strict = "none", []string{"runc"}, ""
 	for name, c := range map[string]struct {
 		facts docker.Facts
@@ -81,7 +103,7 @@ func TestJudgeEngine(t *testing.T) {
 	}{
 		"good": {good, []string{"engine ok", "runc ok", "storage ok", "cgroup ok", "runtimes ok"}, "isolation: strict by runsc"},
 		"hole": {hole, []string{"engine fail", "runc ok", "storage ok", "cgroup ok", "runtimes ok"}, "no seccomp"},
-		"old":  {old, []string{"engine ok", "runc warn", "docker warn", "storage warn", "cgroup ok", "runtimes ok"}, "may have been mended"},
+		"old":  {old, []string{"engine ok", "runc warn", "docker warn", "containerd warn", "kernel warn", "storage warn", "cgroup ok", "runtimes ok"}, "may have been mended"},
 		"bare": {bare, []string{"engine ok", "runc ok", "storage ok", "cgroup warn", "runtimes ok"}, "none for isolation: strict"},
 	} {
 		list := judgeEngine(c.facts, "runsc")
@@ -104,7 +126,7 @@ func TestInspectEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Version == "" || f.API == "" || f.Runc == "" || f.Kernel == "" || f.Storage == "" || len(f.Runtimes) == 0 || f.RootDir == "" {
+	if f.Version == "" || f.API == "" || f.Runc == "" || f.Containerd == "" || f.Kernel == "" || f.Storage == "" || len(f.Runtimes) == 0 || f.RootDir == "" {
 		t.Errorf("Inspect = %+v, want every field", f)
 	}
 	if _, ok := parseRelease(f.Runc); !ok {

@@ -18,6 +18,7 @@ type Facts struct {
 	Version       string   `json:"version"`
 	API           string   `json:"api"` // agreed on by both sides
 	Runc          string   `json:"runc"`
+	Containerd    string   `json:"containerd,omitempty"`
 	Kernel        string   `json:"kernel"`
 	System        string   `json:"system"`
 	Storage       string   `json:"storage"`
@@ -67,11 +68,15 @@ func Inspect(ctx context.Context, host, runtime, strict string) (Facts, error) {
 		return f, fmt.Errorf("engine at %s: %w", host, engineError(err))
 	}
 	for _, c := range v.Components {
-		if c.Name == "runc" {
-			f.Runc = c.Version
-			if full := c.Details["GitCommit"]; strings.HasPrefix(full, c.Version) { // distributions put their package's version here
-				f.Runc = full
-			}
+		version := c.Version
+		if full := c.Details["GitCommit"]; strings.HasPrefix(full, version) { // distributions put their package's version here
+			version = full
+		}
+		switch c.Name {
+		case "runc":
+			f.Runc = version
+		case "containerd":
+			f.Containerd = version
 		}
 	}
 	return f, nil

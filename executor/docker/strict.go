@@ -51,6 +51,6 @@ func (e *Executor) forTask(ctx context.Context, t executor.Task) (Engine, error)
 	}
 	return g, jobspec.Failure{
 		Kind: jobspec.KindPolicy, Where: "isolation", Detail: "asks strict, and the engine has no runtime " + e.cfg.Strict + " with a kernel of its own, only " + strings.Join(slices.Sorted(maps.Keys(si.Runtimes)), ", "),
-		Hint: "register one with the engine (scripts/runsc.sh does so for gVisor's runsc) and name it in the setting strict-runtime, or use isolation: standard",
+		Hint: "register one with the engine (scripts/runsc.sh of ipdc's source does so for gVisor's runsc) and name it in the setting strict-runtime, or use isolation: standard",
 	}.Error()
 }

@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/ipdc/ipdc/bus"
-	"github.com/ipdc/ipdc/bus/memory"
-	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
@@ -51,20 +49,7 @@ func (e *errands) Forget(context.Context, api.Handed) error {
 // each request with what answer says, raw.
 func withMember(t *testing.T, answer func(r *http.Request, s bus.Stream)) (*env, *errands) {
 	t.Helper()
-	net := memory.New(memory.Config{})
-	var ids [2]identity.ID
-	var ends [2]*memory.Bus
-	for i := range ends {
-		key, err := identity.Generate()
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids[i] = key.ID()
-		if ends[i], err = net.Join(ids[i]); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = ends[i].Close() })
-	}
+	ends, ids := twoMembers(t)
 	ends[1].Handle("jobs/1", func(_ context.Context, s bus.Stream) {
 		r, err := http.ReadRequest(bufio.NewReader(s))
 		if err != nil {
