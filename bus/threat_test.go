@@ -3,9 +3,7 @@ package bus_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,94 +11,8 @@ import (
 
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/identity"
-	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/jobspec"
 )
-
-// cable is a medium whose other end is the test.
-type cable struct {
-	*bus.Inbox
-	sent   []byte // last
-	onSend func([]byte)
-}
-
-func newCable() *cable { return &cable{Inbox: bus.NewInbox(0)} }
-
-func (c *cable) Announce(_ context.Context, _ bus.Topic, b []byte) error { c.sent = b; return nil }
-func (c *cable) Send(_ context.Context, _ identity.ID, b []byte) error {
-	if c.onSend != nil {
-		c.onSend(b)
-		return nil
-	}
-	c.sent = b
-	return nil
-}
-func (c *cable) Close() error { c.Inbox.Close(); return nil }
-
-// stage is one honest sender, one receiver, and an attacker that is all of
-// the medium.
-type stage struct {
-	t        *testing.T
-	sender   identity.Key
-	receiver identity.Key
-	out      *bus.Post // of the sender
-	line     *cable
-	post     *bus.Post // of the receiver
-	roster   *roster
-	handled  atomic.Int64
-	now      time.Time
-}
-
-func newStage(t *testing.T, change ...func(*bus.Config)) *stage {
-	s := &stage{t: t, sender: newKey(t), receiver: newKey(t), line: newCable(), roster: &roster{}, now: time.Unix(1_800_000_000, 0)}
-	clock := func(c *bus.Config) { c.Now, c.Roster = func() time.Time { return s.now }, s.roster }
-	s.out = newPost(t, s.line, s.sender, clock)
-	s.post = newPost(t, newCable(), s.receiver, append([]func(*bus.Config){clock}, change...)...)
-	bus.Handle(s.post, "stop", func(context.Context, bus.Letter, question) { s.handled.Add(1) })
-	return s
-}
-
-// sends returns a message that the sender seals for the receiver.
-func (s *stage) sends() []byte {
-	s.t.Helper()
-	if err := s.out.Send(s.t.Context(), s.receiver.ID(), "stop", question{N: 1}); err != nil {
-		s.t.Fatal(err)
-	}
-	return s.line.sent
-}
-
-// deliver gives d to the receiver and returns why it was dropped, or "".
-func (s *stage) deliver(d bus.Delivery) (why string) {
-	s.t.Helper()
-	before, handled := s.post.Dropped(), s.handled.Load()
-	s.post.Take(s.t.Context(), d)
-	for name, n := range s.post.Dropped() {
-		if n > before[name] {
-			why += name
-		}
-	}
-	if (why == "") != (s.handled.Load() == handled+1) {
-		s.t.Errorf("dropped for %q, and handled %d more", why, s.handled.Load()-handled)
-	}
-	return why
-}
-
-func (s *stage) direct(payload []byte) string { return s.deliver(bus.Delivery{Payload: payload}) }
-
-// forge seals e, completed with what is honest, by key and with cert.
-func (s *stage) forge(key identity.Key, cert string, change func(e *bus.Envelope)) []byte {
-	s.t.Helper()
-	honest, _, err := bus.Unseal(s.sends())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	change(&honest)
-	b, err := bus.Seal(honest, key, []byte(cert))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return b
-}
 
 // Each thing that is wrong with an envelope, one at a time. The control is that
 // the same forge with nothing changed is handled.
@@ -235,51 +147,6 @@ func TestQ06F44RetainedCommand(t *testing.T) {
 	}
 }
 
-// A member whose clock is off by more than messages may be is not believed, and
-// who waits for its answer is told of the clock, until that is set.
-func TestF32ClockIsWrong(t *testing.T) {
-	refusal.Produces(t, jobspec.KindClock)
-	for _, off := range []time.Duration{10 * time.Minute, -10 * time.Minute, 4 * time.Minute, -4 * time.Minute} {
-		s := newStage(t)
-		m := s.sends()
-		s.now = s.now.Add(-off)
-		wrong := off.Abs() > 5*time.Minute
-		if why := s.direct(m); (why != "") != wrong {
-			t.Errorf("off by %s: dropped for %q", off, why)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		_, err := bus.Request[question](ctx, s.post, s.sender.ID(), "stop", question{})
-		cancel()
-		if refusal.Is(t, err, jobspec.KindClock) != wrong || wrong && !strings.Contains(err.Error(), "10m0s") {
-			t.Errorf("off by %s: Request = %v", off, err)
-		}
-		if wrong {
-			s.direct(s.sends())
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-			if _, err := bus.Request[question](ctx, s.post, s.sender.ID(), "stop", question{}); refusal.Is(t, err, jobspec.KindClock) {
-				t.Errorf("after the clock was set: Request = %v", err)
-			}
-			cancel()
-		}
-		s.forgeClock()
-	}
-}
-
-// forgeClock checks that nobody says of another that its clock is wrong.
-func (s *stage) forgeClock() {
-	s.t.Helper()
-	victim, forger := newKey(s.t), newKey(s.t)
-	s.direct(s.forge(forger, "member "+string(victim.ID()), func(e *bus.Envelope) {
-		e.From = victim.ID()
-		e.Time, e.Expiry = e.Time+3_600_000, e.Expiry+3_600_000
-	}))
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Millisecond)
-	defer cancel()
-	if _, err := bus.Request[question](ctx, s.post, victim.ID(), "stop", question{}); errors.Is(err, jobspec.KindClock.Error()) {
-		s.t.Errorf("a forged message makes a member's clock wrong: %v", err)
-	}
-}
-
 func TestQ07Malformed(t *testing.T) {
 	s := newStage(t)
 	nested := bytes.Repeat([]byte{0x81}, bus.MaxMessage)
@@ -313,88 +180,6 @@ func TestQ07Malformed(t *testing.T) {
 	}
 	if why := s.direct(good); why != "" { // the queue is not blocked
 		t.Errorf("control: dropped for %q", why)
-	}
-}
-
-func TestQ09F43Duplicates(t *testing.T) {
-	s := newStage(t)
-	b := s.sends()
-	for i := range 100 {
-		want := "replay"
-		if i == 0 {
-			want = ""
-		}
-		if why := s.direct(b); why != want {
-			t.Fatalf("copy %d: dropped for %q, want %q", i, why, want)
-		}
-	}
-}
-
-// A captured message is refused as long as it could be believed, and then for
-// its age, also when a flood has filled the window meanwhile.
-func TestQ11Replay(t *testing.T) {
-	const room = 64
-	s := newStage(t, func(c *bus.Config) { c.Window = room })
-	captured := s.sends()
-	if why := s.direct(captured); why != "" {
-		t.Fatalf("control: dropped for %q", why)
-	}
-	for i := range 10 * room {
-		s.now = s.now.Add(time.Millisecond)
-		if why := s.direct(s.sends()); why != "" {
-			t.Fatalf("message %d in order: dropped for %q", i, why)
-		}
-		if n := s.post.Remembered(); n > room {
-			t.Fatalf("%d messages are remembered, more than %d", n, room)
-		}
-	}
-	if why := s.direct(captured); why != "replay" {
-		t.Errorf("after a flood: dropped for %q, want replay", why)
-	}
-	for range 20 {
-		s.now = s.now.Add(time.Minute)
-		if why := s.direct(captured); why != "replay" && why != "stale" {
-			t.Errorf("later: dropped for %q, want replay or stale", why)
-		}
-	}
-	if why := s.direct(s.sends()); why != "" {
-		t.Errorf("a fresh one: dropped for %q", why)
-	}
-}
-
-// Many senders share the window: a sender that is new while it is full is
-// remembered like any other, and what is over makes room.
-func TestQ11ReplayFromManySenders(t *testing.T) {
-	const room = 16
-	s := newStage(t, func(c *bus.Config) { c.Window = room })
-	var captured [][]byte
-	for round := range 3 {
-		for i := range 2 * room {
-			key := newKey(t)
-			b := s.forge(key, "member "+string(key.ID()), func(e *bus.Envelope) {
-				e.From, e.ID = key.ID(), append(bytes.Repeat([]byte{byte(round)}, 15), byte(i))
-			})
-			if why := s.direct(b); why != "" {
-				t.Fatalf("round %d: control: message of sender %d dropped for %q", round, i, why)
-			}
-			captured = append(captured, b)
-			if why := s.direct(b); why != "replay" {
-				t.Errorf("round %d: the copy of sender %d's is dropped for %q, want replay", round, i, why)
-			}
-		}
-		for i, b := range captured {
-			if why := s.direct(b); why != "replay" && why != "stale" {
-				t.Errorf("round %d: message %d again: dropped for %q, want replay or stale", round, i, why)
-			}
-		}
-		if n := s.post.Remembered(); n > room {
-			t.Errorf("round %d: %d messages are remembered, more than %d", round, n, room)
-		}
-		s.now = s.now.Add(8 * time.Minute) // longer than what was sent holds
-	}
-	s.direct(s.sends())
-	if n := s.post.Remembered(); n != 1 {
-		t.Errorf("when all but one are over %d are remembered, want 1", n)
 	}
 }
 

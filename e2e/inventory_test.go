@@ -90,8 +90,8 @@ func inventory(prefix string) ([]string, error) {
 	}), nil
 }
 
-// answersFor returns those lines of an inventory for which the node's test answers.
-func (n *node) answersFor(all []string) []string {
+// ofNode returns those lines of an inventory for which the node's test answers.
+func (n *node) ofNode(all []string) []string {
 	if !together.Load() {
 		return all
 	}
@@ -103,8 +103,8 @@ func (n *node) answersFor(all []string) []string {
 // checkInventory waits until all is as it was before.
 func (n *node) checkInventory(before []string) {
 	n.t.Helper()
-	left, err := leftover(n.answersFor(before), func() ([]string, error) {
-		return append(n.answersFor(takeInventory(n.t, n.dir+"/")), n.groups()...), nil
+	left, err := leftover(n.ofNode(before), func() ([]string, error) {
+		return append(n.ofNode(takeInventory(n.t, n.dir+"/")), n.groups()...), nil
 	})
 	if left != "" || err != nil {
 		n.t.Errorf("left behind (-before +after): %v\n%s", err, left)

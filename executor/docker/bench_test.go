@@ -231,6 +231,29 @@ func (b *bench) tryOpen(t *testing.T, open opening, attacks ...string) map[strin
 	return parse[map[string]outcome](t, b.control(t, open, append([]string{"try"}, attacks...)...))
 }
 
+// unguarded starts a container of the probe as the engine makes them, without
+// any of our settings, which lasts as long as the test.
+func (b *bench) unguarded(t *testing.T, change func(*container.Config), probe ...string) executor.ID {
+	t.Helper()
+	ctx := bounded(t)
+	c := &container.Config{Image: b.image.String(), Entrypoint: append([]string{"/probe"}, probe...)}
+	change(c)
+	res, err := b.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: randomName(), Config: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := executor.ID(res.ID)
+	t.Cleanup(func() {
+		if err := b.ex.Remove(bounded(t), id); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := b.ex.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
 // privileged opens everything. It does not use the engine's own word for it,
 // which also asks for capabilities that an engine in a virtual machine may
 // lack.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 
 	"github.com/ipdc/ipdc/executor"
 )
@@ -170,23 +169,8 @@ func TestR23OtherJobs(t *testing.T) {
 // engine's bridge.
 func TestN11ContainersApart(t *testing.T) {
 	b := newBench(t)
-	ctx := bounded(t)
-	res, err := b.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: randomName(), Config: &container.Config{
-		Image: b.image.String(), Entrypoint: []string{"/probe", "listen", "7"},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := executor.ID(res.ID)
-	t.Cleanup(func() {
-		if err := b.ex.Remove(bounded(t), id); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := b.ex.Start(ctx, id); err != nil {
-		t.Fatal(err)
-	}
-	addr := b.inspect(t, res.ID).NetworkSettings.Networks["bridge"].IPAddress
+	id := b.unguarded(t, func(*container.Config) {}, "listen", "7")
+	addr := b.inspect(t, string(id)).NetworkSettings.Networks["bridge"].IPAddress
 	attack := fmt.Sprintf("dial:%s:7", addr)
 	isolations(t, func(t *testing.T, strict bool) {
 		task := b.task("try", attack)

@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
-	"github.com/moby/moby/client"
 
 	"github.com/ipdc/ipdc/executor"
 )
@@ -230,27 +229,12 @@ func makeDisk(t *testing.T, node string) {
 // TestStdin is the control of R31: with stdin open a read would block.
 func TestStdin(t *testing.T) {
 	b := newBench(t)
-	ctx := bounded(t)
-	res, err := b.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: randomName(), Config: &container.Config{
-		Image: b.image.String(), Entrypoint: []string{"/probe", "status"}, OpenStdin: true,
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := executor.ID(res.ID)
-	t.Cleanup(func() {
-		if err := b.ex.Remove(bounded(t), id); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := b.ex.Start(ctx, id); err != nil {
-		t.Fatal(err)
-	}
+	id := b.unguarded(t, func(c *container.Config) { c.OpenStdin = true }, "status")
 	begin := b.job(t, b.task("status")) // the whole life of a job, as a measure of time
 	if parse[seen](t, begin).Stdin != "EOF" {
 		t.Error("R31: stdin of a job is not at its end")
 	}
-	list, err := b.ex.List(ctx, prefix)
+	list, err := b.ex.List(bounded(t), prefix)
 	if err != nil {
 		t.Fatal(err)
 	}
