@@ -32,11 +32,8 @@ func (s *Source) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := dag.CheckCID(c); err != nil {
-		return nil, err
-	}
-	if data, ok := dag.Identity(c); ok {
-		return data, nil
+	if data, inline, err := dag.Inline(c); inline || err != nil {
+		return data, err
 	}
 	if s.err != nil {
 		return nil, s.err

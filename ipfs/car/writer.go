@@ -51,11 +51,8 @@ func (w *Writer) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := dag.CheckCID(c); err != nil {
-		return nil, err
-	}
-	if data, ok := dag.Identity(c); ok {
-		return data, nil
+	if data, inline, err := dag.Inline(c); inline || err != nil {
+		return data, err
 	}
 	if data, ok := w.nodes[c]; ok {
 		return data, nil

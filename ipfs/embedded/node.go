@@ -158,11 +158,8 @@ func (n *Node) Get(ctx context.Context, c jobspec.CID) ([]byte, error) {
 
 // local is Get of what is stored.
 func (n *Node) local(ctx context.Context, c jobspec.CID) ([]byte, error) {
-	if err := dag.CheckCID(c); err != nil {
-		return nil, err
-	}
-	if data, ok := dag.Identity(c); ok {
-		return data, nil
+	if data, inline, err := dag.Inline(c); inline || err != nil {
+		return data, err
 	}
 	data, err := n.read(ctx, c)
 	if err != nil {
@@ -184,11 +181,8 @@ func (h here) Get(ctx context.Context, c jobspec.CID) ([]byte, error) { return h
 
 // Has implements ipfs.Node.
 func (n *Node) Has(ctx context.Context, c jobspec.CID) (bool, error) {
-	if err := dag.CheckCID(c); err != nil {
-		return false, err
-	}
-	if _, ok := dag.Identity(c); ok {
-		return true, nil
+	if _, inline, err := dag.Inline(c); inline || err != nil {
+		return inline, err
 	}
 	ok, err := n.blocks.Has(ctx, key(c))
 	if err != nil {

@@ -21,11 +21,8 @@ const rounds = 3
 // E_CID_HASH when id is not of a trusted hash function, E_FETCH_TIMEOUT when
 // no gateway gave it in Config.Wait; it names each of them with its reason.
 func (c *Client) Block(ctx context.Context, id jobspec.CID) ([]byte, error) {
-	if err := dag.CheckCID(id); err != nil {
-		return nil, err
-	}
-	if data, ok := dag.Identity(id); ok {
-		return data, nil
+	if data, inline, err := dag.Inline(id); inline || err != nil {
+		return data, err
 	}
 	release, err := c.slot(ctx)
 	if err != nil {

@@ -197,11 +197,8 @@ func (n *Node) getRemote(ctx context.Context, c jobspec.CID) ([]byte, error) {
 
 // getLocal gets a block that Kubo has; errMissing when it has not.
 func (n *Node) getLocal(ctx context.Context, c jobspec.CID) ([]byte, error) {
-	if err := dag.CheckCID(c); err != nil {
-		return nil, err
-	}
-	if data, ok := dag.Identity(c); ok {
-		return data, nil
+	if data, inline, err := dag.Inline(c); inline || err != nil {
+		return data, err
 	}
 	if err := n.local.Acquire(ctx, 1); err != nil {
 		return nil, err
@@ -230,11 +227,8 @@ func (n *Node) Has(ctx context.Context, c jobspec.CID) (bool, error) {
 // size returns the bytes of a block that Kubo has, 0 for an identity CID, which
 // takes no place; errMissing when it has not.
 func (n *Node) size(ctx context.Context, c jobspec.CID) (int64, error) {
-	if err := dag.CheckCID(c); err != nil {
+	if _, inline, err := dag.Inline(c); inline || err != nil {
 		return 0, err
-	}
-	if _, ok := dag.Identity(c); ok {
-		return 0, nil
 	}
 	if err := n.local.Acquire(ctx, 1); err != nil {
 		return 0, err

@@ -22,11 +22,8 @@ func (s *Swap) Block(ctx context.Context, id jobspec.CID) ([]byte, error) {
 
 // OfMembers is Block without Next.
 func (s *Swap) OfMembers(ctx context.Context, id jobspec.CID) ([]byte, error) {
-	if err := dag.CheckCID(id); err != nil {
-		return nil, err
-	}
-	if data, ok := dag.Identity(id); ok {
-		return data, nil
+	if data, inline, err := dag.Inline(id); inline || err != nil {
+		return data, err
 	}
 	release, err := s.slot(ctx)
 	if err != nil {

@@ -62,6 +62,20 @@ func Identity(c jobspec.CID) ([]byte, bool) {
 	return d.Digest, true
 }
 
+// Inline is [CheckCID] and [Identity]: the beginning of each Get, which goes on
+// where the CID is good and does not hold the bytes itself.
+//
+//	if data, inline, err := dag.Inline(c); inline || err != nil {
+//		return data, err
+//	}
+func Inline(c jobspec.CID) (data []byte, inline bool, err error) {
+	if err := CheckCID(c); err != nil {
+		return nil, false, err
+	}
+	data, inline = Identity(c)
+	return data, inline, nil
+}
+
 // short keeps a CID with a huge digest out of errors and logs.
 func short(c jobspec.CID) string {
 	if s := c.String(); len(s) > 128 {
