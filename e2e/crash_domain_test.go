@@ -52,7 +52,7 @@ func crashHanded(t *testing.T, places []string) {
 	owner, worker := all[0], all[1]
 	input := worker.ok("add", "-q", logsDir(t))
 	spec := crashSpec(t, input, "task", copying)
-	spec.Place.Require = map[string]string{"place": "last"}
+	spec.Place.Require = map[string]string{"label.place": "last"}
 	want := owner.wants(spec)
 	if j := owner.job("@last"); j.Attempts[0].Node != worker.peerID() {
 		t.Fatalf("control: the task ran at %s, its input is at %s", j.Attempts[0].Node, worker.peerID())
@@ -91,7 +91,7 @@ func crashKept(t *testing.T, places []string) {
 			ready(t, all)
 			meet(all)
 			if step(place) == "taken-over" {
-				long := crashSpec(t, input, "task", "sleep 5; "+copying)
+				long := crashSpec(t, input, "task", "sleep 2; "+copying)
 				crashHeir(t, place, all[i%3], []*crasher{all[(i+1)%3], all[(i+2)%3]}, long, want)
 				return
 			}

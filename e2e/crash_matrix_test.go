@@ -27,21 +27,21 @@ type scenario struct {
 // matrix has each place of failpoint.All in one scenario.
 func matrix() []scenario {
 	return []scenario{
+		{"kept", []string{"entered", "settled", "taken-over"}, crashKept}, // takes longest
 		{"job", []string{
 			"accepted", "queued", "leased", "staged", "image", "created", "running", "exited", "packaged", "recorded", "cleaned", "volume", "pin",
 		}, crashJob},
 		{"result", []string{"publishing", "published", "succeeded"}, crashResult},
-		{"end", []string{"failed", "stopping", "stopped", "abandoned", "removed"}, crashEnd},
-		{"stages", []string{"stage"}, crashStages},
-		{"gang", []string{"gang-held", "gang-assigned", "gang-started"}, crashGang},
-		{"delivery", []string{"delivery"}, crashDelivery},
-		{"dataset", []string{"dataset"}, crashDataset},
-		{"schedule", []string{"schedule"}, crashSchedule},
-		{"instant", []string{"instant-due", "instant-started", "instant-ended", "instant-missed"}, crashInstant},
-		{"birth", []string{"store.migrate", "domain.domain.id", "domain.membership", "domain.enter", "domain.sweep"}, crashBirth},
-		{"invitation", []string{"domain.invites"}, crashInvitation},
 		{"handed", []string{"assigned", "taken-on", "reported", "taken-in"}, crashHanded},
-		{"kept", []string{"entered", "settled", "taken-over"}, crashKept},
+		{"end", []string{"failed", "stopping", "stopped", "abandoned", "removed"}, crashEnd},
+		{"instant", []string{"instant-due", "instant-started", "instant-ended", "instant-missed"}, crashInstant},
+		{"gang", []string{"gang-held", "gang-assigned", "gang-started"}, crashGang},
+		{"stages", []string{"stage"}, crashStages},
+		{"birth", []string{"store.migrate", "domain.domain.id", "domain.membership", "domain.enter", "domain.sweep"}, crashBirth},
+		{"delivery", []string{"delivery"}, crashDelivery},
+		{"schedule", []string{"schedule"}, crashSchedule},
+		{"dataset", []string{"dataset"}, crashDataset},
+		{"invitation", []string{"domain.invites"}, crashInvitation},
 	}
 }
 
