@@ -80,10 +80,13 @@ func (n *crasher) arm(place string) {
 	}
 }
 
-func (n *crasher) disarm() {
-	if err := os.Remove(n.wish()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// disarm reports whether a place was armed still: else the node was there.
+func (n *crasher) disarm() bool {
+	err := os.Remove(n.wish())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		n.t.Error(err)
 	}
+	return err == nil
 }
 
 // crash arms a place and does what leads there, and starts the node again when
@@ -153,11 +156,11 @@ func (n *crasher) killedAgain(cell string) {
 		place := all[rnd.IntN(len(all))]
 		n.arm(place)
 		n.launch()
-		if !n.dies(time.Second) {
-			n.disarm()
+		if !n.dies(time.Second) && n.disarm() {
 			n.answers()
 			return
 		}
+		_ = n.cmd.Wait()
 		n.t.Logf("killed again at %s", place)
 		killsAgain.Add(1)
 	} else {
