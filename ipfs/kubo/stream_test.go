@@ -75,9 +75,9 @@ func serve(t *testing.T, h http.Handler) kubo.Addr {
 	return a
 }
 
-// sample fills s with a HAMT of 5,500 files, ten of them as the first, and
-// beside it a file of several blocks.
-func sample(t *testing.T, s ipfs.Session) jobspec.CID {
+// sample fills s with a directory of small files, a HAMT where they are
+// thousands, ten of them as the first, and beside it a file of several blocks.
+func sample(t *testing.T, s ipfs.Session, small int) jobspec.CID {
 	t.Helper()
 	var files []merge.File
 	file := func(path string, r io.Reader) {
@@ -87,7 +87,7 @@ func sample(t *testing.T, s ipfs.Session) jobspec.CID {
 		}
 		files = append(files, merge.File{Path: path, CID: c, Size: size})
 	}
-	for i := range 5500 {
+	for i := range small {
 		file(fmt.Sprintf("many/file-%06d.txt", i), strings.NewReader(fmt.Sprint(max(10, i))))
 	}
 	file("one/large", io.LimitReader(rand.NewChaCha8([32]byte{}), 3<<20+17))
@@ -121,11 +121,12 @@ func contents(t *testing.T, g ipfs.Getter, root jobspec.CID) map[string]string {
 // thousands of blocks.
 func TestWalksCostFewCalls(t *testing.T) {
 	k := testenv.Kubo(t)
+	const many = 5500
 	asked, a := counting(t, k.API)
 	n := open(t, kubo.Config{Addr: a, Dir: t.TempDir(), Owner: "test"})
 	m := ipfstest.NewMemory()
-	root := sample(t, m)
-	if _, err := n.Add(t.Context(), "p", func(s ipfs.Session) (jobspec.CID, error) { return sample(t, s), nil }); err != nil {
+	root := sample(t, m, many)
+	if _, err := n.Add(t.Context(), "p", func(s ipfs.Session) (jobspec.CID, error) { return sample(t, s, many), nil }); err != nil {
 		t.Fatal(err)
 	}
 	want := contents(t, m, root)
@@ -161,15 +162,15 @@ func TestWalksCostFewCalls(t *testing.T) {
 	}
 	asked.take() // the control: without the stream each block is a call
 	contents(t, struct{ ipfs.Getter }{n}, root)
-	if got := asked.take(); got["block/get"] < 5500 {
-		t.Errorf("calls block by block: %v, want one for each of 5,500 files", got)
+	if got := asked.take(); got["block/get"] < many {
+		t.Errorf("calls block by block: %v, want one for each of %d files", got, many)
 	}
 }
 
 // Whatever dag/export sends, a walk finds what the DAG holds.
 func TestWrongExportIsNotBelieved(t *testing.T) {
 	m := ipfstest.NewMemory()
-	root, other := sample(t, m), ipfstest.NewMemory()
+	root, other := sample(t, m, 500), ipfstest.NewMemory()
 	want := contents(t, m, root)
 	var whole, foreign, leaf bytes.Buffer
 	if err := car.Write(t.Context(), &whole, m, root); err != nil {
