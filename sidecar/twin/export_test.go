@@ -16,12 +16,13 @@ func (w *Watch) Knows(id identity.ID) int {
 	return len(w.left[id])
 }
 
-// Shows makes w answer everybody with a notice of another process, and tells
-// each time that it was asked.
-func (w *Watch) Shows(signer identity.Key, since, now time.Time) <-chan struct{} {
+// Shows makes w answer everybody with a notice of another process, made by a
+// clock that is off by so much, and tells each time that it was asked.
+func (w *Watch) Shows(signer identity.Key, off time.Duration) <-chan struct{} {
 	asked := make(chan struct{}, 100)
+	since := time.Now().Add(-time.Hour)
 	w.cfg.Streams.Handle(protocol, func(_ context.Context, s bus.Stream) {
-		b, _ := json.Marshal(said{"another", since.UnixMilli(), now.UnixMilli()})
+		b, _ := json.Marshal(said{"another", since.UnixMilli(), time.Now().Add(off).UnixMilli()})
 		_ = json.NewEncoder(s).Encode([]notice{{b, signer.Sign(purpose, b)}})
 		asked <- struct{}{}
 	})
