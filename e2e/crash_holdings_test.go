@@ -68,7 +68,7 @@ func (n *crasher) holdings() []string {
 	}
 	states := map[string]jobspec.JobState{}
 	kinds := map[string][]string{}
-	jobs, err := n.client().Jobs(n.t.Context(), client.JobFilter{Limit: 500})
+	jobs, err := n.client(client.WithTenant("*")).Jobs(n.t.Context(), client.JobFilter{All: true, Limit: 500}) // other members' too
 	if err != nil {
 		return []string{err.Error()}
 	}

@@ -208,8 +208,8 @@ func (n *node) stop() {
 	timer.Stop()
 }
 
-func (n *node) client() *client.Client {
-	c, err := client.New("unix://" + filepath.Join(n.dir, "api.sock"))
+func (n *node) client(opts ...client.Option) *client.Client {
+	c, err := client.New("unix://"+filepath.Join(n.dir, "api.sock"), opts...)
 	if err != nil {
 		n.t.Fatal(err)
 	}
