@@ -222,9 +222,16 @@ func TestF06StoppedPastItsLease(t *testing.T) {
 	owner, worker := all[0], all[1]
 	input := worker.ok("add", "-q", logsDir(t))
 	c := owner.client()
-	spec := crashSpec(t, input, "task", "sleep 15; "+copying)
-	want := owner.wants(crashSpec(t, input, "task", copying))
+	owner.wants(crashSpec(t, input, "task", copying))
 	worker.settles()
+	dir := logsDir(t)
+	write(t, dir, "more", "that the owner does not hold\n") // a copy of its input is in each result
+	input = worker.ok("add", "-q", dir)
+	spec := crashSpec(t, input, "task", "sleep 15; "+copying)
+	want, err := jobspec.ParseCID(input)
+	if err != nil {
+		t.Fatal(err)
+	}
 	j, err := c.Submit(t.Context(), spec, "asleep")
 	if err != nil {
 		t.Fatal(err)
