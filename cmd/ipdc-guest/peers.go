@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipdc/ipdc/wire/guest"
@@ -21,6 +22,7 @@ const (
 	waiters    = 4                      // connections that wait for streams of others
 	selfFor    = 2 * time.Second        // for the program to take a connection
 	maxStreams = 128                    // that the program may have open to others at once
+	lingerFor  = 3 * time.Second        // for what the program has said, after its end; half of what a stop leaves it
 )
 
 // peers joins the program of a gang's task with those of the others: each of
@@ -32,6 +34,7 @@ type peers struct {
 	self      string // address of the program
 	listeners []net.Listener
 	slots     chan struct{}
+	carried   atomic.Int64 // streams
 }
 
 // openPeers returns nil for a task that is of no gang. host is where programs
@@ -76,6 +79,10 @@ func (p *peers) close() {
 	for _, l := range p.listeners {
 		_ = l.Close()
 	}
+	// As with TCP, a program that ends has said what it wrote before.
+	for end := time.Now().Add(lingerFor); p.carried.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
 	p.conns.close()
 }
 
@@ -112,7 +119,7 @@ func (p *peers) open(program *net.TCPConn, to string) {
 		return
 	}
 	_ = side.SetReadDeadline(time.Time{})
-	carryFrames(program, side)
+	p.carry(program, side)
 }
 
 // wait takes streams that other tasks open, one after the other, and lets each
@@ -148,7 +155,7 @@ func (p *peers) take(side *net.UnixConn) {
 	if _, err := side.Write([]byte{guest.Joined}); err != nil {
 		return
 	}
-	carryFrames(c.(*net.TCPConn), side)
+	p.carry(c.(*net.TCPConn), side)
 }
 
 // hello connects to the sidecar and says what for.
@@ -169,6 +176,12 @@ func joined(side net.Conn) bool {
 	b := make([]byte, 1)
 	_, err := io.ReadFull(side, b)
 	return err == nil && b[0] == guest.Joined
+}
+
+func (p *peers) carry(program *net.TCPConn, side *net.UnixConn) {
+	p.carried.Add(1)
+	defer p.carried.Add(-1)
+	carryFrames(program, side)
 }
 
 // carryFrames joins the program with a stream, until both have said all. A
