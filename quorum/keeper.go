@@ -39,6 +39,8 @@ type keeper struct {
 	trans   *raft.NetworkTransport
 	disk    *raftboltdb.BoltStore
 	ballot  *ballot
+	pending pending
+	log     *slog.Logger
 }
 
 // keeperConfig is what a keeper is made of.
@@ -58,7 +60,7 @@ func openKeeper(c keeperConfig) (k *keeper, err error) {
 		return nil, fmt.Errorf("open the record: %w", err)
 	}
 	log := quiet(c.log)
-	k = &keeper{machine: newMachine(), layer: newLayer(c.streams, c.self, c.record)}
+	k = &keeper{machine: newMachine(), layer: newLayer(c.streams, c.self, c.record), log: c.log}
 	k.disk, err = raftboltdb.New(raftboltdb.Options{Path: filepath.Join(c.dir, logFile)})
 	if err != nil {
 		return nil, fmt.Errorf("open the record's log: %w", err)
@@ -109,6 +111,9 @@ func (k *keeper) close() error {
 	close(k.ballot.done)
 	err := errors.Join(k.Shutdown().Error(), k.trans.Close())
 	k.layer.wait()
+	if n := k.pending.close(); n > 0 {
+		k.log.Debug("Raft has closed without an answer", "asked", n)
+	}
 	return errors.Join(err, k.disk.Close())
 }
 
@@ -129,22 +134,6 @@ func (k *keeper) view() (v view) {
 	return v
 }
 
-// settled waits until Raft has done what it was asked, or ctx ends, or for
-// settleFor: Raft stands still while its disk does (see ballot), and may then be
-// closed without an answer.
-func settled(ctx context.Context, f raft.Future) error {
-	ctx, cancel := context.WithTimeout(ctx, settleFor)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- f.Error() }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // apply commits a command on a majority of the keepers. errNotLeader says that
 // it is for another one to do, and may have been done.
 func (k *keeper) apply(ctx context.Context, c command) error {
@@ -158,8 +147,8 @@ func (k *keeper) apply(ctx context.Context, c command) error {
 	if k.ballot.stuck.Load() {
 		return fmt.Errorf("%w: its disk takes nothing", errNotLeader)
 	}
-	f := k.Apply(b, applyFor)
-	if err := settled(ctx, f); err != nil {
+	var f raft.ApplyFuture
+	if err := k.pending.settled(ctx, func() raft.Future { f = k.Apply(b, applyFor); return f }); err != nil {
 		return fmt.Errorf("%w: %w", errNotLeader, err)
 	}
 	if refused, ok := f.Response().(jobspec.Failure); ok {

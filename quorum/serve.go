@@ -92,7 +92,7 @@ func (q *Quorum) do(ctx context.Context, k *keeper, from identity.ID, c call, a 
 	case c.Leave:
 		return q.leave(ctx, k, from)
 	case c.Find != "":
-		if err := settled(ctx, k.VerifyLeader()); err != nil {
+		if err := k.pending.settled(ctx, func() raft.Future { return k.VerifyLeader() }); err != nil {
 			return errNotLeader
 		}
 		if e, ok := k.machine.find(c.Find); ok {
@@ -203,7 +203,7 @@ func (q *Quorum) leads(ctx context.Context, k *keeper) bool {
 	if same {
 		return true
 	}
-	if settled(ctx, k.Barrier(applyFor)) != nil {
+	if k.pending.settled(ctx, func() raft.Future { return k.Barrier(applyFor) }) != nil {
 		return false
 	}
 	q.mu.Lock()

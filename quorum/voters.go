@@ -29,14 +29,21 @@ func (q *Quorum) tendVoters(ctx context.Context, k *keeper) {
 	var err error
 	switch {
 	case remove != "":
-		err = settled(ctx, k.RemoveServer(raft.ServerID(remove), 0, applyFor))
+		err = k.remove(ctx, remove)
 	case add != "":
-		err = settled(ctx, k.AddVoter(raft.ServerID(add), raft.ServerAddress(add), 0, applyFor))
+		err = k.pending.settled(ctx, func() raft.Future {
+			return k.AddVoter(raft.ServerID(add), raft.ServerAddress(add), 0, applyFor)
+		})
 	default:
 		return
 	}
 	q.note(k.view())
 	q.log.Info("keepers change", "add", add, "remove", remove, "before", len(v.Voters), "live", len(live), "err", err)
+}
+
+// remove makes a member no keeper.
+func (k *keeper) remove(ctx context.Context, id identity.ID) error {
+	return k.pending.settled(ctx, func() raft.Future { return k.RemoveServer(raft.ServerID(id), 0, applyFor) })
 }
 
 // leave takes a member out that goes.
@@ -47,7 +54,7 @@ func (q *Quorum) leave(ctx context.Context, k *keeper, id identity.ID) error {
 	if !slices.Contains(k.view().Voters, id) {
 		return nil
 	}
-	if err := settled(ctx, k.RemoveServer(raft.ServerID(id), 0, applyFor)); err != nil {
+	if err := k.remove(ctx, id); err != nil {
 		return fmt.Errorf("%w: %w", errNotLeader, err)
 	}
 	return nil
