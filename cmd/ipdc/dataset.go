@@ -18,38 +18,6 @@ func (a *app) datasetCmd() *cobra.Command {
 		a.datasetShowCmd(), a.datasetHeadCmd(), a.datasetDiffCmd(), a.datasetRunsCmd(), a.datasetRmCmd())
 }
 
-func (a *app) datasetCreateCmd() *cobra.Command {
-	var q wire.DatasetWish
-	cmd := &cobra.Command{
-		Use: "create NAME", Short: "Make a dataset",
-		Long: "Create makes a dataset with its first version, which is empty, or has the entries of\n" +
-			"a directory. A name is 1 to 63 of a-z, 0-9, '-' and '_', and begins with a letter.",
-		Example: "  ipdc dataset create logs\n  ipdc dataset create photos --from bafy.../2024 --keep 30\n" +
-			"  ipdc dataset create photos --from photos/",
-		Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			q.Name = args[0]
-			return a.withClient(func(c *client.Client) error {
-				sent, err := a.placeFrom(cmd.Context(), c, &q)
-				if err != nil {
-					return err
-				}
-				d, err := c.CreateDataset(cmd.Context(), q)
-				if err != nil {
-					return err
-				}
-				if err := letGo(cmd.Context(), c, sent); err != nil {
-					return err
-				}
-				return a.printVersion(d)
-			})
-		},
-	}
-	cmd.Flags().StringVar(&q.From, "from", "", "CID or CID/path of a directory, or a local one, whose entries are the first version's")
-	cmd.Flags().IntVar(&q.Keep, "keep", 0, "versions whose content is kept, the newest included (default all of them)")
-	return cmd
-}
-
 // printVersion prints NAME@VERSION and the CID of its content.
 func (a *app) printVersion(d wire.Dataset) error {
 	ref := jobspec.DatasetRef{Name: d.Name, Version: d.Version}.String()

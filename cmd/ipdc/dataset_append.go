@@ -96,13 +96,12 @@ func (f *appendFlags) read(sources []string, in io.Reader) error {
 
 func (a *app) datasetAppend(ctx context.Context, c *client.Client, name string, f *appendFlags, sources []string) error {
 	var uploaded []jobspec.CID
+	defer func() { a.letGo(ctx, c, uploaded...) }()
 	for _, s := range sources {
 		e, added, err := a.entry(ctx, c, s)
+		uploaded = append(uploaded, added)
 		if err != nil {
 			return err
-		}
-		if added.Defined() {
-			uploaded = append(uploaded, added)
 		}
 		if f.bytes != "" {
 			if e.From, e.To, err = byteRange(f.bytes); err != nil {
@@ -115,44 +114,11 @@ func (a *app) datasetAppend(ctx context.Context, c *client.Client, name string, 
 	if err != nil {
 		return err
 	}
-	if err := letGo(ctx, c, uploaded...); err != nil {
-		return err
-	}
 	return a.printVersion(d)
 }
 
-// letGo takes off the pins of what was sent for a dataset, which keeps it from
-// now on.
-func letGo(ctx context.Context, c *client.Client, sent ...jobspec.CID) error {
-	for _, root := range sent {
-		if !root.Defined() {
-			continue
-		}
-		if err := c.Unpin(ctx, root); err != nil && !errors.Is(err, jobspec.KindNotFound.Error()) {
-			return err
-		}
-	}
-	return nil
-}
-
-// placeFrom stores the local directory that a new dataset is to have the entries
-// of, and returns what was sent; where that was named by CID, nothing.
-func (a *app) placeFrom(ctx context.Context, c *client.Client, q *wire.DatasetWish) (sent jobspec.CID, err error) {
-	if _, err := jobspec.ParsePath(q.From); err == nil || q.From == "" {
-		return sent, nil
-	}
-	if info, err := os.Stat(q.From); err != nil || !info.IsDir() && !strings.HasSuffix(q.From, ".car") {
-		return sent, usagef("--from %q is neither a CID nor a folder that exists here", q.From)
-	}
-	if q.From, err = filepath.Abs(q.From); err != nil { // . has no name to be called by
-		return sent, err
-	}
-	e, sent, err := a.entry(ctx, c, q.From)
-	q.From = e.Path
-	return sent, err
-}
-
-// entry stores a source on the node unless it is there, and returns what it sent.
+// entry stores a source on the node unless it is there, and returns what it sent,
+// or may have sent where it fails.
 func (a *app) entry(ctx context.Context, c *client.Client, source string) (e wire.DatasetEntry, sent jobspec.CID, err error) {
 	if name, rest, ok := strings.Cut(source, "="); ok {
 		if _, err := os.Lstat(source); err != nil { // else = is a part of a file's name
