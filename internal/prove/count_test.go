@@ -20,17 +20,20 @@ func TestCount(t *testing.T) {
 	}
 	lists := [][]threats.Row{{
 		row("A01", "x", 0), row("A02", "x", 0), row("A03", "x", 1), row("A04", "x", 0), row("A05", "x", 0), row("A06", "x", 0),
-		row("A07", "x", 2), row("A08", "x", 2), row("E01", "Chain / payments", 0),
+		row("A07", "x", 2), row("A08", "x", 2), row("A09", "x", 0), row("A10", "x", 0), row("E01", "Chain / payments", 0),
 	}, {row("B01", "Faults", 0), row("F71", "Faults", 0)}}
 	all := ends{
 		"pass TestA01Shown", "pass TestTable/A02_here", "fail TestTable/A02_there", "skip TestTable/A03_no_engine",
 		"pass TestMore/A04_whole", "skip TestMore/runsc/A04_whole", "pass TestA08Early", "fail TestB01", "",
+		"pass TestTable/A09_part", "skip TestA09Whole", "skip TestA10Whole", "pass TestA10Whole",
 	}
-	want := `threat rows: 3 of 7 proven, 1 explained in docs/threats.md, 2 of parts that come later
+	want := `threat rows: 4 of 9 proven, 1 explained in docs/threats.md, 2 of parts that come later
 fault rows: 0 of 1 proven, 0 explained in docs/threats.md, 1 of parts that come later
   A02: failed
   A03: skipped: TestTable/A03_no_engine
   A04: skipped: TestMore/runsc/A04_whole
+  A09: skipped: TestA09Whole
+  A10: skipped: TestA10Whole
   B01: failed
   no test named by them has run: A06
 `
