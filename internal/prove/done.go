@@ -10,6 +10,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ipdc/ipdc/internal/durable"
 )
 
 // The rounds that have ended well, a line each, and the page of them.
@@ -50,8 +54,9 @@ func parseDone(line string) (d done, err error) {
 	return d, err
 }
 
-// save adds it to the file, in one write.
-func (d done) save() error {
+// save adds it to the file, in one write, and writes the page of all. Commands
+// side by side wait for each other, so that the page has what both have done.
+func (d done) save(list []campaign) error {
 	if err := os.MkdirAll(filepath.Dir(doneFile), 0o755); err != nil {
 		return err
 	}
@@ -59,21 +64,30 @@ func (d done) save() error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(d.line())
-	return errors.Join(err, f.Sync(), f.Close())
+	defer f.Close() // which unlocks it
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", doneFile, err)
+	}
+	if _, err := f.WriteString(d.line()); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return writePage(list)
 }
 
 func loadDone() (ended []done, err error) {
 	b, err := os.ReadFile(doneFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
-		d, err := parseDone(line)
+	n := 0
+	for line := range strings.Lines(string(b)) {
+		n++
+		d, err := parseDone(strings.TrimSuffix(line, "\n"))
 		if err != nil {
-			return nil, fmt.Errorf("%s, line %d: %w", doneFile, i+1, err)
+			return nil, fmt.Errorf("%s, line %d: %w", doneFile, n, err)
 		}
 		ended = append(ended, d)
 	}
@@ -114,5 +128,5 @@ func writePage(list []campaign) error {
 		}
 		fmt.Fprintf(&b, "| %s | %d of %d | %s | %s | %s | %s |\n", c.name, rounds, c.rounds, took, at, strings.Join(revisions, ", "), last.Figures)
 	}
-	return os.WriteFile(pageFile, []byte(b.String()), 0o644)
+	return durable.WriteFile(pageFile, []byte(b.String()), 0o644)
 }

@@ -80,7 +80,7 @@ func runLong(ctx context.Context, args []string, out io.Writer) (int, error) {
 			if err != nil {
 				return 1, fmt.Errorf("%s, round %d: %w; make prove-long goes on here", c.name, round, err)
 			}
-			if err := errors.Join(d.save(), writePage(list)); err != nil {
+			if err := d.save(list); err != nil {
 				return 1, err
 			}
 		}
@@ -115,6 +115,7 @@ func (c campaign) run(ctx context.Context, command []string, round int, out io.W
 
 var (
 	executions = regexp.MustCompile(`execs: (\d+)`)
+	campaigned = regexp.MustCompile(`(?m)^campaign: (.+)$`) // what a test says of itself
 	passed     = regexp.MustCompile(`(?m)^\s*--- PASS: `)
 	skipped    = regexp.MustCompile(`(?m)^\s*--- SKIP: `)
 )
@@ -124,7 +125,11 @@ func figures(said string) string {
 	if all := executions.FindAllStringSubmatch(said, -1); len(all) > 0 {
 		return all[len(all)-1][1] + " executions"
 	}
-	return fmt.Sprintf("%d tests and cells passed, %d skipped", len(passed.FindAllString(said, -1)), len(skipped.FindAllString(said, -1)))
+	text := fmt.Sprintf("%d tests and cells passed, %d skipped", len(passed.FindAllString(said, -1)), len(skipped.FindAllString(said, -1)))
+	for _, m := range campaigned.FindAllStringSubmatch(said, -1) {
+		text += "; " + m[1]
+	}
+	return text
 }
 
 // revision names the code that runs: the last commit that changed it, with a +

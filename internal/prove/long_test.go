@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -28,7 +29,7 @@ func TestLongGoesOn(t *testing.T) {
 	first := git("log", "-1", "--format=%h")
 	fake := program(t, `echo "$IPDC_PROVE_LONG $*" >> calls
 case "$*" in
-*TestF01*e2e) echo "--- PASS: TestF01"; echo "    --- PASS: TestF01/queued"; [ -e mended ] || [ $(wc -l < calls) -lt 2 ] ;;
+*TestF01*e2e) echo "--- PASS: TestF01"; echo "    --- PASS: TestF01/queued"; echo "campaign: 7 kills at places and 2 besides, 9 containers, seed 5"; [ -e mended ] || [ $(wc -l < calls) -lt 2 ] ;;
 *FuzzThis*) echo "fuzz: elapsed: 10s, execs: 11 (1/sec)"; echo "fuzz: elapsed: 20s, execs: 22 (1/sec)" ;;
 esac
 `)
@@ -59,7 +60,7 @@ esac
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"| crash matrix, all cells | 20 of 20 | ", " | " + first + ", " + first + "+ | 2 tests and cells passed, 0 skipped |\n",
+		"| crash matrix, all cells | 20 of 20 | ", " | " + first + ", " + first + "+ | 2 tests and cells passed, 0 skipped; 7 kills at places and 2 besides, 9 containers, seed 5 |\n",
 		"| fuzz p FuzzThis | 1 of 1 | ", " | " + first + "+ | 22 executions |\n",
 	} {
 		if !strings.Contains(string(page), want) {
@@ -68,5 +69,30 @@ esac
 	}
 	if code, err := run(t.Context(), []string{"long", "-only", "nothing", "--", fake, "test"}, &out); code != 2 || err == nil {
 		t.Errorf("long -only nothing = %d, %v, want a refusal", code, err)
+	}
+}
+
+// Commands side by side leave the page of all that they have done, and a file
+// that a crash left empty is one of no rounds.
+func TestDoneSideBySide(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, doneFile, "")
+	if ended, err := loadDone(); err != nil || len(ended) != 0 {
+		t.Fatalf("of an empty file: %v, %v, want no rounds", ended, err)
+	}
+	const rounds = 8
+	list := []campaign{{name: "crash", rounds: rounds}}
+	var all sync.WaitGroup
+	for round := 1; round <= rounds; round++ {
+		all.Go(func() {
+			if err := (done{Name: "crash", Round: round, Revision: "abc"}).save(list); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	page, err := os.ReadFile(pageFile)
+	if err != nil || !strings.Contains(string(page), "| crash | 8 of 8 |") {
+		t.Errorf("the page has not all rounds: %v\n%s", err, page)
 	}
 }
