@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +27,8 @@ import (
 // changes by several processes, a node and a command, wait for each other.
 // Directories are named by the id, which is a hash: no name reaches a path.
 type Files struct {
-	Dir string // the node's state directory; it exists
+	Dir string       // the node's state directory; it exists
+	Log *slog.Logger // hears what Born could not remove; nil = nobody
 
 	step func(name string) error // called between any two steps; nil = failpoints
 }
@@ -154,7 +156,8 @@ func (f Files) path(id ID, name string) string {
 }
 
 // Born returns the domain that the node is in. At its first start, and never
-// again, it makes one of its own with a random secret, named after the host.
+// again, it makes one of its own with a random secret, named after the host. What
+// it may not remove of another domain is no reason not to start.
 func (f Files) Born(node identity.ID, host string, now time.Time) (Membership, error) {
 	unlock, err := f.lock()
 	if err != nil {
@@ -178,7 +181,10 @@ func (f Files) Born(node identity.ID, host string, now time.Time) (Membership, e
 	if m, _, err = f.renew(m, now); err != nil {
 		return m, err
 	}
-	return m, f.sweep(m.ID()) // an earlier process may not have come to that
+	if err := f.sweep(m.ID()); err != nil && f.Log != nil { // which an earlier process may not have come to
+		f.Log.Warn("a domain that the node is not in stays on its disk; remove it by hand", "err", err)
+	}
+	return m, nil
 }
 
 // Create makes a domain and puts the node into it. force leaves members of the
@@ -286,7 +292,8 @@ func (f Files) enter(m Membership, tmp string) error {
 
 // sweep removes what is left of other domains, so that no secret lies about
 // that is not needed. Where an admin key lies all is kept, as nobody else has it.
-func (f Files) sweep(current ID) error {
+// What cannot be removed keeps nothing else.
+func (f Files) sweep(current ID) (failed error) {
 	entries, err := os.ReadDir(filepath.Join(f.Dir, "domains"))
 	if err != nil {
 		return err
@@ -298,14 +305,15 @@ func (f Files) sweep(current ID) error {
 		if e.Name() == string(current) || err == nil && !half {
 			continue
 		}
-		if err := f.hit("sweep"); err != nil {
-			return err
+		err = f.hit("sweep")
+		if err == nil {
+			err = os.RemoveAll(dir)
 		}
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("remove what is left of another domain: %w", err)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("remove %s, which is left of another domain: %w", dir, err))
 		}
 	}
-	return nil
+	return failed
 }
 
 // update changes the membership under the lock.

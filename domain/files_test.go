@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -262,6 +264,39 @@ func TestCreateAndLeave(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(n.Dir, "domains", first.ID().String(), "admin.key")); err != nil {
 		t.Errorf("the first domain's admin key: %v", err)
+	}
+}
+
+// What a start cannot remove is told of, and keeps the node from nothing; who
+// leaves a domain hears that its secret stays.
+func TestStartWithALeftover(t *testing.T) {
+	n, m := founded(t, "lab")
+	left := filepath.Join(n.Dir, "domains", ".new-1")
+	if err := os.Mkdir(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	denied := n.WithSteps(func(step string) error {
+		if step == "sweep" {
+			return syscall.EPERM
+		}
+		return nil
+	})
+	var said bytes.Buffer
+	denied.Log = slog.New(slog.NewTextHandler(&said, nil))
+	if got, err := denied.Born(n.key.ID(), "", now); err != nil || got.ID() != m.ID() {
+		t.Errorf("Born = %v, %v, want the domain", got, err)
+	}
+	if !strings.Contains(said.String(), "level=WARN") || !strings.Contains(said.String(), left) {
+		t.Errorf("Born says %q, want a warning about %s", &said, left)
+	}
+	if _, err := denied.Create("other", n.key.ID(), true, now); !errors.Is(err, syscall.EPERM) {
+		t.Errorf("Create = %v, want that something is left", err)
+	}
+	if _, err := n.Born(n.key.ID(), "", now); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a start that may remove the leftover: %v, want it gone", err)
 	}
 }
 

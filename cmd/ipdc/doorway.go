@@ -32,7 +32,7 @@ const (
 )
 
 func (n *node) newDoorway(now func() time.Time) *doorway {
-	w := &doorway{node: n, files: domain.Files{Dir: n.set.Path}, now: now}
+	w := &doorway{node: n, files: domain.Files{Dir: n.set.Path, Log: n.log}, now: now}
 	w.door = domain.NewDoor(domain.DoorConfig{Files: w.files, Key: n.key, Logger: n.log, Members: n.memberAddrs, Doors: w.addrs, Now: now})
 	return w
 }
