@@ -17,6 +17,7 @@ const (
 	refreshProtocol bus.Protocol = "refresh/1"
 
 	stampEvery   = time.Second      // between two looks at the domain's file
+	unreadAfter  = 3                // so many looks that fail in a row are told of
 	tellEvery    = 10 * time.Minute // between two announcements of the same generation
 	tellLifetime = time.Hour
 	handOver     = 10 * time.Second // that members have to fetch a new secret before this node uses it
@@ -70,16 +71,28 @@ func (s *swarm) follow(ctx context.Context) error {
 	}
 }
 
-// reads notes whether the domain's file can be read.
+// reads notes whether the domain's file can be read. One look may fall between
+// two steps of a command that enters another domain.
 func (s *swarm) reads(err error) {
-	was := s.unread.Swap(unread{err}).(unread)
-	if err != nil && was.why == nil {
+	was := s.unread.Load().(unread)
+	is := unread{why: err}
+	if err != nil {
+		is.looks = was.looks + 1
+	}
+	s.unread.Store(is)
+	switch {
+	case is.looks == unreadAfter:
 		s.log.Error("the domain's file cannot be read; the node goes on with what it knows", "err", err)
+	case err == nil && was.looks >= unreadAfter:
+		s.log.Info("the domain's file can be read again")
 	}
 }
 
-// unread is why a file cannot be read; nil = it can.
-type unread struct{ why error }
+// unread is why a file cannot be read, in so many looks; nil = it can.
+type unread struct {
+	why   error
+	looks int
+}
 
 // degraded says what cannot be read again, or holds no more. The node goes on
 // with what it knew, and asks for a new certificate by itself where it can.
@@ -90,8 +103,8 @@ func (n *node) degraded() (list []string) {
 	if n.swarm == nil {
 		return list
 	}
-	if why := n.swarm.unread.Load().(unread).why; why != nil {
-		list = append(list, "domain: "+why.Error())
+	if u := n.swarm.unread.Load().(unread); u.looks >= unreadAfter {
+		list = append(list, "domain: "+u.why.Error())
 	}
 	if end := n.swarm.membership().Certificate.NotAfter; time.Now().After(end) {
 		list = append(list, fmt.Sprintf("certificate: of this node, it expired at %s, and no other member believes it; ask a member for an invitation: ipdc domain join", end.Format(time.RFC3339)))
