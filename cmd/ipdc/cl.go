@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -106,7 +107,7 @@ func (a *app) clRun(ctx context.Context, f *clFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	lines, err := a.readList(ctx, list)
+	lines, err := a.readList(ctx, list, f.dryRun)
 	if err != nil {
 		return err
 	}
@@ -181,17 +182,31 @@ func packLines(ctx context.Context, s ipfs.Session, lines []cl.Line) (jobspec.CI
 	return merge.Files(ctx, s, files)
 }
 
-// readList reads a list: standard input, a file behind a CID, or a local file.
-func (a *app) readList(ctx context.Context, arg string) (lines []cl.Line, err error) {
+// readList reads a list: standard input, a file behind a CID or of a dataset, or
+// a local file. A name that is of two of them is refused, unless no node is to be
+// asked.
+func (a *app) readList(ctx context.Context, arg string, alone bool) (lines []cl.Line, err error) {
 	if arg == "-" {
 		return cl.Read(a.in)
 	}
-	if isStored(arg) {
+	_, failed := os.Lstat(arg)
+	here, stored, guess := failed == nil, isStored(arg), maybeStored(arg)
+	if stored || guess && (!here || !alone) {
 		err = a.withClient(func(c *client.Client) error {
+			if !stored && here {
+				return listTwice(ctx, c, arg)
+			}
 			lines, err = readListOf(ctx, c, arg)
 			return err
 		})
-		return lines, err
+		switch {
+		case stored || err == nil && !here:
+			return lines, err
+		case errors.Is(err, jobspec.KindNotFound.Error()):
+			return nil, noList(arg, failed, err)
+		case err != nil:
+			return nil, err
+		}
 	}
 	file, err := os.Open(arg)
 	if err != nil {
@@ -204,18 +219,38 @@ func (a *app) readList(ctx context.Context, arg string) (lines []cl.Line, err er
 	return cl.Read(file)
 }
 
-// isStored reports whether a list is named by CID, or by the dataset that it is in:
-// NAME/ENTRY or NAME@VERSION/ENTRY, where no such path is here.
+// isStored reports whether a list is named by CID, or is said to be in a dataset.
 func isStored(arg string) bool {
-	if _, err := jobspec.ParsePath(arg); err == nil {
-		return true
-	}
+	_, err := jobspec.ParsePath(arg)
+	return err == nil || maybeStored(arg) && strings.HasPrefix(arg, "dataset:")
+}
+
+// maybeStored reports whether a list can be one of a dataset: NAME/ENTRY or
+// NAME@VERSION/ENTRY.
+func maybeStored(arg string) bool {
 	name, entry, _ := strings.Cut(arg, "/")
-	if _, err := jobspec.ParseDatasetRef(name); err != nil || entry == "" {
-		return false
+	_, err := jobspec.ParseDatasetRef(name)
+	return err == nil && entry != ""
+}
+
+// listTwice refuses a list that is here and in a dataset.
+func listTwice(ctx context.Context, c *client.Client, arg string) error {
+	if _, err := c.Resolve(ctx, arg); err != nil {
+		return nil // what is here is what is meant; a node that is away is told of when the job is sent
 	}
-	_, err := os.Lstat(arg)
-	return err != nil || strings.HasPrefix(arg, "dataset:")
+	return jobspec.Failure{
+		Kind: jobspec.KindConflict, Where: "LIST " + arg, Detail: "there are a file of a dataset and one here that are called so",
+		Hint: fmt.Sprintf("say which: dataset:%s or ./%s", arg, arg),
+	}.Error()
+}
+
+// noList says of a name in how many ways it was read.
+func noList(arg string, here, stored error) error {
+	return jobspec.Failure{
+		Kind: jobspec.KindNotFound, Where: "LIST " + arg,
+		Detail: fmt.Sprintf("it is neither a file here (%v) nor one of a dataset: %s", here, jobspec.AsFailure(stored).Detail),
+		Hint:   "look at the path; `ipdc dataset list` shows the datasets",
+	}.Error()
 }
 
 func readListOf(ctx context.Context, c *client.Client, path string) ([]cl.Line, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -20,24 +21,28 @@ import (
 // method and path: an answer, or a failure. What is not there is not found.
 type keeps map[string]any
 
+func (k keeps) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	w.Header().Set("Content-Type", "application/json")
+	v, ok := k[r.Method+" "+r.URL.Path]
+	f, bad := v.(jobspec.Failure)
+	if !ok {
+		f, bad = jobspec.Failure{Kind: jobspec.KindNotFound}, true
+	}
+	if bad {
+		w.WriteHeader(api.Status(f.Kind))
+		v = wire.Problem{Status: api.Status(f.Kind), Kind: f.Kind, Detail: f.Detail, Hint: f.Hint}
+	}
+	_ = json.NewEncoder(w).Encode(v)
+}
+
 // does runs a command against the node, and returns what it printed, whether it
 // ended well, and what it asked for.
 func (k keeps) does(t *testing.T, args ...string) (out, said string, ended error, asked []string) {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.Method+" "+r.URL.Path)
-		_, _ = io.Copy(io.Discard, r.Body)
-		w.Header().Set("Content-Type", "application/json")
-		v, ok := k[r.Method+" "+r.URL.Path]
-		f, bad := v.(jobspec.Failure)
-		if !ok {
-			f, bad = jobspec.Failure{Kind: jobspec.KindNotFound}, true
-		}
-		if bad {
-			w.WriteHeader(api.Status(f.Kind))
-			v = wire.Problem{Status: api.Status(f.Kind), Kind: f.Kind, Detail: f.Detail, Hint: f.Hint}
-		}
-		_ = json.NewEncoder(w).Encode(v)
+		k.ServeHTTP(w, r)
 	}))
 	defer s.Close()
 	var stdout, stderr bytes.Buffer
@@ -104,6 +109,50 @@ func TestDatasetFromAFolder(t *testing.T) {
 				if slices.Contains(asked, n) {
 					t.Errorf("it asked for %q", asked)
 				}
+			}
+		})
+	}
+}
+
+// A list that can be one of a dataset is so where none is here; a mistyped path is
+// told of as both, and what is both is refused.
+func TestListOfADataset(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := errors.Join(os.Mkdir("data", 0o700), os.WriteFile("data/list.txt", []byte("here\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	root, err := (&app{out: io.Discard, err: io.Discard}).hash(t.Context(), "data/list.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := keeps{"GET /v1/resolve": wire.Resolved{CID: root.CID}, "GET /v1/dag/" + root.CID.String(): "stored"}
+	for name, c := range map[string]struct {
+		node keeps
+		arg  string
+		want string // the first line, or a part of the refusal
+		kind jobspec.Kind
+	}{
+		"here":        {nil, "data/list.txt", "here", ""},
+		"in both":     {has, "data/list.txt", "dataset:data/list.txt or ./data/list.txt", jobspec.KindConflict},
+		"this one":    {has, "./data/list.txt", "here", ""},
+		"that one":    {has, "dataset:data/list.txt", `"stored"`, ""},
+		"stored only": {has, "data/day1", `"stored"`, ""},
+		"mistyped":    {nil, "data/lits.txt", "neither a file here (lstat data/lits.txt: no such file or directory) nor one of a dataset", jobspec.KindNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := httptest.NewServer(c.node)
+			defer s.Close()
+			a := &app{set: settings{API: s.URL}, out: io.Discard, err: io.Discard}
+			lines, err := a.readList(t.Context(), c.arg, false)
+			if c.kind != "" {
+				f := jobspec.AsFailure(err)
+				if err == nil || f.Kind != c.kind || !strings.Contains(f.Detail+f.Hint, c.want) {
+					t.Errorf("readList(%s) = %v, %v, want %s with %q", c.arg, lines, err, c.kind, c.want)
+				}
+				return
+			}
+			if err != nil || len(lines) != 1 || strings.TrimSpace(string(lines[0].Content())) != c.want {
+				t.Errorf("readList(%s) = %q, %v, want the line %s", c.arg, lines, err, c.want)
 			}
 		})
 	}
