@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
@@ -156,4 +157,33 @@ func TestListOfADataset(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The runs over a dataset are listed when it is there no more, by whose it was. A
+// name that nothing is known of is refused.
+func TestRunsOfARemovedDataset(t *testing.T) {
+	run := func(id, owner string) wire.Job {
+		return wire.Job{Job: jobspec.Job{ID: jobspec.JobID(id), Dataset: &jobspec.DatasetUse{Name: "logs", Version: 3, Owner: owner}}}
+	}
+	a, b := newOwner(t), newOwner(t)
+	jobs := keeps{"GET /v1/jobs": wire.JobList{Jobs: []wire.Job{run("01new", a.String()), run("01old", b.String())}}}
+	out, _, err, _ := jobs.does(t, "dataset", "runs", "logs")
+	for _, want := range []string{"01new", a.Short(), "01old", b.Short()} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("dataset runs does not show %s: %v\n%s", want, err, out)
+		}
+	}
+	none := keeps{"GET /v1/jobs": wire.JobList{}}
+	if out, _, err, _ := none.does(t, "dataset", "runs", "lgos"); !errors.Is(err, jobspec.KindNotFound.Error()) {
+		t.Errorf("runs of what was never there: %v, want E_NOT_FOUND\n%s", err, out)
+	}
+}
+
+func newOwner(t *testing.T) identity.ID {
+	t.Helper()
+	key, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key.ID()
 }
