@@ -2,27 +2,53 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // engineWatch notes which containers of nodes the engine starts.
 type engineWatch struct {
 	cmd    *exec.Cmd
+	said   bytes.Buffer // its errors
 	done   sync.WaitGroup
+	ending atomic.Bool
 	starts int
+	of     map[string]bool // jobs that had a container
 	wrong  []string
 }
 
-// watchEngine follows the engine's events until its end is called.
+// ranJobs are jobs that came to an end by a container of theirs: the control of
+// an [engineWatch], which must have seen each of them.
+var ranJobs struct {
+	sync.Mutex
+	ids []string
+}
+
+func ran(id string) {
+	ranJobs.Lock()
+	defer ranJobs.Unlock()
+	ranJobs.ids = append(ranJobs.ids, id)
+}
+
+// watchEngine follows the engine's events from now on, whenever it comes to
+// listen, until its end is called.
 func watchEngine(t *testing.T) *engineWatch {
 	t.Helper()
-	w := &engineWatch{cmd: exec.Command("docker", "events", "--filter", "type=container",
-		"--filter", "event=start", "--filter", "event=die", "--format", "{{.Action}} {{.Actor.Attributes.name}}")}
+	ranJobs.Lock()
+	ranJobs.ids = nil
+	ranJobs.Unlock()
+	now := time.Now()
+	w := &engineWatch{cmd: exec.Command("docker", "events", "--since", fmt.Sprintf("%d.%09d", now.Unix(), now.Nanosecond()),
+		"--filter", "type=container", "--filter", "event=start", "--filter", "event=die",
+		"--format", "{{.Action}} {{.Actor.Attributes.name}}")}
+	w.cmd.Stderr = &w.said
 	out, err := w.cmd.StdoutPipe()
 	if err == nil {
 		err = w.cmd.Start()
@@ -32,8 +58,15 @@ func watchEngine(t *testing.T) *engineWatch {
 	}
 	w.done.Go(func() {
 		live, started := map[string]map[string]bool{}, map[string]bool{}
-		for lines := bufio.NewScanner(out); lines.Scan(); {
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
 			w.read(lines.Text(), live, started)
+		}
+		if err := lines.Err(); err != nil {
+			w.wrong = append(w.wrong, "events: "+err.Error())
+		}
+		if !w.ending.Load() {
+			w.wrong = append(w.wrong, "the engine's events ended before the test")
 		}
 	})
 	return w
@@ -53,6 +86,10 @@ func (w *engineWatch) read(line string, live map[string]map[string]bool, started
 		return
 	}
 	w.starts++
+	if w.of == nil {
+		w.of = map[string]bool{}
+	}
+	w.of[p[2]] = true
 	if started[name] {
 		w.wrong = append(w.wrong, name+" was started twice")
 	}
@@ -65,11 +102,26 @@ func (w *engineWatch) read(line string, live map[string]map[string]bool, started
 	live[task][name], started[name] = true, true
 }
 
-// end returns how many containers were started, and what was wrong.
+// end returns how many containers were started, and what was wrong: also that
+// jobs ran of which no container was seen.
 func (w *engineWatch) end() (starts int, wrong []string) {
+	w.ending.Store(true)
 	_ = w.cmd.Process.Signal(syscall.SIGTERM)
 	w.done.Wait()
 	_ = w.cmd.Wait() // it was ended
+	if w.said.Len() > 0 {
+		w.wrong = append(w.wrong, "docker events: "+w.said.String())
+	}
+	ranJobs.Lock()
+	defer ranJobs.Unlock()
+	if len(ranJobs.ids) == 0 {
+		w.wrong = append(w.wrong, "no job came to its end")
+	}
+	for _, id := range ranJobs.ids {
+		if !w.of[strings.ToLower(id)] {
+			w.wrong = append(w.wrong, "no container was seen of job "+id)
+		}
+	}
 	return w.starts, w.wrong
 }
 

@@ -91,6 +91,7 @@ func (n *crasher) ends(c *client.Client, id string, want jobspec.CID) wire.Job {
 		n.t.Errorf("the job is %s with %s, %+v; want %s", j.State, j.Result, j.Failure, want)
 	}
 	n.checkHistory(id, 1)
+	ran(id)
 	n.whole(c, j.Result)
 	n.settles()
 	return j
@@ -179,6 +180,7 @@ func (n *crasher) crashFailing(place string, spec jobspec.Spec) {
 		n.t.Fatalf("the job is %s, %+v, %v, want failed by exit 3 with its partial output", j.State, j.Failure, err)
 	}
 	n.checkHistory(id, 0)
+	ran(id)
 	n.whole(c, j.Partial)
 	n.settles()
 }

@@ -119,6 +119,7 @@ func (n *crasher) instantsEnd(c *client.Client, s wire.Schedule, want jobspec.CI
 		case i.State == jobspec.InstantMissed && i.Missed != "" && i.Job == "":
 		case i.State == jobspec.InstantSucceeded && i.Result == want && of[i.Job]:
 			n.checkHistory(i.Job.String(), 1)
+			ran(i.Job.String())
 			delete(of, i.Job)
 		default:
 			n.t.Errorf("instant %+v", i)
