@@ -4,8 +4,6 @@ import (
 	"errors"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -15,6 +13,8 @@ import (
 
 // The first start of a node, in which its state and its domain are made.
 func crashBirth(t *testing.T, places []string) {
+	undisturbed := newCrasher(t, nil)
+	undisturbed.calms()
 	for _, place := range places {
 		t.Run(place, func(t *testing.T) {
 			n := makeCrasher(t, nil)
@@ -23,14 +23,12 @@ func crashBirth(t *testing.T, places []string) {
 			}
 			n.dieInBirth(place)
 			n.begin()
+			n.calm = undisturbed.calm
 			found, err := filepath.Glob(filepath.Join(n.dir, "domains", "*"))
 			if d := n.domain(); err != nil || len(found) != 1 || filepath.Base(found[0]) != d.ID || d.Role != "admin" {
 				t.Errorf("born in %+v with %q, %v; want one domain", d, found, err)
 			}
-			left := slices.DeleteFunc(n.strays(), func(line string) bool { return strings.HasSuffix(line, "/.boot") })
-			if len(left) > 0 {
-				t.Errorf("left is %q", left)
-			}
+			n.settles()
 		})
 	}
 }
@@ -48,6 +46,7 @@ func (n *crasher) dieInBirth(place string) {
 // An invitation is made by a command, which is killed.
 func crashInvitation(t *testing.T, places []string) {
 	n := newCrasher(t, nil)
+	n.calms()
 	for _, place := range places {
 		t.Run(place, func(t *testing.T) {
 			n.ready(t)

@@ -21,12 +21,18 @@ import (
 // recoverFor is how long after a start all that a kill left may still be there.
 const recoverFor = 30 * time.Second
 
-// settles waits until the node has nothing but what it had when it was calm,
-// and what jobs that were not successful keep.
+// calms takes what the node has now for what it may have whenever it has nothing
+// to do, with what jobs that were not successful keep. Nothing has disturbed it.
+func (n *crasher) calms() {
+	n.t.Helper()
+	n.calm = append(n.whenCalm(), `pins of a job that is failed: ["partial"]`, `pins of a job that is stopped: ["partial"]`)
+}
+
+// settles waits until the node has nothing but what it had when it was calm.
 func (n *crasher) settles() {
 	n.t.Helper()
 	if n.calm == nil {
-		n.calm = append(n.whenCalm(), `pins of a job that is failed: ["partial"]`, `pins of a job that is stopped: ["partial"]`)
+		n.t.Fatal("nothing is known of the node from before its crash")
 	}
 	var left []string
 	for end := time.Now().Add(recoverFor); time.Now().Before(end); <-time.After(50 * time.Millisecond) {

@@ -35,7 +35,8 @@ func crashYAML(t testing.TB, text string) jobspec.Spec {
 // copying copies the input.
 const copying = "cp -r /inputs/. /outputs; wc -c /inputs/a.txt"
 
-// wants runs a job that nobody disturbs, and returns its result.
+// wants runs a job that nobody disturbs, and returns its result. With the first
+// one the node is as it is to be after each.
 func (n *crasher) wants(spec jobspec.Spec) jobspec.CID {
 	n.t.Helper()
 	c := n.client()
@@ -45,6 +46,9 @@ func (n *crasher) wants(spec jobspec.Spec) jobspec.CID {
 	}
 	if err != nil {
 		n.t.Fatal(err)
+	}
+	if n.calm == nil {
+		n.calms()
 	}
 	n.settles()
 	return j.Result

@@ -105,6 +105,9 @@ func crashDataset(t *testing.T, places []string) {
 			if _, err := add("one", one); err != nil {
 				t.Fatal(err)
 			}
+			if n.calm == nil {
+				n.calms()
+			}
 			n.crash(place, func() { _, err = add("two", two) })
 			d, lost := c.Dataset(t.Context(), jobspec.DatasetRef{Name: name})
 			if lost != nil || d.Version < 2 || d.Version > 3 || err == nil && d.Version != 3 {
@@ -118,6 +121,7 @@ func crashDataset(t *testing.T, places []string) {
 			n.await("other pins of the dataset to go", recoverFor, func() bool {
 				return strings.Join(n.pins("dataset/local/"+name+"/"), " ") == want
 			})
+			n.settles()
 		})
 	}
 	n.t = t

@@ -59,9 +59,10 @@ func TestF03KilledDuringRecovery(t *testing.T) {
 	t.Logf("IPDC_SEED=%d", seed())
 	n, rnd := newCrasher(t, nil), chance(t.Name())
 	const seconds = 20
+	done := crashSpec(t, n.ok("add", "-q", logsDir(t)), "task", copying)
+	n.wants(done)
 	id := n.begun(n.client(), "ticks", ticking(t, seconds))
 	same := n.sameContainer()
-	done := crashSpec(t, n.ok("add", "-q", logsDir(t)), "task", copying)
 	other, err := n.client().Submit(t.Context(), done, "beside")
 	if err != nil {
 		t.Fatal(err)
@@ -94,6 +95,7 @@ func pauseFor(rnd *rand.Rand, least, most int) {
 func TestF04Signals(t *testing.T) {
 	n := newCrasher(t, nil)
 	const seconds = 12
+	n.wants(ticking(t, 1))
 	id := n.begun(n.client(), "ticks", ticking(t, seconds))
 	same := n.sameContainer()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
@@ -222,16 +224,9 @@ func TestF06StoppedPastItsLease(t *testing.T) {
 	owner, worker := all[0], all[1]
 	input := worker.ok("add", "-q", logsDir(t))
 	c := owner.client()
-	owner.wants(crashSpec(t, input, "task", copying))
-	worker.settles()
-	dir := logsDir(t)
-	write(t, dir, "more", "that the owner does not hold\n") // a copy of its input is in each result
-	input = worker.ok("add", "-q", dir)
 	spec := crashSpec(t, input, "task", "sleep 15; "+copying)
-	want, err := jobspec.ParseCID(input)
-	if err != nil {
-		t.Fatal(err)
-	}
+	want := owner.wants(crashSpec(t, input, "task", copying))
+	worker.calms()
 	j, err := c.Submit(t.Context(), spec, "asleep")
 	if err != nil {
 		t.Fatal(err)
@@ -269,6 +264,7 @@ func TestF06StoppedPastItsLease(t *testing.T) {
 // again is whole.
 func TestF40KilledBetweenAddAndPin(t *testing.T) {
 	n := newCrasher(t, nil)
+	n.wants(crashSpec(t, n.ok("add", "-q", logsDir(t)), "task", copying))
 	for _, place := range []string{"pin.before-effect", "pin.after-effect"} {
 		t.Run(place, func(t *testing.T) {
 			n.ready(t)

@@ -15,6 +15,7 @@ const oftenEnough = "IPDC_CRON_INTERVAL=1s"
 // A schedule that was acknowledged is there, and asked for again it is the same.
 func crashSchedule(t *testing.T, places []string) {
 	n := newCrasher(t, []string{oftenEnough})
+	n.calms()
 	spec := crashYAML(t, "run: {image: shell, command: [date]}\n")
 	for _, place := range places {
 		t.Run(place, func(t *testing.T) {
@@ -34,6 +35,7 @@ func crashSchedule(t *testing.T, places []string) {
 			if err := c.RemoveSchedule(t.Context(), place); err != nil {
 				t.Error(err)
 			}
+			n.settles()
 		})
 	}
 	n.t = t
