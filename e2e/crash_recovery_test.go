@@ -217,48 +217,6 @@ func limitMemory(t *testing.T, pid int) {
 	write("cgroup.procs", fmt.Sprint(pid))
 }
 
-// F06: a member sleeps for longer than its lease, then wakes up: its attempt is
-// given to another one, its container is ended, and the job has one result.
-func TestF06StoppedPastItsLease(t *testing.T) {
-	all := newCrew(t, 2)
-	owner, worker := all[0], all[1]
-	input := worker.ok("add", "-q", logsDir(t))
-	c := owner.client()
-	spec := crashSpec(t, input, "task", "sleep 15; "+copying)
-	want := owner.wants(crashSpec(t, input, "task", copying))
-	worker.calms()
-	j, err := c.Submit(t.Context(), spec, "asleep")
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := j.ID.String()
-	worker.await("the container at the member", time.Minute, func() bool { return len(worker.containers()) == 1 })
-	asleep := worker.containers()
-	if err := worker.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	owner.await("another attempt, at the owner", time.Minute, func() bool { return len(owner.containers()) == 1 })
-	if now := worker.containers(); len(now) != 1 || now[0] != asleep[0] {
-		t.Errorf("control: the member that sleeps has %q, want %q", now, asleep)
-	}
-	if err := worker.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
-	worker.noContainer("the attempt that was lost")
-	if len(owner.containers()) != 1 {
-		t.Error("the attempt that was lost ended with the job, not before it")
-	}
-	j = owner.ends(c, id, want)
-	states := map[string]jobspec.AttemptState{}
-	for _, a := range j.Attempts {
-		states[a.Node] = a.State
-	}
-	if len(j.Attempts) != 2 || states[worker.peerID()] != jobspec.AttemptAbandoned || states[owner.peerID()] == jobspec.AttemptAbandoned {
-		t.Errorf("attempts = %+v, want the member's abandoned and the owner's not", j.Attempts)
-	}
-	worker.settles()
-}
-
 // F40: between the blocks and their pin the node is killed, and garbage is
 // collected then: nothing is said to be there that is not, and what is done
 // again is whole.

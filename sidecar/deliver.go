@@ -59,7 +59,10 @@ func (d *driver) deliver(ctx context.Context, job jobspec.Job, cause error) erro
 		cancel()
 		failpoint.Hit("reported.after-effect")
 		switch {
-		case err == nil && ans.Taken, isLeaseLost(err):
+		case err == nil && ans.Taken:
+			return nil
+		case isLeaseLost(err):
+			d.log.Info("the report is refused", "job", d.id, "attempt", o.Attempt, "err", err)
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
