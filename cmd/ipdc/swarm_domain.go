@@ -100,6 +100,9 @@ func (n *node) degraded() (list []string) {
 	if _, err := outletsFile(n.set.outlets()).read(); err != nil {
 		list = append(list, "outlets: "+err.Error())
 	}
+	if _, err := readToken(n.set.ownTokenFile()); err != nil {
+		list = append(list, "token: "+err.Error())
+	}
 	if n.swarm == nil {
 		return list
 	}

@@ -16,10 +16,14 @@ import (
 	"github.com/ipdc/ipdc/wire"
 )
 
+// ownTokenFile has the secret of the node's own user, for programs that use the
+// port.
+func (s settings) ownTokenFile() string { return filepath.Join(s.Path, "token") }
+
 // ownToken makes the secret of the node's own user at the first start; only
 // its hash is in the database.
 func (n *node) ownToken(ctx context.Context) error {
-	file := filepath.Join(n.set.Path, "token")
+	file := n.set.ownTokenFile()
 	secret, err := readToken(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		secret = api.NewSecret()
