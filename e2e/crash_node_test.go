@@ -114,6 +114,18 @@ func (n *crasher) ready(t *testing.T) {
 	}
 }
 
+// ended waits for the end of the node's process, and fails when it takes too
+// long.
+func (n *crasher) ended(within time.Duration) syscall.WaitStatus {
+	n.t.Helper()
+	late := time.AfterFunc(within, func() { _ = n.cmd.Process.Kill() })
+	_ = n.cmd.Wait() // its error says what the status does
+	if !late.Stop() {
+		n.t.Fatalf("the node did not end within %s", within)
+	}
+	return n.cmd.ProcessState.Sys().(syscall.WaitStatus)
+}
+
 // zombie says whether a process has ended and was not waited for.
 func zombie(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

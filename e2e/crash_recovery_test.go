@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"bufio"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,10 +93,10 @@ func pauseFor(rnd *rand.Rand, least, most int) {
 }
 
 // F04: who is asked to end, by SIGTERM or SIGINT, ends and leaves what runs; a
-// second signal ends it at once; a node that drains takes nothing, and ends
+// second signal ends one that waits at its end; a node that drains takes nothing, and ends
 // what it has.
 func TestF04Signals(t *testing.T) {
-	n := newCrasher(t, nil)
+	n := newCrasher(t, []string{"IPDC_API_GRACE=10m"}) // nothing but a signal cuts a request
 	const seconds = 12
 	n.wants(ticking(t, 1))
 	id := n.begun(n.client(), "ticks", ticking(t, seconds))
@@ -102,8 +105,8 @@ func TestF04Signals(t *testing.T) {
 		if err := n.cmd.Process.Signal(sig); err != nil {
 			t.Fatal(err)
 		}
-		if err := n.cmd.Wait(); err != nil {
-			t.Errorf("after %s the node ends with %v, want in order", sig, err)
+		if n.ended(endFor); !n.cmd.ProcessState.Success() {
+			t.Errorf("after %s the node ends with %s, want in order", sig, n.cmd.ProcessState)
 		}
 		if _, err := n.client().Node(t.Context()); err == nil {
 			t.Error("a node that ended answers")
@@ -113,21 +116,16 @@ func TestF04Signals(t *testing.T) {
 		same()
 	}
 
-	// One that is stuck at its end is helped by a second signal.
-	for first := true; n.cmd.ProcessState == nil; first = false {
-		if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		if !first {
-			_ = n.cmd.Wait() // it may have been faster
-		}
-	}
+	n.endsBySecondSignal()
 	n.start()
 	same()
 
 	c := n.client()
 	if _, err := c.Drain(t.Context(), wire.DrainWish{}); err != nil {
 		t.Fatal(err)
+	}
+	if code, body := n.asked("/readyz", ""); code != http.StatusServiceUnavailable {
+		t.Errorf("/readyz of a node that drains: %d %s", code, body)
 	}
 	if r := n.ipdc("job", "submit", "-d", "--once", "-e", "true"); r.code == 0 || !strings.Contains(r.stderr, "drain") {
 		t.Errorf("a node that drains says to a submit: %+v", r)
@@ -142,7 +140,51 @@ func TestF04Signals(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.ok("job", "submit", "--once", "-e", "true") // control
+	if code, body := n.asked("/readyz", ""); code != http.StatusOK {
+		t.Errorf("control: /readyz of a node that takes jobs: %d %s", code, body)
+	}
 	n.settles()
+}
+
+// endFor is how long a node may take to end.
+const endFor = 10 * time.Second
+
+// endsBySecondSignal lets the node wait at its end for a request that hangs, and
+// helps it with a second signal.
+func (n *crasher) endsBySecondSignal() {
+	n.t.Helper()
+	socket := filepath.Join(n.dir, "api.sock")
+	hangs, err := net.Dial("unix", socket)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer hangs.Close()
+	_, err = fmt.Fprintf(hangs, "POST /v1/dag/import HTTP/1.1\r\nHost: node\r\nContent-Type: %s\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n", wire.TypeCAR)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if said, err := bufio.NewReader(hangs).ReadString('\n'); err != nil || !strings.Contains(said, "100 Continue") { // it is being read
+		n.t.Fatalf("the request that is to hang: %q, %v", said, err)
+	}
+	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		n.t.Fatal(err)
+	}
+	n.await("the node to take no more requests", endFor, func() bool {
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+	if zombie(n.cmd.Process.Pid) {
+		n.t.Fatal("one signal has ended a node with a request that hangs")
+	}
+	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		n.t.Fatal(err)
+	}
+	if st := n.ended(endFor); st.Signal() != syscall.SIGTERM {
+		n.t.Errorf("after a second signal the node ended with %s, want by the signal itself", n.cmd.ProcessState)
+	}
 }
 
 // F05: a panic, and the kernel's killer when memory is short, are as SIGKILL is.
@@ -158,8 +200,8 @@ func TestF05PanicAndOutOfMemory(t *testing.T) {
 		}
 		c := n.client()
 		first, _ := c.Submit(t.Context(), spec, t.Name()) // its answer may be lost
-		if err := n.cmd.Wait(); err == nil || !strings.Contains(n.log.String(), "panic: failpoint exited.after-effect") {
-			t.Fatalf("the node ended with %v, want a panic", err)
+		if n.ended(time.Minute); n.cmd.ProcessState.Success() || !strings.Contains(n.log.String(), "panic: failpoint exited.after-effect") {
+			t.Fatalf("the node ended with %s, want a panic", n.cmd.ProcessState)
 		}
 		n.start()
 		n.ends(c, n.again(c, t.Name(), spec, first), want)
