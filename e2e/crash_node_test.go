@@ -109,7 +109,7 @@ func (n *crasher) ready(t *testing.T) {
 	n.t = t
 	n.disarm()
 	if n.cmd.ProcessState != nil || zombie(n.cmd.Process.Pid) {
-		_ = n.cmd.Wait()
+		n.ended(endFor)
 		n.start()
 	}
 }
@@ -139,8 +139,7 @@ func (n *crasher) dies(within time.Duration) bool {
 		if _, err := os.Stat(n.wish()); err == nil {
 			continue
 		}
-		_ = n.cmd.Wait() // its error says what the status does
-		if st, ok := n.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || st.Signal() != syscall.SIGKILL {
+		if st := n.ended(endFor); st.Signal() != syscall.SIGKILL {
 			n.t.Fatalf("the node ended with %s, want SIGKILL at the place", n.cmd.ProcessState)
 		}
 		kills.Add(1)
@@ -168,20 +167,21 @@ func (n *crasher) killedAgain(cell string) {
 		place := all[rnd.IntN(len(all))]
 		n.arm(place)
 		n.launch()
-		if !n.dies(time.Second) && n.disarm() {
-			n.answers()
-			return
+		if !n.dies(time.Second) {
+			if n.disarm() {
+				n.answers()
+				return
+			}
+			n.dies(time.Minute) // it came there meanwhile
 		}
-		_ = n.cmd.Wait()
 		n.t.Logf("killed again at %s", place)
-		killsAgain.Add(1)
 	} else {
 		after := time.Duration(50+rnd.IntN(450)) * time.Millisecond
 		n.launch()
 		<-time.After(after)
 		n.kill()
 		n.t.Logf("killed again after %s", after)
-		killsAgain.Add(1)
+		kills.Add(1)
 	}
 	n.start()
 }
