@@ -68,7 +68,6 @@ func TestMembersOverMosquitto(t *testing.T) {
 
 // One node runs the broker for the others, which show it their certificates.
 func TestMembersOverOwnBroker(t *testing.T) {
-	parallel(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
