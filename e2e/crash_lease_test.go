@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -16,8 +17,7 @@ import (
 type held struct {
 	owner, worker *crasher
 	job           wire.Job
-	want          jobspec.CID
-	first         string // the worker's container
+	input, first  string // first: the worker's container
 }
 
 // hold submits the job, and waits for the worker's attempt.
@@ -25,17 +25,27 @@ func hold(t *testing.T) *held {
 	t.Helper()
 	all := newCrew(t, 2)
 	h := &held{owner: all[0], worker: all[1]}
-	input := h.worker.ok("add", "-q", logsDir(t))
-	h.want = h.owner.wants(crashSpec(t, input, "task", copying))
+	h.worker.wants(ticking(t, 1))
+	h.owner.wants(ticking(t, 2))
 	h.worker.calms()
-	j, err := h.owner.client().Submit(t.Context(), crashSpec(t, input, "task",
+	h.worker.calm = append(h.worker.calm, `pins of a job that is not recorded: ["partial"]`, // a task that was stopped
+		`pins of a job that is not recorded: ["result"]`) // and one that has ended
+	h.input = h.worker.ok("add", "-q", logsDir(t)) // what is at the member alone draws the job there
+	j, err := h.owner.client().Submit(t.Context(), crashSpec(t, h.input, "task",
 		"until test -e /outputs/go; do sleep 0.1; done; rm /outputs/go; "+copying), "held")
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.job = j
+	t.Cleanup(func() {
+		if t.Failed() { // else it has ended
+			_, _ = h.owner.client().Stop(context.Background(), j.ID.String())
+			h.owner.noContainer("a job that goes on")
+		}
+	})
 	h.worker.await("the container at the member", time.Minute, func() bool { return len(h.worker.containers()) == 1 })
 	h.first = h.worker.containers()[0]
+	h.owner.ok("pin", "add", h.input) // for its own attempt, as nobody gives it when the member is away
 	return h
 }
 
@@ -72,8 +82,9 @@ func (h *held) ends(t *testing.T) {
 	if len(now) != 1 {
 		t.Fatalf("the owner has the containers %q, want one", now)
 	}
+	want := h.worker.wants(crashSpec(t, h.input, "task", copying))
 	h.owner.release(now[0])
-	j := h.owner.ends(c, h.job.ID.String(), h.want)
+	j := h.owner.ends(c, h.job.ID.String(), want)
 	states := map[string]jobspec.AttemptState{}
 	for _, a := range j.Attempts {
 		states[a.Node] = a.State
