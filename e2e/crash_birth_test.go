@@ -38,7 +38,9 @@ func (n *crasher) dieInBirth(place string) {
 	n.arm(place)
 	n.launch()
 	if !n.dies(time.Minute) {
+		n.disarm()
 		n.kill()
+		n.begin() // so that it ends in order
 		n.t.Fatalf("the node did not come to %s", place)
 	}
 }
