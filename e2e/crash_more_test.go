@@ -35,7 +35,7 @@ stages:
 	n.t = t
 }
 
-// A gang of two tasks at one node: none of them runs without the other.
+// A gang of two tasks at one node.
 func crashGang(t *testing.T, places []string) {
 	n := newCrasher(t, nil)
 	spec := crashYAML(t, `

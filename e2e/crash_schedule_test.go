@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,14 +67,15 @@ func crashInstant(t *testing.T, places []string) {
 					n.permit("publish: []\n")
 				}
 			})
+			again := time.Now()
 			n.await("an instant that is over", time.Minute, func() bool {
 				list, err := c.History(t.Context(), place, 1000, 0)
-				for _, i := range list {
-					if !i.State.Live() {
-						return err == nil
+				return err == nil && slices.ContainsFunc(list, func(i jobspec.Instant) bool {
+					if step(place) == "instant-missed" { // as all are
+						return i.State == jobspec.InstantMissed
 					}
-				}
-				return false
+					return i.State == jobspec.InstantSucceeded && i.At.After(again)
+				})
 			})
 			if _, err := c.PauseSchedule(t.Context(), place); err != nil {
 				t.Fatal(err)
