@@ -71,7 +71,13 @@ func (n *crasher) wish() string { return n.dir + ".failpoint" }
 // arm lets the node, running or not, kill itself when it comes to a place.
 func (n *crasher) arm(place string) {
 	n.t.Helper()
-	err := os.WriteFile(n.wish()+".new", []byte(place+"=kill"), 0o600)
+	n.asks(place + "=kill")
+}
+
+// asks lets the node do something else there.
+func (n *crasher) asks(what string) {
+	n.t.Helper()
+	err := os.WriteFile(n.wish()+".new", []byte(what), 0o600)
 	if err == nil {
 		err = os.Rename(n.wish()+".new", n.wish())
 	}

@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -195,9 +197,7 @@ func TestF05PanicAndOutOfMemory(t *testing.T) {
 
 	t.Run("panic", func(t *testing.T) {
 		n.ready(t)
-		if err := os.WriteFile(n.wish(), []byte("exited.after-effect=panic"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		n.asks("exited.after-effect=panic")
 		c := n.client()
 		first, _ := c.Submit(t.Context(), spec, t.Name()) // its answer may be lost
 		if n.ended(time.Minute); n.cmd.ProcessState.Success() || !strings.Contains(n.log.String(), "panic: failpoint exited.after-effect") {
@@ -213,13 +213,16 @@ func TestF05PanicAndOutOfMemory(t *testing.T) {
 		id := n.begun(c, t.Name(), ticking(t, seconds))
 		same := n.sameContainer()
 		big := write(t, t.TempDir(), "big", strings.Repeat("0123456789abcdef", 4<<20))
-		limitMemory(t, n.cmd.Process.Pid)
+		limitMemory(t, n.cmd)
 		n.await("the kernel to end the node", time.Minute, func() bool {
-			n.ipdc("add", "-q", big) // so that it needs memory
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			add := exec.CommandContext(ctx, filepath.Join(n.bin, "ipdc"), "add", "-q", big) // so that the node needs memory
+			add.Env = n.env
+			_ = add.Run() // it is cut off
 			return zombie(n.cmd.Process.Pid)
 		})
-		_ = n.cmd.Wait()
-		if st := n.cmd.ProcessState.Sys().(syscall.WaitStatus); st.Signal() != syscall.SIGKILL {
+		if st := n.ended(endFor); st.Signal() != syscall.SIGKILL {
 			t.Fatalf("the node ended with %s, want SIGKILL by the kernel", n.cmd.ProcessState)
 		}
 		n.start()
@@ -231,9 +234,10 @@ func TestF05PanicAndOutOfMemory(t *testing.T) {
 }
 
 // limitMemory puts a process into a control group of its own with next to no
-// memory.
-func limitMemory(t *testing.T, pid int) {
+// memory, and ends it with the test.
+func limitMemory(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
+	pid := cmd.Process.Pid
 	top, limit := "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
 	if _, err := os.Stat(top); err != nil {
 		top, limit = "/sys/fs/cgroup", "memory.max"
@@ -243,6 +247,10 @@ func limitMemory(t *testing.T, pid int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
 		if err := os.Remove(group); err != nil {
 			t.Error(err)
 		}
@@ -253,8 +261,10 @@ func limitMemory(t *testing.T, pid int) {
 		}
 	}
 	write(limit, "4M")
-	if top != "/sys/fs/cgroup/memory" {
+	if swap := "memory.memsw.limit_in_bytes"; top != "/sys/fs/cgroup/memory" {
 		write("memory.swap.max", "0")
+	} else if _, err := os.Stat(filepath.Join(group, swap)); err == nil { // else the kernel does not count it
+		write(swap, "4M")
 	}
 	write("cgroup.procs", fmt.Sprint(pid))
 }
