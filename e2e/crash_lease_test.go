@@ -29,7 +29,9 @@ func hold(t *testing.T) *held {
 	h.owner.wants(ticking(t, 2))
 	h.worker.calms()
 	h.worker.calm = append(h.worker.calm, `pins of a job that is not recorded: ["partial"]`, // a task that was stopped
-		`pins of a job that is not recorded: ["result"]`) // and one that has ended
+		`pins of a job that is not recorded: ["result"]`, // one that has ended
+		"pins of a user") // the input
+	h.owner.calm = append(h.owner.calm, "pins of a user")
 	h.input = h.worker.ok("add", "-q", logsDir(t)) // what is at the member alone draws the job there
 	j, err := h.owner.client().Submit(t.Context(), crashSpec(t, h.input, "task",
 		"until test -e /outputs/go; do sleep 0.1; done; rm /outputs/go; "+copying), "held")
