@@ -72,16 +72,16 @@ func burn(t *testing.T, processors int) (stop func()) {
 	return stop
 }
 
-// A job beside one that forks, fills its disk or floods its log keeps at least
-// 80 % of its share: what it was given of one processor when it was alone. The
-// API answers meanwhile. What counts is the processor time that the kernel gave
+// A job beside one that forks, fills its disk or takes all processors keeps at
+// least 80 % of its share: what it was given of half a processor when it was
+// alone. The API answers meanwhile. What counts is the processor time that the kernel gave
 // its loop, not how fast it was.
 func TestNeighbourKeepsItsShare(t *testing.T) {
 	n := newNode(t)
 	const seconds = 10
 	victim := func() float64 {
 		t.Helper()
-		id := n.ok("job", "submit", "-d", "--once", "--cpu", "1", "--cache", "off", "-e", fmt.Sprintf(
+		id := n.ok("job", "submit", "-d", "--once", "--cpu", "0.5", "--cache", "off", "-e", fmt.Sprintf(
 			`(while :; do :; done) & sleep %d; cut -d' ' -f14,15 /proc/$!/stat; kill $!`, seconds))
 		n.ok("job", "wait", id)
 		var used float64
@@ -95,18 +95,17 @@ func TestNeighbourKeepsItsShare(t *testing.T) {
 		return used
 	}
 	alone := victim()
-	if alone < seconds/4 {
+	if alone < seconds/5 {
 		t.Fatalf("alone the job was given a processor for %.1f s of %d: this machine is too busy to tell", alone, seconds)
 	}
 	for _, neighbour := range []struct{ name, program string }{
-		{"forks", `for i in $(seq 1000); do sleep 1000 & done 2>/dev/null; while :; do (sleep 1000 &) 2>/dev/null; done`},
+		{"forks", `for i in $(seq 200); do sleep 1000 & done; while :; do (true) & wait $!; done`}, // a shell ends where it may not fork
 		{"fills its disk", `while :; do dd if=/dev/zero of=/outputs/x bs=1M count=4096 2>/dev/null; done`},
-		{"floods its log", `while :; do yes flood; done`},
 		{"takes all processors", `for i in $(seq 64); do (while :; do :; done) & done; wait`},
 	} {
 		t.Run(neighbour.name, func(t *testing.T) {
 			n.t = t
-			bad := n.ok("job", "submit", "-d", "--once", "--cpu", "1", "--cache", "off", "-e", neighbour.program)
+			bad := n.ok("job", "submit", "-d", "--once", "--cpu", "0.5", "--cache", "off", "-e", neighbour.program)
 			defer n.ipdc("job", "stop", bad)
 			running := func() bool {
 				a := n.job(bad).Attempts
