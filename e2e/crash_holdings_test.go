@@ -25,7 +25,8 @@ const recoverFor = 30 * time.Second
 // to do, with what jobs that were not successful keep. Nothing has disturbed it.
 func (n *crasher) calms() {
 	n.t.Helper()
-	n.calm = append(n.whenCalm(), `pins of a job that is failed: ["partial"]`, `pins of a job that is stopped: ["partial"]`)
+	n.calm = append(n.whenCalm(), `pins of a job that is failed: ["partial"]`, `pins of a job that is stopped: ["partial"]`,
+		`pins of a job that is stopped: ["outputs" "partial"]`) // whose outputs had been merged
 }
 
 // settles waits until the node has nothing but what it had when it was calm.

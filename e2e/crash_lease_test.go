@@ -28,9 +28,8 @@ func hold(t *testing.T) *held {
 	h.worker.wants(ticking(t, 1))
 	h.owner.wants(ticking(t, 2))
 	h.worker.calms()
-	h.worker.calm = append(h.worker.calm, `pins of a job that is stopped: ["outputs" "partial"]`, // of a task whose program had ended
-		`pins of a job that is not recorded: ["partial"]`, // a task that was stopped
-		`pins of a job that is not recorded: ["result"]`,  // one that has ended
+	h.worker.calm = append(h.worker.calm, `pins of a job that is not recorded: ["partial"]`, // a task that was stopped
+		`pins of a job that is not recorded: ["result"]`, // one that has ended
 		"pins of a user") // the input
 	h.owner.calm = append(h.owner.calm, "pins of a user")
 	h.input = h.worker.ok("add", "-q", logsDir(t)) // what is at the member alone draws the job there

@@ -278,14 +278,15 @@ func TestF40KilledBetweenAddAndPin(t *testing.T) {
 	for _, place := range []string{"pin.before-effect", "pin.after-effect"} {
 		t.Run(place, func(t *testing.T) {
 			n.ready(t)
+			before := n.ok("pin", "ls", "-q")
 			file := write(t, t.TempDir(), "data", strings.Repeat(place, 100_000))
 			n.crash(place, func() {
 				if r := n.ipdc("add", "-q", file); r.code == 0 || r.stdout != "" {
 					t.Errorf("add to a node that was killed: %+v", r)
 				}
 			})
-			if pins := n.ok("pin", "ls", "-q"); pins != "" {
-				t.Errorf("after the crash there are pins of %q", pins)
+			if pins := n.ok("pin", "ls", "-q"); pins != before {
+				t.Errorf("after the crash there are pins of %q, before of %q", pins, before)
 			}
 			n.ok("node", "gc")
 			cid := n.ok("add", "-q", file)

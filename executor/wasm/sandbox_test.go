@@ -181,3 +181,19 @@ func TestOpenFilesAreBounded(t *testing.T) {
 		t.Errorf("a module opened %d files, %v; its limit is 64 and some of our own", n, err)
 	}
 }
+
+// A process that was killed while it probed leaves a directory to the next one.
+func TestOldProbesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, ".probe-1", "inputs"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ex, err := wasm.Open(t.Context(), wasm.Config{Dir: dir, Program: []string{host, "__wasm"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ex.Close() })
+	if left, err := filepath.Glob(filepath.Join(dir, ".probe-*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}

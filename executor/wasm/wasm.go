@@ -84,9 +84,24 @@ func Open(ctx context.Context, cfg Config) (*Executor, error) {
 	return e, nil
 }
 
+// probes begins the names of the directories of probes.
+const probes = ".probe-"
+
 // probe builds an empty sandbox once.
 func (e *Executor) probe(ctx context.Context) error {
-	dir, err := os.MkdirTemp(e.cfg.Dir, ".probe-")
+	unlock, err := lock(filepath.Join(e.cfg.Dir, lockFile))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	left, err := filepath.Glob(filepath.Join(e.cfg.Dir, probes+"*")) // of a process that was killed
+	for _, dir := range left {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	if err != nil {
+		e.log.Warn("remove what an earlier probe left", "err", err)
+	}
+	dir, err := os.MkdirTemp(e.cfg.Dir, probes)
 	if err != nil {
 		return err
 	}
