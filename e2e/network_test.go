@@ -133,13 +133,14 @@ func greet(t testing.TB, addr string, name func() string) netip.AddrPort {
 
 func constant(s string) func() string { return func() string { return s } }
 
-// gateway is this machine's address on the engine's default bridge.
+// gateway is this machine's address on the engine's default bridge. An engine
+// that found the bridge when it started does not tell it.
 func gateway(t testing.TB) string {
 	t.Helper()
-	out, err := exec.Command("docker", "network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}").Output()
-	addr := strings.TrimSpace(string(out))
-	if err == nil && addr == "" {
-		err = fmt.Errorf("it has no gateway")
+	out, err := exec.Command("docker", "network", "inspect", "bridge", "-f", `{{index .Options "com.docker.network.bridge.name"}}`).Output()
+	var addr string
+	if err == nil {
+		addr, err = addressOf(strings.TrimSpace(string(out)))
 	}
 	if err == nil {
 		var l net.Listener
@@ -149,6 +150,24 @@ func gateway(t testing.TB) string {
 	}
 	testenv.Need(t, "docker", err)
 	return addr
+}
+
+// addressOf returns the first IPv4 address of a network interface.
+func addressOf(name string) (string, error) {
+	nic, err := net.InterfaceByName(name)
+	if err != nil {
+		return "", fmt.Errorf("interface %q: %w", name, err)
+	}
+	addrs, err := nic.Addrs()
+	if err != nil {
+		return "", err
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+			return p.Addr().String(), nil
+		}
+	}
+	return "", fmt.Errorf("interface %s has no IPv4 address", name)
 }
 
 // isolations runs a test at both levels of isolation: on the engine's default
