@@ -94,7 +94,7 @@ type node struct {
 }
 
 // newNode starts a node and arranges that, at the end of the test, nothing of
-// it is left on the machine.
+// it is left on the machine. Arguments like IPDC_LEASE=3s are its environment.
 func newNode(t testing.TB, args ...string) *node {
 	t.Helper()
 	return newNodeBy(t, nil, args...)
@@ -132,11 +132,18 @@ func makeNode(t testing.TB, by []string, args ...string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{t: t, dir: dir, bin: bin, by: by, args: args}
+	n := &node{t: t, dir: dir, bin: bin, by: by}
 	if err := os.Mkdir(filepath.Join(dir, "temp"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	n.env = append(os.Environ(), "IPDC_PATH="+dir, "HOME="+filepath.Join(dir, "home"), "NO_COLOR=1", "TMPDIR="+filepath.Join(dir, "temp"))
+	for _, arg := range args {
+		if strings.HasPrefix(arg, "IPDC_") {
+			n.env = append(n.env, arg)
+		} else {
+			n.args = append(n.args, arg)
+		}
+	}
 	return n
 }
 

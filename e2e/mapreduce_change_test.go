@@ -133,7 +133,7 @@ func oneFileMore(t *testing.T, n *node) {
 // the result is that of a node alone.
 func TestMapReduceLosesAWorker(t *testing.T) {
 	parallel(t)
-	const lease = "--lease=6s" // of a minute, which the test would wait for
+	const lease = "IPDC_LEASE=6s" // of a minute, which the test would wait for
 	owner := newMember(t, lease)
 	dir := t.TempDir()
 	shardFiles(t, dir, 6)

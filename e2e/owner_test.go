@@ -16,7 +16,7 @@ import (
 // old owner, should it come back, publishes nothing.
 func TestF57OwnerIsKilledForGood(t *testing.T) {
 	parallel(t)
-	const lease = "--lease=3s" // of a minute, of which the test would wait for three
+	const lease = "IPDC_LEASE=3s" // of a minute, of which the test would wait for three
 	owner := newMember(t, lease)
 	dir := t.TempDir()
 	for i := range 12 {

@@ -33,7 +33,7 @@ func (n *node) thirds() string {
 // when one is killed while it works, a second one that has its part goes on.
 func TestEachPartIsProcessedWhereItLies(t *testing.T) {
 	parallel(t)
-	const lease = "--lease=6s" // of a minute, which the last part would wait for
+	const lease = "IPDC_LEASE=6s" // of a minute, which the last part would wait for
 	daemon := testenv.Kubo(t)
 	owner := newMember(t, lease)
 	root := owner.thirds()
@@ -111,7 +111,7 @@ func (n *node) runsAt(holders []*node, submit []string, alone string) {
 // A holder that is killed while it works costs a retry, not the result.
 func TestHolderIsKilled(t *testing.T) {
 	parallel(t)
-	const lease = "--lease=10s" // of a minute, which the test would wait for
+	const lease = "IPDC_LEASE=10s" // of a minute, which the test would wait for
 	owner := newMember(t, lease)
 	root := owner.thirds()
 	holder := newMember(t, lease)
