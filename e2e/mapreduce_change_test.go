@@ -178,7 +178,7 @@ func TestMapReduceLosesAWorker(t *testing.T) {
 	if lost(j) == 0 {
 		t.Errorf("no attempt was lost: %+v", j.Attempts)
 	}
-	victim.start() // what it had begun is ended, and goes
+	victim.start()      // what it had begun is ended, and goes
 	since := time.Now() // of nothing: it takes its tasks up again before it hears that they are lost
 	victim.await("nothing of what it had begun is left", 2*time.Minute, func() bool {
 		volumes, err := filepath.Glob(filepath.Join(victim.dir, "volumes", "0*"))
