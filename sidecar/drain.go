@@ -72,8 +72,8 @@ func (s *Sidecar) Drain(_ context.Context, w wire.DrainWish) (wire.Drain, error)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.base == nil || s.base.Err() != nil {
-		return wire.Drain{}, errShutdown
+	if err := s.begun(); err != nil {
+		return wire.Drain{}, err
 	}
 	if s.drainer != nil {
 		s.drainer.cancel()

@@ -49,7 +49,7 @@ type driver struct {
 func (s *Sidecar) start(id jobspec.JobID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.base == nil || s.base.Err() != nil || s.drivers[id] != nil {
+	if s.begun() != nil || s.drivers[id] != nil {
 		return
 	}
 	ctx, cancel := context.WithCancelCause(s.base)

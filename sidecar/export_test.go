@@ -24,6 +24,13 @@ func (s *Sidecar) Followed() int {
 	return len(s.hub.wakes)
 }
 
+// Begun says whether Run has begun and does not end.
+func (s *Sidecar) Begun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun() == nil
+}
+
 // Repair is one round of the repairer.
 func (s *Sidecar) Repair(ctx context.Context) error { return s.repair(ctx) }
 

@@ -237,6 +237,9 @@ func (b *bench) start() {
 			_ = post.Run(ctx)
 		}
 	}()
+	for !sc.Begun() && len(ended) == 0 {
+		time.Sleep(time.Millisecond)
+	}
 	b.Sidecar = sc
 	b.running.Store(sc)
 	b.stop = func() {

@@ -114,8 +114,8 @@ func (s *Sidecar) copying(ctx context.Context, owner identity.ID, pin string, q 
 	if n := len(s.copies.fetched); n >= copiesInLine {
 		return nil, jobspec.KindLimit.Errorf("%d copies are being made here, at most %d at a time", n, copiesInLine)
 	}
-	if s.base == nil || s.base.Err() != nil {
-		return nil, errShutdown
+	if err := s.begun(); err != nil {
+		return nil, err
 	}
 	run, cancel := context.WithCancelCause(s.base)
 	c := &copying{root: q.Root, done: make(chan struct{}), cancel: cancel}

@@ -305,5 +305,5 @@ func (s *Sidecar) Shutdown() {
 func (s *Sidecar) stopping() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ended || s.base != nil && s.base.Err() != nil
+	return s.begun() == errShutdown
 }

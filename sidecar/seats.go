@@ -97,8 +97,8 @@ func (s *Sidecar) holdSeats(owner identity.ID, job jobspec.JobID, q wire.Reserve
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.base == nil || s.base.Err() != nil {
-		return wire.Reserved{}, errShutdown
+	if err := s.begun(); err != nil {
+		return wire.Reserved{}, err
 	}
 	h, err := s.seatsOf(owner, job, q)
 	if err != nil {

@@ -338,6 +338,21 @@ func (s *Sidecar) Run(ctx context.Context) error {
 	}
 }
 
+// errStarting refuses what needs a node that has begun.
+var errStarting = jobspec.Failure{Kind: jobspec.KindConflict, Where: "node", Detail: "the node is starting", Hint: "try again in a second"}.Error()
+
+// begun returns why no work can begin: Run has not, or comes to its end. Its
+// caller has mu.
+func (s *Sidecar) begun() error {
+	switch {
+	case s.ended || s.base != nil && s.base.Err() != nil:
+		return errShutdown
+	case s.base == nil:
+		return errStarting
+	}
+	return nil
+}
+
 // end lets no further driver or cleaner begin, and those that run come to
 // their end.
 func (s *Sidecar) end(cancel context.CancelFunc) {
