@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"cmp"
+	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"os"
@@ -106,7 +107,7 @@ func TestF01CrashMatrix(t *testing.T) {
 	if len(wrong) > 0 {
 		t.Errorf("of %d containers that were started: %q", starts, wrong)
 	}
-	t.Logf("crash matrix: %d cells, %d kills", cells, kills.Load())
+	fmt.Printf("campaign: %d cells, %d kills, %d containers, seed %d\n", cells, kills.Load(), starts, seed()) // internal/prove keeps it
 	sameInventory(t, before, func() []string { return takeInventory(t, "no node") })
 }
 
