@@ -27,13 +27,29 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-o", dir, "github.com/ipdc/ipdc/cmd/ipdc", "github.com/ipdc/ipdc/cmd/ipdc-guest")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return dir, fmt.Errorf("build: %w\n%s", err, out)
+	build := func(env string, args ...string) error {
+		cmd := exec.Command("go", append([]string{"build", "-o", dir}, args...)...)
+		cmd.Env = append(os.Environ(), env)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build: %w\n%s", err, out)
+		}
+		return nil
 	}
-	return dir, nil
+	err = build("CGO_ENABLED=0", "github.com/ipdc/ipdc/cmd/ipdc", "github.com/ipdc/ipdc/cmd/ipdc-guest")
+	if err == nil && races != "" {
+		err = build("CGO_ENABLED=1", "-race", "github.com/ipdc/ipdc/cmd/ipdc")
+	}
+	return dir, err
 })
+
+// races is where the race detector writes what it finds in the nodes. They are
+// built with it, and take several times as long, where IPDC_TEST_RACE is set.
+var races = func() string {
+	if os.Getenv("IPDC_TEST_RACE") == "" {
+		return ""
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("ipdc-race-%d", os.Getpid()))
+}()
 
 // images builds the stock images unless the engine has them.
 var images = sync.OnceValue(func() error {
@@ -52,7 +68,14 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("IPDC_HOST_BUSY", "101"); err != nil {
 		panic(err)
 	}
+	if races != "" {
+		_ = os.Setenv("GORACE", "halt_on_error=0 log_path="+races)
+	}
 	code := runAll(m)
+	if found, _ := filepath.Glob(races + ".*"); races != "" && len(found) > 0 {
+		fmt.Fprintf(os.Stderr, "the race detector found something in a node: %q\n", found)
+		code = 1
+	}
 	if dir, err := binaries(); err == nil {
 		os.RemoveAll(dir)
 	}

@@ -28,11 +28,12 @@ func TestF68ScheduleSurvivesKills(t *testing.T) {
 		n.ok("cron", "pause", "tick")
 		n.stop()
 		n.start(often, "IPDC_FAILPOINT="+place+"=kill")
-		n.ipdc("cron", "resume", "tick") // its answer may be lost with the node
+		n.ipdc("cron", "resume", "tick") // it or its answer may be lost with the node
 		if err := n.cmd.Wait(); err == nil {
 			t.Fatalf("the node ended in order, want SIGKILL at %s", place)
 		}
 		n.start(often)
+		n.ok("cron", "resume", "tick")
 		want = n.instants("tick")[jobspec.InstantSucceeded] + 2
 		n.await("instants to be run after "+place, time.Minute, func() bool { return n.instants("tick")[jobspec.InstantSucceeded] >= want })
 	}
