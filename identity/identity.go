@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/mr-tron/base58"
 
@@ -146,26 +145,12 @@ func Load(file string) (Key, error) {
 }
 
 // create writes a fresh key to file. The error is fs.ErrExist when file is
-// there: linking, unlike renaming, never replaces.
+// there.
 func create(file string) error {
 	k, err := Generate()
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), ".identity-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	err = errors.Join(
-		pem.Encode(f, &pem.Block{Type: pemType, Bytes: k.priv.Seed()}),
-		f.Sync(), f.Close(),
-	)
-	if err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), file); err != nil {
-		return err
-	}
-	return durable.SyncDir(filepath.Dir(file))
+	b := pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: k.priv.Seed()})
+	return durable.CreateFile(file, b, 0o600)
 }

@@ -27,6 +27,9 @@ func (q *Quorum) read() error {
 		return nil
 	}
 	if err == nil {
+		err = durable.Sweep(q.cfg.Dir)
+	}
+	if err == nil {
 		err = json.Unmarshal(b, &q.file)
 	}
 	if err != nil {

@@ -85,10 +85,10 @@ const probeSize = 64 << 10
 // says that the disk takes nothing: SQLite's codes do not tell a read-only disk
 // from a broken one.
 func (s *Store) probe() error {
-	f, err := os.CreateTemp(filepath.Dir(s.path), "probe-")
+	f, err := durable.TempFile(filepath.Dir(s.path))
 	if err == nil {
 		_, err = f.Write(make([]byte, probeSize))
-		err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+		err = errors.Join(err, os.Remove(f.Name()), f.Close())
 	}
 	if durable.Full(err) {
 		return err

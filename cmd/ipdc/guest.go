@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/ipdc/ipdc/internal/durable"
 )
 
 // guest returns a path of the ipdc-guest binary that the engine sees too.
@@ -36,11 +38,10 @@ func shareGuest(path, dir string) (string, error) {
 	if _, err := os.Stat(shared); !errors.Is(err, fs.ErrNotExist) {
 		return shared, err
 	}
-	tmp := shared + ".tmp"
-	if err := errors.Join(os.WriteFile(tmp, b, 0o600), os.Chmod(tmp, 0o755)); err != nil {
+	if err := durable.WriteFile(shared, b, 0o755); err != nil {
 		return "", fmt.Errorf("share ipdc-guest with the engine: %w", err)
 	}
-	return shared, os.Rename(tmp, shared)
+	return shared, nil
 }
 
 // findGuest finds the binary: where the settings say, else beside this

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -81,7 +82,7 @@ func (a *app) startDetached(ctx context.Context) error {
 	if a.set.LogFile == "" {
 		a.set.LogFile = filepath.Join(a.set.Path, "node.log")
 	}
-	said, err := os.CreateTemp(a.set.Path, "start-*.log") // what is said before there is a log
+	said, err := durable.TempFile(a.set.Path) // what is said before there is a log
 	if err != nil {
 		return fmt.Errorf("start the node: %w", err)
 	}

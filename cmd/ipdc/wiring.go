@@ -21,6 +21,7 @@ import (
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/domain"
 	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/internal/hostload"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/stage"
@@ -81,6 +82,9 @@ func serve(ctx context.Context, set settings, log *slog.Logger, ready func(wire.
 		return err
 	}
 	defer lock.Close()
+	if err := durable.Sweep(set.Path); err != nil {
+		log.Warn("what an earlier process left", "err", err)
+	}
 	for {
 		err := serveOnce(ctx, set, log, ready)
 		if !errors.Is(err, errMoved) || ctx.Err() != nil {

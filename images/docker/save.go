@@ -16,6 +16,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -24,7 +25,7 @@ import (
 // version and with the image's tags, so it is spooled to a file and put in
 // order; every layer is checked against the config.
 func (s *Store) Save(ctx context.Context, id jobspec.ImageID, w io.Writer) error {
-	f, err := os.CreateTemp(s.cfg.Spool, "ipdc-image-*.tar")
+	f, err := durable.TempFile(s.cfg.Spool)
 	if err != nil {
 		return fmt.Errorf("save image %s: %w", id, err)
 	}

@@ -5,7 +5,8 @@
 //
 // Invariant: once WriteFile has returned nil the new bytes are there after a
 // power loss; when it fails the old ones are, or, where only the last step
-// failed, either.
+// failed, either. What a killed process leaves is locked by nobody, and goes
+// with the next Sweep of its directory.
 package durable
 
 import (
@@ -20,7 +21,22 @@ import (
 // whatever the umask: a new file is written and synced, renamed, and its
 // directory synced.
 func WriteFile(path string, b []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	return write(path, b, mode, os.Rename)
+}
+
+// CreateFile is WriteFile for a file that is not there; where it is, it stays
+// as it is and the error is fs.ErrExist.
+func CreateFile(path string, b []byte, mode fs.FileMode) error {
+	return write(path, b, mode, func(from, to string) error {
+		if err := os.Link(from, to); err != nil {
+			return err
+		}
+		return os.Remove(from)
+	})
+}
+
+func write(path string, b []byte, mode fs.FileMode, move func(from, to string) error) error {
+	f, err := TempFile(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
@@ -31,13 +47,13 @@ func WriteFile(path string, b []byte, mode fs.FileMode) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
+	if err == nil {
+		err = move(f.Name(), path)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		return errors.Join(err, os.Remove(f.Name()), f.Close())
 	}
-	return SyncDir(filepath.Dir(path))
+	return errors.Join(SyncDir(filepath.Dir(path)), f.Close())
 }
 
 // Full says of an error that a disk takes nothing now, and perhaps will again:

@@ -42,6 +42,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/internal/dag"
 	"github.com/ipdc/ipdc/jobspec"
@@ -137,11 +138,8 @@ func (n *Node) open(ctx context.Context) (err error) {
 		return fmt.Errorf("open Kubo: %w", err)
 	}
 	// A process that was killed just then has left the name of its Add's file.
-	left, _ := filepath.Glob(filepath.Join(n.dir, "add-*")) // fails for a wrong pattern only
-	for _, file := range left {
-		if err := os.Remove(file); err != nil {
-			return fmt.Errorf("open Kubo: %w", err)
-		}
+	if err := durable.Sweep(n.dir); err != nil {
+		return fmt.Errorf("open Kubo: %w", err)
 	}
 	if n.pins, err = openPins(ctx, filepath.Join(n.dir, "pins.db")); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/ipfs/internal/cidset"
 	"github.com/ipdc/ipdc/ipfs/internal/dag"
 	"github.com/ipdc/ipdc/jobspec"
@@ -87,7 +88,7 @@ func (s *session) Put(ctx context.Context, c jobspec.CID, data []byte) error {
 
 func (s *session) write(c jobspec.CID, data []byte) (err error) {
 	if s.file == nil {
-		if s.file, err = os.CreateTemp(s.node.dir, "add-"); err != nil {
+		if s.file, err = durable.TempFile(s.node.dir); err != nil {
 			return fmt.Errorf("put block %s: %w", c, err)
 		}
 		if err := os.Remove(s.file.Name()); err != nil {

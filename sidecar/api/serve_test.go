@@ -116,6 +116,9 @@ func TestListenUnix(t *testing.T) {
 	}
 	stale.SetUnlinkOnClose(false)
 	_ = stale.Close()
+	if err := os.Mkdir(filepath.Join(dir, ".ipdc-new-1"), 0o700); err != nil { // or one that it has yet to move
+		t.Fatal(err)
+	}
 	path = filepath.Join(dir, "stale")
 	l2, err := listen()
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/ipdc/ipdc/internal/durable"
 )
 
 // maxSocketPath is what sockaddr_un holds on Linux, the final NUL left out.
@@ -16,8 +18,8 @@ const maxSocketPath = 107
 
 // ListenUnix listens at path with mode 0600. The socket is made under a
 // private name and moved to path when its mode is set, so that at no instant
-// somebody else can connect. A socket that a killed node left is replaced; one
-// that answers is an error. Close removes the file, unless another node has
+// somebody else can connect. A socket that a killed node left is replaced, with
+// what it left half made; one that answers is an error. Close removes the file, unless another node has
 // put its own there.
 func ListenUnix(path string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
@@ -26,18 +28,21 @@ func ListenUnix(path string) (net.Listener, error) {
 	if err := checkFree(path); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
+	if err := durable.Sweep(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	dir, done, err := durable.TempDir(filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	defer os.RemoveAll(dir)
+	defer done()
 	l, err := listenPrivate(dir)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	made, err := os.Lstat(filepath.Join(dir, "s"))
+	made, err := os.Lstat(filepath.Join(dir.Name(), "s"))
 	if err == nil {
-		err = os.Rename(filepath.Join(dir, "s"), path)
+		err = os.Rename(filepath.Join(dir.Name(), "s"), path)
 	}
 	if err != nil {
 		_ = l.Close()
@@ -48,19 +53,14 @@ func ListenUnix(path string) (net.Listener, error) {
 
 // listenPrivate listens at dir/s. It goes through /proc, as the path of dir
 // may be longer than a socket's can.
-func listenPrivate(dir string) (*net.UnixListener, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	name := fmt.Sprintf("/proc/self/fd/%d/s", d.Fd())
+func listenPrivate(dir *os.File) (*net.UnixListener, error) {
+	name := fmt.Sprintf("/proc/self/fd/%d/s", dir.Fd())
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false)
-	if err := os.Chmod(filepath.Join(dir, "s"), 0o600); err != nil {
+	if err := os.Chmod(filepath.Join(dir.Name(), "s"), 0o600); err != nil {
 		_ = l.Close()
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ipdc/ipdc/delivery"
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
@@ -62,7 +63,7 @@ func (c *Courier) publish(ctx context.Context, due store.Due, job jobspec.Job) (
 
 // openSums returns a file that has no name, so that nothing is left of it.
 func (c *Courier) openSums() (*os.File, error) {
-	f, err := os.CreateTemp(c.cfg.Dir, ".sums-*")
+	f, err := durable.TempFile(c.cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("make a file for checksums: %w", err)
 	}
