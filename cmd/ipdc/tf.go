@@ -35,7 +35,8 @@ ipdc image build tensorflow. See docs/tensorflow.md.`
 // tfFlags are the flags of the commands about a cluster.
 type tfFlags struct {
 	dir   string
-	roles [4]int // of tfRoles
+	roles [4]int         // of tfRoles
+	typed *pflag.FlagSet // where roles are from; nil = the command has no such flags
 }
 
 var tfRoles = [4]string{"chief", "local", "ps", "worker"}
@@ -45,6 +46,7 @@ func (f *tfFlags) add(fs *pflag.FlagSet) {
 }
 
 func (f *tfFlags) addRoles(fs *pflag.FlagSet) {
+	f.typed = fs
 	for i, role := range tfRoles {
 		fs.IntVar(&f.roles[i], role, 0, "tasks of the job "+role+", in place of what ClusterSpec.conf says")
 	}
@@ -55,12 +57,18 @@ func (f *tfFlags) path(name string) string { return filepath.Join(f.dir, name) }
 // conf is what the flags say, else ClusterSpec.conf; asked says which.
 func (f *tfFlags) conf() (conf tensorflow.Conf, asked bool, err error) {
 	roles := map[string]int{}
-	for i, n := range f.roles {
-		if n != 0 {
-			roles[tfRoles[i]] = n
+	for i, role := range tfRoles {
+		if f.typed == nil || !f.typed.Changed(role) {
+			continue
+		}
+		if asked = true; f.roles[i] != 0 { // 0 = no task of that job
+			roles[role] = f.roles[i]
 		}
 	}
-	if len(roles) > 0 {
+	if asked && len(roles) == 0 {
+		return nil, true, usagef("the flags ask for no task: a cluster has at least one, such as --local 2")
+	}
+	if asked {
 		conf, err = tensorflow.NewConf(roles)
 		return conf, true, err
 	}
