@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 	"github.com/ipdc/ipdc/workload/tensorflow"
@@ -87,6 +88,9 @@ func (a *app) tfUp(ctx context.Context, f *tfUpFlags) error {
 		if len(before) > 0 {
 			key += "-after-" + before[0].ID.String()
 		}
+		if err := f.started(cluster); err != nil {
+			return err
+		}
 		j, err := c.Submit(ctx, spec, key)
 		if err != nil {
 			return err
@@ -111,6 +115,15 @@ func (f *tfFlags) sameTasks(cluster tensorflow.Cluster) error {
 		Detail: "was made for other tasks: " + strings.TrimSpace(string(cluster.Conf().Encode())) + ", not " + strings.TrimSpace(string(conf.Encode())),
 		Hint:   "be rid of it, then start anew: ipdc tf down, ipdc tf up",
 	}.Error()
+}
+
+// started notes that there may be a job of the cluster from now on.
+func (f *tfFlags) started(cluster tensorflow.Cluster) error {
+	if !cluster.Unstarted {
+		return nil
+	}
+	cluster.Unstarted = false
+	return durable.WriteFile(f.path(tensorflow.ClusterFile), cluster.Encode(), 0o644)
 }
 
 // tfWaitUp waits until all tasks of the cluster run.
@@ -213,31 +226,39 @@ func (a *app) tfDown(ctx context.Context, f *tfFlags) error {
 	if err != nil {
 		return err
 	}
-	return a.withClient(func(c *client.Client) error {
-		jobs, err := tfJobs(ctx, c, cluster)
+	if cluster.Unstarted {
+		a.say("the cluster was never started")
+	} else if err := a.withClient(func(c *client.Client) error { return a.tfStop(ctx, c, cluster) }); err != nil {
+		return err
+	}
+	for _, name := range []string{tensorflow.WorkerFile, tensorflow.ClusterFile} {
+		if err := os.Remove(f.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	a.say("deleted %s and %s", tensorflow.ClusterFile, tensorflow.WorkerFile)
+	return nil
+}
+
+// tfStop stops what runs of a cluster.
+func (a *app) tfStop(ctx context.Context, c *client.Client, cluster tensorflow.Cluster) error {
+	jobs, err := tfJobs(ctx, c, cluster)
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		if j.State.Final() {
+			continue
+		}
+		ended, err := stopJob(ctx, c, j.ID.String())
 		if err != nil {
 			return err
 		}
-		for _, j := range jobs {
-			if j.State.Final() {
-				continue
-			}
-			ended, err := stopJob(ctx, c, j.ID.String())
-			if err != nil {
-				return err
-			}
-			if ended.State == jobspec.JobStopped {
-				a.say("job %s stopped", j.ID)
-			} else {
-				a.say("job %s is %s already", j.ID, ended.State)
-			}
+		if ended.State == jobspec.JobStopped {
+			a.say("job %s stopped", j.ID)
+		} else {
+			a.say("job %s is %s already", j.ID, ended.State)
 		}
-		for _, name := range []string{tensorflow.WorkerFile, tensorflow.ClusterFile} {
-			if err := os.Remove(f.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-		a.say("deleted %s and %s", tensorflow.ClusterFile, tensorflow.WorkerFile)
-		return nil
-	})
+	}
+	return nil
 }

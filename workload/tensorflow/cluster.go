@@ -20,6 +20,9 @@ type Cluster struct {
 	Index map[string]int `json:"TaskIndex"`
 	// ID tells this cluster from all others; its job has it as a label.
 	ID string `json:"Cluster"`
+	// Unstarted says that no job of it was ever asked for; ipdc tf up takes it
+	// away before it asks for one.
+	Unstarted bool `json:"Unstarted,omitempty"`
 }
 
 // Task is a task of a cluster.
@@ -28,9 +31,10 @@ type Task struct {
 	Addr string // "127.0.0.1:43210", where it is forwarded to
 }
 
-// NewCluster gives each task of conf one of ports, of which there are as many.
+// NewCluster gives each task of conf one of ports, of which there are as many. It
+// is unstarted.
 func NewCluster(conf Conf, ports []int) Cluster {
-	c := Cluster{Spec: map[string][]string{}, Index: map[string]int{}, ID: rand.Text()}
+	c := Cluster{Spec: map[string][]string{}, Index: map[string]int{}, ID: rand.Text(), Unstarted: true}
 	for i, t := range conf.Tasks() {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[i]))
 		c.Index[addr] = len(c.Spec[t.Role])

@@ -71,6 +71,7 @@ func TestCluster(t *testing.T) {
 	want := map[string]any{
 		"ClusterSpec": map[string]any{"ps": []any{"127.0.0.1:1000"}, "worker": []any{"127.0.0.1:1001", "127.0.0.1:1002"}},
 		"TaskIndex":   map[string]any{"127.0.0.1:1000": 0.0, "127.0.0.1:1001": 0.0, "127.0.0.1:1002": 1.0},
+		"Unstarted":   true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("ClusterSpec.json (-want +got):\n%s", diff)
