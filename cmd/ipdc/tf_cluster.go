@@ -31,9 +31,10 @@ func (a *app) tfUpCmd() *cobra.Command {
 		Use: "up", Aliases: []string{"1"}, Short: "Start the cluster of this directory and print its job",
 		Long: `Up starts a task for each one of ClusterSpec.json, all of them at the same time or
 none, on the nodes that have room for them, the nearest by hash first; each runs
-create_worker.py. The cluster stays up until ipdc tf down; when one of its tasks
-is lost, all are started again. Without ClusterSpec.json it is made first, as by
-ipdc tf spec.`,
+create_worker.py. It prints the job when all tasks run; their programs may take
+some seconds more until they listen. The cluster stays up until ipdc tf down; when
+one of its tasks is lost, all are started again. Without ClusterSpec.json it is
+made first, as by ipdc tf spec.`,
 		Example: "  ipdc tf up\n  ipdc tf up --memory 4GiB --cpu 2",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.tfUp(cmd.Context(), f) },
@@ -139,7 +140,7 @@ func (a *app) tfWaitUp(ctx context.Context, c *client.Client, cluster tensorflow
 		case j.State.Final():
 			return a.finish(ctx, c, j)
 		case tensorflow.StatusOf(cluster, j).State == tensorflow.StateUp:
-			a.say("the cluster is up; reach it from here: ipdc tf forward")
+			a.say("all tasks run, though their programs may not listen yet; reach them from here: ipdc tf forward")
 			return a.printID(j)
 		case j.Waiting != said && j.Waiting != "":
 			said = j.Waiting

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
@@ -16,20 +18,9 @@ import (
 // From the first submit on there may be a job of a cluster, also where its
 // answer was an error: down asks the node then.
 func TestTFStarted(t *testing.T) {
-	f := &tfFlags{dir: t.TempDir()}
-	a := &app{out: io.Discard, err: io.Discard}
-	if err := f.writeConf(tensorflow.Conf{"worker": {0}}); err != nil {
-		t.Fatal(err)
-	}
-	made, err := a.tfSpec(f)
-	if err != nil || !made.Unstarted {
-		t.Fatalf("tfSpec = %+v, %v, want one that is not started", made, err)
-	}
-	code, err := hasher(t.Context())(func(ctx context.Context, s ipfs.Session) (jobspec.CID, error) {
-		return packFiles(ctx, s, tensorflow.Up(made, tensorflow.Worker()).Code)
-	})
-	if err != nil {
-		t.Fatal(err)
+	f, made, code := newTFCluster(t)
+	if !made.Unstarted {
+		t.Errorf("tfSpec = %+v, want one that is not started", made)
 	}
 	const lists, sends, submits = "GET /v1/jobs", "POST /v1/dag", "POST /v1/jobs"
 	node := keeps{lists: wire.JobList{}, sends: wire.Added{CID: code}, submits: jobspec.Failure{Kind: jobspec.KindLimit}}
@@ -44,4 +35,39 @@ func TestTFStarted(t *testing.T) {
 	if err != nil || !slices.Equal(asked, []string{lists}) {
 		t.Errorf("tf down = %v and asks for %v, want %s", err, asked, lists)
 	}
+}
+
+// Up says no more than that the tasks run: their programs may not listen yet.
+func TestTFUpSaysWhatItKnows(t *testing.T) {
+	f, _, code := newTFCluster(t)
+	runs := jobspec.Job{ID: jobspec.NewJobID(time.Now()), State: jobspec.JobRunning}
+	now := wire.Job{Job: runs, Attempts: []jobspec.Attempt{{ID: jobspec.AttemptID{Job: runs.ID, Try: 1}, State: jobspec.AttemptRunning}}}
+	node := keeps{"GET /v1/jobs": wire.JobList{}, "POST /v1/dag": wire.Added{CID: code}, "POST /v1/jobs": wire.Job{Job: runs}, "GET /v1/jobs/" + runs.ID.String(): now}
+	out, said, err, _ := node.does(t, "tf", "up", "--dir", f.dir)
+	if err != nil || out != runs.ID.String()+"\n" {
+		t.Fatalf("tf up = %v and prints %q, want the job; it says:\n%s", err, out, said)
+	}
+	if !strings.Contains(said, "all tasks run") || strings.Contains(said, "is up") {
+		t.Errorf("tf up says %q, want that all tasks run, not that the cluster is up", said)
+	}
+}
+
+// newTFCluster is a cluster of one worker, in a directory of its own, and the
+// CID of what its task runs.
+func newTFCluster(t *testing.T) (f *tfFlags, made tensorflow.Cluster, code jobspec.CID) {
+	t.Helper()
+	f = &tfFlags{dir: t.TempDir()}
+	err := f.writeConf(tensorflow.Conf{"worker": {0}})
+	if err == nil {
+		made, err = (&app{out: io.Discard, err: io.Discard}).tfSpec(f)
+	}
+	if err == nil {
+		code, err = hasher(t.Context())(func(ctx context.Context, s ipfs.Session) (jobspec.CID, error) {
+			return packFiles(ctx, s, tensorflow.Up(made, tensorflow.Worker()).Code)
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, made, code
 }
