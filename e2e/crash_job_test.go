@@ -118,7 +118,12 @@ func (n *crasher) whole(c *client.Client, root jobspec.CID) {
 // A job of one task.
 func crashJob(t *testing.T, places []string) {
 	n := newCrasher(t, nil)
-	spec := crashSpec(t, n.ok("add", "-q", logsDir(t)), "task", copying)
+	n.atEach(t, places, crashSpec(t, n.ok("add", "-q", logsDir(t)), "task", copying))
+}
+
+// atEach runs a job for each of places, at which the node dies, and looks that
+// it ends as without that.
+func (n *crasher) atEach(t *testing.T, places []string, spec jobspec.Spec) {
 	want := n.wants(spec)
 	for _, place := range places {
 		t.Run(place, func(t *testing.T) {

@@ -38,20 +38,11 @@ stages:
 // A gang of two tasks at one node.
 func crashGang(t *testing.T, places []string) {
 	n := newCrasher(t, nil)
-	spec := crashYAML(t, `
+	n.atEach(t, places, crashYAML(t, `
 gang: {roles: {a: 1, b: 1}}
 resources: {cpu: 100m, memory: 64MiB, disk: 16MiB}
 run: {image: shell, command: [sh, -c, 'echo $IPDC_TASK > /outputs/task']}
-`)
-	want := n.wants(spec)
-	for _, place := range places {
-		t.Run(place, func(t *testing.T) {
-			n.ready(t)
-			c, id := n.submits(place, spec)
-			n.ends(c, id, want)
-		})
-	}
-	n.t = t
+`))
 }
 
 // A result that is sent to a directory, and whose end is told.
