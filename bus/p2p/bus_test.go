@@ -10,29 +10,16 @@ import (
 	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
-	"go.uber.org/goleak"
 
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/bus/bustest"
 	"github.com/ipdc/ipdc/bus/p2p"
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/internal/p2phost"
+	"github.com/ipdc/ipdc/internal/p2phost/p2phosttest"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// Started by packages of others when they are loaded.
-		goleak.IgnoreAnyFunction("github.com/ipfs/go-log/v2/writer.(*MirrorWriter).logRoutine"),
-		// Sleeps for a second at most before it sees that its gossip has ended.
-		goleak.IgnoreAnyFunction("github.com/libp2p/go-libp2p-pubsub.(*PubSub).announceRetry"),
-	)
-}
-
-// anyone takes whoever has the key.
-type anyone struct{}
-
-func (anyone) Hello(context.Context) []byte        { return []byte("member") }
-func (anyone) Check(_ identity.ID, _ []byte) error { return nil }
+func TestMain(m *testing.M) { p2phosttest.Main(m) }
 
 // node is a bus with the host below it.
 type node struct {
@@ -55,13 +42,7 @@ type town struct {
 // open adds a host that is connected to all others.
 func (w *town) open(t *testing.T, key identity.Key) *p2phost.Host {
 	t.Helper()
-	h, err := p2phost.Open(t.Context(), p2phost.Config{
-		Domain: "bustest", Key: key, PSK: [32]byte{1}, Guard: anyone{}, Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Every: time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.Close() })
+	h := p2phosttest.Open(t, p2phosttest.Config(key))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for id, other := range w.hosts {

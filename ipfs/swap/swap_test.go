@@ -17,6 +17,7 @@ import (
 
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/internal/p2phost"
+	"github.com/ipdc/ipdc/internal/p2phost/p2phosttest"
 	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/embedded"
@@ -26,12 +27,6 @@ import (
 	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
 )
-
-// anyone takes whoever has the key.
-type anyone struct{}
-
-func (anyone) Hello(context.Context) []byte        { return []byte("member") }
-func (anyone) Check(_ identity.ID, _ []byte) error { return nil }
 
 // newHost returns a host of the tests' domain that is connected to others.
 func newHost(t *testing.T, others ...*p2phost.Host) *p2phost.Host {
@@ -51,14 +46,9 @@ func hostWith(t *testing.T, configure func(*p2phost.Config)) *p2phost.Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := p2phost.Config{Domain: "swaptest", Key: key, PSK: [32]byte{1}, Guard: anyone{}, Listen: []string{"/ip4/127.0.0.1/tcp/0"}}
+	cfg := p2phosttest.Config(key)
 	configure(&cfg)
-	h, err := p2phost.Open(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.Close() })
-	return h
+	return p2phosttest.Open(t, cfg)
 }
 
 // member is a node with an embedded store.

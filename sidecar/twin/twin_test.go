@@ -8,29 +8,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/ipdc/ipdc/bus/p2p"
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/internal/p2phost"
+	"github.com/ipdc/ipdc/internal/p2phost/p2phosttest"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/twin"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// Started by packages of others when they are loaded.
-		goleak.IgnoreAnyFunction("github.com/ipfs/go-log/v2/writer.(*MirrorWriter).logRoutine"),
-		// Sleeps for a second at most before it sees that its gossip has ended.
-		goleak.IgnoreAnyFunction("github.com/libp2p/go-libp2p-pubsub.(*PubSub).announceRetry"),
-	)
-}
-
-// anyone takes whoever has the key.
-type anyone struct{}
-
-func (anyone) Hello(context.Context) []byte        { return []byte("member") }
-func (anyone) Check(_ identity.ID, _ []byte) error { return nil }
+func TestMain(m *testing.M) { p2phosttest.Main(m) }
 
 // process is one with an identity, in the network of all.
 type process struct {
@@ -41,12 +27,7 @@ type process struct {
 
 func begin(t *testing.T, key identity.Key, every time.Duration, knows ...*process) *process {
 	t.Helper()
-	h, err := p2phost.Open(t.Context(), p2phost.Config{
-		Domain: "twintest", Key: key, PSK: [32]byte{1}, Guard: anyone{}, Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Every: time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := p2phosttest.Open(t, p2phosttest.Config(key))
 	b, err := p2p.Open(p2p.Config{Host: h})
 	if err != nil {
 		t.Fatal(err)
