@@ -17,6 +17,7 @@ import (
 
 	"github.com/ipdc/ipdc/bus/memory"
 	"github.com/ipdc/ipdc/identity"
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/peering"
 	"github.com/ipdc/ipdc/wire/guest"
@@ -25,24 +26,7 @@ import (
 // binary is the guest, built as it is shipped.
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
-
-func testMain(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "peering")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "ipdc-guest")
-	cmd := exec.Command("go", "build", "-o", binary, "../../cmd/ipdc-guest")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(testenv.WithGuest(m, &binary)) }
 
 // patience bounds what a test waits for.
 const patience = time.Minute

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -13,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire/guest"
 	"github.com/ipdc/ipdc/workload/script"
@@ -21,26 +21,7 @@ import (
 // guestBinary is ipdc-guest, so that programs run here as in a container.
 var guestBinary string
 
-func TestMain(m *testing.M) {
-	os.Exit(testMain(m))
-}
-
-func testMain(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "script")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	guestBinary = filepath.Join(dir, "ipdc-guest")
-	cmd := exec.Command("go", "build", "-o", guestBinary, "github.com/ipdc/ipdc/cmd/ipdc-guest")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(testenv.WithGuest(m, &guestBinary)) }
 
 // job is a program and what it is run on.
 type job struct {
