@@ -111,24 +111,7 @@ func parseReach(t testing.TB, text string) map[string]reached {
 // greet serves name to whoever connects, on an address of this machine.
 func greet(t testing.TB, addr string, name func() string) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprintln(c, name())
-			c.Close()
-		}
-	}()
-	t.Cleanup(func() { l.Close(); <-done })
-	return netip.MustParseAddrPort(l.Addr().String())
+	return testenv.Serve(t, addr, func(c net.Conn) { fmt.Fprintln(c, name()) })
 }
 
 func constant(s string) func() string { return func() string { return s } }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/sidecar/proxy"
@@ -23,20 +24,7 @@ import (
 // greeting serves a line to whoever connects.
 func greeting(t *testing.T, line string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
-			_, _ = io.WriteString(c, line)
-			_ = c.Close()
-		}
-	}()
-	t.Cleanup(func() { l.Close(); <-done })
-	return l.Addr().String()
+	return testenv.Serve(t, "127.0.0.1:0", func(c net.Conn) { _, _ = io.WriteString(c, line) }).String()
 }
 
 // through asks the proxy of a job's first attempt for target and returns what

@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/proxy"
 )
@@ -27,25 +28,10 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustPa
 // serve starts a server of the host that greets with its name, then echoes.
 func serve(t *testing.T, addr, name string) jobspec.Endpoint {
 	t.Helper()
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprintln(c, name)
-			_, _ = io.Copy(c, c)
-			_ = c.Close()
-		}
-	}()
-	t.Cleanup(func() { l.Close(); <-done })
-	ap := netip.MustParseAddrPort(l.Addr().String())
+	ap := testenv.Serve(t, addr, func(c net.Conn) {
+		fmt.Fprintln(c, name)
+		_, _ = io.Copy(c, c)
+	})
 	return jobspec.Endpoint{Host: ap.Addr().String(), Port: ap.Port()}
 }
 
