@@ -201,11 +201,12 @@ func (n *node) launch(env ...string) {
 		n.log = &testenv.Log{}
 	}
 	words := slices.Concat(n.by, []string{filepath.Join(n.bin, "ipdc"), "node", "start"}, n.args)
-	n.cmd = exec.Command(words[0], words[1:]...)
-	n.cmd.Env, n.cmd.Stderr, n.cmd.Stdout = slices.Concat(n.env, n.own, env), n.log, n.log
-	if err := n.cmd.Start(); err != nil {
+	cmd := exec.Command(words[0], words[1:]...)
+	cmd.Env, cmd.Stderr, cmd.Stdout = slices.Concat(n.env, n.own, env), n.log, n.log
+	if err := cmd.Start(); err != nil {
 		n.t.Fatal(err)
 	}
+	n.cmd = cmd // one that was started, for its end
 }
 
 func (n *node) answers() {
