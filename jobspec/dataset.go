@@ -80,8 +80,9 @@ func (r DatasetRef) String() string {
 type DatasetUse struct {
 	Name    string `json:"name"`
 	Version int    `json:"version"`
-	Owner   string `json:"owner"` // peer id of the node whose dataset it is
-	Root    CID    `json:"root"`  // of that version
+	Owner   string `json:"owner"`        // peer id of the node whose dataset it is
+	ID      string `json:"id,omitempty"` // of the dataset: one that is made anew under the name has another; "" in jobs from before this was noted
+	Root    CID    `json:"root"`         // of that version
 	// Program is the CID of the spec without its input: jobs of one program over
 	// one dataset are runs of each other.
 	Program CID `json:"program"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/merge"
 	"github.com/ipdc/ipdc/jobspec"
@@ -37,7 +38,7 @@ func (s *Sidecar) resolveDataset(ctx context.Context, tenant string, spec jobspe
 	if err != nil {
 		return spec, nil, at("inputs[0].dataset", err)
 	}
-	use := &jobspec.DatasetUse{Name: v.Name, Version: v.Version, Owner: v.Owner.String(), Root: v.Root}
+	use := &jobspec.DatasetUse{Name: v.Name, Version: v.Version, Owner: v.Owner.String(), ID: v.ID, Root: v.Root}
 	if use.Program, err = spec.Program(); err != nil {
 		return spec, nil, err
 	}
@@ -61,7 +62,7 @@ func (s *Sidecar) lastRun(ctx context.Context, tenant string, use jobspec.Datase
 	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		list, err := tx.DatasetRuns(tenant, use.Program, jobspec.JobSucceeded)
 		for _, j := range list {
-			if d := j.Dataset; d.Name == use.Name && d.Owner == use.Owner && d.Version <= use.Version {
+			if d := j.Dataset; d.Name == use.Name && d.Owner == use.Owner && (d.ID == use.ID || d.ID == "") && d.Version <= use.Version {
 				last = &j
 				return nil
 			}
@@ -69,6 +70,15 @@ func (s *Sidecar) lastRun(ctx context.Context, tenant string, use jobspec.Datase
 		return err
 	})
 	return last, err
+}
+
+// namedNow returns the ids of the datasets that are called so now, by whose they
+// are, as far as that is known here.
+func (s *Sidecar) namedNow(ctx context.Context, tenant string, ref jobspec.DatasetRef) (map[identity.ID][]string, error) {
+	if ref.Name == "" || s.cfg.Datasets == nil {
+		return nil, nil
+	}
+	return s.cfg.Datasets.IDs(ctx, tenant, ref.Name)
 }
 
 // askedFor is the CID of a spec as it was submitted: what a name means may have

@@ -3,6 +3,7 @@ package sidecar_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -203,6 +204,53 @@ func TestDatasetOfMember(t *testing.T) {
 	f.mu.Unlock()
 	if v, err := member.data.Resolve(t.Context(), "t", jobspec.DatasetRef{Name: "logs"}); err != nil || v.Version != 3 {
 		t.Errorf("Resolve with the owner away = %+v, %v, want the head that was seen", v, err)
+	}
+}
+
+// A dataset that is made anew under its name has no runs yet: those over the one
+// before are neither listed with its own, nor what a run over what is new follows,
+// at its owner and at a member.
+func TestDatasetMadeAnew(t *testing.T) {
+	f := newFleet(t, 2)
+	owner := f.nodes[0]
+	logs := api.JobFilter{Dataset: jobspec.DatasetRef{Name: "logs"}}
+	over := func(b *bench) []jobspec.JobID {
+		runs, err := b.Jobs(t.Context(), "t", logs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []jobspec.JobID
+		for _, j := range runs {
+			ids = append(ids, j.ID)
+		}
+		return ids
+	}
+	night := func(text string) {
+		owner.createDataset("logs")
+		owner.grow("logs", "day0", text)
+	}
+	night("zero")
+	for _, b := range f.nodes {
+		j := b.final(b.submit(overDataset("logs", true)))
+		if got := over(b); j.State != jobspec.JobSucceeded || !slices.Equal(got, []jobspec.JobID{j.ID}) {
+			t.Fatalf("the job is %s, %v; the runs are %v", j.State, j.Failure, got)
+		}
+	}
+	if err := owner.data.Remove(t.Context(), "t", "logs"); err != nil {
+		t.Fatal(err)
+	}
+	if got := over(owner); len(got) != 1 {
+		t.Errorf("the runs over a dataset that is gone are %v, want the one", got)
+	}
+	night("one")
+	for i, b := range f.nodes {
+		j := b.final(b.submit(overDataset("logs", true)))
+		if b.entries(j.Result) != "day0" || j.Dataset.Previous != "" {
+			t.Errorf("node %d: the first run over the new one gives %q, behind %q", i, b.entries(j.Result), j.Dataset.Previous)
+		}
+		if got := over(b); !slices.Equal(got, []jobspec.JobID{j.ID}) {
+			t.Errorf("node %d: the runs over the new one are %v, want %s", i, got, j.ID)
+		}
 	}
 }
 

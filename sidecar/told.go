@@ -47,8 +47,12 @@ func (s *Sidecar) Jobs(ctx context.Context, tenant string, f api.JobFilter) (lis
 	if tenant == api.AllTenants {
 		tenant = ""
 	}
+	now, err := s.namedNow(ctx, tenant, f.Dataset)
+	if err != nil {
+		return nil, err
+	}
 	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
-		jobs, err := tx.Jobs(store.Filter{Tenant: tenant, States: f.States, Labels: f.Labels, Dataset: f.Dataset, OfUser: !f.All, Limit: f.Limit})
+		jobs, err := tx.Jobs(store.Filter{Tenant: tenant, States: f.States, Labels: f.Labels, Dataset: f.Dataset, NamedNow: now, OfUser: !f.All, Limit: f.Limit})
 		for _, j := range jobs {
 			list = append(list, wire.Job{Job: j, Waiting: s.waitsFor(j.ID)})
 		}

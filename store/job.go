@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -134,10 +135,14 @@ type Filter struct {
 	Labels map[string]string // all must be equal
 	// Dataset leaves jobs over it, with a version over that one.
 	Dataset jobspec.DatasetRef
-	Live    bool // only jobs whose state is not final
-	Kept    bool // only final jobs that are kept for a time
-	OfUser  bool // no jobs that another job needs, such as installations
-	Limit   int  // 0 = no limit
+	// NamedNow has, with Dataset, the ids of datasets of that name by whose they
+	// are: jobs over others of these owners are left out. A job that notes no id
+	// is not.
+	NamedNow map[identity.ID][]string
+	Live     bool // only jobs whose state is not final
+	Kept     bool // only final jobs that are kept for a time
+	OfUser   bool // no jobs that another job needs, such as installations
+	Limit    int  // 0 = no limit
 }
 
 // Jobs returns the jobs that f selects, the newest first.
@@ -180,6 +185,13 @@ func (f Filter) query() (string, []any, error) {
 		if d.Version != 0 {
 			add("record ->> '$.dataset.version' = ?", d.Version)
 		}
+	}
+	for owner, ids := range f.NamedNow {
+		list, err := encode(ids)
+		if err != nil {
+			return "", nil, err
+		}
+		add("NOT (record ->> '$.dataset.owner' = ? AND ifnull(record ->> '$.dataset.id' NOT IN (SELECT value FROM json_each(?)), false))", owner.String(), list)
 	}
 	states, err1 := encode(f.States)
 	if len(f.States) > 0 {

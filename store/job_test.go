@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
 )
@@ -81,7 +82,7 @@ func TestJobsFilter(t *testing.T) {
 	put("b", "local", jobspec.JobRunning, map[string]string{"x": "1"})
 	put("c", "other", jobspec.JobQueued, nil)
 	put("d", "local", jobspec.JobStopped, map[string]string{"x": "2"})
-	for i, over := range []jobspec.DatasetUse{{Name: "logs", Version: 2}, {Name: "logs", Version: 3}, {Name: "photos", Version: 3}} {
+	for i, over := range []jobspec.DatasetUse{{Name: "logs", Version: 2, Owner: "o"}, {Name: "logs", Version: 3, Owner: "o", ID: "old"}, {Name: "photos", Version: 3}} {
 		j := newJob("over", fmt.Sprint("run", i))
 		j.Dataset, j.State = &over, jobspec.JobSucceeded
 		update(t, st, func(tx *store.Tx) error { return tx.PutJob(j) })
@@ -101,6 +102,9 @@ func TestJobsFilter(t *testing.T) {
 		{"limit", store.Filter{Tenant: "local", Limit: 2}, "d b"},
 		{"dataset", store.Filter{Dataset: jobspec.DatasetRef{Name: "logs"}}, "run1 run0"},
 		{"version", store.Filter{Dataset: jobspec.DatasetRef{Name: "logs", Version: 3}}, "run1"},
+		{"dataset made anew", store.Filter{Dataset: jobspec.DatasetRef{Name: "logs"}, NamedNow: map[identity.ID][]string{"o": {"new"}, "p": {"other"}}}, "run0"}, // which notes no id
+		{"dataset of some", store.Filter{Dataset: jobspec.DatasetRef{Name: "logs"}, NamedNow: map[identity.ID][]string{"o": {"new", "old"}}}, "run1 run0"},
+		{"dataset of another", store.Filter{Dataset: jobspec.DatasetRef{Name: "logs"}, NamedNow: map[identity.ID][]string{"p": {"new"}}}, "run1 run0"},
 		{"all at once", store.Filter{Tenant: "local", Live: true, Labels: map[string]string{"x": "1"}, States: []jobspec.JobState{jobspec.JobRunning}, Limit: 5}, "b"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -21,7 +21,8 @@ func (a *app) datasetRunsCmd() *cobra.Command {
 		Long: "Runs lists which job ran over which version, how that ended and what it gave. Of one\n" +
 			"that was only over what was new, SINCE is the version that its entries are compared\n" +
 			"with, and NEW how many there were. OWNER is the node whose dataset it was: the runs\n" +
-			"stay when that is removed, or away, and another may have had the same name.",
+			"stay when that is removed, or away, and another may have had the same name. Those over\n" +
+			"one that the owner has removed, and made anew under its name, are left out then.",
 		Example: "  ipdc dataset runs logs\n  ipdc dataset runs logs@17",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {

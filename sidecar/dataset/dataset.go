@@ -86,6 +86,7 @@ type Version struct {
 	Name    string
 	Version int
 	Owner   identity.ID
+	ID      string // of the dataset: one that is made anew under the name has another
 	Root    jobspec.CID
 	Head    jobspec.CID
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/store"
 )
 
 // Resolve returns the version that a tenant means: of a dataset of its own, or,
@@ -21,7 +23,7 @@ func (k *Keeper) Resolve(ctx context.Context, tenant string, ref jobspec.Dataset
 			Hint: "name a later one",
 		}.Error()
 	case err == nil:
-		return Version{Name: ref.Name, Version: v.Version, Owner: k.self(), Root: v.Root, Head: v.Head}, nil
+		return Version{Name: ref.Name, Version: v.Version, Owner: k.self(), ID: d.ID, Root: v.Root, Head: v.Head}, nil
 	case d.Name == "" && k.shares(tenant) && errors.Is(err, jobspec.KindNotFound.Error()):
 		h, head, merr := k.member(ctx, ref)
 		if merr != nil {
@@ -33,7 +35,7 @@ func (k *Keeper) Resolve(ctx context.Context, tenant string, ref jobspec.Dataset
 }
 
 func versionOf(h Head, head jobspec.CID) Version {
-	return Version{Name: h.Name, Version: h.Version, Owner: h.Owner, Root: h.RootCID(), Head: head}
+	return Version{Name: h.Name, Version: h.Version, Owner: h.Owner, ID: h.ID, Root: h.RootCID(), Head: head}
 }
 
 // After returns the versions of a dataset behind one, in order.
@@ -46,7 +48,7 @@ func (k *Keeper) After(ctx context.Context, tenant, name string, version int) ([
 	if newest.Owner == k.self() {
 		list, err := k.versions(ctx, tenant, name, version+1, listed)
 		for _, v := range list {
-			out = append(out, Version{Name: name, Version: v.Version, Owner: newest.Owner, Root: v.Root, Head: v.Head})
+			out = append(out, Version{Name: name, Version: v.Version, Owner: newest.Owner, ID: newest.ID, Root: v.Root, Head: v.Head})
 		}
 		return out, err
 	}
@@ -66,4 +68,30 @@ func (k *Keeper) After(ctx context.Context, tenant, name string, version int) ([
 func (k *Keeper) Content(ctx context.Context, tenant string, ref jobspec.DatasetRef) (jobspec.CID, error) {
 	v, err := k.Resolve(ctx, tenant, ref)
 	return v.Root, err
+}
+
+// IDs returns the ids of the datasets of a name by whose they are: those of a
+// tenant here, "" for all, and what was seen of members'. Nobody is asked.
+func (k *Keeper) IDs(ctx context.Context, tenant, name string) (map[identity.ID][]string, error) {
+	ids := map[identity.ID][]string{}
+	err := k.cfg.Store.View(ctx, func(tx *store.Tx) error {
+		mine, err := tx.Datasets(tenant)
+		if err != nil {
+			return err
+		}
+		for _, d := range mine {
+			if d.Name == name {
+				ids[k.self()] = append(ids[k.self()], d.ID)
+			}
+		}
+		seen, err := tx.DatasetsSeen(name)
+		for _, s := range seen {
+			h, _, oerr := Open(s.Sealed)
+			if err = errors.Join(err, oerr); oerr == nil {
+				ids[s.Owner] = append(ids[s.Owner], h.ID)
+			}
+		}
+		return err
+	})
+	return ids, err
 }
