@@ -31,6 +31,7 @@ type Peer struct {
 	Capacity jobspec.Resources // of all tasks together
 	Free     jobspec.Resources // of it, when it last said so
 	Draining bool              // it takes nothing new
+	Busy     bool              // other programs use its machine: it begins one task at a time
 	Strict   string            // what gives strict jobs a kernel of their own; "" = nothing
 }
 

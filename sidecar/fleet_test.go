@@ -119,7 +119,7 @@ func (f *fleet) Live() (list []sidecar.Peer) {
 		}
 		list = append(list, sidecar.Peer{
 			ID: b.key.ID(), Arch: runtime.GOARCH, Labels: b.labels, Capacity: jobspec.Resources(b.cap), Free: jobspec.Resources(b.cap),
-			Draining: b.running.Load().Draining(), Strict: b.running.Load().Strict(),
+			Draining: b.running.Load().Draining(), Busy: b.running.Load().Busy(), Strict: b.running.Load().Strict(),
 		})
 	}
 	return list

@@ -20,13 +20,14 @@ type site struct {
 	id       identity.ID
 	peer     Peer
 	slots    int      // tasks of the job at once
+	pace     int      // likewise, as things are: one where the machine is busy
 	free     int      // likewise, of what it last said to be free
 	against  []string // why it never runs one
 	overflow bool     // it is kept for tasks that waited for others
 	held     bitmap   // of what was asked
 	local    int64    // bytes of all that was asked that it holds
 	given    int64    // bytes that it gets
-	load     float64  // bytes and one for each unit, for its slots
+	load     float64  // bytes and one for each unit, for its pace
 	tasks    int      // likewise
 	attached bool     // some of it lies in files that it serves in place
 	far      string   // XOR distance to the job, for ties
@@ -37,7 +38,7 @@ type sites []*site
 
 // sites looks at this node and at the members that live.
 func (d *driver) sites(job jobspec.Job, plan jobspec.Plan) sites {
-	self := Peer{ID: d.Sidecar.id, Arch: d.offered().Arch, Labels: d.cfg.Labels, Capacity: jobspec.Resources(d.cfg.Capacity), Free: jobspec.Resources(d.placer.offer()), Strict: d.Strict()}
+	self := Peer{ID: d.Sidecar.id, Arch: d.offered().Arch, Labels: d.cfg.Labels, Capacity: jobspec.Resources(d.cfg.Capacity), Free: jobspec.Resources(d.placer.offer()), Busy: d.Busy(), Strict: d.Strict()}
 	list := sites{{id: self.ID, peer: self, against: d.against(job.Spec)}}
 	if d.cfg.Crew != nil && job.Parent == "" && job.Origin == nil {
 		for _, p := range d.cfg.Crew.Live() {
@@ -55,6 +56,9 @@ func (d *driver) sites(job jobspec.Job, plan jobspec.Plan) sites {
 		}
 		s.overflow = job.Spec.Place.Overflows(s.peer.Offer())
 		s.slots = job.Spec.Resources.Slots(s.peer.Capacity)
+		if s.pace = s.slots; s.peer.Busy {
+			s.pace = 1
+		}
 		s.free = max(0, job.Spec.Resources.Slots(s.peer.Free))
 		s.far = distance(s.id, job.ID)
 	}
@@ -223,8 +227,8 @@ func (d *driver) holder(s *site) string {
 
 // nearest is the site that a unit of work goes to, and is given its bytes: who
 // holds most of it, unless the spec asks for any; of equals the one with the
-// least bytes for its slots, then the nearest by hash. Even comes first who has
-// the least for its slots, and who holds most only of equals: what an earlier
+// least bytes for its pace, then the nearest by hash. Even comes first who has
+// the least for its pace, and who holds most only of equals: what an earlier
 // stage gave is held by the owner as a whole.
 func (l sites) nearest(u unit, p jobspec.Place, even bool) *site {
 	var best *site
@@ -246,7 +250,7 @@ func (l sites) nearest(u unit, p jobspec.Place, even bool) *site {
 		best, most = s, held
 	}
 	best.given = min(best.given, math.MaxInt64-u.bytes) + u.bytes
-	best.load += float64(u.bytes+1) / float64(best.slots)
+	best.load += float64(u.bytes+1) / float64(best.pace)
 	return best
 }
 

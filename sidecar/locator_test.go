@@ -59,3 +59,35 @@ func TestPlanNamesHolders(t *testing.T) {
 		t.Errorf("holders (-want +got):\n%s\nreasons: %q", diff, p.Reasons)
 	}
 }
+
+// A busy machine begins one task at a time, and gets as many as if it had room
+// for one: it would be behind the others with as many as they.
+func TestBusyMembersAreDealtLess(t *testing.T) {
+	f := newFleet(t, 2)
+	root, files := f.dataset(5)
+	s := perItem(root, files)
+	s.Place.Prefer = jobspec.PreferAny
+	s.Resources = jobspec.Resources{CPU: 500, Memory: 64 * jobspec.MiB, Disk: 64 * jobspec.MiB} // each has room for four
+	const each = int64(len("content of 0\n"))
+	dealt := func(what string, want ...int64) {
+		t.Helper()
+		got := map[string]int64{}
+		for _, n := range f.nodes[0].planned(s).Nodes {
+			got[n.ID] = n.Bytes / each
+		}
+		for i, b := range f.nodes {
+			if n := got[b.key.ID().String()]; n != want[i] {
+				t.Errorf("%s: node %d is dealt %d files of 10, want %d", what, i, n, want[i])
+			}
+		}
+	}
+	dealt("none is busy", 5, 5)
+	for i, want := range [][]int64{{2, 8}, {8, 2}} {
+		b := f.nodes[i]
+		b.busy = func(jobspec.Bytes) string { return "other programs use it" }
+		b.restart()
+		dealt("one is busy", want...)
+		b.busy = nil
+		b.restart()
+	}
+}

@@ -152,6 +152,10 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 	}
 }
 
+// Busy says whether one task at a time begins here, as other programs use the
+// machine. It may be called each second.
+func (s *Sidecar) Busy() bool { return s.cfg.Busy != nil && s.cfg.Busy(0) != "" }
+
 // Offer returns what this node has for tasks, what of it is free, and when it
 // was started. It may be called each second.
 func (s *Sidecar) Offer() (capacity, free wire.Capacity, started time.Time) {

@@ -16,7 +16,7 @@ func (c crew) Live() []sidecar.Peer {
 	list := make([]sidecar.Peer, len(members))
 	for i, m := range members {
 		list[i] = sidecar.Peer{
-			ID: m.ID, Arch: m.Arch, Labels: m.Labels, Capacity: jobspec.Resources(m.Capacity), Free: jobspec.Resources(m.Free), Draining: m.Draining, Strict: m.Strict,
+			ID: m.ID, Arch: m.Arch, Labels: m.Labels, Capacity: jobspec.Resources(m.Capacity), Free: jobspec.Resources(m.Free), Draining: m.Draining, Busy: m.Busy, Strict: m.Strict,
 		}
 	}
 	return list

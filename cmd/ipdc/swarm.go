@@ -218,7 +218,7 @@ func (s *swarm) advert(ctx context.Context) wire.Advert {
 	if o := s.offer.Load(); o != nil {
 		var started time.Time
 		a.Capacity, a.Free, started = o.Offer()
-		a.Started, a.Draining, a.Strict = started.Unix(), o.Draining(), o.Strict()
+		a.Started, a.Draining, a.Busy, a.Strict = started.Unix(), o.Draining(), o.Busy(), o.Strict()
 	}
 	if h := s.current(); h != nil {
 		a.Addrs = h.Addrs()

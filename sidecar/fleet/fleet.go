@@ -158,7 +158,7 @@ func news(told, here map[identity.ID]bool) bool {
 // changed reports whether the others want to know of it at once. What is held
 // grows with each block.
 func changed(a, b wire.Advert) bool {
-	return a.Version != b.Version || a.Draining != b.Draining || a.Arch != b.Arch || a.Capacity != b.Capacity || a.Free.CPU != b.Free.CPU || a.Free.Memory != b.Free.Memory ||
+	return a.Version != b.Version || a.Draining != b.Draining || a.Busy != b.Busy || a.Arch != b.Arch || a.Capacity != b.Capacity || a.Free.CPU != b.Free.CPU || a.Free.Memory != b.Free.Memory ||
 		!maps.Equal(a.Labels, b.Labels) || !slices.Equal(a.Addrs, b.Addrs)
 }
 
