@@ -12,7 +12,7 @@
 //	datasets   names of datasets become CIDs, and what is new in them
 //	installer  requirements become a directory of packages, by a job of their own
 //	placer     queued    -> running: leases in order of submission, by resources
-//	runner     an attempt's way from its lease to its signed receipt
+//	runner     an attempt's way from its lease to its signed receipt; launch until it runs
 //	locator    who may run a task, who holds what of its input: there it goes
 //	overflow   a task that waited too long goes to a node kept for that
 //	handover   a job that another member takes over; handed, member go with it
