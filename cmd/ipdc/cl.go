@@ -58,7 +58,11 @@ The list is cut into -k slices, each a container; any number suits. An output is
 named after its line. Lines that fail do not fail the job: each line's end, exit
 code and stderr are in its record (ipdc cl items), and ipdc cl retry does those
 again. Programs have no network but what --network grants; what they fetched is
-remembered for cl retry only, unless --cache use says that it does not change.`,
+remembered for cl retry only, unless --cache use says that it does not change.
+
+List and program stay pinned, as what ipdc add stored, since cl items reads the
+lines and cl retry both when the job is over, and a job keeps no inputs then. To
+let go of them: ipdc pin rm CODE INPUT, which ipdc job describe shows.`,
 		Example: `  ipdc cl run --each 'tr a-z A-Z' -k 4 words.txt
   ipdc cl run crawler.py -r requirements.txt --network example.org:443 urls.txt --out pages
   seq 1000 | ipdc cl run --each 'factor "$IPDC_LINE"' -k 10 -`,
