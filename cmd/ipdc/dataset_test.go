@@ -37,9 +37,9 @@ func (k keeps) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// does runs a command against the node, and returns what it printed, whether it
-// ended well, and what it asked for.
-func (k keeps) does(t *testing.T, args ...string) (out, said string, ended error, asked []string) {
+// does runs a command against the node, and returns what it printed, what
+// it asked for, and whether it ended well.
+func (k keeps) does(t *testing.T, args ...string) (out, said string, asked []string, ended error) {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.Method+" "+r.URL.Path)
@@ -50,7 +50,7 @@ func (k keeps) does(t *testing.T, args ...string) (out, said string, ended error
 	root := (&app{in: strings.NewReader(""), out: &stdout, err: &stderr}).root()
 	root.SetArgs(append([]string{"--path", t.TempDir(), "--api", s.URL}, args...))
 	ended = root.ExecuteContext(t.Context())
-	return stdout.String(), stderr.String(), ended, asked
+	return stdout.String(), stderr.String(), asked, ended
 }
 
 // What a new dataset or version is refused for is known before anything is
@@ -97,7 +97,7 @@ func TestDatasetFromAFolder(t *testing.T) {
 		"no append":     {node(keeps{makes + "/photos/append": refused}), []string{"dataset", "append", "photos", dir}, []string{sends, unpins}, nil, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, said, err, asked := c.node.does(t, c.args...)
+			out, said, asked, err := c.node.does(t, c.args...)
 			if (err == nil) != c.ok || c.ok != strings.HasPrefix(out, "photos@1 ") || !strings.Contains(said, c.said) {
 				t.Errorf("it ends with %v, prints %q and says %q, want success %v and %q", err, out, said, c.ok, c.said)
 			}
@@ -167,14 +167,14 @@ func TestRunsOfARemovedDataset(t *testing.T) {
 	}
 	a, b := newOwner(t), newOwner(t)
 	jobs := keeps{"GET /v1/jobs": wire.JobList{Jobs: []wire.Job{run("01new", a.String()), run("01old", b.String())}}}
-	out, _, err, _ := jobs.does(t, "dataset", "runs", "logs")
+	out, _, _, err := jobs.does(t, "dataset", "runs", "logs")
 	for _, want := range []string{"01new", a.Short(), "01old", b.Short()} {
 		if err != nil || !strings.Contains(out, want) {
 			t.Errorf("dataset runs does not show %s: %v\n%s", want, err, out)
 		}
 	}
 	none := keeps{"GET /v1/jobs": wire.JobList{}}
-	if out, _, err, _ := none.does(t, "dataset", "runs", "lgos"); !errors.Is(err, jobspec.KindNotFound.Error()) {
+	if out, _, _, err := none.does(t, "dataset", "runs", "lgos"); !errors.Is(err, jobspec.KindNotFound.Error()) {
 		t.Errorf("runs of what was never there: %v, want E_NOT_FOUND\n%s", err, out)
 	}
 }

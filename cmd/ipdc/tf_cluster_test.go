@@ -24,14 +24,14 @@ func TestTFStarted(t *testing.T) {
 	}
 	const lists, sends, submits = "GET /v1/jobs", "POST /v1/dag", "POST /v1/jobs"
 	node := keeps{lists: wire.JobList{}, sends: wire.Added{CID: code}, submits: jobspec.Failure{Kind: jobspec.KindLimit}}
-	_, _, err, asked := node.does(t, "tf", "up", "--dir", f.dir)
+	_, _, asked, err := node.does(t, "tf", "up", "--dir", f.dir)
 	if !errors.Is(err, jobspec.KindLimit.Error()) || !slices.Contains(asked, submits) {
 		t.Fatalf("tf up = %v and asks for %v, want that the submit is refused", err, asked)
 	}
 	if now, err := f.cluster(); err != nil || now.Unstarted || now.ID != made.ID {
 		t.Errorf("after the submit the cluster is %+v, %v, want it to count as started", now, err)
 	}
-	_, _, err, asked = node.does(t, "tf", "down", "--dir", f.dir)
+	_, _, asked, err = node.does(t, "tf", "down", "--dir", f.dir)
 	if err != nil || !slices.Equal(asked, []string{lists}) {
 		t.Errorf("tf down = %v and asks for %v, want %s", err, asked, lists)
 	}
@@ -43,7 +43,7 @@ func TestTFUpSaysWhatItKnows(t *testing.T) {
 	runs := jobspec.Job{ID: jobspec.NewJobID(time.Now()), State: jobspec.JobRunning}
 	now := wire.Job{Job: runs, Attempts: []jobspec.Attempt{{ID: jobspec.AttemptID{Job: runs.ID, Try: 1}, State: jobspec.AttemptRunning}}}
 	node := keeps{"GET /v1/jobs": wire.JobList{}, "POST /v1/dag": wire.Added{CID: code}, "POST /v1/jobs": wire.Job{Job: runs}, "GET /v1/jobs/" + runs.ID.String(): now}
-	out, said, err, _ := node.does(t, "tf", "up", "--dir", f.dir)
+	out, said, _, err := node.does(t, "tf", "up", "--dir", f.dir)
 	if err != nil || out != runs.ID.String()+"\n" {
 		t.Fatalf("tf up = %v and prints %q, want the job; it says:\n%s", err, out, said)
 	}
