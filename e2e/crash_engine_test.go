@@ -20,7 +20,7 @@ type engineWatch struct {
 	done   sync.WaitGroup
 	ending atomic.Bool
 	starts int
-	of     map[string]bool // jobs that had a container
+	of     map[string]map[string]map[string]bool // by job that had a container and by try: the tasks that were started
 	wrong  []string
 }
 
@@ -28,16 +28,18 @@ type engineWatch struct {
 // an [engineWatch], which must have seen each of them.
 var ranJobs struct {
 	sync.Mutex
-	ids map[string]bool
+	gangs map[string]int // how many tasks a job starts at once; 0: it is no gang
 }
 
-func ran(id string) {
+func ran(id string) { ranAsGang(id, 0) }
+
+func ranAsGang(id string, tasks int) {
 	ranJobs.Lock()
 	defer ranJobs.Unlock()
-	if ranJobs.ids == nil {
-		ranJobs.ids = map[string]bool{}
+	if ranJobs.gangs == nil {
+		ranJobs.gangs = map[string]int{}
 	}
-	ranJobs.ids[id] = true
+	ranJobs.gangs[id] = max(tasks, ranJobs.gangs[id])
 }
 
 // watchEngine follows the engine's events from now on, whenever it comes to
@@ -45,7 +47,7 @@ func ran(id string) {
 func watchEngine(t *testing.T) *engineWatch {
 	t.Helper()
 	ranJobs.Lock()
-	ranJobs.ids = map[string]bool{}
+	ranJobs.gangs = map[string]int{}
 	ranJobs.Unlock()
 	now := time.Now()
 	w := &engineWatch{cmd: exec.Command("docker", "events", "--since", fmt.Sprintf("%d.%09d", now.Unix(), now.Nanosecond()),
@@ -89,10 +91,17 @@ func (w *engineWatch) read(line string, live map[string]map[string]bool, started
 		return
 	}
 	w.starts++
+	job, number := p[2], p[4]
 	if w.of == nil {
-		w.of = map[string]bool{}
+		w.of = map[string]map[string]map[string]bool{}
 	}
-	w.of[p[2]] = true
+	if w.of[job] == nil {
+		w.of[job] = map[string]map[string]bool{}
+	}
+	if w.of[job][number] == nil {
+		w.of[job][number] = map[string]bool{}
+	}
+	w.of[job][number][p[3]] = true
 	if started[name] {
 		w.wrong = append(w.wrong, name+" was started twice")
 	}
@@ -118,22 +127,47 @@ func (w *engineWatch) end() (starts int, wrong []string) {
 	}
 	ranJobs.Lock()
 	defer ranJobs.Unlock()
-	if len(w.of) < len(ranJobs.ids) {
-		w.wrong = append(w.wrong, fmt.Sprintf("control: %d jobs were seen to have a container, %d had one", len(w.of), len(ranJobs.ids)))
+	if len(w.of) < len(ranJobs.gangs) {
+		w.wrong = append(w.wrong, fmt.Sprintf("control: %d jobs were seen to have a container, %d had one", len(w.of), len(ranJobs.gangs)))
+	}
+	for job, tasks := range ranJobs.gangs {
+		w.allOrNone(job, tasks)
 	}
 	return w.starts, w.wrong
+}
+
+// allOrNone holds that in each try of a gang all of its tasks were started, or
+// none: no program of it ran without the others.
+func (w *engineWatch) allOrNone(job string, tasks int) {
+	if tasks == 0 {
+		return
+	}
+	if len(w.of[job]) == 0 {
+		w.wrong = append(w.wrong, fmt.Sprintf("control: the gang %s was not seen to start", job))
+	}
+	for try, started := range w.of[job] {
+		if len(started) != tasks {
+			w.wrong = append(w.wrong, fmt.Sprintf("of the gang %s %d of %d tasks were started in try %s", job, len(started), tasks, try))
+		}
+	}
 }
 
 func TestEngineWatch(t *testing.T) {
 	for _, tt := range []struct {
 		name, events string
 		wrong        int
+		gang         int // how many tasks job j starts at once
 	}{
-		{"one after the other", "start ipdc-n-j-0-1,die ipdc-n-j-0-1,start ipdc-n-j-0-2", 0},
-		{"two tasks", "start ipdc-n-j-0-1,start ipdc-n-j-1-1", 0},
-		{"of others", "start a,start a", 0},
-		{"two at once", "start ipdc-n-j-0-1,start ipdc-n-j-0-2", 1},
-		{"started again", "start ipdc-n-j-0-1,die ipdc-n-j-0-1,start ipdc-n-j-0-1", 1},
+		{"one after the other", "start ipdc-n-j-0-1,die ipdc-n-j-0-1,start ipdc-n-j-0-2", 0, 0},
+		{"two tasks", "start ipdc-n-j-0-1,start ipdc-n-j-1-1", 0, 0},
+		{"of others", "start a,start a", 0, 0},
+		{"two at once", "start ipdc-n-j-0-1,start ipdc-n-j-0-2", 1, 0},
+		{"started again", "start ipdc-n-j-0-1,die ipdc-n-j-0-1,start ipdc-n-j-0-1", 1, 0},
+		{"a gang", "start ipdc-n-j-0-1,start ipdc-n-j-1-1", 0, 2},
+		{"a gang, again", "start ipdc-n-j-0-1,start ipdc-n-j-1-1,die ipdc-n-j-0-1,die ipdc-n-j-1-1,start ipdc-n-j-0-2,start ipdc-n-j-1-2", 0, 2},
+		{"a part of a gang", "start ipdc-n-j-0-1", 1, 2},
+		{"a part of a gang, again", "start ipdc-n-j-0-1,die ipdc-n-j-0-1,start ipdc-n-j-0-2,start ipdc-n-j-1-2", 1, 2},
+		{"no gang", "start ipdc-n-k-0-1", 1, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var w engineWatch
@@ -141,6 +175,7 @@ func TestEngineWatch(t *testing.T) {
 			for line := range strings.SplitSeq(tt.events, ",") {
 				w.read(line, live, started)
 			}
+			w.allOrNone("j", tt.gang)
 			if len(w.wrong) != tt.wrong {
 				t.Errorf("wrong is %q, want %d", w.wrong, tt.wrong)
 			}

@@ -130,6 +130,9 @@ func (n *crasher) atEach(t *testing.T, places []string, spec jobspec.Spec) {
 			n.ready(t)
 			c, id := n.submits(place, spec)
 			n.ends(c, id, want)
+			if spec.Gang != nil {
+				ranAsGang(id, spec.Gang.Count())
+			}
 		})
 	}
 	n.t = t

@@ -85,6 +85,7 @@ func TestF01CrashMatrix(t *testing.T) {
 	testenv.Docker(t)
 	t.Logf("IPDC_SEED=%d", seed())
 	kills.Store(0)
+	again.reset()
 	cells := 0
 	before, engine := takeInventory(t, "no node"), watchEngine(t)
 	t.Run("cells", func(t *testing.T) {
@@ -107,12 +108,31 @@ func TestF01CrashMatrix(t *testing.T) {
 	if len(wrong) > 0 {
 		t.Errorf("of %d containers that were started: %q", starts, wrong)
 	}
-	fmt.Printf("campaign: %d cells, %d kills, %d containers, seed %d\n", cells, kills.Load(), starts, seed()) // internal/prove keeps it
+	all, early := again.all.Load(), again.early.Load()
+	if long() && early == 0 {
+		t.Errorf("control: of %d second kills none fell into a start", all)
+	}
+	fmt.Printf("campaign: %d cells, %d kills, %d of them during a recovery, %d containers, seed %d\n", cells, kills.Load(), early, starts, seed()) // internal/prove keeps it
 	sameInventory(t, before, func() []string { return takeInventory(t, "no node") })
 }
 
 // kills counts deaths of nodes, at a place or not.
 var kills atomic.Int64
+
+// again counts second kills, of a node that was started after the first one.
+var again againKills
+
+type againKills struct{ all, early atomic.Int64 }
+
+func (k *againKills) reset() { k.all.Store(0); k.early.Store(0) }
+
+// count takes one: early says that it fell before the node was ready.
+func (k *againKills) count(early bool) {
+	k.all.Add(1)
+	if early {
+		k.early.Add(1)
+	}
+}
 
 // places returns the scenario's places in the order of its steps.
 func (s scenario) places() (all []string) {

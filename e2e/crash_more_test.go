@@ -35,7 +35,8 @@ stages:
 	n.t = t
 }
 
-// A gang of two tasks at one node.
+// A gang of two tasks at one node, of which none runs without the other: the
+// [engineWatch] holds that.
 func crashGang(t *testing.T, places []string) {
 	n := newCrasher(t, nil)
 	n.atEach(t, places, crashYAML(t, `

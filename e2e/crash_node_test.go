@@ -165,6 +165,15 @@ func (n *crasher) recovers(cell string) {
 	n.start()
 }
 
+// relaunch starts the node's process and returns what says, when that has been
+// killed, whether it had not become ready yet.
+func (n *crasher) relaunch() (early func() bool) {
+	n.t.Helper()
+	before := len(n.log.String())
+	n.launch()
+	return func() bool { return !strings.Contains(n.log.String()[before:], "node is ready") }
+}
+
 // killedAgain starts the node, kills it within half a second, and starts it.
 func (n *crasher) killedAgain(cell string) {
 	n.t.Helper()
@@ -172,7 +181,7 @@ func (n *crasher) killedAgain(cell string) {
 	if all := failpoint.All(); rnd.IntN(2) == 0 {
 		place := all[rnd.IntN(len(all))]
 		n.arm(place)
-		n.launch()
+		early := n.relaunch()
 		if !n.dies(time.Second) {
 			if n.disarm() {
 				n.answers()
@@ -180,12 +189,14 @@ func (n *crasher) killedAgain(cell string) {
 			}
 			n.dies(time.Minute) // it came there meanwhile
 		}
+		again.count(early())
 		n.t.Logf("killed again at %s", place)
 	} else {
 		after := time.Duration(50+rnd.IntN(450)) * time.Millisecond
-		n.launch()
+		early := n.relaunch()
 		<-time.After(after)
 		n.kill()
+		again.count(early())
 		n.t.Logf("killed again after %s", after)
 		kills.Add(1)
 	}
