@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/jobspec"
 )
@@ -87,7 +89,8 @@ func (s *Store) abandon() error {
 	return err
 }
 
-// explain says of an error without a hint that the disk takes nothing, if so.
+// explain says of an error without a hint that the disk takes nothing, if so, or
+// that the file cannot be written.
 func (s *Store) explain(err error) error {
 	if jobspec.AsFailure(err).Hint != "" {
 		return err
@@ -95,7 +98,15 @@ func (s *Store) explain(err error) error {
 	if why := s.probe(); why != nil {
 		return takesNothing(s.path, "cannot be written", errors.Join(why, err))
 	}
-	return err
+	if sqliteCode(err)&0xff != sqlite3.SQLITE_READONLY {
+		return err
+	}
+	f, why := os.OpenFile(s.path, os.O_RDWR, 0)
+	if why != nil {
+		return refusal(s.path, "the state database cannot be written: "+why.Error(), "let the node's user write to the file")
+	}
+	_ = f.Close()
+	return damaged(s.path, err.Error()) // its header says that a later program wrote it
 }
 
 // ensureFile makes a new database when there is none, and refuses what must
