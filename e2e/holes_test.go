@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/bus/mqtt"
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
@@ -303,7 +306,8 @@ func TestZ09BrokerForEverybody(t *testing.T) {
 }
 
 // Z10, L01, L02: nothing lies where others could have put something or look: not even
-// for a user whose files are for everybody.
+// for a user whose files are for everybody. Nothing of a node or a job is in the
+// directory for everybody's temporary files: here there is none.
 func TestZ10L01L02PrivatePaths(t *testing.T) {
 	for _, path := range []string{"/tmp/Map.py", "/tmp/.db", "/tmp/Reduce.py"} { // where it was in 2018
 		if err := os.Symlink("/nonexistent/z10", path); err != nil {
@@ -311,9 +315,16 @@ func TestZ10L01L02PrivatePaths(t *testing.T) {
 		}
 		defer os.Remove(path)
 	}
-	n := newNodeBy(t, []string{"sh", "-c", `umask 0; exec "$@"`, "sh"})
+	n := newNodeBy(t, []string{"sh", "-c", `umask 0; TMPDIR=/nonexistent; exec "$@"`, "sh"})
 	in := n.ok("add", "-q", write(t, t.TempDir(), "Map.py", "x"))
 	n.ok("job", "submit", "-e", "cat", "-c", in)
+	long := n.ok("job", "submit", "-d", "--once", "-e", "sleep 600", "-c", in) // so that its files are there
+	n.await("the container to run", time.Minute, func() bool {
+		a := n.job(long).Attempts
+		return len(a) > 0 && a[0].State == jobspec.AttemptRunning
+	})
+	seenByNobody(t, n)
+	n.ok("job", "stop", long)
 	open := func(root string) (found []string) {
 		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
@@ -349,6 +360,94 @@ func TestZ10L01L02PrivatePaths(t *testing.T) {
 	if err := os.Chmod(write(t, control, "file", ""), 0o666); err != nil || len(open(control)) != 1 {
 		t.Errorf("control: an open file is not found: %v", err)
 	}
+}
+
+// seenByNobody looks at a node's files and sockets as the user nobody, who sees
+// none, even of what is behind the state directory.
+func seenByNobody(t *testing.T, n *node) {
+	t.Helper()
+	control := filepath.Join(t.TempDir(), "control") // nobody's, in a place for everybody
+	for dir := control; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := net.Listen("unix", filepath.Join(control, "api.sock"))
+	if err == nil {
+		err = os.Chmod(l.Addr().String(), 0o666)
+		defer l.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, control, "token", "x")
+	behind, err := os.Open(n.dir) // as a descriptor that came to somebody shows it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer behind.Close()
+	through := fmt.Sprintf("/proc/self/fd/%d", behind.Fd())
+
+	var dirs []string // all that there are
+	err = filepath.WalkDir(n.dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return nil // it has gone
+	})
+	if err != nil || len(dirs) < 5 {
+		t.Fatalf("control: the state has the directories %q, %v", dirs, err)
+	}
+	asNobody(t, func() {
+		if list, err := os.ReadDir(control); err != nil || len(list) != 2 {
+			t.Errorf("control: nobody sees %v, %v", list, err)
+		}
+		if _, err := os.ReadFile(filepath.Join(control, "token")); err != nil {
+			t.Errorf("control: %v", err)
+		}
+		if c, err := net.Dial("unix", filepath.Join(control, "api.sock")); err != nil {
+			t.Errorf("control: %v", err)
+		} else {
+			c.Close()
+		}
+		for _, dir := range dirs {
+			if list, err := os.ReadDir(dir); !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("nobody sees in %s %v, %v", dir, list, err)
+			}
+		}
+		for _, at := range []string{n.dir, through} {
+			for _, secret := range []string{"identity.key", "token", "state.db"} {
+				if _, err := os.ReadFile(filepath.Join(at, secret)); !errors.Is(err, fs.ErrPermission) {
+					t.Errorf("nobody reads %s/%s: %v", at, secret, err)
+				}
+			}
+			if _, err := net.Dial("unix", filepath.Join(at, "api.sock")); !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("nobody reaches the socket in %s: %v", at, err)
+			}
+		}
+	})
+}
+
+// asNobody runs look on a thread that has no more rights to files than the user
+// nobody. The thread ends with it.
+func asNobody(t *testing.T, look func()) {
+	t.Helper()
+	const nobody = 65534
+	testenv.Root(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
+			t.Errorf("setgroups: %v", errno)
+			return
+		}
+		for _, call := range []uintptr{syscall.SYS_SETFSGID, syscall.SYS_SETFSUID} {
+			_, _, _ = syscall.RawSyscall(call, nobody, 0, 0) // it returns what was before
+		}
+		look()
+	}()
+	<-done
 }
 
 // Z11: a file may be called anything that a protocol once meant something by.

@@ -129,6 +129,7 @@ func openFiles(t *testing.T) int {
 // All who may run a task go away: the job says that it waits for one, and ends
 // when one is back.
 func TestF56AllWorkersDie(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	f.lease(time.Second)
 	for i := range 2 {

@@ -37,6 +37,7 @@ func available(j wire.Job) bool   { return j.Unavailable == "" }
 // A block of a result that is deleted or damaged on the disk is found by the
 // audit and never given out; the record says so until it is whole again.
 func TestF39DamagedResult(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.auditEvery = time.Millisecond
 	b.restart()

@@ -62,6 +62,7 @@ func straggling(t *testing.T) (f *fleet, s jobspec.Spec, root string) {
 // A task that runs far longer than the others is tried on a second node; the
 // first report wins, and the other attempt ends.
 func TestF55BackupAttempt(t *testing.T) {
+	t.Parallel()
 	f, s, root := straggling(t)
 	owner := f.nodes[0]
 	j := owner.final(owner.submit(s))
@@ -111,6 +112,7 @@ func TestNoBackupAttempt(t *testing.T) {
 // Both attempts of a task are waited for again by an owner that was restarted,
 // and no third one is made.
 func TestBackupSurvivesRestart(t *testing.T) {
+	t.Parallel()
 	f, s, root := straggling(t)
 	owner := f.nodes[0]
 	once := func(n int64) time.Duration {

@@ -3,8 +3,10 @@ package sidecar_test
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,5 +87,57 @@ func TestL05ContainerUID(t *testing.T) {
 	}
 	if len(seen) < 195 {
 		t.Errorf("200 jobs have %d uids", len(seen))
+	}
+}
+
+// No user of the machine, and no range of users of theirs, may have a UID that
+// a job could get.
+func TestL05CheckUIDs(t *testing.T) {
+	lowest, highest := 0x70000000, 0x70ffffff
+	for range 200 {
+		if uid := sidecar.ContainerUID(jobspec.NewJobID(time.Unix(0, 0))); uid < lowest || uid > highest {
+			t.Fatalf("a job has the uid %d, the range that is looked for ends at %d", uid, highest)
+		}
+	}
+	for name, c := range map[string]struct {
+		passwd, subuid string
+		refused        string // names it
+	}{
+		"a usual machine":    {"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/x\n", "ann:100000:65536\nben:165536:65536\n", ""},
+		"no file":            {"", "", ""},
+		"user below":         {fmt.Sprintf("ann:x:%d:0::/:/x\n", lowest-1), "", ""},
+		"user at the first":  {fmt.Sprintf("root:x:0:0::/:/x\nann:x:%d:0::/:/x\n", lowest), "", "ann"},
+		"user at the last":   {fmt.Sprintf("ann:x:%d:0::/:/x\n", highest), "", "ann"},
+		"user above":         {fmt.Sprintf("ann:x:%d:0::/:/x\n", highest+1), "", ""},
+		"range below":        {"", fmt.Sprintf("ben:%d:65536\n", lowest-65536), ""},
+		"range that reaches": {"", fmt.Sprintf("ann:100000:65536\nben:%d:65536\n", lowest-65535), "ben"},
+		"range around":       {"", "ben:100000:4000000000\n", "ben"},
+		"range of everybody": {"", "ben:1:9223372036854775807\n", "ben"},
+		"range at the last":  {"", fmt.Sprintf("ben:%d:1\n", highest), "ben"},
+		"range above":        {"", fmt.Sprintf("ben:%d:65536\n", highest+1), ""},
+		"no line of theirs":  {"# text\n\n+::::\n", "ben\n:\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			passwd, subuid := filepath.Join(dir, "passwd"), filepath.Join(dir, "subuid")
+			for file, text := range map[string]string{passwd: c.passwd, subuid: c.subuid} {
+				if text == "" {
+					continue // it is missing
+				}
+				if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := sidecar.CheckUIDs(passwd, subuid)
+			if (err != nil) != (c.refused != "") {
+				t.Fatalf("CheckUIDs = %v, want a refusal: %v", err, c.refused != "")
+			}
+			if err == nil {
+				return
+			}
+			if f := jobspec.AsFailure(err); f.Kind != jobspec.KindPolicy || f.Hint == "" || !strings.Contains(f.Detail, " "+c.refused+" ") {
+				t.Errorf("CheckUIDs = %+v, want E_POLICY that names %s, and what to do", f, c.refused)
+			}
+		})
 	}
 }

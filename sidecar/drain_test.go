@@ -109,6 +109,7 @@ func TestDrainEndsTasks(t *testing.T) {
 // The node's own jobs are named while they run, and do not hold up what is
 // handed over.
 func TestDrainNamesOwnJobs(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 2)
 	owner := f.nodes[0]
 	owner.input("a")

@@ -24,6 +24,7 @@ import (
 // does, also with containers still shown: what ran is lost and tried again, and
 // nothing stays running.
 func TestF07Reboot(t *testing.T) {
+	t.Parallel()
 	for name, gone := range map[string]bool{"containers gone": true, "containers still shown": false} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
@@ -116,6 +117,7 @@ func (e hung) Info(ctx context.Context) (executor.Info, error) {
 // TestF09EngineHangsUnderJobs: jobs wait and say why, what runs goes on, the API
 // answers, and all of them end once the engine answers.
 func TestF09EngineHangsUnderJobs(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	running := b.submit(spec("DUMMY_SLEEP=300ms", "DUMMY_WRITE=/outputs/a:x"))
 	b.until(running, jobspec.AttemptRunning)
@@ -162,6 +164,7 @@ func (e *mute) Start(ctx context.Context, id executor.ID) error {
 // A program that may have been started is waited for longer than the engine
 // otherwise is, so that it does not run twice.
 func TestF11StartAnswerLostForLong(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	ex := &mute{mended: make(chan struct{})}
 	b.wrap = func(in executor.Executor) executor.Executor { ex.Executor = in; return ex }
@@ -195,6 +198,7 @@ func (e *shy) Info(ctx context.Context) (executor.Info, error) {
 // A strict job that waits for room goes on in a node that is started anew, also
 // when its engine comes later: what that has for it is asked before it is judged.
 func TestStrictJobOverRestart(t *testing.T) {
+	t.Parallel()
 	for name, down := range map[string]bool{"the engine is up": false, "the engine comes later": true} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)

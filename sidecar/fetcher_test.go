@@ -172,6 +172,7 @@ func TestPartlyFetchedFile(t *testing.T) {
 }
 
 func TestC44MissingDataFails(t *testing.T) {
+	t.Parallel()
 	m := ipfstest.NewMemory()
 	url := public(t, m)
 	for name, b := range map[string]*bench{
@@ -199,6 +200,7 @@ func TestC44MissingDataFails(t *testing.T) {
 // A gateway that gives a block each time just before it would be given up: the
 // time for one input ends that, the job says so, and others are not held up.
 func TestC45DrippingProvider(t *testing.T) {
+	t.Parallel()
 	m := ipfstest.NewMemory()
 	many := t.TempDir()
 	for i := range 100 {

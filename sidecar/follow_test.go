@@ -32,6 +32,7 @@ func (s *stuck) Pin(ctx context.Context, name string, root jobspec.CID) error {
 // While an output is fetched its job can be stopped, and a member that is gone
 // is noticed.
 func TestF53OutputThatDoesNotCome(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		happens func(f *fleet, id string)
 		want    jobspec.JobState

@@ -13,6 +13,7 @@ import (
 )
 
 func TestGangStartsAgain(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	f.stage(3, func(name string, try int) []string {
 		switch {

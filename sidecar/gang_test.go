@@ -242,6 +242,7 @@ func TestGangFailsAsOne(t *testing.T) {
 // An assignment that is sent again while the first is worked on takes no second
 // seat, neither of its own nor of the task beside it.
 func TestGangIsAssignedOnce(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 2)
 	f.stage(4, func(name string, _ int) []string { return []string{writing(name)} })
 	slow := make(chan struct{})
@@ -263,6 +264,7 @@ func TestGangIsAssignedOnce(t *testing.T) {
 
 // Two gangs of which each needs all of the domain both come to their end.
 func TestGangsDoNotBlockEachOther(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 2)
 	f.stage(2, func(name string, _ int) []string { return []string{writing(name)} })
 	ids := make([]string, 2)
@@ -281,6 +283,7 @@ func TestGangsDoNotBlockEachOther(t *testing.T) {
 // As long as one task has no room nothing of a gang is made; then all of it
 // starts.
 func TestGangWaitsForAll(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 2)
 	tr := f.stage(2, func(name string, _ int) []string { return []string{writing(name)} })
 	busy, owner := f.nodes[1], f.nodes[0]

@@ -18,6 +18,7 @@ import (
 // A member that restarts goes on with the job, and who waits for it here
 // notices no more than a pause.
 func TestHandedJobSurvivesItsMember(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	f := newFleet(t, 2)
 	here, there := f.serve(0), f.serve(1)

@@ -149,6 +149,7 @@ func TestImageByCIDIsLoadedOnce(t *testing.T) {
 
 // A registry that stalls is asked again, but not for ever. (M16)
 func TestM16PullIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	imgs := newEmptyImages()
 	close(imgs.release)
 	b := newBenchWith(t, imgs)
@@ -233,6 +234,7 @@ func noEngine() error {
 // A node is often up before its engine: jobs wait for that, and then have
 // their image pulled.
 func TestEngineIsSlowerThanTheNode(t *testing.T) {
+	t.Parallel()
 	for name, err := range map[string]error{"no engine": noEngine(), "other trouble": errors.New("connection refused")} {
 		imgs := &bootingImages{emptyImages: newEmptyImages(), err: err}
 		imgs.away.Store(2)

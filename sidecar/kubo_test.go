@@ -116,6 +116,7 @@ func gone(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 // and when its outputs are to be stored, the job waits, says so, and goes on by
 // itself. What needs no Kubo is answered meanwhile.
 func TestF34F35F36JobsWaitForKubo(t *testing.T) {
+	t.Parallel()
 	k := testenv.Kubo(t)
 	w := newWay(t, k)
 	b := onKubo(t, w)
@@ -197,6 +198,7 @@ func (h heldEach) Wait(ctx context.Context, id executor.ID) (executor.Exit, erro
 // A Kubo that comes back with an empty repository has lost the results. The
 // audit finds that, and finds them again once they are back.
 func TestF37EmptyRepository(t *testing.T) {
+	t.Parallel()
 	k := testenv.Kubo(t)
 	w := newWay(t, k)
 	b := onKubo(t, w)

@@ -24,6 +24,7 @@ import (
 // A worker that reports what it was not asked for, or in another's name, is
 // not believed; the task is done elsewhere.
 func TestQ12Z11LyingWorker(t *testing.T) {
+	t.Parallel()
 	for name, lie := range map[string]func(*jobspec.Receipt, identity.Key){
 		"the truth":                      func(rc *jobspec.Receipt, key identity.Key) { *rc, _ = jobspec.SignReceipt(key, *rc) },
 		"no signature":                   func(rc *jobspec.Receipt, _ identity.Key) { rc.Signature = nil },

@@ -232,6 +232,7 @@ func (b *bench) gapless(id string) {
 // Whatever happens to three nodes, in whatever order, they keep their word. What
 // happens is drawn from a seed, which a failure names.
 func TestF76Nemesis(t *testing.T) {
+	t.Parallel()
 	strikes, every := 25, 150*time.Millisecond
 	if long() {
 		strikes, every = 2400, 250*time.Millisecond

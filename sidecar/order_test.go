@@ -36,6 +36,7 @@ func orders(words []string, f func([]string)) {
 // What a member says of its attempt may come in any order, also before it has
 // said that it takes it: the job ends with the same result, once.
 func TestQ10F43AnyOrderAtTheOwner(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 2)
 	root, files := f.dataset(1)
 	owner, worker := f.nodes[0], f.nodes[1]

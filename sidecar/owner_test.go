@@ -202,6 +202,7 @@ func TestF58OwnerCutOffDoesNotPublish(t *testing.T) {
 // A node that drains and has waited long enough hands its jobs on, and they end
 // elsewhere.
 func TestDrainHandsJobsOn(t *testing.T) {
+	t.Parallel()
 	f := newRecorded(t, 3, shortLease)
 	root, files := f.dataset(1)
 	f.everywhere(root)
@@ -247,6 +248,7 @@ func TestSubmitWithoutMajority(t *testing.T) {
 // What a job needs and only its owner has is held by the keepers until it is
 // over.
 func TestKeepersHoldWhatAJobNeeds(t *testing.T) {
+	t.Parallel()
 	f := newRecorded(t, 3, shortLease)
 	owner := f.nodes[0]
 	code, err := jobspec.ParseCID(owner.input("main.py"))
@@ -285,6 +287,7 @@ func TestKeepersHoldWhatAJobNeeds(t *testing.T) {
 
 // A job of before there were keepers enters the record when there are.
 func TestLateRecord(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	f.lease(shortLease)
 	id := f.nodes[0].submit(spec("DUMMY_SLEEP=1h"))

@@ -48,6 +48,7 @@ func TestJobToResult(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	tooLong := spec("DUMMY_SLEEP=1h")
 	tooLong.Timeouts.Run = jobspec.Duration(time.Second)
@@ -91,6 +92,7 @@ func TestMissingImage(t *testing.T) {
 
 // A container that vanished is tried again, another failure is not.
 func TestRetriesLost(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	id := b.submit(spec("DUMMY_SLEEP=300ms", "DUMMY_WRITE=/outputs/a:x"))
 	b.until(id, jobspec.AttemptRunning)
@@ -110,6 +112,7 @@ func TestRetriesLost(t *testing.T) {
 
 // An engine that is down for a while fails no job.
 func TestEngineTroubleIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	j := b.final(b.submit(spec("DUMMY_FAIL_CREATE=2*connection refused", "DUMMY_FAIL_START=1*timeout", "DUMMY_WRITE=/outputs/a:x")))
 	if j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 {
@@ -118,6 +121,7 @@ func TestEngineTroubleIsTriedAgain(t *testing.T) {
 }
 
 func TestRestartReattaches(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	id := b.submit(spec("DUMMY_SLEEP=1s", "DUMMY_WRITE=/outputs/a:x", "DUMMY_STDOUT=once"))
 	b.until(id, jobspec.AttemptRunning)
@@ -136,6 +140,7 @@ func TestRestartReattaches(t *testing.T) {
 
 // A container that vanished while the node was down is lost and tried again.
 func TestVanishedWhileDown(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	id := b.submit(spec("DUMMY_SLEEP=1s", "DUMMY_WRITE=/outputs/a:x"))
 	b.until(id, jobspec.AttemptRunning)

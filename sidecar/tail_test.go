@@ -36,6 +36,7 @@ func (b *bench) follows(ref, text string) (got string) {
 // What a program writes on another node is seen while it runs, and again from
 // the beginning after the owner was restarted.
 func TestLogOfAnotherNodeIsLive(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 2)
 	f.lease(time.Second)
 	root, files := f.dataset(1)
