@@ -74,7 +74,7 @@ func (g *gang) clear(ctx context.Context) {
 	var all sync.WaitGroup
 	for node := range g.nodes {
 		all.Go(func() {
-			if err := g.ask(ctx, node, q, clearWait); err != nil {
+			if err := g.ask(ctx, node, q, g.withinLease(clearWait)); err != nil {
 				g.log.Info("a member does not say that its tasks of the gang have ended", "job", g.id, "member", node.Short(), "err", err)
 			}
 		})
