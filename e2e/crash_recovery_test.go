@@ -61,6 +61,7 @@ func (n *crasher) ticked(id string, seconds int) {
 // F03: the node is killed while it recovers from having been killed, 20 times,
 // at any moment of its first half second.
 func TestF03KilledDuringRecovery(t *testing.T) {
+	parallel(t)
 	t.Logf("IPDC_SEED=%d", seed())
 	n, rnd := newCrasher(t, nil), chance(t.Name())
 	const seconds = 20
@@ -107,6 +108,7 @@ func pauseFor(rnd *rand.Rand, least, most int) {
 // second signal ends one that waits at its end; a node that drains takes nothing, and ends
 // what it has.
 func TestF04Signals(t *testing.T) {
+	parallel(t)
 	n := newCrasher(t, []string{"IPDC_API_GRACE=10m"}) // nothing but a signal cuts a request
 	const seconds = 12
 	n.wants(ticking(t, 1))
@@ -200,6 +202,7 @@ func (n *crasher) endsBySecondSignal() {
 
 // F05: a panic, and the kernel's killer when memory is short, are as SIGKILL is.
 func TestF05PanicAndOutOfMemory(t *testing.T) {
+	parallel(t)
 	n := newCrasher(t, nil)
 	spec := crashSpec(t, n.ok("add", "-q", logsDir(t)), "task", copying)
 	want := n.wants(spec)
@@ -282,6 +285,7 @@ func limitMemory(t *testing.T, cmd *exec.Cmd) {
 // collected then: nothing is said to be there that is not, and what is done
 // again is whole.
 func TestF40KilledBetweenAddAndPin(t *testing.T) {
+	parallel(t)
 	n := newCrasher(t, nil)
 	n.wants(crashSpec(t, n.ok("add", "-q", logsDir(t)), "task", copying))
 	for _, place := range []string{"pin.before-effect", "pin.after-effect"} {

@@ -13,6 +13,7 @@ import (
 // F02: kill -9 of the node, ten times while a job runs: the same container,
 // started once, and one result.
 func TestF02KillNodeWhileJobRuns(t *testing.T) {
+	parallel(t)
 	n := newNode(t)
 	const seconds = 60
 	id := n.ok("job", "submit", "-d", "--once", "-c", logsDir(t),
@@ -72,6 +73,7 @@ func (n *node) checkHistory(id string, results int) {
 
 // A submit that was acknowledged is there after kill -9. (I1)
 func TestAcknowledgedSurvivesKill(t *testing.T) {
+	parallel(t)
 	n := newNode(t, "--cpu", "0.01") // nothing of it runs: only the record matters
 	dir := logsDir(t)
 	n.fails(5, "job", "submit", "-e", "cat", "-c", dir)
@@ -101,6 +103,7 @@ func TestSecondNodeOnOneState(t *testing.T) {
 
 // F30: two nodes on one engine do not touch each other's containers.
 func TestF30TwoNodesOnOneEngine(t *testing.T) {
+	parallel(t)
 	a, b := newNode(t), newNode(t)
 	dir := logsDir(t)
 	ja := a.ok("job", "submit", "-d", "--once", "-e", "sleep 5; echo a > /outputs/x", "-c", dir)

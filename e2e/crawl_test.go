@@ -129,6 +129,7 @@ func logOf(log []asked, host string) (list []asked) {
 // A site is crawled within its robots.txt and its rates, by its own log; the
 // next crawl fetches what changed, and nothing else.
 func TestCrawl(t *testing.T) {
+	parallel(t)
 	site := newCrawlSite(t)
 	n := newCrawlNode(t)
 	seeds := write(t, t.TempDir(), "seeds.txt", fmt.Sprintf("# two hosts\nhttp://%s/\nhttp://%s/\nHTTP://LOCALHOST%s/#again\n",
@@ -255,6 +256,7 @@ func (s *crawlSite) check(t *testing.T, pages map[string]crawled) {
 // that did not change gives the same CID again. Without them, and where private
 // addresses are not allowed, the crawl fails with what is wrong.
 func TestCrawlOfASecureSite(t *testing.T) {
+	parallel(t)
 	addr, ca := secureServer(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/":

@@ -168,6 +168,7 @@ func isolations(t *testing.T, test func(t *testing.T, isolation string)) {
 // services can be reached, by a proxy that allows them and from a container on
 // the engine's bridge.
 func TestNetworkReachesOnlyWhatIsGranted(t *testing.T) {
+	parallel(t)
 	isolations(t, func(t *testing.T, isolation string) {
 		gw := gateway(t)
 		granted := greet(t, "127.0.0.1:0", constant("granted"))
@@ -237,6 +238,7 @@ func TestNetworkReachesOnlyWhatIsGranted(t *testing.T) {
 // settings name their network: an address when the job is submitted, a name
 // when it has been resolved. Without a grant there is no way out at all.
 func TestNetworkOfPrivateAddresses(t *testing.T) {
+	parallel(t)
 	service := greet(t, "127.0.0.1:0", constant("service"))
 	byName := fmt.Sprintf("localhost:%d", service.Port())
 	n := newNode(t)
@@ -258,6 +260,7 @@ func TestNetworkOfPrivateAddresses(t *testing.T) {
 // A server of the site whose certificate only the host's authorities vouch for
 // is reached by a program that knows nothing of proxies.
 func TestNetworkShowsTheHostsAuthorities(t *testing.T) {
+	parallel(t)
 	secure, ca := siteServer(t)
 	target := "https=" + secure
 	isolations(t, func(t *testing.T, isolation string) {

@@ -251,9 +251,16 @@ func (c *Client) leave(s *session) {
 	for _, topic := range topics {
 		last = append(last, s.paho.Publish(c.topics.All(topic, c.cfg.Self), 1, true, []byte{}))
 	}
-	late := time.Now().Add(c.cfg.Timeout)
+	defer s.close()
+	late := time.NewTimer(c.cfg.Timeout)
+	defer late.Stop()
 	for _, token := range last {
-		token.WaitTimeout(time.Until(late))
+		select {
+		case <-token.Done():
+		case <-s.lost: // nobody is there who could acknowledge it
+			return
+		case <-late.C:
+			return
+		}
 	}
-	s.close()
 }

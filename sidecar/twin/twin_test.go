@@ -123,6 +123,7 @@ func TestF29ForgedTwin(t *testing.T) {
 		"of the future":      {key, time.Hour, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			liar := begin(t, newKey(t), time.Second)
 			asked := liar.Shows(c.signer, c.off)
 			node := begin(t, key, time.Second, liar)
