@@ -14,11 +14,12 @@ export GOFLAGS := $(strip $(GOFLAGS) -trimpath -buildvcs=false)
 
 # The race detector looks at our code and at the libraries that run goroutines
 # of theirs. Left out are SQLite, which is C by a translator with one mutex for
-# all, the C library and the allocator below it, and a cipher that tests fill
-# files with: instrumented, they took most of the processor time of the slowest
-# packages.
+# all, the C library and the allocator below it, a cipher that tests fill files
+# with, and the arithmetic of signatures: instrumented, they took most of the
+# processor time of the slowest packages.
 RACE := -race -gcflags='modernc.org/...=-d=checkptr=0' \
-	$(foreach p,modernc.org/sqlite/lib modernc.org/libc modernc.org/memory golang.org/x/crypto/chacha20,-gcflags='$p=-race=false -d=checkptr=0')
+	$(foreach p,modernc.org/sqlite/lib modernc.org/libc modernc.org/memory golang.org/x/crypto/chacha20 \
+		crypto/internal/fips140/edwards25519 crypto/internal/fips140/edwards25519/field,-gcflags='$p=-race=false -d=checkptr=0')
 
 # Parts of which no test may skip itself.
 REQUIRE := IPDC_TEST_REQUIRE=docker,images,kubo,mosquitto,compose,runsc,schemathesis,wasm,index,netns,fuse,s3,root
