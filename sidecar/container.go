@@ -73,7 +73,7 @@ func containerTask(spec jobspec.Spec, plan jobspec.Plan, id jobspec.AttemptID, p
 	}
 	return executor.Task{
 		Name: p.Prefix + id.String(), Image: plan.Image,
-		Command: []string{guest.Binary}, Env: env, WorkDir: workDir,
+		Command: []string{guest.Binary}, First: true, Env: env, WorkDir: workDir,
 		UID: uid, GID: uid, Mounts: mounts,
 		CPU: spec.Resources.CPU, Memory: spec.Resources.Memory, GPU: spec.Resources.GPU,
 		Pids: limits.Pids, NoFile: limits.NoFile, Tmp: limits.Tmp, Shm: limits.Shm, LogSize: limits.Log,

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/ipdc/ipdc/internal/pace"
 	"github.com/ipdc/ipdc/internal/taskrun"
 	"github.com/ipdc/ipdc/wire/guest"
 )
@@ -19,7 +20,10 @@ import (
 type children struct {
 	signals chan os.Signal // closed by close
 	watcher sync.WaitGroup
-	unable  error // why no command can be started; nil = none
+	unable  error         // why no command can be started; nil = none
+	first   bool          // the guest is process 1, which all processes without a parent come to
+	pace    *pace.Pace    // of what commands write to the guest's own streams; nil = they have these themselves
+	stop    chan struct{} // closed by forward when the guest is asked to end
 
 	mu    sync.Mutex
 	group int            // of the running command, 0 = none
@@ -27,7 +31,7 @@ type children struct {
 }
 
 func watchSignals() *children {
-	c := &children{signals: make(chan os.Signal, 4)}
+	c := &children{signals: make(chan os.Signal, 4), stop: make(chan struct{})}
 	signal.Notify(c.signals, syscall.SIGTERM, syscall.SIGINT)
 	c.watcher.Go(func() {
 		for s := range c.signals {
@@ -46,6 +50,9 @@ func (c *children) close() {
 func (c *children) forward(s syscall.Signal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.asked == 0 {
+		close(c.stop)
+	}
 	c.asked = s
 	if c.group != 0 {
 		_ = syscall.Kill(-c.group, s)
@@ -62,35 +69,63 @@ func (c *children) Stopped() (taskrun.Exit, bool) {
 // Run starts the command, waits for it and kills what it left behind in its
 // group: later items must not run beside it. After a signal to the guest the
 // end is that signal's, whatever the command made of it. Its files are real
-// ones, or a pipe that is not waited for, so that neither a command that stops
-// reading nor a process that it leaves behind can hold us.
+// ones, or pipes that are not waited for, so that neither a command that stops
+// reading nor a process that it leaves behind can hold us. It begins when what
+// the one before said is paid for.
 func (c *children) Run(call taskrun.Call) (taskrun.Exit, error) {
 	if c.unable != nil {
 		return taskrun.Exit{}, c.unable
 	}
+	if c.pace != nil {
+		c.pace.Spend(0, 0, c.stop)
+	}
+	stdout, stderr, carried, err := c.carry(call)
+	if err != nil {
+		return taskrun.Exit{}, startFailure(call.Command[0], err)
+	}
+	defer carried.finish()
 	cmd := exec.Command(call.Command[0], call.Command[1:]...)
-	cmd.Env, cmd.Stdout, cmd.Stderr = call.Env, call.Stdout, os.Stderr
+	cmd.Env, cmd.Stdout, cmd.Stderr = call.Env, stdout, stderr
 	if call.Stdin != nil {
 		// A typed nil in the interface would not read as /dev/null.
 		cmd.Stdin = call.Stdin
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	finish, err := c.beginSeen(cmd, call.Stderr)
-	if err != nil {
+	if err := c.begin(cmd); err != nil {
 		return taskrun.Exit{}, startFailure(call.Command[0], err)
 	}
+	var ended syscall.WaitStatus
 	if cmd.Process != nil {
-		_ = cmd.Wait() // the state tells it all
+		carried.start()
+		ended = c.await(cmd.Process.Pid)
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Process.Release()
 	}
-	finish()
 	c.mu.Lock()
 	c.group = 0
 	c.mu.Unlock()
 	if end, stopped := c.Stopped(); stopped {
 		return end, nil
 	}
-	return endOf(cmd.ProcessState), nil
+	return endOf(ended), nil
+}
+
+// await waits for the command. As process 1 it takes in whatever else ends
+// meanwhile, so that nothing stays a zombie for longer than to the next command.
+func (c *children) await(command int) (ws syscall.WaitStatus) {
+	who := command
+	if c.first {
+		who = -1
+	}
+	for {
+		pid, err := syscall.Wait4(who, &ws, 0, nil)
+		switch {
+		case pid == command:
+			return ws
+		case err != nil && !errors.Is(err, syscall.EINTR):
+			return guest.ExitGuest << 8 // somebody else has waited for it
+		}
+	}
 }
 
 // kill kills the command that runs.
@@ -111,25 +146,6 @@ func (c *children) Usage() (cpu, memory int64) {
 	return ru.Utime.Nano() + ru.Stime.Nano(), ru.Maxrss << 10 // Linux counts in KiB
 }
 
-// beginSeen begins cmd with tail, if there is one, beside its stderr. finish is
-// to be called after its end.
-func (c *children) beginSeen(cmd *exec.Cmd, tail *taskrun.Tail) (finish func(), err error) {
-	if tail == nil {
-		return func() {}, c.begin(cmd)
-	}
-	t, err := openTee(tail)
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stderr = t.write
-	if err := c.begin(cmd); err != nil {
-		t.finish()
-		return nil, err
-	}
-	t.start()
-	return t.finish, nil
-}
-
 // begin starts cmd unless the guest was asked to end. Under the lock, so that
 // no signal falls between the start and its entry.
 func (c *children) begin(cmd *exec.Cmd) error {
@@ -145,8 +161,7 @@ func (c *children) begin(cmd *exec.Cmd) error {
 	return nil
 }
 
-func endOf(ps *os.ProcessState) taskrun.Exit {
-	ws := ps.Sys().(syscall.WaitStatus)
+func endOf(ws syscall.WaitStatus) taskrun.Exit {
 	if ws.Signaled() {
 		return taskrun.Exit{Code: guest.ExitSignal + int(ws.Signal()), Signal: int(ws.Signal())}
 	}

@@ -28,6 +28,9 @@ import (
 	"fmt"
 	"os"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/ipdc/ipdc/internal/pace"
 	"github.com/ipdc/ipdc/internal/taskrun"
 )
 
@@ -44,6 +47,10 @@ func main() {
 func run(root, host string) int {
 	c := watchSignals()
 	defer c.close()
+	c.first, c.pace = os.Getpid() == 1, pace.New()
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		c.unable = fmt.Errorf("close our own streams to the program: %w", err)
+	}
 	gang, err := openPeers(root, host)
 	if err != nil {
 		c.unable = fmt.Errorf("open the way to the peers: %w", err)

@@ -85,7 +85,7 @@ func sandboxConfig(t executor.Task, engine Engine, tmpfs map[string]string) cont
 		CapDrop:        []string{"ALL"},
 		SecurityOpt:    []string{"no-new-privileges"},
 		ReadonlyRootfs: true,
-		Init:           new(true),
+		Init:           new(!t.First),
 		OomScoreAdj:    oomScore,
 		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},
 		LogConfig:      logConfig(t.LogSize),

@@ -66,7 +66,7 @@ func checkWalls(hc *container.HostConfig, must rule) {
 	must(slices.Equal(hc.CapDrop, []string{"ALL"}), "CapDrop", hc.CapDrop)
 	must(slices.Equal(hc.SecurityOpt, []string{"no-new-privileges"}), "SecurityOpt", hc.SecurityOpt)
 	must(hc.ReadonlyRootfs, "ReadonlyRootfs", hc.ReadonlyRootfs)
-	must(hc.Init != nil && *hc.Init, "Init", hc.Init)
+	must(hc.Init != nil, "Init", hc.Init) // else it is as the engine is configured
 	must(hc.OomScoreAdj > 0, "OomScoreAdj", hc.OomScoreAdj)
 	must(hc.RestartPolicy == container.RestartPolicy{Name: "no"}, "RestartPolicy", hc.RestartPolicy)
 	must(hc.LogConfig.Type == "local" && hc.LogConfig.Config["max-size"] != "", "LogConfig", hc.LogConfig)

@@ -1,0 +1,57 @@
+// Package pace bounds how fast a program's output is carried on, so that what
+// it costs those who keep it, which is outside the program's own bounds, is
+// little: a container engine, a supervisor, a node.
+//
+//	p := pace.New()
+//	n, _ := from.Read(buf)
+//	_, _ = to.Write(buf[:n])
+//	p.Spend(n, bytes.Count(buf[:n], newline), over)
+//
+// Invariants: nothing is lost; the first [Burst] of a task goes at full speed;
+// who is done (over is closed) waits no more, but owes what was spent.
+package pace
+
+import (
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// What a task may say, in bytes. Each piece, a line or a write, counts as
+// Piece bytes besides its own, as an engine works more for each of them than
+// for its bytes.
+const (
+	Burst = 16 << 20 // at once; more than a log keeps
+	Rate  = 1 << 20  // in a second after that
+	Piece = 64
+)
+
+// Pace is what one task may still say. It is safe for concurrent use.
+type Pace struct {
+	limiter *rate.Limiter
+	now     func() time.Time
+	after   func(time.Duration) <-chan time.Time
+}
+
+// New returns the pace of a task that has said nothing yet.
+func New() *Pace { return NewAt(time.Now, time.After) }
+
+// NewAt is New with a clock of the caller's.
+func NewAt(now func() time.Time, after func(time.Duration) <-chan time.Time) *Pace {
+	return &Pace{limiter: rate.NewLimiter(Rate, Burst), now: now, after: after}
+}
+
+// Spend notes that so many bytes, at most 64 KiB, were passed on in so many
+// pieces, and waits until all that was spent is paid for, or over is closed. It
+// may be nothing that is passed on, to wait for what is owed.
+func (p *Pace) Spend(bytes, pieces int, over <-chan struct{}) {
+	now := p.now()
+	owed := p.limiter.ReserveN(now, bytes+pieces*Piece).DelayFrom(now)
+	if owed <= 0 {
+		return
+	}
+	select {
+	case <-p.after(owed):
+	case <-over:
+	}
+}
