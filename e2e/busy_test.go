@@ -72,7 +72,7 @@ func burn(t *testing.T, processors int) (stop func()) {
 	return stop
 }
 
-// A job beside one that forks, fills its disk or takes all processors keeps at
+// A job beside one that forks, fills its disk, takes all processors or floods its log keeps at
 // least 80 % of its share: what it was given of half a processor when it was
 // alone. The API answers meanwhile. What counts is the processor time that the kernel gave
 // its loop, not how fast it was.
@@ -101,6 +101,7 @@ func TestNeighbourKeepsItsShare(t *testing.T) {
 	for _, neighbour := range []struct{ name, program string }{
 		{"forks", `for i in $(seq 200); do sleep 1000 & done; while :; do (true) & wait $!; done`}, // a shell ends where it may not fork
 		{"fills its disk", `while :; do dd if=/dev/zero of=/outputs/x bs=1M count=4096 2>/dev/null; done`},
+		{"floods its log", `yes`},
 		{"takes all processors", `for i in $(seq 64); do (while :; do :; done) & done; wait`},
 	} {
 		t.Run(neighbour.name, func(t *testing.T) {

@@ -2,12 +2,15 @@ package wasm
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/internal/pace"
+	"github.com/ipdc/ipdc/jobspec"
 )
 
 // SupervisorOf returns the pid of a container's supervisor.
@@ -44,4 +47,15 @@ func LimitsOf(t executor.Task) map[string]string {
 		}
 	}
 	return all
+}
+
+// CopyLog keeps what comes from r as the log below dir, as a supervisor does.
+func CopyLog(dir string, size jobspec.Bytes, p *pace.Pace, r io.Reader) error {
+	if err := os.Mkdir(filepath.Join(dir, logDir), 0o700); err != nil {
+		return err
+	}
+	l := newLogWriter(dir, size)
+	l.pace = p
+	l.copy(stdout, r, nil)
+	return l.close()
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/ipdc/ipdc/internal/pace"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -36,6 +37,7 @@ func logFile(dir string, n int) string { return filepath.Join(dir, logDir, strco
 type logWriter struct {
 	dir  string
 	size int64 // of one file
+	pace *pace.Pace
 
 	mu   sync.Mutex
 	n    int // of the file that is written to
@@ -45,11 +47,13 @@ type logWriter struct {
 }
 
 func newLogWriter(dir string, size jobspec.Bytes) *logWriter {
-	return &logWriter{dir: dir, size: int64(size) / logFiles}
+	return &logWriter{dir: dir, size: int64(size) / logFiles, pace: pace.New()}
 }
 
-// copy writes what comes from r until its end.
-func (l *logWriter) copy(stream byte, r io.Reader) {
+// copy writes what comes from r until its end, at the task's pace: what is too
+// fast stays in the pipe, so that the module waits. over is closed when the
+// module has ended.
+func (l *logWriter) copy(stream byte, r io.Reader, over <-chan struct{}) {
 	buf := make([]byte, frameHead+maxFrame)
 	for {
 		n, err := r.Read(buf[frameHead:])
@@ -57,6 +61,7 @@ func (l *logWriter) copy(stream byte, r io.Reader) {
 			buf[0] = stream
 			binary.BigEndian.PutUint32(buf[1:], uint32(n))
 			l.add(buf[:frameHead+n])
+			l.pace.Spend(n, 1, over)
 		}
 		if err != nil {
 			return

@@ -151,10 +151,10 @@ func (s *supervisor) attend() ending {
 	s.log = newLogWriter(s.dir, s.task.LogSize)
 	var said word
 	var copies sync.WaitGroup
-	copies.Go(func() { s.log.copy(stdout, s.out) })
-	copies.Go(func() { s.log.copy(stderr, s.err) })
-	copies.Go(func() { said = listen(s.words) })
 	done := make(chan struct{})
+	copies.Go(func() { s.log.copy(stdout, s.out, done) })
+	copies.Go(func() { s.log.copy(stderr, s.err, done) })
+	copies.Go(func() { said = listen(s.words) })
 	go func() { s.stopWhenAsked(done) }() // ends with done, which is closed below
 	_ = s.cmd.Wait()                      // the state tells it all
 	close(done)

@@ -78,7 +78,7 @@ var table = []rule{
 	{packages: []string{"workload/*"}, may: slices.Concat(layer0, []string{"client"}, internal)},
 
 	// 5: programs. The guest is mounted into every container and stays small.
-	{packages: []string{"cmd/ipdc-guest"}, may: []string{"wire/guest", "internal/taskrun", "internal/shuffle"}},
+	{packages: []string{"cmd/ipdc-guest"}, may: []string{"wire/guest", "internal/taskrun", "internal/shuffle", "internal/pace"}},
 	{packages: []string{"cmd/*"}, may: all},
 
 	// What users write, and tests of whole programs.

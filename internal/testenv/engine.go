@@ -3,6 +3,7 @@ package testenv
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -120,6 +121,25 @@ func (e *OwnEngine) Kill(sig syscall.Signal) {
 		}
 	}
 	_ = os.Remove(filepath.Join(e.dir, "exec", "containerd", "containerd.pid"))
+}
+
+// CPU returns the processor time that the engine itself used since it started.
+func (e *OwnEngine) CPU() time.Duration {
+	e.t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", e.cmd.Process.Pid))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	_, behindName, _ := strings.Cut(string(stat), ") ")
+	var ticks int
+	for _, field := range strings.Fields(behindName)[11:13] { // utime, stime
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 // Shim returns the process that holds a container for the engine; 0 = there is

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -36,6 +37,7 @@ var attacks = map[string]func(arg string) (int64, string, error){
 	"userns":  userns,
 	"raw":     raw,
 	"sleep":   sleep,
+	"attach":  attach,
 }
 
 // sleep is for attacks that shall not come first.
@@ -43,6 +45,20 @@ func sleep(arg string) (int64, string, error) {
 	d, err := time.ParseDuration(arg)
 	time.Sleep(d)
 	return 0, "", err
+}
+
+// attach traces a process for a moment, as a debugger does.
+func attach(pid string) (int64, string, error) {
+	runtime.LockOSThread()
+	n, err := strconv.Atoi(pid)
+	if err == nil {
+		err = syscall.PtraceAttach(n)
+	}
+	if err != nil {
+		return 0, "", err
+	}
+	_, _ = syscall.Wait4(n, nil, syscall.WALL, nil)
+	return 1, "", syscall.PtraceDetach(n)
 }
 
 // write appends nothing to an existing file or makes an empty one.
