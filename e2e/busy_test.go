@@ -113,12 +113,14 @@ func TestNeighbourKeepsItsShare(t *testing.T) {
 				return len(a) > 0 && a[0].State == jobspec.AttemptRunning
 			}
 			n.await("the neighbour to run", time.Minute, running)
+			before := n.processor()
 			beside := victim()
+			own := n.processor() - before
 			n.ok("node", "status")
 			if !running() {
 				t.Errorf("the neighbour did not last: %s", n.job(bad).State)
 			}
-			t.Logf("%.1f s of a processor alone, %.1f s beside", alone, beside)
+			t.Logf("%.1f s of a processor alone, %.1f s beside; the node itself used %v", alone, beside, own)
 			if beside < 0.8*alone {
 				t.Errorf("the job was given a processor for %.1f s beside one that %s, and for %.1f s alone: less than 80 %%", beside, neighbour.name, alone)
 			}

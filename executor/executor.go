@@ -102,7 +102,7 @@ type Task struct {
 	Name    string          // unique on the engine; begins with the node's prefix
 	Image   jobspec.ImageID // by identity, never by tag
 	Command []string        // argv; the image's own entrypoint is never used
-	First   bool            `json:",omitempty"` // Command is fit to be process 1: it ends by SIGTERM and takes in processes without a parent. Else it is the child of one that is
+	First   bool            `json:",omitempty"` // Command is process 1 and fit for that: SIGTERM ends it, it waits for processes without a parent; else it is a child of one that is
 	Env     []string        // NAME=value, the whole environment
 	WorkDir string          // absolute, in the container
 	UID     int             // never 0

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -86,7 +85,7 @@ type carrier struct {
 func (c *carrier) start() {
 	_ = c.write.Close()
 	c.copier.Go(func() {
-		buf := make([]byte, 16<<10)
+		buf := make([]byte, 4<<10) // small, so that one that is too fast moves in small steps
 		for {
 			n, err := c.read.Read(buf)
 			c.pass(buf[:n])
@@ -102,7 +101,7 @@ func (c *carrier) pass(b []byte) {
 		return
 	}
 	_, _ = c.to.Write(b) // whose loss the command is not to suffer from
-	c.pace.Spend(len(b), 1+bytes.Count(b, []byte{'\n'}), c.over)
+	c.pace.Spend(len(b), pace.Pieces(b), c.over)
 }
 
 func (c *carrier) finish() {

@@ -1,5 +1,6 @@
 // Command ipdc-guest is the entrypoint of every job's container. It reads the
-// task, runs the job's command once or for each item, and reports. Where a
+// task, runs the job's command once or for each item, carries what it says on at
+// a bounded pace, and reports. Where a
 // network is granted, it offers the proxy's socket on a TCP port, and in a task
 // of a gang each peer as one. Package
 // wire/guest says where it finds what and what it writes.
@@ -18,7 +19,9 @@
 //	/ipdc/guest reduce -- uniq -c
 //
 // Invariants: it never waits for anything but the command itself: not for
-// processes that the command left behind, not for a reader or a writer. The
+// processes that the command left behind, not for a reader or a writer, nor at
+// the command's end for the pace. The program, which has its user, gets at none
+// of its descriptors. As process 1 it takes in what has no parent. The
 // exit code is the command's own, 128+n after signal n, or 125 to 127 as
 // docker run gives them.
 package main

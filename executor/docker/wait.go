@@ -18,9 +18,9 @@ import (
 // when to look: it may be cut at any time, and what counts is the state that
 // the engine shows afterwards.
 //
-// Process 1 of a container is the engine's init program or the task's own, and the kernel ends
-// all others of its pid namespace before it lets process 1 go. So no process
-// is left when the engine shows the end.
+// Process 1 of a container is the engine's init program or the task's own one,
+// and the kernel ends all others of its pid namespace before it lets process 1
+// go. So no process is left when the engine shows the end.
 func (e *Executor) Wait(ctx context.Context, id executor.ID) (executor.Exit, error) {
 	for failures, rounds := 0, 0; ; rounds++ {
 		exit, ended, err := e.look(ctx, id)

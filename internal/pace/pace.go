@@ -5,25 +5,26 @@
 //	p := pace.New()
 //	n, _ := from.Read(buf)
 //	_, _ = to.Write(buf[:n])
-//	p.Spend(n, bytes.Count(buf[:n], newline), over)
+//	p.Spend(n, pace.Pieces(buf[:n]), over)
 //
 // Invariants: nothing is lost; the first [Burst] of a task goes at full speed;
 // who is done (over is closed) waits no more, but owes what was spent.
 package pace
 
 import (
+	"bytes"
 	"time"
 
 	"golang.org/x/time/rate"
 )
 
 // What a task may say, in bytes. Each piece, a line or a write, counts as
-// Piece bytes besides its own, as an engine works more for each of them than
-// for its bytes.
+// Piece bytes besides its own: Docker's engine takes 16 us for a line that a
+// node follows, and some 10 ns for a byte.
 const (
-	Burst = 16 << 20 // at once; more than a log keeps
-	Rate  = 1 << 20  // in a second after that
-	Piece = 64
+	Burst = 64 << 20 // at once: 60,000 lines of 100 bytes
+	Rate  = 2 << 20  // in a second after that: 1,900 such lines, 3 % of a processor
+	Piece = 1 << 10
 )
 
 // Pace is what one task may still say. It is safe for concurrent use.
@@ -41,12 +42,22 @@ func NewAt(now func() time.Time, after func(time.Duration) <-chan time.Time) *Pa
 	return &Pace{limiter: rate.NewLimiter(Rate, Burst), now: now, after: after}
 }
 
-// Spend notes that so many bytes, at most 64 KiB, were passed on in so many
-// pieces, and waits until all that was spent is paid for, or over is closed. It
+// Pieces returns how many lines are in what is written at once, where a part of
+// one is one, too.
+func Pieces(b []byte) int {
+	n := bytes.Count(b, []byte{'\n'})
+	if len(b) > 0 && b[len(b)-1] != '\n' {
+		n++
+	}
+	return n
+}
+
+// Spend notes that so many bytes were passed on in so many pieces, at most a
+// burst, and waits until all that was spent is paid for, or over is closed. It
 // may be nothing that is passed on, to wait for what is owed.
 func (p *Pace) Spend(bytes, pieces int, over <-chan struct{}) {
 	now := p.now()
-	owed := p.limiter.ReserveN(now, bytes+pieces*Piece).DelayFrom(now)
+	owed := p.limiter.ReserveN(now, min(bytes+pieces*Piece, Burst)).DelayFrom(now)
 	if owed <= 0 {
 		return
 	}

@@ -34,7 +34,7 @@ func TestR07PaceIsBounded(t *testing.T) {
 		p := pace.NewAt(c.time, c.after)
 		spent, idle := 0, time.Duration(0)
 		for range rapid.IntRange(1, 400).Draw(t, "writes") {
-			bytes := rapid.IntRange(1, 64<<10).Draw(t, "bytes")
+			bytes := rapid.IntRange(1, 32<<10).Draw(t, "bytes")
 			pieces := rapid.IntRange(1, bytes).Draw(t, "pieces")
 			rest := time.Duration(rapid.IntRange(0, 1000).Draw(t, "rest")) * time.Millisecond
 			c.now, idle = c.now.Add(rest), idle+rest
@@ -84,7 +84,15 @@ func TestWhatIsOwed(t *testing.T) {
 	}
 	asked = 0
 	p.Spend(0, 0, over)
-	if want := time.Second / 16; asked != want {
+	if want := time.Second / (pace.Rate >> 16); asked != want {
 		t.Errorf("the next one is to wait for %v, want %v", asked, want)
+	}
+}
+
+func TestPieces(t *testing.T) {
+	for text, want := range map[string]int{"": 0, "a": 1, "\n": 1, "a\n": 1, "a\nb": 2, "\n\n\n": 3} {
+		if got := pace.Pieces([]byte(text)); got != want {
+			t.Errorf("Pieces(%q) = %d, want %d", text, got, want)
+		}
 	}
 }
