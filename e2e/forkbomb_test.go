@@ -62,7 +62,7 @@ print(json.dumps(seen))
 // is of another's making but by a token that a person gave it.
 func TestS26JobSubmitsJobs(t *testing.T) {
 	parallel(t)
-	n := newNode(t, "--network-allow-private", "127.0.0.0/8", "IPDC_API_RATE=0.01") // two now, the next in 100 s
+	n := newNode(t, "--network-allow-private", "127.0.0.0/8", "IPDC_API_RATE=0.01") // one now, the next in 100 s
 	info, err := n.client().Node(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -82,9 +82,10 @@ func TestS26JobSubmitsJobs(t *testing.T) {
 	}
 	const tries = 10
 	bomb := func(ways []string, more ...string) (seen map[string][]string) {
-		n.ok(append([]string{"job", "submit", "--once", "--cache", "off", "-f", write(t, t.TempDir(), "bomb.py", forkBomb),
+		id := n.ok(append([]string{"job", "submit", "-d", "--once", "--cache", "off", "-f", write(t, t.TempDir(), "bomb.py", forkBomb),
 			"-E", "API=" + info.Address, "-E", "TOKEN=" + n.secret(), "-E", fmt.Sprint("TRIES=", tries), "-E", "WAYS=" + strings.Join(ways, " ")}, more...)...)
-		if err := json.Unmarshal([]byte(n.ok("job", "logs", "@last")), &seen); err != nil {
+		n.ok("job", "wait", id)
+		if err := json.Unmarshal([]byte(n.ok("job", "logs", id)), &seen); err != nil {
 			t.Fatal(err)
 		}
 		return seen

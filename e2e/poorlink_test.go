@@ -47,8 +47,9 @@ func TestF49PoorLink(t *testing.T) {
 			s.net.In("a", on)
 			s.net.In("b", on)
 		}
-		a.ipdc("job", "submit", "--cache", "off", "--total-timeout", "60s", "-e", "sleep 0.5; cat", "-c", root)
-		j := a.job("@last")
+		id := a.ok("job", "submit", "-d", "--cache", "off", "--timeout", "30s", "--total-timeout", "45s", "-e", "sleep 0.5; cat", "-c", root)
+		a.ipdc("job", "wait", id) // its record says how it ended
+		j := a.job(id)
 		if c.name != "control" {
 			if met := s.met(c.loss); met == 0 {
 				t.Errorf("%s: control: the link did nothing to any packet", c.name)

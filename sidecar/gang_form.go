@@ -66,7 +66,8 @@ func (g *gang) form(ctx context.Context) (*generation, error) {
 func (g *gang) late(id identity.ID) bool { return g.avoid[id] || g.shy.is(id, g.now()) }
 
 // clear ends what other members still run of earlier generations. One that does
-// not answer is not waited for: its owner does not take what it reports.
+// not answer is not waited for longer than it may be silent: its owner does not
+// take what it reports.
 func (g *gang) clear(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, clearWhole)
 	defer cancel()
@@ -74,7 +75,7 @@ func (g *gang) clear(ctx context.Context) {
 	var all sync.WaitGroup
 	for node := range g.nodes {
 		all.Go(func() {
-			if err := g.ask(ctx, node, q, g.withinLease(clearWait)); err != nil {
+			if err := g.ask(ctx, node, q, min(clearWait, g.cfg.Lease)); err != nil {
 				g.log.Info("a member does not say that its tasks of the gang have ended", "job", g.id, "member", node.Short(), "err", err)
 			}
 		})

@@ -289,8 +289,7 @@ func TestGangWaitsForAll(t *testing.T) {
 	busy, owner := f.nodes[1], f.nodes[0]
 	long := spec("DUMMY_SLEEP=1h")
 	long.Resources.CPU, long.Place.Require = 2000, map[string]string{"label.here": "1"}
-	busy.labels = map[string]string{"here": "1"}
-	busy.restart()
+	f.change(1, func(b *bench) { b.labels = map[string]string{"here": "1"} })
 	other := busy.submit(long)
 	busy.until(other, jobspec.AttemptRunning)
 	s := gangOf(jobspec.Gang{Roles: map[string]int{"w": 2}})

@@ -23,10 +23,6 @@ import (
 // askFor bounds how long the members look up one list of blocks.
 const askFor = 10 * time.Second
 
-// withinLease bounds the wait for an answer: nobody is waited for longer than a
-// member may be silent.
-func (s *Sidecar) withinLease(most time.Duration) time.Duration { return min(most, s.cfg.Lease) }
-
 // work is a job's input as it is placed: units, and the blocks that their bytes
 // lie in. What a node holds is counted in these blocks, as a root says nothing
 // of what is below it. The owner lists them; nobody else reads a DAG for it.
@@ -207,7 +203,7 @@ func (d *driver) locate(ctx context.Context, list sites, w *work) error {
 // ask asks for some blocks, which begin at a whole byte of the bitmaps. Each
 // list has a pin of its own, which goes when all have answered.
 func (d *driver) ask(whole context.Context, list sites, part []jobspec.CID, at int) error {
-	ctx, cancel := context.WithTimeout(whole, d.withinLease(askFor))
+	ctx, cancel := context.WithTimeout(whole, askFor)
 	defer cancel()
 	pin := pinName(d.id, "wanted/"+rand.Text())
 	var asked sync.WaitGroup

@@ -175,7 +175,7 @@ func (s *Sidecar) disowned(ctx context.Context, o jobspec.Origin) bool {
 	if err != nil || !s.recorded() {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.withinLease(findFor))
+	ctx, cancel := context.WithTimeout(ctx, findFor)
 	defer cancel()
 	e, err := s.cfg.Record.Find(ctx, id.Job)
 	return err == nil && (e.Over() || e.Owner.String() != o.Owner)
@@ -208,7 +208,7 @@ func (s *Sidecar) inRecord(ctx context.Context, tenant, ref string) (wire.Job, b
 	if err != nil || !s.recorded() {
 		return wire.Job{}, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.withinLease(findFor))
+	ctx, cancel := context.WithTimeout(ctx, findFor)
 	defer cancel()
 	e, err := s.cfg.Record.Find(ctx, id)
 	if err != nil || e.Tenant != tenant {

@@ -90,7 +90,7 @@ func (s scheduled) recordedJob(ctx context.Context, id jobspec.JobID) (e wire.Re
 	if !s.recorded() {
 		return e, false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.withinLease(findFor))
+	ctx, cancel := context.WithTimeout(ctx, findFor)
 	defer cancel()
 	e, err = s.cfg.Record.Find(ctx, id)
 	if errors.Is(err, jobspec.KindNotFound.Error()) {
