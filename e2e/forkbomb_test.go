@@ -75,6 +75,7 @@ func TestS26JobSubmitsJobs(t *testing.T) {
 		count := 0
 		for _, j := range jobs {
 			if j.Spec.Name == "child" {
+				n.ok("job", "wait", j.ID.String()) // what runs at the test's end goes on
 				count++
 			}
 		}
