@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -43,14 +44,14 @@ func TestK07GetIsWholeOrNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	halfway := make(chan struct{}, 1) // two thirds of the answer are sent, and no more comes
-	hang := true
+	var hang atomic.Bool
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/resolve", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"cid":"`+root.CID.String()+`"}`)
 	})
 	mux.HandleFunc("GET /v1/dag/{cid}", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", wire.TypeCAR)
-		if !hang {
+		if !hang.Load() {
 			_, _ = w.Write(content.Bytes())
 			return
 		}
@@ -71,7 +72,7 @@ func TestK07GetIsWholeOrNothing(t *testing.T) {
 		return cmd, said
 	}
 	gets := func(t *testing.T, dest string) { // control
-		hang = false
+		hang.Store(false)
 		if cmd, said := get(dest); cmd.Run() != nil || len(names(t, dest)) != 3 {
 			t.Errorf("control: get ends with %s and %q: %s", cmd.ProcessState, names(t, dest), said)
 		}
@@ -79,7 +80,7 @@ func TestK07GetIsWholeOrNothing(t *testing.T) {
 
 	t.Run("interrupt", func(t *testing.T) {
 		dir := t.TempDir()
-		hang = true
+		hang.Store(true)
 		cmd, said := get(filepath.Join(dir, "dest"))
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -102,7 +103,7 @@ func TestK07GetIsWholeOrNothing(t *testing.T) {
 	})
 	t.Run("full disk", func(t *testing.T) {
 		testenv.Root(t)
-		hang = false
+		hang.Store(false)
 		for size, fits := range map[string]bool{"2m": false, "16m": true} {
 			dir := t.TempDir()
 			testenv.Need(t, "root", unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size))
