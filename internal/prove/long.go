@@ -29,7 +29,7 @@ var fuzzer = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
 // IPDC_PROVE_LONG is set; and each fuzz target for 10 minutes.
 func campaigns() (list []campaign, err error) {
 	list = []campaign{
-		{"crash matrix, all cells", 20, "./e2e", []string{"-v", "-run", "^TestF01", "-timeout", "4h"}},
+		{"crash matrix, all cells", 20, "./e2e", []string{"-v", "-run", "^TestF01", "-parallel", "4", "-timeout", "4h"}},
 		{"faults, more rounds", 1, "./...", []string{"-v", "-run", "^Test([A-Z][0-9]{2})*F[0-9]{2}", "-skip", "^TestF01", "-p", "1", "-timeout", "4h"}},
 	}
 	err = filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
