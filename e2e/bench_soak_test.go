@@ -47,7 +47,7 @@ func benchSoak(t testing.TB, w io.Writer) {
 		run(500)
 	}
 	fmt.Fprint(w, `
-## 2,000 short jobs, one after the other
+## 2,000 short jobs
 `+"`true`"+` in the stock image `+"`shell`"+`, eight at a time on a real engine, after 100 that do not count. Disk is the node's whole directory:
 records, logs and results of jobs are kept until their time is over.
 
