@@ -80,12 +80,13 @@ func (n *node) holds(jobs int) heldNow {
 	return h
 }
 
-// mounts are those below the node's directory.
+// mounts are those below the node's directory, but for volumes that are kept
+// ready for jobs to come.
 func (n *node) mounts() int {
 	n.t.Helper()
 	b, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return bytes.Count(b, []byte(" "+n.dir+"/"))
+	return bytes.Count(b, []byte(" "+n.dir+"/")) - bytes.Count(b, []byte(" "+n.dir+"/volumes/spare-"))
 }
