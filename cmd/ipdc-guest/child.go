@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/ipdc/ipdc/internal/pace"
 	"github.com/ipdc/ipdc/internal/taskrun"
@@ -99,6 +100,9 @@ func (c *children) Run(call taskrun.Call) (taskrun.Exit, error) {
 		carried.start()
 		ended = c.await(cmd.Process.Pid)
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		if c.first {
+			bury(cmd.Process.Pid)
+		}
 		_ = cmd.Process.Release()
 	}
 	c.mu.Lock()
@@ -124,6 +128,21 @@ func (c *children) await(command int) (ws syscall.WaitStatus) {
 			return ws
 		case err != nil && !errors.Is(err, syscall.EINTR):
 			return guest.ExitGuest << 8 // somebody else has waited for it
+		}
+	}
+}
+
+// bury waits for what is left of a group that was killed, as zombies count
+// against the bounds of the next command, too. What does not die within moments
+// is left to the next await.
+func bury(group int) {
+	for until := time.Now().Add(100 * time.Millisecond); time.Now().Before(until); {
+		pid, err := syscall.Wait4(-group, nil, syscall.WNOHANG, nil)
+		switch {
+		case err != nil && !errors.Is(err, syscall.EINTR):
+			return // there is nothing left
+		case pid == 0:
+			time.Sleep(time.Millisecond)
 		}
 	}
 }
