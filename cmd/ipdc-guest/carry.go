@@ -71,9 +71,10 @@ func (o ownStderr) Write(b []byte) (int, error) {
 }
 
 // carrier passes what a command writes to one stream on, at the task's pace:
-// what is too fast stays in the pipe, so that the command waits. The carrier
-// itself waits for nobody: what the command wrote until it ended is passed on,
-// and a process that it left behind writes into nothing.
+// what is too fast stays in the pipe, so that the command waits. What the
+// command wrote until it ended is passed on, for which the guest waits as long as
+// the engine takes to read it, and for nobody else; a process that was left
+// behind writes into nothing.
 type carrier struct {
 	read, write *os.File // of a pipe; write is the command's
 	to          io.Writer

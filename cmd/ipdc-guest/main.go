@@ -18,10 +18,11 @@
 //	/ipdc/guest map --partitions 8 -- sh -c 'tr -s " " "\n"'
 //	/ipdc/guest reduce -- uniq -c
 //
-// Invariants: it never waits for anything but the command itself: not for
-// processes that the command left behind, not for a reader or a writer, nor at
-// the command's end for the pace. The program, which has its user, gets at none
-// of its descriptors. As process 1 it takes in what has no parent. The
+// Invariants: it waits for the command itself, and at its end for the engine to
+// take what it has said until then: not for processes that the command left
+// behind but for a moment to bury them, not for another reader or a writer, nor
+// for the pace. The program, which has its user, gets at none of its
+// descriptors. As process 1 it takes in what has no parent. The
 // exit code is the command's own, 128+n after signal n, or 125 to 127 as
 // docker run gives them.
 package main
@@ -30,6 +31,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -51,6 +54,9 @@ func run(root, host string) int {
 	c := watchSignals()
 	defer c.close()
 	c.first, c.pace = os.Getpid() == 1, pace.New()
+	// Else Go ends us where nobody reads our streams. Not Ignore: programs would
+	// begin with that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		c.unable = fmt.Errorf("close our own streams to the program: %w", err)
 	}

@@ -153,6 +153,27 @@ func TestReportLink(t *testing.T) {
 	}
 }
 
+// Where nobody reads its streams the guest goes on, and its command meets what
+// it meets elsewhere: a signal.
+func TestNoReader(t *testing.T) {
+	for expr, want := range map[string]int{
+		"echo text; echo text >&2; exit 3": 3,
+		"kill -PIPE $$":                    128 + int(syscall.SIGPIPE),
+	} {
+		b := newBox(t, nil)
+		cmd := b.command(guest.Task{Command: sh(expr)})
+		r, w, err := os.Pipe()
+		b.must(err)
+		b.must(r.Close())
+		cmd.Stdout, cmd.Stderr = w, w
+		code := exitCode(t, cmd.Run())
+		b.must(w.Close())
+		if l := b.report(); code != want || len(l) != 1 || l[0].ExitCode != want {
+			t.Errorf("%s: exit code %d, report %+v, want %d", expr, code, l, want)
+		}
+	}
+}
+
 func TestSignals(t *testing.T) {
 	for _, tc := range []struct {
 		name string
