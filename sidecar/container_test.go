@@ -90,8 +90,8 @@ func TestL05ContainerUID(t *testing.T) {
 	}
 }
 
-// No user of the machine, and no range of users of theirs, may have a UID that
-// a job could get.
+// No user, group or range in the machine's files may have a UID or GID that a
+// job could get.
 func TestL05CheckUIDs(t *testing.T) {
 	lowest, highest := 0x70000000, 0x70ffffff
 	for range 200 {
@@ -100,35 +100,41 @@ func TestL05CheckUIDs(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct {
-		passwd, subuid string
-		refused        string // names it
+		passwd, group, subuid, subgid string
+
+		refused string // names it
 	}{
-		"a usual machine":    {"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/x\n", "ann:100000:65536\nben:165536:65536\n", ""},
-		"no file":            {"", "", ""},
-		"user below":         {fmt.Sprintf("ann:x:%d:0::/:/x\n", lowest-1), "", ""},
-		"user at the first":  {fmt.Sprintf("root:x:0:0::/:/x\nann:x:%d:0::/:/x\n", lowest), "", "ann"},
-		"user at the last":   {fmt.Sprintf("ann:x:%d:0::/:/x\n", highest), "", "ann"},
-		"user above":         {fmt.Sprintf("ann:x:%d:0::/:/x\n", highest+1), "", ""},
-		"range below":        {"", fmt.Sprintf("ben:%d:65536\n", lowest-65536), ""},
-		"range that reaches": {"", fmt.Sprintf("ann:100000:65536\nben:%d:65536\n", lowest-65535), "ben"},
-		"range around":       {"", "ben:100000:4000000000\n", "ben"},
-		"range of everybody": {"", "ben:1:9223372036854775807\n", "ben"},
-		"range at the last":  {"", fmt.Sprintf("ben:%d:1\n", highest), "ben"},
-		"range above":        {"", fmt.Sprintf("ben:%d:65536\n", highest+1), ""},
-		"no line of theirs":  {"# text\n\n+::::\n", "ben\n:\n", ""},
+		"a usual machine": {
+			passwd: "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/x\n", group: "root:x:0:\nusers:x:100:ann,ben\n",
+			subuid: "ann:100000:65536\nben:165536:65536\n", subgid: "ann:100000:65536\n",
+		},
+		"no file":            {},
+		"user below":         {passwd: fmt.Sprintf("ann:x:%d:0::/:/x\n", lowest-1)},
+		"user at the first":  {passwd: fmt.Sprintf("root:x:0:0::/:/x\nann:x:%d:0::/:/x\n", lowest), refused: "ann"},
+		"user at the last":   {passwd: fmt.Sprintf("ann:x:%d:0::/:/x\n", highest), refused: "ann"},
+		"user above":         {passwd: fmt.Sprintf("ann:x:%d:0::/:/x\n", highest+1)},
+		"group below":        {group: fmt.Sprintf("staff:x:%d:\n", lowest-1)},
+		"group at the first": {group: fmt.Sprintf("root:x:0:\nstaff:x:%d:ann\n", lowest), refused: "staff"},
+		"range below":        {subuid: fmt.Sprintf("ben:%d:65536\n", lowest-65536)},
+		"range that reaches": {subuid: fmt.Sprintf("ann:100000:65536\nben:%d:65536\n", lowest-65535), refused: "ben"},
+		"range around":       {subuid: "ben:100000:4000000000\n", refused: "ben"},
+		"range of everybody": {subuid: "ben:1:9223372036854775807\n", refused: "ben"},
+		"range at the last":  {subuid: fmt.Sprintf("ben:%d:1\n", highest), refused: "ben"},
+		"range above":        {subuid: fmt.Sprintf("ben:%d:65536\n", highest+1)},
+		"range of groups":    {subgid: fmt.Sprintf("ann:100000:65536\nben:%d:65536\n", lowest-65535), refused: "ben"},
+		"no line of theirs":  {passwd: "# text\n\n+::::\n", group: "+:::\n", subuid: "ben\n:\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			passwd, subuid := filepath.Join(dir, "passwd"), filepath.Join(dir, "subuid")
-			for file, text := range map[string]string{passwd: c.passwd, subuid: c.subuid} {
+			for file, text := range map[string]string{"passwd": c.passwd, "group": c.group, "subuid": c.subuid, "subgid": c.subgid} {
 				if text == "" {
 					continue // it is missing
 				}
-				if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
-			err := sidecar.CheckUIDs(passwd, subuid)
+			err := sidecar.CheckUIDs(dir)
 			if (err != nil) != (c.refused != "") {
 				t.Fatalf("CheckUIDs = %v, want a refusal: %v", err, c.refused != "")
 			}

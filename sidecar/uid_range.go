@@ -6,38 +6,51 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// CheckUIDs refuses a machine on which a user of passwd, or a range of subuid,
-// has UIDs that this node gives to containers: a program would be that user to
-// the kernel. The files are as /etc/passwd and /etc/subuid are; one that is
-// missing names nobody.
-func CheckUIDs(passwd, subuid string) error {
-	return errors.Join(
-		eachLine(passwd, func(f []string) (first, count int64, ok bool) {
-			if len(f) < 3 {
-				return 0, 0, false
-			}
-			first, err := strconv.ParseInt(f[2], 10, 64)
-			return first, 1, err == nil
-		}),
-		eachLine(subuid, func(f []string) (first, count int64, ok bool) {
-			if len(f) < 3 {
-				return 0, 0, false
-			}
-			first, err := strconv.ParseInt(f[1], 10, 64)
-			count, err2 := strconv.ParseInt(f[2], 10, 64)
-			return first, count, err == nil && err2 == nil
-		}))
+// CheckUIDs refuses a machine on which a user, a group or a range in the files
+// passwd, group, subuid and subgid of a directory, as /etc is, has UIDs or GIDs
+// that this node gives to containers: a program would be that user to the
+// kernel. A file that is missing names nobody. Users that the machine learns of
+// in another way are not looked for.
+func CheckUIDs(etc string) error {
+	var failed error
+	for _, name := range []string{"passwd", "group"} {
+		failed = errors.Join(failed, eachLine(filepath.Join(etc, name), one))
+	}
+	for _, name := range []string{"subuid", "subgid"} {
+		failed = errors.Join(failed, eachLine(filepath.Join(etc, name), span))
+	}
+	return failed
 }
 
-// eachLine reads UIDs from each line of a file by its fields between colons, and
-// fails at the first line that has some of containers'.
-func eachLine(file string, uids func(fields []string) (first, count int64, ok bool)) error {
+// one reads the number of a user or a group, which both have in the same place.
+func one(f []string) (first, count int64, ok bool) {
+	if len(f) < 3 {
+		return 0, 0, false
+	}
+	first, err := strconv.ParseInt(f[2], 10, 64)
+	return first, 1, err == nil
+}
+
+// span reads a range.
+func span(f []string) (first, count int64, ok bool) {
+	if len(f) < 3 {
+		return 0, 0, false
+	}
+	first, err := strconv.ParseInt(f[1], 10, 64)
+	count, err2 := strconv.ParseInt(f[2], 10, 64)
+	return first, count, err == nil && err2 == nil
+}
+
+// eachLine reads numbers from each line of a file by its fields between colons,
+// and fails at the first line that has some of containers'.
+func eachLine(file string, numbers func(fields []string) (first, count int64, ok bool)) error {
 	f, err := os.Open(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -49,12 +62,12 @@ func eachLine(file string, uids func(fields []string) (first, count int64, ok bo
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		fields := strings.Split(lines.Text(), ":")
-		first, count, ok := uids(fields)
+		first, count, ok := numbers(fields)
 		if ok && first <= uidBase+uidMask && count > uidBase-first {
 			return jobspec.Failure{
 				Kind:   jobspec.KindPolicy,
-				Detail: fmt.Sprintf("%s gives %s UIDs from %d on, and containers have those from %d to %d", file, fields[0], first, uidBase, uidBase+uidMask),
-				Hint:   "give that user others in " + file,
+				Detail: fmt.Sprintf("%s gives %s UIDs or GIDs from %d on, and containers have those from %d to %d", file, fields[0], first, uidBase, uidBase+uidMask),
+				Hint:   "give it others in " + file,
 			}.Error()
 		}
 	}

@@ -74,7 +74,7 @@ type node struct {
 // takes jobs.
 func serve(ctx context.Context, set settings, log *slog.Logger, ready func(wire.Node)) error {
 	syscall.Umask(0o077)
-	if err := sidecar.CheckUIDs("/etc/passwd", "/etc/subuid"); err != nil {
+	if err := sidecar.CheckUIDs("/etc"); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(set.Path, 0o700); err != nil {
