@@ -62,8 +62,9 @@ func TempDir(dir string) (made *os.File, done func(), err error) {
 }
 
 // claim locks what was made. It is not ours where a Sweep removed it before.
+// Where there are no locks it is ours in any case: no Sweep takes anything there.
 func claim(f *os.File) (ours bool, err error) {
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil && !unlockable(err) {
 		return false, &os.PathError{Op: "lock", Path: f.Name(), Err: err}
 	}
 	made, err := f.Stat()
@@ -77,8 +78,14 @@ func claim(f *os.File) (ours bool, err error) {
 	return err == nil && os.SameFile(made, there), err
 }
 
+// unlockable says of an error that the file system has no such locks. NFS has
+// them for files that are open for writing only.
+func unlockable(err error) bool {
+	return errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EBADF)
+}
+
 // Sweep removes what processes that are gone left half made in a directory. It
-// leaves alone what another process works on.
+// leaves alone what another process works on, and what it cannot lock.
 func Sweep(dir string) (failed error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -102,7 +109,7 @@ func sweep(path string) error {
 	}
 	defer f.Close()
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil // somebody's
+		return nil // somebody's, or nobody can tell
 	}
 	return os.RemoveAll(path)
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ipdc/ipdc/internal/durable"
 )
 
@@ -45,6 +47,32 @@ func TestSweep(t *testing.T) {
 	done()
 	if got := names(t, dir); len(got) != 1 {
 		t.Errorf("after done there is %v", got)
+	}
+}
+
+// Where the file system has no locks a file is one's own. A descriptor that is
+// good for a path only stands for such a file.
+func TestClaimWithoutLocks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), ".ipdc-new-1")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, unix.O_PATH, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EBADF) {
+		t.Fatalf("control: to lock it is %v, want %v", err, unix.EBADF)
+	}
+	if ours, err := durable.Claim(f); !ours || err != nil {
+		t.Errorf("claim = %t, %v, want ours", ours, err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if ours, err := durable.Claim(f); ours || err != nil {
+		t.Errorf("claim of what is gone = %t, %v, want not ours", ours, err)
 	}
 }
 
