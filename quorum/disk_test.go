@@ -3,14 +3,38 @@ package quorum_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/internal/faultfs"
 	"github.com/ipdc/ipdc/jobspec"
 )
+
+// A node that knows of no record yet removes what was left half made, and goes
+// on where that cannot be removed.
+func TestLeftHalfMade(t *testing.T) {
+	c := newCouncil(t, 1)
+	dir := t.TempDir()
+	left, stays := filepath.Join(dir, ".ipdc-new-1"), filepath.Join(dir, ".ipdc-new-2")
+	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nothing", stays); err != nil {
+		t.Fatal(err)
+	}
+	c.joinAt(dir)
+	if _, err := os.Lstat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was left half made is still there: %v", err)
+	}
+	if err := durable.Sweep(dir); err == nil {
+		t.Error("control: Sweep removes a link")
+	}
+}
 
 // A keeper whose disk is full when a new leader is to be elected stands still,
 // where Raft would end the process and with it the node's jobs. It goes on when

@@ -22,12 +22,12 @@ type memo struct {
 
 // read and write keep the memo.
 func (q *Quorum) read() error {
+	if err := durable.Sweep(q.cfg.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		q.log.Warn("what an earlier process left", "err", err)
+	}
 	b, err := os.ReadFile(filepath.Join(q.cfg.Dir, memoFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
-	}
-	if err == nil {
-		err = durable.Sweep(q.cfg.Dir)
 	}
 	if err == nil {
 		err = json.Unmarshal(b, &q.file)

@@ -139,7 +139,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	}
 	// A process that was killed just then has left the name of its Add's file.
 	if err := durable.Sweep(n.dir); err != nil {
-		return fmt.Errorf("open Kubo: %w", err)
+		n.log.Warn("what an earlier process left", "err", err)
 	}
 	if n.pins, err = openPins(ctx, filepath.Join(n.dir, "pins.db")); err != nil {
 		return err

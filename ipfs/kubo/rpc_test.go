@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/kubo"
 	"github.com/ipdc/ipdc/jobspec"
@@ -49,6 +51,18 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	if f := jobspec.AsFailure(err); !strings.Contains(f.Hint, "ipfs daemon") || !strings.Contains(f.Detail, cfg.Addr.String()) {
 		t.Errorf("Open without a Kubo = %v, hint %q, want its address and how to start it", err, f.Hint)
 	}
+}
+
+// What an earlier process left and cannot be removed is in nobody's way.
+func TestOpenBesideALink(t *testing.T) {
+	cfg := fake{}.config(t)
+	if err := os.Symlink("nothing", filepath.Join(cfg.Dir, ".ipdc-new-1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := durable.Sweep(cfg.Dir); err == nil {
+		t.Error("control: Sweep removes a link")
+	}
+	open(t, cfg)
 }
 
 func TestF36LyingKuboIsNotBelieved(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
@@ -133,6 +134,19 @@ func TestListenUnix(t *testing.T) {
 	if left, _ := os.ReadDir(dir); len(left) != 0 {
 		t.Errorf("%d files are left after Close: %v", len(left), left)
 	}
+	// What cannot be removed, as it is none of ours, is in nobody's way.
+	link := filepath.Join(dir, ".ipdc-new-2")
+	if err := os.Symlink("nothing", link); err != nil {
+		t.Fatal(err)
+	}
+	if err := durable.Sweep(dir); err == nil {
+		t.Error("control: Sweep removes a link")
+	}
+	l3, err := listen()
+	if err != nil {
+		t.Fatalf("ListenUnix beside what cannot be removed = %v", err)
+	}
+	_ = l3.Close()
 	path = filepath.Join(dir, "file")
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)

@@ -18,9 +18,9 @@ const maxSocketPath = 107
 
 // ListenUnix listens at path with mode 0600. The socket is made under a
 // private name and moved to path when its mode is set, so that at no instant
-// somebody else can connect. A socket that a killed node left is replaced, with
-// what it left half made; one that answers is an error. Close removes the file, unless another node has
-// put its own there.
+// somebody else can connect. A socket that a killed node left is replaced, and
+// what it left half made removed where that can be; one that answers is an
+// error. Close removes the file, unless another node has put its own there.
 func ListenUnix(path string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("listen on %s: a socket's path has at most %d bytes, this one has %d", path, maxSocketPath, len(path))
@@ -28,9 +28,7 @@ func ListenUnix(path string) (net.Listener, error) {
 	if err := checkFree(path); err != nil {
 		return nil, err
 	}
-	if err := durable.Sweep(filepath.Dir(path)); err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
-	}
+	_ = durable.Sweep(filepath.Dir(path)) // what is left is in nobody's way
 	dir, done, err := durable.TempDir(filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
