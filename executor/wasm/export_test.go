@@ -49,13 +49,14 @@ func LimitsOf(t executor.Task) map[string]string {
 	return all
 }
 
-// CopyLog keeps what comes from r as the log below dir, as a supervisor does.
-func CopyLog(dir string, size jobspec.Bytes, p *pace.Pace, r io.Reader) error {
+// CopyLog keeps what comes from r as the log below dir, as a supervisor does;
+// over is closed when the module has ended.
+func CopyLog(dir string, size jobspec.Bytes, p *pace.Pace, r io.Reader, over <-chan struct{}) error {
 	if err := os.Mkdir(filepath.Join(dir, logDir), 0o700); err != nil {
 		return err
 	}
 	l := newLogWriter(dir, size)
 	l.pace = p
-	l.copy(stdout, r, nil)
+	l.copy(stdout, r, over)
 	return l.close()
 }

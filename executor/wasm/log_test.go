@@ -24,11 +24,30 @@ func TestR07LogIsPaced(t *testing.T) {
 			due <- time.Unix(1, 0).Add(waited)
 			return due
 		})
-		if err := wasm.CopyLog(t.TempDir(), 64*jobspec.KiB, p, strings.NewReader(strings.Repeat("x", c.size))); err != nil {
+		if err := wasm.CopyLog(t.TempDir(), 64*jobspec.KiB, p, strings.NewReader(strings.Repeat("x", c.size)), nil); err != nil {
 			t.Fatal(err)
 		}
 		if least := time.Duration(c.size-pace.Burst) * time.Second / pace.Rate; c.wait && waited < least || !c.wait && waited > 0 {
 			t.Errorf("%d bytes wait for %v", c.size, waited)
 		}
+	}
+}
+
+// What a module has said is kept without a wait when it has ended, though all
+// of it is too fast.
+func TestR07EndOfTheModule(t *testing.T) {
+	waits := 0
+	p := pace.NewAt(func() time.Time { return time.Unix(1, 0) }, func(time.Duration) <-chan time.Time {
+		waits++
+		return nil // it stands
+	})
+	over := make(chan struct{})
+	close(over)
+	rest := strings.NewReader(strings.Repeat("x", 2*pace.Burst))
+	if err := wasm.CopyLog(t.TempDir(), 64*jobspec.KiB, p, rest, over); err != nil || rest.Len() > 0 {
+		t.Errorf("%v, and %d bytes are left", err, rest.Len())
+	}
+	if waits == 0 {
+		t.Error("control: nothing was too fast")
 	}
 }
