@@ -102,12 +102,16 @@ type Task struct {
 	Name    string          // unique on the engine; begins with the node's prefix
 	Image   jobspec.ImageID // by identity, never by tag
 	Command []string        // argv; the image's own entrypoint is never used
-	First   bool            `json:",omitempty"` // Command is process 1 and fit for that: SIGTERM ends it, it waits for processes without a parent; else it is a child of one that is
-	Env     []string        // NAME=value, the whole environment
-	WorkDir string          // absolute, in the container
-	UID     int             // never 0
-	GID     int             // never 0
-	Mounts  []Mount         // the only host paths in the container
+	// First says that Command is process 1 and fit for that: SIGTERM ends it, and
+	// it waits for processes without a parent; else it is a child of one that is.
+	// A SIGTERM before it is set up for that may be lost: the stop's grace then
+	// ends in SIGKILL.
+	First   bool     `json:",omitempty"`
+	Env     []string // NAME=value, the whole environment
+	WorkDir string   // absolute, in the container
+	UID     int      // never 0
+	GID     int      // never 0
+	Mounts  []Mount  // the only host paths in the container
 
 	CPU     jobspec.CPU   // hard limit
 	Memory  jobspec.Bytes // hard limit; swap included

@@ -39,7 +39,6 @@ func problem(si system.Info, runtime string) error {
 	_, known := si.Runtimes[runtime]
 	need(runtime == "" || known, fmt.Sprintf("it does not know the runtime %q, only %s; register it in the engine's daemon.json",
 		runtime, strings.Join(slices.Sorted(maps.Keys(si.Runtimes)), ", ")))
-	need(si.InitBinary != "", "it has no init program; install docker-init")
 	return errors.Join(bad...)
 }
 

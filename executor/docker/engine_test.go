@@ -23,8 +23,8 @@ import (
 func goodEngine() system.Info {
 	return system.Info{
 		OSType: "linux", Architecture: "x86_64", NCPU: 2, ServerVersion: "20.10.24", DefaultRuntime: "runc",
-		SecurityOptions: []string{"name=apparmor", "name=seccomp,profile=default"}, InitBinary: "docker-init",
-		MemoryLimit: true, SwapLimit: true, PidsLimit: true, CPUCfsQuota: true, CgroupDriver: "cgroupfs", CgroupVersion: "1",
+		SecurityOptions: []string{"name=apparmor", "name=seccomp,profile=default"},
+		MemoryLimit:     true, SwapLimit: true, PidsLimit: true, CPUCfsQuota: true, CgroupDriver: "cgroupfs", CgroupVersion: "1",
 		Runtimes: map[string]system.RuntimeWithStatus{"runc": {}},
 		Plugins:  system.PluginsInfo{Log: []string{"json-file", "local"}},
 	}
@@ -45,7 +45,6 @@ func TestEngineProblems(t *testing.T) {
 		"only io.containerd.runc.v2, kata": func(i *system.Info) {
 			i.Runtimes = map[string]system.RuntimeWithStatus{"kata": {}, "io.containerd.runc.v2": {}}
 		},
-		"install docker-init": func(i *system.Info) { i.InitBinary = "" },
 	} {
 		info := goodEngine()
 		spoil(&info)

@@ -226,9 +226,10 @@ func (s *stream) since() string {
 }
 
 // execFailure returns the text of the init program when it could not execute
-// argv0, else "". Init is what the engine starts; it tells of a program that
-// cannot be executed by one line on stderr and by its own exit code. A program
-// that imitates it only denies itself a better verdict.
+// argv0, else "". Init is what the engine starts where a task is not First, which
+// those of jobs are but in containers that an older version made; it tells of a
+// program that cannot be executed by one line on stderr and by its own exit code.
+// A program that imitates it only denies itself a better verdict.
 func (e *Executor) execFailure(ctx context.Context, id executor.ID, argv0 string, code int) string {
 	if code != 1 && code != 126 && code != 127 {
 		return ""
