@@ -1,16 +1,22 @@
 package docker_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/ipdc/ipdc/executor"
+	"github.com/ipdc/ipdc/internal/pace"
 	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/wire/guest"
 )
@@ -84,7 +90,7 @@ func TestProcessOne(t *testing.T) {
 		for _, a := range attacks {
 			t.Run("R07 "+a, func(t *testing.T) {
 				failed(t, a, job[a])
-				if !strict || a != "attach:1" { // gVisor lets nobody trace what is no child
+				if a != "attach:1" || !strict && !yama() { // gVisor lets nobody trace what is no child, either
 					worked(t, a, open[a])
 				}
 			})
@@ -92,29 +98,86 @@ func TestProcessOne(t *testing.T) {
 	})
 }
 
-// TestR07EngineOfAFlood compares what a flood costs the engine behind the guest
-// and, as the control, straight from the program.
+// yama says that this machine's kernel lets nobody trace what is no child.
+func yama() bool {
+	b, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
+	return err == nil && strings.TrimSpace(string(b)) != "0"
+}
+
+// TestR07EngineOfAFlood compares what a flood, whose log is followed, costs the
+// engine behind the guest and, as the control, straight from the program. Behind
+// the guest that is an eighth of a processor once the burst is spent. As the
+// machine may be busy with others, one of three comparisons is enough.
 func TestR07EngineOfAFlood(t *testing.T) {
 	testenv.Root(t)
 	eng := testenv.NewOwnEngine(t, nil)
 	b := newBenchAt(t, eng.Host, "")
-	const during = 8 * time.Second
-	cost := func(task executor.Task) time.Duration {
-		id := b.start(t, task)
-		before := eng.CPU()
-		<-time.After(during)
-		used := eng.CPU() - before
-		if err := b.ex.Stop(bounded(t), id, 0); err != nil {
-			t.Fatal(err)
+	const during = 5 * time.Second
+	var paced, direct time.Duration
+	for range 3 {
+		direct = b.costOfAFlood(t, eng, during, b.task("flood", "1000000000000"))
+		paced = b.costOfAFlood(t, eng, during, b.guided(t, "flood", "1000000000000"))
+		t.Logf("in %v the engine used %v, and %v straight from the program", during, paced, direct)
+		if direct >= during/2 && paced <= direct/3 {
+			return
 		}
-		return used
 	}
-	paced, direct := cost(b.guided(t, "flood", "1000000000000")), cost(b.task("flood", "1000000000000"))
-	t.Logf("in %v the engine used %v, and %v straight from the program", during, paced, direct)
-	if direct < during/10 {
+	if direct < during/2 {
 		t.Fatalf("control: a flood costs the engine %v in %v: this machine is too busy to tell", direct, during)
 	}
-	if paced > direct/3 {
-		t.Errorf("a flood costs the engine %v in %v, and %v straight from the program: more than a third", paced, during, direct)
+	t.Errorf("a flood costs the engine %v in %v, and %v straight from the program: more than a third", paced, during, direct)
+}
+
+// costOfAFlood returns how long the engine works in a time that begins when the
+// task has said more than a burst.
+func (b *bench) costOfAFlood(t *testing.T, eng *testenv.OwnEngine, during time.Duration, task executor.Task) time.Duration {
+	t.Helper()
+	id := b.start(t, task)
+	ctx, cancel := context.WithCancel(bounded(t))
+	said := &numbers{until: pace.Burst / pace.Piece * 3 / 2, reached: make(chan struct{})}
+	var follower sync.WaitGroup
+	follower.Go(func() { _ = b.ex.Logs(ctx, id, said) }) // until it is cancelled
+	defer follower.Wait()
+	defer cancel()
+	select {
+	case <-said.reached:
+	case <-ctx.Done():
+		t.Fatal("the flood does not get beyond its burst")
 	}
+	before := eng.CPU()
+	<-time.After(during)
+	used := eng.CPU() - before
+	if err := b.ex.Stop(bounded(t), id, 0); err != nil {
+		t.Fatal(err)
+	}
+	return used
+}
+
+// numbers takes the probe's flood until a line has some number. Lines may be
+// missing.
+type numbers struct {
+	until   int
+	reached chan struct{} // closed by Write; then it takes whatever comes
+	rest    []byte
+}
+
+func (n *numbers) Stdout() io.Writer { return n }
+func (n *numbers) Stderr() io.Writer { return io.Discard }
+
+func (n *numbers) Write(b []byte) (int, error) {
+	if n.until == 0 {
+		return len(b), nil
+	}
+	n.rest = append(n.rest, b...)
+	end := bytes.LastIndexByte(n.rest, '\n')
+	if end < 0 {
+		return len(b), nil
+	}
+	line := n.rest[bytes.LastIndexByte(n.rest[:end], '\n')+1 : end]
+	if number, err := strconv.Atoi(string(line)); err == nil && number >= n.until {
+		n.until = 0
+		close(n.reached)
+	}
+	n.rest = append(n.rest[:0], n.rest[end+1:]...)
+	return len(b), nil
 }
