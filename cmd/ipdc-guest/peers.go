@@ -34,7 +34,7 @@ type peers struct {
 	self      string // address of the program
 	listeners []net.Listener
 	slots     chan struct{}
-	carried   atomic.Int64 // streams
+	carried   atomic.Int64 // connections of the program that are carried, or are about to be
 }
 
 // openPeers returns nil for a task that is of no gang. host is where programs
@@ -100,6 +100,8 @@ func (p *peers) names() (list []string) {
 // not listen, the program sees its connection reset.
 func (p *peers) open(program *net.TCPConn, to string) {
 	defer p.track(program)()
+	p.carried.Add(1)
+	defer p.carried.Add(-1)
 	select {
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()
@@ -119,7 +121,7 @@ func (p *peers) open(program *net.TCPConn, to string) {
 		return
 	}
 	_ = side.SetReadDeadline(time.Time{})
-	p.carry(program, side)
+	carryFrames(program, side)
 }
 
 // wait takes streams that other tasks open, one after the other, and lets each
@@ -155,7 +157,9 @@ func (p *peers) take(side *net.UnixConn) {
 	if _, err := side.Write([]byte{guest.Joined}); err != nil {
 		return
 	}
-	p.carry(c.(*net.TCPConn), side)
+	p.carried.Add(1)
+	defer p.carried.Add(-1)
+	carryFrames(c.(*net.TCPConn), side)
 }
 
 // hello connects to the sidecar and says what for.
@@ -176,12 +180,6 @@ func joined(side net.Conn) bool {
 	b := make([]byte, 1)
 	_, err := io.ReadFull(side, b)
 	return err == nil && b[0] == guest.Joined
-}
-
-func (p *peers) carry(program *net.TCPConn, side *net.UnixConn) {
-	p.carried.Add(1)
-	defer p.carried.Add(-1)
-	carryFrames(program, side)
 }
 
 // carryFrames joins the program with a stream, until both have said all. A
