@@ -48,6 +48,7 @@ type Config struct {
 	Degraded     func() []string                             // what status shows of files that cannot be read again, each "part: why"; default nothing
 	Capacity     wire.Capacity                               // of all tasks together; every field is positive
 	Busy         func(memory jobspec.Bytes) string           // why the machine has nothing to spare for a task of so much, "" when it has: while it has not, one task at a time starts; default never
+	Used         func() string                               // how other programs use the machine for some time by now, "" when they do not: members deal it less then; default never
 	Labels       map[string]string                           // of this node, which jobs may ask for
 	Network      proxy.Config                                // bounds of what jobs may be granted; Logger is set by the sidecar
 	CA           string                                      // certificate authorities that containers with a network are shown; "" = none

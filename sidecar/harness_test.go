@@ -63,6 +63,7 @@ type bench struct {
 	room     func(context.Context, int64) error        // of the next start
 	twin     func() error                              // likewise
 	busy     func(jobspec.Bytes) string                // likewise; nil = never
+	used     func() string                             // likewise
 
 	patience   time.Duration // of the next start
 	sweepEvery time.Duration // likewise
@@ -211,7 +212,7 @@ func (b *bench) start() {
 	cfg := sidecar.Config{
 		Streams: streams, Datasets: b.data, Names: b.ipns, Post: post, Crew: crew, Record: record, Lease: b.lease, BackupAfter: b.backupAfter, Arrive: b.arrive,
 		Registry: b.registry, Limits: b.limits, Uptime: b.uptime,
-		Now: func() time.Time { return time.Now().Add(ahead + time.Duration(b.later.Add(tick))) }, Room: b.room, Twin: b.twin, Busy: b.busy,
+		Now: func() time.Time { return time.Now().Add(ahead + time.Duration(b.later.Add(tick))) }, Room: b.room, Twin: b.twin, Busy: b.busy, Used: b.used,
 		Dir: b.dir, Guest: guest, Key: b.key, Store: b.store, IPFS: b.ipfs, Images: b.imgs,
 		Executor: ex, Volumes: vols, Inputs: inputs, CARs: cars, Capacity: b.cap, Labels: b.labels, Network: b.network, Logger: log,
 		StopGrace: 50 * time.Millisecond, Admit: b.admit, Budget: b.budget, Fetches: b.fetches, Patience: b.patience, SweepEvery: b.sweepEvery, AuditEvery: b.auditEvery,

@@ -61,7 +61,8 @@ func TestPlanNamesHolders(t *testing.T) {
 }
 
 // A busy machine begins one task at a time, and gets as many as if it had room
-// for one: it would be behind the others with as many as they.
+// for one: it would be behind the others with as many as they. One that is short
+// of memory now, as by its own jobs, is not busy.
 func TestBusyMembersAreDealtLess(t *testing.T) {
 	f := newFleet(t, 2)
 	root, files := f.dataset(5)
@@ -84,10 +85,13 @@ func TestBusyMembersAreDealtLess(t *testing.T) {
 	dealt("none is busy", 5, 5)
 	for i, want := range [][]int64{{2, 8}, {8, 2}} {
 		b := f.nodes[i]
-		b.busy = func(jobspec.Bytes) string { return "other programs use it" }
+		b.busy = func(jobspec.Bytes) string { return "a task asks for more memory than there is" }
+		b.restart()
+		dealt("one is short of memory", 5, 5)
+		b.used = func() string { return "other programs use it" }
 		b.restart()
 		dealt("one is busy", want...)
-		b.busy = nil
+		b.busy, b.used = nil, nil
 		b.restart()
 	}
 }

@@ -153,8 +153,9 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 }
 
 // Busy says whether one task at a time begins here, as other programs use the
-// machine. It may be called each second.
-func (s *Sidecar) Busy() bool { return s.cfg.Busy != nil && s.cfg.Busy(0) != "" }
+// machine for some time by now; memory that is short now does not make it so. It
+// may be called each second.
+func (s *Sidecar) Busy() bool { return s.cfg.Used != nil && s.cfg.Used() != "" }
 
 // Offer returns what this node has for tasks, what of it is free, and when it
 // was started. It may be called each second.

@@ -198,7 +198,7 @@ func (p *placer) snapshot() wire.Capacity {
 }
 
 // offer is what is free for tasks from elsewhere: nothing while one runs on a
-// busy machine.
+// machine that is busy, or short of memory.
 func (p *placer) offer() wire.Capacity {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -17,7 +17,7 @@ type Advert struct {
 	Addrs    []string          `json:"addrs,omitempty"`    // multiaddrs by which other members reach it
 	Strict   string            `json:"strict,omitempty"`   // what gives strict jobs a kernel of their own there
 	Draining bool              `json:"draining,omitempty"` // it takes nothing new
-	Busy     bool              `json:"busy,omitempty"`     // it begins one task at a time
+	Busy     bool              `json:"busy,omitempty"`     // it begins one task at a time, as other programs use the machine
 	Started  int64             `json:"started"`            // when the node was started, in seconds since 1970
 }
 

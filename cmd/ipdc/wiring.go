@@ -242,7 +242,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 	})
 	n.host = n.watchHost(eng)
 	return sidecar.New(sidecar.Config{
-		Busy:    n.host.Busy,
+		Busy: n.host.Busy, Used: n.host.Used,
 		Courier: n.courier, Attached: n.attachedFiles(),
 		Streams: streams, Datasets: n.datasets, Names: n.names, Post: post, Crew: crew, Record: record, Lease: n.set.Lease.Std(), Arrive: n.set.GangArrive.Std(),
 		Dir: n.set.Path, Guest: guest, Key: n.key, Store: n.store, IPFS: n.ipfs, Images: eng.images, Executor: eng.executor,

@@ -79,13 +79,19 @@ func New(cfg Config) *Watch {
 // Busy says with numbers why the machine has nothing to spare for a task of so
 // much memory; "" when it has.
 func (w *Watch) Busy(memory jobspec.Bytes) string {
-	if w.off() {
-		return ""
+	if why := w.Used(); why != "" || w.off() {
+		return why
 	}
+	return w.short(memory)
+}
+
+// Used says with numbers that other programs have used the machine for some
+// looks now; "" when they have not. Memory has no part in it.
+func (w *Watch) Used() string {
 	if why := w.busy.Load(); why != nil {
 		return *why
 	}
-	return w.short(memory)
+	return ""
 }
 
 func (w *Watch) off() bool { return w.cfg.Limit <= 0 || w.cfg.Limit > 100 }

@@ -66,8 +66,8 @@ func TestBusy(t *testing.T) {
 				m.process(100, tt.parent, tt.comm, tt.group, used)
 				w.Look(now)
 			}
-			if got := w.Busy(0); got != tt.want {
-				t.Errorf("Busy = %q, want %q", got, tt.want)
+			if got := w.Busy(0); got != tt.want || w.Used() != tt.want {
+				t.Errorf("Busy = %q, Used = %q, want %q", got, w.Used(), tt.want)
 			}
 		})
 	}
@@ -121,7 +121,8 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// A task does not start into the last twentieth of the memory.
+// A task does not start into the last twentieth of the memory, which makes no
+// machine one that others use.
 func TestShortOfMemory(t *testing.T) {
 	for _, tt := range []struct {
 		meminfo string
@@ -139,8 +140,9 @@ func TestShortOfMemory(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "meminfo"), []byte(tt.meminfo), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if got := hostload.New(hostload.Config{Proc: dir, Limit: tt.limit}).Busy(tt.asks); got != tt.want {
-			t.Errorf("with %q and %d %%, Busy(%s) = %q, want %q", tt.meminfo, tt.limit, tt.asks, got, tt.want)
+		w := hostload.New(hostload.Config{Proc: dir, Limit: tt.limit})
+		if got := w.Busy(tt.asks); got != tt.want || w.Used() != "" {
+			t.Errorf("with %q and %d %%, Busy(%s) = %q, want %q, and Used = %q", tt.meminfo, tt.limit, tt.asks, got, tt.want, w.Used())
 		}
 	}
 }
