@@ -10,11 +10,14 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
 )
@@ -175,6 +178,64 @@ func TestF26DamagedFiles(t *testing.T) {
 			if err := openDamaged(t, tt.files, want); (err != nil) != tt.refused {
 				t.Errorf("Open = %v, want a refusal: %v", err, tt.refused)
 			}
+		})
+	}
+}
+
+// A sound database of which a file cannot be written is not called damaged: who
+// starts the node is told which file it is. The control: with all files its own,
+// the same user opens the same database.
+func TestF26FilesThatCannotBeWritten(t *testing.T) {
+	_, killed, _ := sample(t)
+	asRoot := func(path string) error { return os.Chown(path, 0, 0) }
+	directory := func(path string) error {
+		return errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o755), os.Chown(path, testenv.Nobody, -1))
+	}
+	for _, tt := range []struct {
+		name, file string
+		spoil      func(path string) error
+		says       syscall.Errno
+	}{
+		{"control", "", nil, 0},
+		{"database of another user", "state.db", asRoot, syscall.EACCES},
+		{"log of another user", "state.db-wal", asRoot, syscall.EACCES},
+		{"index of another user", "state.db-shm", asRoot, syscall.EACCES},
+		{"log is a directory", "state.db-wal", directory, syscall.EISDIR},
+		{"index is a directory", "state.db-shm", directory, syscall.EISDIR},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := testenv.OpenToAll(t)
+			err := os.Chown(dir, testenv.Nobody, -1)
+			for _, name := range []string{"state.db", "state.db-wal", "state.db-shm"} {
+				path := filepath.Join(dir, name)
+				err = errors.Join(err, os.WriteFile(path, killed[name], 0o644), os.Chown(path, testenv.Nobody, -1))
+				if name == tt.file {
+					err = errors.Join(err, tt.spoil(path))
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			testenv.AsNobody(t, func() {
+				st, err := store.Open(t.Context(), filepath.Join(dir, "state.db"), slog.New(slog.DiscardHandler))
+				if tt.file == "" {
+					if err == nil {
+						err = st.Close()
+					}
+					if err != nil {
+						t.Errorf("control: %v", err)
+					}
+					return
+				}
+				if err == nil {
+					t.Errorf("it opens; Close = %v", st.Close())
+					return
+				}
+				f := jobspec.AsFailure(err)
+				if f.Where != filepath.Join(dir, tt.file) || f.Hint == "" || strings.Contains(f.Detail, "damaged") || !strings.Contains(f.Detail, tt.says.Error()) {
+					t.Errorf("Open = %v, want that %s cannot be written: %v", err, tt.file, tt.says)
+				}
+			})
 		})
 	}
 }

@@ -90,7 +90,7 @@ func (s *Store) abandon() error {
 }
 
 // explain says of an error without a hint that the disk takes nothing, if so, or
-// that the file cannot be written.
+// which file cannot be written.
 func (s *Store) explain(err error) error {
 	if jobspec.AsFailure(err).Hint != "" {
 		return err
@@ -98,15 +98,22 @@ func (s *Store) explain(err error) error {
 	if why := s.probe(); why != nil {
 		return takesNothing(s.path, "cannot be written", errors.Join(why, err))
 	}
-	if sqliteCode(err)&0xff != sqlite3.SQLITE_READONLY {
+	if s.lock == nil { // it may be another's
 		return err
 	}
-	f, why := os.OpenFile(s.path, os.O_RDWR, 0)
-	if why != nil {
-		return refusal(s.path, "the state database cannot be written: "+why.Error(), "let the node's user write to the file")
+	for _, path := range []string{s.path, s.path + "-wal", s.path + "-shm"} {
+		f, why := os.OpenFile(path, os.O_RDWR, 0)
+		if why == nil {
+			why = f.Close()
+		}
+		if why != nil && !errors.Is(why, fs.ErrNotExist) {
+			return refusal(path, "a file of the state database cannot be written: "+why.Error(), "let the node's user write to it; the others can stay as they are")
+		}
 	}
-	_ = f.Close()
-	return damaged(s.path, err.Error()) // its header says that a later program wrote it
+	if sqliteCode(err) == sqlite3.SQLITE_READONLY {
+		return damaged(s.path, err.Error()) // its header says that a later program wrote it
+	}
+	return err
 }
 
 // ensureFile makes a new database when there is none, and refuses what must
@@ -201,8 +208,12 @@ func requireLog(ctx context.Context, path string) error {
 		return refusal(path, "the node was killed and the write-ahead log of the state database, which holds its last commits, is gone",
 			"put "+path+"-wal back; to go on without those commits, create it as an empty file")
 	}
-	if err := checkWAL(path + "-wal"); err != nil {
+	err = checkWAL(path + "-wal")
+	if errors.Is(err, errWAL) {
 		return damaged(path, err.Error())
+	}
+	if err != nil {
+		return fmt.Errorf("open state database: %w", err)
 	}
 	return nil
 }
