@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
+	"golang.org/x/sys/unix"
 
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/bus/mqtt"
@@ -363,15 +363,10 @@ func TestZ10L01L02PrivatePaths(t *testing.T) {
 }
 
 // seenByNobody looks at a node's files and sockets as the user nobody, who sees
-// none, even of what is behind the state directory.
+// none, even of what is behind the state directory, but what containers are shown.
 func seenByNobody(t *testing.T, n *node) {
 	t.Helper()
-	control := filepath.Join(t.TempDir(), "control") // nobody's, in a place for everybody
-	for dir := control; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-		if err := errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o755)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	control := testenv.OpenToAll(t)
 	l, err := net.Listen("unix", filepath.Join(control, "api.sock"))
 	if err == nil {
 		err = os.Chmod(l.Addr().String(), 0o666)
@@ -381,29 +376,40 @@ func seenByNobody(t *testing.T, n *node) {
 		t.Fatal(err)
 	}
 	write(t, control, "token", "x")
-	behind, err := os.Open(n.dir) // as a descriptor that came to somebody shows it
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer behind.Close()
-	through := fmt.Sprintf("/proc/self/fd/%d", behind.Fd())
-
-	var dirs []string // all that there are
-	err = filepath.WalkDir(n.dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			dirs = append(dirs, path)
+	through := func(dir *os.File, name string) error {
+		fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			err = unix.Close(fd)
 		}
-		return nil // it has gone
-	})
-	if err != nil || len(dirs) < 5 {
-		t.Fatalf("control: the state has the directories %q, %v", dirs, err)
+		return err
 	}
-	asNobody(t, func() {
+	var dirs []*os.File // all that there are, as descriptors that came to somebody
+	opened := func(dir string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			f, err := os.Open(dir)
+			if err != nil {
+				return nil // it has gone
+			}
+			dirs = append(dirs, f)
+			t.Cleanup(func() { f.Close() })
+		}
+		return nil
+	}
+	if err := errors.Join(filepath.WalkDir(control, opened), filepath.WalkDir(n.dir, opened)); err != nil || len(dirs) < 6 {
+		t.Fatalf("control: the state has %d directories, %v", len(dirs)-1, err)
+	}
+	open, behind, dirs := dirs[0], dirs[1], dirs[1:]
+	testenv.AsNobody(t, func() {
 		if list, err := os.ReadDir(control); err != nil || len(list) != 2 {
 			t.Errorf("control: nobody sees %v, %v", list, err)
 		}
 		if _, err := os.ReadFile(filepath.Join(control, "token")); err != nil {
 			t.Errorf("control: %v", err)
+		}
+		for _, name := range []string{".", "token"} {
+			if err := through(open, name); err != nil {
+				t.Errorf("control: through a descriptor: %s: %v", name, err)
+			}
 		}
 		if c, err := net.Dial("unix", filepath.Join(control, "api.sock")); err != nil {
 			t.Errorf("control: %v", err)
@@ -411,43 +417,26 @@ func seenByNobody(t *testing.T, n *node) {
 			c.Close()
 		}
 		for _, dir := range dirs {
-			if list, err := os.ReadDir(dir); !errors.Is(err, fs.ErrPermission) {
-				t.Errorf("nobody sees in %s %v, %v", dir, list, err)
+			rel, _ := filepath.Rel(n.dir, dir.Name())
+			if shown := regexp.MustCompile(`^(inputs/[^/]+/data|run/[^/]+/empty)$`); shown.MatchString(rel) {
+				continue
+			}
+			if err := through(dir, "."); !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("nobody sees what is in %s: %v", dir.Name(), err)
 			}
 		}
-		for _, at := range []string{n.dir, through} {
-			for _, secret := range []string{"identity.key", "token", "state.db"} {
-				if _, err := os.ReadFile(filepath.Join(at, secret)); !errors.Is(err, fs.ErrPermission) {
-					t.Errorf("nobody reads %s/%s: %v", at, secret, err)
-				}
+		for _, secret := range []string{"identity.key", "token", "state.db"} {
+			if _, err := os.ReadFile(filepath.Join(n.dir, secret)); !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("nobody reads %s: %v", secret, err)
 			}
-			if _, err := net.Dial("unix", filepath.Join(at, "api.sock")); !errors.Is(err, fs.ErrPermission) {
-				t.Errorf("nobody reaches the socket in %s: %v", at, err)
+			if err := through(behind, secret); !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("nobody reads %s through a descriptor: %v", secret, err)
 			}
+		}
+		if _, err := net.Dial("unix", filepath.Join(n.dir, "api.sock")); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("nobody reaches the socket: %v", err)
 		}
 	})
-}
-
-// asNobody runs look on a thread that has no more rights to files than the user
-// nobody. The thread ends with it.
-func asNobody(t *testing.T, look func()) {
-	t.Helper()
-	const nobody = 65534
-	testenv.Root(t)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked
-		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
-			t.Errorf("setgroups: %v", errno)
-			return
-		}
-		for _, call := range []uintptr{syscall.SYS_SETFSGID, syscall.SYS_SETFSUID} {
-			_, _, _ = syscall.RawSyscall(call, nobody, 0, 0) // it returns what was before
-		}
-		look()
-	}()
-	<-done
 }
 
 // Z11: a file may be called anything that a protocol once meant something by.
