@@ -58,18 +58,32 @@ func (s *Sidecar) resolveDataset(ctx context.Context, tenant string, spec jobspe
 
 // lastRun is the newest job of the tenant that ran the same program over an
 // earlier version, or this one, and succeeded; nil = there is none.
-func (s *Sidecar) lastRun(ctx context.Context, tenant string, use jobspec.DatasetUse) (last *jobspec.Job, err error) {
-	err = s.cfg.Store.View(ctx, func(tx *store.Tx) error {
-		list, err := tx.DatasetRuns(tenant, use.Program, jobspec.JobSucceeded)
-		for _, j := range list {
-			if d := j.Dataset; d.Name == use.Name && d.Owner == use.Owner && (d.ID == use.ID || d.ID == "") && d.Version <= use.Version {
-				last = &j
-				return nil
-			}
-		}
+func (s *Sidecar) lastRun(ctx context.Context, tenant string, use jobspec.DatasetUse) (*jobspec.Job, error) {
+	var list []jobspec.Job
+	err := s.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
+		list, err = tx.DatasetRuns(tenant, use.Program, jobspec.JobSucceeded)
 		return err
 	})
-	return last, err
+	if err != nil {
+		return nil, err
+	}
+	for _, j := range list {
+		d := j.Dataset
+		if d.Name != use.Name || d.Owner != use.Owner || d.Version > use.Version {
+			continue
+		}
+		if d.ID == use.ID {
+			return &j, nil
+		}
+		if d.ID == "" { // it is older than ids, as are all behind it
+			v, err := s.cfg.Datasets.Resolve(ctx, tenant, d.Ref())
+			if err != nil || v.Root != d.Root {
+				return nil, ctx.Err() // of another dataset, as far as can be told
+			}
+			return &j, nil
+		}
+	}
+	return nil, nil
 }
 
 // namedNow returns the ids of the datasets that are called so now, by whose they

@@ -13,6 +13,7 @@ import (
 	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/api"
+	"github.com/ipdc/ipdc/store"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -252,6 +253,55 @@ func TestDatasetMadeAnew(t *testing.T) {
 			t.Errorf("node %d: the runs over the new one are %v, want %s", i, got, j.ID)
 		}
 	}
+}
+
+// A run that was noted before ids were is one over the dataset where its version
+// still has the root that was noted, and none over a dataset made anew.
+func TestRunsBeforeIDs(t *testing.T) {
+	f := newFleet(t, 2)
+	owner := f.nodes[0]
+	night := func(create bool, text string) {
+		if create {
+			owner.createDataset("logs")
+		}
+		owner.grow("logs", text, text)
+	}
+	last := map[*bench]jobspec.JobID{}
+	runs := func(what, want string, follows bool) {
+		t.Helper()
+		for i, b := range f.nodes {
+			j := b.final(b.submit(overDataset("logs", true)))
+			previous := last[b]
+			if !follows {
+				previous = ""
+			}
+			if j.State != jobspec.JobSucceeded || b.entries(j.Result) != want || j.Dataset.Previous != previous {
+				t.Errorf("%s, node %d: the job is %s, %v, gives %q, behind %q, want %q behind %q", what, i, j.State, j.Failure, b.entries(j.Result), j.Dataset.Previous, want, previous)
+			}
+			last[b] = j.ID
+			err := b.store.Update(t.Context(), func(tx *store.Tx) error {
+				old, err := tx.Job(j.ID)
+				if err != nil {
+					return err
+				}
+				old.Dataset.ID = ""
+				return tx.PutJob(old)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	night(true, "a")
+	runs("the first run", "a", false)
+	night(false, "b")
+	runs("the second run", "b", true)
+	if err := owner.data.Remove(t.Context(), "t", "logs"); err != nil {
+		t.Fatal(err)
+	}
+	night(true, "c")
+	night(false, "d")
+	runs("the first run over the new one", "c d", false)
 }
 
 // A schedule that follows a dataset runs over the one file of each night, once,

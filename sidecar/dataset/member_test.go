@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -254,5 +255,36 @@ func TestLiarsOwnName(t *testing.T) {
 	said = nil
 	if _, err := k.Create(t.Context(), tenant, wire.DatasetWish{Name: "logs"}); !errors.Is(err, jobspec.KindSignature.Error()) {
 		t.Errorf("Create of a name that is a liar's: %v, want E_SIGNATURE", err)
+	}
+}
+
+// The ids of a name are those of a tenant's own dataset and of members'. A head
+// that cannot be read tells of none, and hides no other.
+func TestIDs(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	_, err := b.Create(t.Context(), tenant, wire.DatasetWish{Name: "logs"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := b.Resolve(t.Context(), tenant, logs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	member, other := newKey(t), newKey(t)
+	sealed, _ := seal(t, head(member, 1), member)
+	err = b.st.Update(t.Context(), func(tx *store.Tx) error {
+		return errors.Join(tx.PutDatasetSeen(store.DatasetSeen{Owner: member.ID(), Name: "logs", Sealed: sealed}),
+			tx.PutDatasetSeen(store.DatasetSeen{Owner: other.ID(), Name: "logs", Sealed: sealed[1:]}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := []string{strings.Repeat("0", 32)}
+	for who, want := range map[string]map[identity.ID][]string{
+		tenant: {b.key.ID(): {made.ID}, member.ID(): seen}, "another": {member.ID(): seen}, "": nil,
+	} {
+		if got, err := b.IDs(t.Context(), who, "logs"); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("IDs of %q = %v, %v, want %v", who, got, err, want)
+		}
 	}
 }

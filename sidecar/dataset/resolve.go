@@ -71,8 +71,12 @@ func (k *Keeper) Content(ctx context.Context, tenant string, ref jobspec.Dataset
 }
 
 // IDs returns the ids of the datasets of a name by whose they are: those of a
-// tenant here, "" for all, and what was seen of members'. Nobody is asked.
+// tenant here, and what was seen of members'. Nobody is asked. For all tenants, "",
+// it is nil: one has a dataset of the name where another one has none.
 func (k *Keeper) IDs(ctx context.Context, tenant, name string) (map[identity.ID][]string, error) {
+	if tenant == "" {
+		return nil, nil
+	}
 	ids := map[identity.ID][]string{}
 	err := k.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		mine, err := tx.Datasets(tenant)
@@ -86,8 +90,7 @@ func (k *Keeper) IDs(ctx context.Context, tenant, name string) (map[identity.ID]
 		}
 		seen, err := tx.DatasetsSeen(name)
 		for _, s := range seen {
-			h, _, oerr := Open(s.Sealed)
-			if err = errors.Join(err, oerr); oerr == nil {
+			if h, _, err := Open(s.Sealed); err == nil { // else another ipdc wrote it, and nothing is known of it
 				ids[s.Owner] = append(ids[s.Owner], h.ID)
 			}
 		}
