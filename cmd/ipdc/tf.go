@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/workload/tensorflow"
 )
@@ -131,13 +132,13 @@ func (a *app) tfSpec(f *tfFlags) (c tensorflow.Cluster, err error) {
 		return c, err
 	}
 	c = tensorflow.NewCluster(conf, ports)
-	switch err := createFile(f.path(tensorflow.WorkerFile), tensorflow.Worker()); {
+	switch err := durable.CreateFile(f.path(tensorflow.WorkerFile), tensorflow.Worker(), 0o644); {
 	case errors.Is(err, fs.ErrExist):
 		a.say("%s is there already and is taken as it is", f.path(tensorflow.WorkerFile))
 	case err != nil:
 		return c, err
 	}
-	if err := createFile(f.path(tensorflow.ClusterFile), c.Encode()); err != nil {
+	if err := durable.CreateFile(f.path(tensorflow.ClusterFile), c.Encode(), 0o644); err != nil {
 		return c, err
 	}
 	a.say("made %s and %s of %s; next: ipdc tf up", tensorflow.ClusterFile, tensorflow.WorkerFile, count(int64(len(c.Tasks())), "task"))
@@ -146,7 +147,7 @@ func (a *app) tfSpec(f *tfFlags) (c tensorflow.Cluster, err error) {
 
 // writeConf writes ClusterSpec.conf, unless another one is there.
 func (f *tfFlags) writeConf(conf tensorflow.Conf) error {
-	err := createFile(f.path(tensorflow.ConfFile), conf.Encode())
+	err := durable.CreateFile(f.path(tensorflow.ConfFile), conf.Encode(), 0o644)
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -175,22 +176,6 @@ func freePorts(conf tensorflow.Conf) (ports []int, err error) {
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
-}
-
-// createFile writes a file that is not there yet, whole or not at all.
-func createFile(path string, text []byte) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(tmp.Name())) }()
-	if _, err := tmp.Write(text); err != nil {
-		return errors.Join(err, tmp.Close())
-	}
-	if err := errors.Join(tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Link(tmp.Name(), path)
 }
 
 // cluster reads ClusterSpec.json.

@@ -227,9 +227,12 @@ func (a *app) tfDown(ctx context.Context, f *tfFlags) error {
 	if err != nil {
 		return err
 	}
-	if cluster.Unstarted {
-		a.say("the cluster was never started")
-	} else if err := a.withClient(func(c *client.Client) error { return a.tfStop(ctx, c, cluster) }); err != nil {
+	err = a.withClient(func(c *client.Client) error { return a.tfStop(ctx, c, cluster) })
+	if cluster.Unstarted && errors.Is(err, client.ErrNoNode) {
+		a.say("the cluster was never started from this directory, and no node is there to ask")
+		err = nil
+	}
+	if err != nil {
 		return err
 	}
 	for _, name := range []string{tensorflow.WorkerFile, tensorflow.ClusterFile} {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/client"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
@@ -34,6 +35,42 @@ func TestTFStarted(t *testing.T) {
 	_, _, asked, err = node.does(t, "tf", "down", "--dir", f.dir)
 	if err != nil || !slices.Equal(asked, []string{lists}) {
 		t.Errorf("tf down = %v and asks for %v, want %s", err, asked, lists)
+	}
+}
+
+// Down asks the node also about a cluster that its file calls unstarted: a copy of
+// the file may be of one that runs. Only that there is no node is borne then.
+func TestTFDown(t *testing.T) {
+	runs := jobspec.Job{ID: jobspec.NewJobID(time.Now()), State: jobspec.JobRunning}
+	ended := runs
+	ended.State = jobspec.JobStopped
+	lists, stops := "GET /v1/jobs", "POST /v1/jobs/"+runs.ID.String()+"/stop"
+	node := keeps{lists: wire.JobList{Jobs: []wire.Job{{Job: runs}}}, stops: wire.Job{Job: ended}, "GET /v1/jobs/" + runs.ID.String(): wire.Job{Job: ended}}
+	gone := func(f *tfFlags) bool {
+		_, err := f.cluster()
+		return errors.Is(err, jobspec.KindNotFound.Error())
+	}
+
+	f, _, _ := newTFCluster(t)
+	if _, said, asked, err := node.does(t, "tf", "down", "--dir", f.dir); err != nil || !slices.Contains(asked, stops) || !gone(f) {
+		t.Errorf("tf down of a copy = %v, asks for %v, want that the job is stopped; it says:\n%s", err, asked, said)
+	}
+
+	none := func(f *tfFlags) error {
+		root := (&app{in: strings.NewReader(""), out: io.Discard, err: io.Discard}).root()
+		root.SetArgs([]string{"--path", t.TempDir(), "tf", "down", "--dir", f.dir})
+		return root.ExecuteContext(t.Context())
+	}
+	f, _, _ = newTFCluster(t)
+	if err := none(f); err != nil || !gone(f) {
+		t.Errorf("without a node, tf down of a cluster that was not started = %v", err)
+	}
+	f, made, _ := newTFCluster(t)
+	if err := f.started(made); err != nil {
+		t.Fatal(err)
+	}
+	if err := none(f); !errors.Is(err, client.ErrNoNode) || gone(f) {
+		t.Errorf("without a node, tf down of a cluster that was started = %v, want ErrNoNode", err)
 	}
 }
 

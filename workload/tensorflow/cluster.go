@@ -20,8 +20,9 @@ type Cluster struct {
 	Index map[string]int `json:"TaskIndex"`
 	// ID tells this cluster from all others; its job has it as a label.
 	ID string `json:"Cluster"`
-	// Unstarted says that no job of it was ever asked for; ipdc tf up takes it
-	// away before it asks for one.
+	// Unstarted says that no job of it was ever asked for from this file; ipdc tf up
+	// takes it away before it asks for one. A copy of the file, or an older ipdc,
+	// may have asked all the same.
 	Unstarted bool `json:"Unstarted,omitempty"`
 }
 
