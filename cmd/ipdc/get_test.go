@@ -85,14 +85,23 @@ func TestK07GetIsWholeOrNothing(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		<-halfway
-		for len(names(t, dir)) == 0 && t.Context().Err() == nil {
-			time.Sleep(time.Millisecond) // until it writes
+		ended := make(chan struct{})
+		go func() { defer close(ended); _ = cmd.Wait() }() // its status says how it ended
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for half := false; !half || len(names(t, dir)) == 0; { // until it writes
+			select {
+			case <-halfway:
+				half = true
+			case <-ended:
+				t.Fatalf("get ends with %s before its interrupt: %s", cmd.ProcessState, said)
+			case <-tick.C:
+			}
 		}
 		if err := cmd.Process.Signal(os.Interrupt); err != nil {
 			t.Fatal(err)
 		}
-		_ = cmd.Wait() // its status says how it ended
+		<-ended
 		if code := cmd.ProcessState.ExitCode(); code != 130 {
 			t.Errorf("get ends with %s, want exit code 130: %s", cmd.ProcessState, said)
 		}
