@@ -48,7 +48,11 @@ var races = func() string {
 	if os.Getenv("IPDC_TEST_RACE") == "" {
 		return ""
 	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("ipdc-race-%d", os.Getpid()))
+	dir, err := os.MkdirTemp("", "ipdc-race-")
+	if err != nil {
+		panic(err)
+	}
+	return filepath.Join(dir, "log")
 }()
 
 // images builds the stock images unless the engine has them.
@@ -75,6 +79,8 @@ func TestMain(m *testing.M) {
 	if found, _ := filepath.Glob(races + ".*"); races != "" && len(found) > 0 {
 		fmt.Fprintf(os.Stderr, "the race detector found something in a node: %q\n", found)
 		code = 1
+	} else if races != "" {
+		os.RemoveAll(filepath.Dir(races))
 	}
 	if dir, err := binaries(); err == nil {
 		os.RemoveAll(dir)
