@@ -71,8 +71,7 @@ func TestF19OutputWaitsForSpaceInKubo(t *testing.T) {
 	b.start()
 	full := func(name string, total time.Duration) (ref string) {
 		s := spec("DUMMY_WRITE=/outputs/" + name + ":" + strings.Repeat(name, 50_000))
-		s.Timeouts.Total = jobspec.Duration(total)
-		s.Timeouts.Run = s.Timeouts.Total
+		s.Timeouts.Total, s.Timeouts.Run = jobspec.Duration(total), jobspec.Duration(total) // the program ends long before
 		end := make(chan struct{})
 		ends <- end
 		ref = b.submit(s)
@@ -82,10 +81,14 @@ func TestF19OutputWaitsForSpaceInKubo(t *testing.T) {
 		return ref
 	}
 
+	waits := func(ref string) wire.Job {
+		return b.untilJob(ref, "waits with its output", func(j wire.Job) bool {
+			return strings.Contains(j.Waiting, "the disk of Kubo at ") || j.State.Final()
+		})
+	}
+
 	ref := full("a", time.Hour)
-	j := b.untilJob(ref, "waits with its output", func(j wire.Job) bool {
-		return strings.Contains(j.Waiting, "the disk of Kubo at ") || j.State.Final()
-	})
+	j := waits(ref)
 	if j.State.Final() {
 		t.Errorf("while Kubo's disk is full the job is %s: %+v", j.State, j.Failure)
 	}
@@ -96,9 +99,12 @@ func TestF19OutputWaitsForSpaceInKubo(t *testing.T) {
 		t.Errorf("with space again the job is %s after %d attempts, %+v", j.State, len(j.Attempts), j.Failure)
 	}
 
-	j = b.final(full("b", 5*time.Second))
-	if j.State != jobspec.JobFailed || j.Failure.Kind != jobspec.KindTimeout || j.Failure.Hint == "" && j.Failure.Detail == "" {
-		t.Errorf("control: without space the job is %s, %+v, want its timeout", j.State, j.Failure)
+	ref = full("b", 20*time.Second)
+	if j = waits(ref); j.State.Final() {
+		t.Errorf("control: the job is %s before it waits for Kubo's disk: %+v", j.State, j.Failure)
+	}
+	if j = b.final(ref); j.State != jobspec.JobFailed || j.Failure.Kind != jobspec.KindTimeout || !strings.Contains(j.Failure.Hint, "timeouts.total") {
+		t.Errorf("control: without space the job is %s, %+v, want that its deadline ends it", j.State, j.Failure)
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
