@@ -2,7 +2,6 @@ package sidecar
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -12,13 +11,12 @@ import (
 	"github.com/ipdc/ipdc/store"
 )
 
-// Why a job's context ended. A shutdown leaves the job as it is for the next
-// Run; the others become its Failure.
+// Why a job's context ended, which becomes its Failure. errShutdown is another
+// reason: it leaves the job as it is for the next Run.
 var (
-	errStopped  = jobspec.Failure{Kind: jobspec.KindStopped, Where: "job", Detail: "stopped by its user"}.Error()
-	errSibling  = jobspec.Failure{Kind: jobspec.KindStopped, Where: "task", Detail: "stopped because another task of the job failed"}.Error()
-	errOutrun   = jobspec.Failure{Kind: jobspec.KindLeaseLost, Where: "task", Detail: "another attempt of the task was first"}.Error()
-	errShutdown = errors.New("the node is stopping")
+	errStopped = jobspec.Failure{Kind: jobspec.KindStopped, Where: "job", Detail: "stopped by its user"}.Error()
+	errSibling = jobspec.Failure{Kind: jobspec.KindStopped, Where: "task", Detail: "stopped because another task of the job failed"}.Error()
+	errOutrun  = jobspec.Failure{Kind: jobspec.KindLeaseLost, Where: "task", Detail: "another attempt of the task was first"}.Error()
 )
 
 // driver moves one job from the state it is in to a final one. There is one

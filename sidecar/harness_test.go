@@ -240,7 +240,7 @@ func (b *bench) start() {
 		}
 	}()
 	for !sc.Begun() && len(ended) == 0 {
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 	b.Sidecar = sc
 	b.running.Store(sc)

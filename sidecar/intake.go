@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -305,5 +306,5 @@ func (s *Sidecar) Shutdown() {
 func (s *Sidecar) stopping() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.begun() == errShutdown
+	return errors.Is(s.begun(), errShutdown)
 }

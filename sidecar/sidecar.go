@@ -207,8 +207,11 @@ func (s *Sidecar) Run(ctx context.Context) error {
 	}
 }
 
-// errStarting refuses what needs a node that has begun.
-var errStarting = jobspec.Failure{Kind: jobspec.KindConflict, Where: "node", Detail: "the node is starting", Hint: "try again in a second"}.Error()
+// Why no work can begin.
+var (
+	errStarting = jobspec.Failure{Kind: jobspec.KindConflict, Where: "node", Detail: "the node is starting", Hint: "try again in a second"}.Error()
+	errShutdown = errors.New("the node is stopping")
+)
 
 // begun returns why no work can begin: Run has not, or comes to its end. Its
 // caller has mu.
