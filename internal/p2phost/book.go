@@ -34,8 +34,9 @@ type book struct {
 
 type member struct {
 	hello  []byte
-	record []byte // envelope of a peer record; nil until one came
-	seq    uint64 // of record
+	record []byte       // envelope of a peer record; nil until one came
+	seq    uint64       // of record
+	last   ma.Multiaddr // by which it was reached; nil = not by us
 	next   time.Time
 	pause  time.Duration // before next, doubled with each try in vain
 }
@@ -241,13 +242,17 @@ func (b *book) due(now time.Time, connected func(peer.ID) bool) []peer.AddrInfo 
 	return list
 }
 
-// addrs returns the addresses that a member signed. The lock is held.
-func (m *member) addrs() []ma.Multiaddr {
+// addrs returns the addresses that a member signed, and the one by which it was
+// reached: a name that it signed may not be resolved today. The lock is held.
+func (m *member) addrs() (list []ma.Multiaddr) {
 	_, rec, err := record.ConsumeEnvelope(m.record, peer.PeerRecordEnvelopeDomain)
 	if r, ok := rec.(*peer.PeerRecord); err == nil && ok {
-		return r.Addrs
+		list = r.Addrs
 	}
-	return nil
+	if m.last != nil {
+		list = append(list, m.last)
+	}
+	return list
 }
 
 // tellAddrs gives libp2p the addresses of a member that is not connected.
@@ -267,6 +272,15 @@ const (
 	firstPause = 5 * time.Second
 	lastPause  = 10 * time.Minute
 )
+
+// reachedBy notes the address of a member that we dialled.
+func (b *book) reachedBy(p peer.ID, addr ma.Multiaddr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if m := b.members[p]; m != nil {
+		m.last = addr
+	}
+}
 
 // reached makes the next try, after a loss, come at once.
 func (b *book) reached(p peer.ID) {

@@ -5,7 +5,10 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/ipdc/ipdc/identity"
 )
 
 // Bounds of strangers.
@@ -30,6 +33,13 @@ func NoLoopback(t *testing.T) {
 	old := isLoopback
 	isLoopback = func(ma.Multiaddr) bool { return false }
 	t.Cleanup(func() { isLoopback = old })
+}
+
+// Forget makes the host know nothing of a member that it is connected with.
+func (h *Host) Forget(id identity.ID) {
+	if p, err := peer.Decode(string(id)); err == nil {
+		h.book.forget(p)
+	}
 }
 
 // EndReservations makes the time of all reservations be over.

@@ -61,6 +61,7 @@ func (h *Host) identified(ctx context.Context, e event.EvtPeerIdentificationComp
 	}
 	h.relays.wake()
 	if e.Conn != nil && e.Conn.Stat().Direction == network.DirOutbound {
+		h.book.reachedBy(e.Peer, e.Conn.RemoteMultiaddr())
 		h.running.Go(func() { h.exchange(ctx, e.Peer) })
 	}
 }
