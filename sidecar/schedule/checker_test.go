@@ -56,7 +56,9 @@ func (w *world) live(until time.Duration, list []jobspec.Schedule, jumps bool) {
 			continue
 		case r == 4:
 			s := list[w.rnd.IntN(len(list))]
-			if _, err := w.e.Pause(w.t.Context(), "local", s.Name, w.rnd.IntN(3) == 0); err != nil && !w.dead {
+			_, err := w.e.Pause(w.t.Context(), "local", s.Name, w.rnd.IntN(3) == 0)
+			w.e.Visited() // it may kill the node, too
+			if err != nil && !w.dead {
 				w.t.Fatal(err)
 			}
 			if w.dead {
