@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -31,6 +32,9 @@ func TestF49PoorLink(t *testing.T) {
 	}
 	root := a.ok("add", "-q", dir)
 	b.ok("pin", "add", root+"/1") // so that half of the tasks are its own
+	big := filepath.Join(t.TempDir(), "big")
+	writeRandom(t, big, 64<<10)
+	big = a.ok("add", "-q", big)
 	drops := func(share string) (on, off string) {
 		rule := " INPUT -i eth0 -m statistic --mode random --probability " + share + " -j DROP"
 		return "iptables -A" + rule, "iptables -D" + rule
@@ -52,6 +56,9 @@ func TestF49PoorLink(t *testing.T) {
 			s.net.In("b", on)
 		}
 		id := a.ok("job", "submit", "-d", "--cache", "off", "--timeout", "30s", "--total-timeout", "45s", "-e", "sleep 0.5; cat", "-c", root)
+		if c.name == "100 kbit/s" { // which what a job says may not fill
+			b.ok("pin", "add", big)
+		}
 		a.ipdc("job", "wait", id) // its record says how it ended
 		j := a.job(id)
 		if c.name != "control" {
