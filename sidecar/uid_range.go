@@ -48,6 +48,9 @@ func span(f []string) (first, count int64, ok bool) {
 	return first, count, err == nil && err2 == nil
 }
 
+// maxLine bounds a line: a group names all its members in one.
+const maxLine = 16 << 20
+
 // eachLine reads numbers from each line of a file by its fields between colons,
 // and fails at the first line that has some of containers'.
 func eachLine(file string, numbers func(fields []string) (first, count int64, ok bool)) error {
@@ -60,6 +63,7 @@ func eachLine(file string, numbers func(fields []string) (first, count int64, ok
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, maxLine)
 	for lines.Scan() {
 		fields := strings.Split(lines.Text(), ":")
 		first, count, ok := numbers(fields)
