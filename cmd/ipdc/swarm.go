@@ -53,7 +53,10 @@ type swarm struct {
 	host  *p2phost.Host     // nil while it is being replaced
 	heard map[identity.ID]uint64
 	look  chan struct{} // holds one signal: the domain's file may have changed
+	met   chan struct{} // holds one signal: a member was heard for the first time
 	tries tries
+
+	dialing map[identity.ID]bool // by company
 }
 
 // offering is what the sidecar has for tasks.
@@ -80,7 +83,7 @@ func (n *node) openSwarm(ctx context.Context) error {
 	}
 	s := &swarm{
 		node: n, streams: bus.NewSwitch(), roster: roster, labels: labels, is: n.member,
-		heard: map[identity.ID]uint64{}, look: make(chan struct{}, 1), tries: tries{},
+		heard: map[identity.ID]uint64{}, look: make(chan struct{}, 1), met: make(chan struct{}, 1), tries: tries{}, dialing: map[identity.ID]bool{},
 	}
 	s.unread.Store(unread{})
 	n.onClose(s.close)
@@ -104,7 +107,7 @@ func (s *swarm) makePost(messages bus.Messenger) (err error) {
 	if s.post, err = bus.NewPost(messages, s.postConfig()); err != nil {
 		return err
 	}
-	s.fleet = fleet.New(fleet.Config{Post: s.post, Self: s.advert, Connected: s.streams.Peers, Logger: s.log})
+	s.fleet = fleet.New(fleet.Config{Post: s.post, Self: s.advert, Connected: s.streams.Peers, Heard: s.meet, Logger: s.log})
 	s.twin = twin.New(twin.Config{Key: s.key, Streams: s.streams, Logger: s.log})
 	s.prober = fleet.NewProber(s.post, s.exchange)
 	bus.Handle(s.post, typeGeneration, s.hear)
@@ -138,7 +141,7 @@ func (s *swarm) openHost(ctx context.Context, book []byte, near map[identity.ID]
 	if err != nil {
 		return errors.Join(err, h.Close())
 	}
-	blocks := swap.New(swap.Config{Host: h, Next: s.exchange.next, Wait: s.exchange.wait, MaxBytes: int64(s.set.InputBytes), Logger: s.log})
+	blocks := swap.New(swap.Config{Host: h, Next: s.exchange.next, Expects: s.expects, Wait: s.exchange.wait, MaxBytes: int64(s.set.InputBytes), Logger: s.log})
 	blocks.Serve(s.exchange)
 	s.mu.Lock()
 	s.host = h

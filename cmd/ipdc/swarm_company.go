@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,12 +18,13 @@ import (
 	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/internal/p2phost"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar/fleet"
 )
 
 const (
 	companyEvery = 2 * time.Second
 	enough       = 8 // members that are connected: the host finds the others by itself
-	dials        = 4 // at once
+	dials        = 8 // at once
 	dialTime     = 15 * time.Second
 	firstTry     = 4 * time.Second // between two tries, doubled up to lastTry
 	lastTry      = 5 * time.Minute
@@ -31,6 +32,7 @@ const (
 	rejoinTime   = 4 * time.Second
 	rejoinEvery  = 200 * time.Millisecond
 	renewEvery   = 20 * time.Minute
+	expectFor    = 12 * time.Second // a member that is new here, to be connected
 )
 
 // company keeps this node connected: to members that it was told of by an
@@ -39,12 +41,16 @@ const (
 func (s *swarm) company(ctx context.Context) error {
 	tick := time.NewTicker(companyEvery)
 	defer tick.Stop()
+	var dialing sync.WaitGroup
+	defer dialing.Wait()
 	saved := time.Now().Add(-bookEvery)
 	for {
-		s.connect(ctx)
+		s.connect(ctx, &dialing)
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-s.met:
+			continue
 		case <-tick.C:
 		}
 		s.renew(ctx)
@@ -57,36 +63,76 @@ func (s *swarm) company(ctx context.Context) error {
 	}
 }
 
-// connect tries those that this node was told of, some at a time.
-func (s *swarm) connect(ctx context.Context) {
+// meet has a member that was heard for the first time dialled at once.
+func (s *swarm) meet(id identity.ID) {
+	s.mu.Lock()
+	delete(s.tries, "dial "+id)
+	s.mu.Unlock()
+	poke(s.met)
+}
+
+// connect tries those that this node was told of, some at a time. It does not
+// wait: one that is away for good is silent for long.
+func (s *swarm) connect(ctx context.Context, dialing *sync.WaitGroup) {
 	h := s.current()
-	if h == nil {
+	if h == nil || len(h.Peers()) >= enough {
 		return
 	}
-	away := s.told()
-	peers := h.Peers()
-	for _, p := range peers {
-		delete(away, p.ID)
-	}
-	if len(peers) >= enough {
-		return
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(dials)
-	for _, id := range slices.Sorted(maps.Keys(away))[:min(len(away), 2*dials)] {
-		if !s.mayTry("dial " + id) {
+	for id, addrs := range s.away(h) {
+		if !s.mayDial(id) {
 			continue
 		}
-		g.Go(func() error {
+		dialing.Go(func() {
+			defer s.dialled(id)
 			ctx, cancel := context.WithTimeout(ctx, dialTime)
 			defer cancel()
-			if err := h.Connect(ctx, id, away[id]); err != nil {
+			if err := h.Connect(ctx, id, addrs); err != nil {
 				s.log.Debug("member not reached", "node", id.Short(), "err", err)
 			}
-			return nil
 		})
 	}
-	_ = g.Wait() // never fails
+}
+
+// away are the members that this node was told of and that are not connected.
+func (s *swarm) away(h *p2phost.Host) map[identity.ID][]string {
+	all := s.told()
+	for _, p := range h.Peers() {
+		delete(all, p.ID)
+	}
+	return all
+}
+
+func (s *swarm) mayDial(id identity.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dialing[id] || len(s.dialing) >= dials || !s.tries.due("dial "+id, firstTry, lastTry) {
+		return false
+	}
+	s.dialing[id] = true
+	return true
+}
+
+func (s *swarm) dialled(id identity.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.dialing, id)
+}
+
+// expects reports whether members that are new to this node, or all of them as
+// it is new itself, are not connected yet.
+func (s *swarm) expects() bool {
+	h := s.current()
+	if h == nil {
+		return false
+	}
+	away := s.away(h)
+	if len(away) > 0 && time.Since(h.Since()) < expectFor {
+		return true
+	}
+	return slices.ContainsFunc(s.fleet.Members(), func(m fleet.Member) bool {
+		_, is := away[m.ID]
+		return is && time.Since(m.Since) < expectFor
+	})
 }
 
 // rejoin connects to members that change to the same secret at this moment.

@@ -73,6 +73,7 @@ type Host struct {
 	cfg    Config
 	log    *slog.Logger
 	inner  host.Host
+	since  time.Time
 	book   *book
 	relays *relays
 	turns  *turns
@@ -98,7 +99,7 @@ func Open(ctx context.Context, cfg Config) (_ *Host, err error) {
 		return nil, err
 	}
 	forcePrivate()
-	h := &Host{cfg: cfg, log: cfg.Logger, turns: newTurns(), kick: make(chan struct{}, 1)}
+	h := &Host{cfg: cfg, log: cfg.Logger, since: time.Now(), turns: newTurns(), kick: make(chan struct{}, 1)}
 	h.book = newBook(h)
 	h.relays = newRelays(h)
 	if h.inner, err = h.libp2p(); err != nil {
@@ -214,6 +215,9 @@ func (h *Host) Close() error {
 
 // ID returns who this node is.
 func (h *Host) ID() identity.ID { return h.cfg.Key.ID() }
+
+// Since returns when the host was opened.
+func (h *Host) Since() time.Time { return h.since }
 
 // Protocol returns the name of a protocol of this domain.
 func (h *Host) Protocol(name string) protocol.ID {

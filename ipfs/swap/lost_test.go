@@ -1,8 +1,10 @@
 package swap_test
 
 import (
+	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,5 +56,43 @@ func TestForgottenWant(t *testing.T) {
 	s.Serve(node)
 	if err := <-pinned; err != nil {
 		t.Error(err)
+	}
+}
+
+// A search that finds nothing goes on while a member is expected, and ends when
+// none is.
+func TestExpectedMember(t *testing.T) {
+	t.Parallel()
+	late, other := newMember(t, swap.Config{}), newMember(t, swap.Config{})
+	root := fill(t, late)
+	absent, err := jobspec.ParseCID("bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := newHost(t, other.host)
+	var asked atomic.Int32
+	b := memberOn(t, swap.Config{Expects: func() bool {
+		switch asked.Add(1) {
+		case 1: // a moment more
+		case 2:
+			if err := host.Connect(t.Context(), late.host.ID(), late.host.Listen()); err != nil {
+				t.Error(err)
+			}
+		default:
+			return false
+		}
+		return true
+	}}, host)
+	if err := b.Pin(t.Context(), "user/x", root); err != nil {
+		t.Error(err)
+	}
+	if asked.Load() != 2 {
+		t.Errorf("expected members were asked for %d times, want 2", asked.Load())
+	}
+	if err := b.Pin(t.Context(), "user/x", absent); !errors.Is(err, jobspec.KindFetchTimeout.Error()) {
+		t.Errorf("Pin() = %v, want E_FETCH_TIMEOUT", err)
+	}
+	if asked.Load() != 3 {
+		t.Errorf("after a search in vain they were asked for %d times, want 3", asked.Load())
 	}
 }

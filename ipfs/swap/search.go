@@ -126,10 +126,10 @@ func (q *search) round(ctx context.Context, end <-chan time.Time) error {
 				sending.Go(func() { q.want(ctx, p, a.id, pb.Message_Wantlist_Block) })
 			}
 		case <-a.nobody:
-			if q.cfg.Next != nil || !q.signs.hope(q.begun) {
-				return errNobody
+			if q.cfg.Next == nil && time.Since(q.begun) < 2*comeback && (q.signs.hope() || q.cfg.Expects()) {
+				return nil
 			}
-			return nil
+			return errNobody
 		}
 	}
 }

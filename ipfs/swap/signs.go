@@ -24,12 +24,12 @@ type signs struct {
 // counts that the others have nothing: the host dials again every five seconds.
 const comeback = 12 * time.Second
 
-// hope says whether a member that was lost lately may still have what a search
-// that began then did not find.
-func (s *signs) hope(begun time.Time) bool {
+// hope says whether a member that was lost lately may still come back with what
+// nobody else has.
+func (s *signs) hope() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.last.IsZero() && time.Since(s.last) < comeback && time.Since(begun) < 2*comeback
+	return !s.last.IsZero() && time.Since(s.last) < comeback
 }
 
 // quiet is how long a member that has a block may send nothing at all before it

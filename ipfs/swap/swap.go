@@ -47,6 +47,9 @@ type Config struct {
 	Host *p2phost.Host
 	// Next is asked for what no member has; default nobody.
 	Next Fetcher
+	// Expects says whether members that live may be connected in a moment: a
+	// search that found nothing goes on meanwhile. Default never.
+	Expects func() bool
 	// Wait is how long a fetch goes on without a new block; default 30 s.
 	Wait time.Duration
 	// MaxBytes of one DAG; default 10 GiB, the bound of a job's input.
@@ -87,6 +90,9 @@ func New(cfg Config) *Swap {
 	cfg.Wait = cmp.Or(cfg.Wait, 30*time.Second)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 10<<30)
 	cfg.MaxFetches = cmp.Or(cfg.MaxFetches, 16)
+	if cfg.Expects == nil {
+		cfg.Expects = func() bool { return false }
+	}
 	s := &Swap{cfg: cfg, log: cfg.Logger, slots: make(chan struct{}, cfg.MaxFetches)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

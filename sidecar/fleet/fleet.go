@@ -37,19 +37,22 @@ type Config struct {
 	Self func(context.Context) wire.Advert
 	// Connected returns the members that are connected; default none.
 	Connected func() []bus.Peer
-	Every     time.Duration // between two adverts; default 10 s
-	Expiry    time.Duration // a member that was not heard for so long is gone; default 3.5 times Every
-	Limit     int           // members that are known at once; default 4096
-	Rate      int           // adverts a second in the whole domain; with more members each tells less often; default 100
-	Logger    *slog.Logger  // default: no log
-	Now       func() time.Time
+	// Heard is told of each member that is new to the table; nil for nobody.
+	Heard  func(identity.ID)
+	Every  time.Duration // between two adverts; default 10 s
+	Expiry time.Duration // a member that was not heard for so long is gone; default 3.5 times Every
+	Limit  int           // members that are known at once; default 4096
+	Rate   int           // adverts a second in the whole domain; with more members each tells less often; default 100
+	Logger *slog.Logger  // default: no log
+	Now    func() time.Time
 }
 
 // Member is another member that lives.
 type Member struct {
 	ID identity.ID
 	wire.Advert
-	Seen time.Time // when its advert came, by this node's clock
+	Seen  time.Time // when its advert came, by this node's clock
+	Since time.Time // since when it is listed
 }
 
 // Fleet is the table of live members. Its methods may be called concurrently.
@@ -187,24 +190,36 @@ func (f *Fleet) take(_ context.Context, l bus.Letter, a wire.Advert) {
 		f.refuse(l.From, err)
 		return
 	}
+	if f.put(l, a) {
+		f.cfg.Logger.Info("member heard", "node", l.From.Short(), "version", a.Version)
+		if f.cfg.Heard != nil {
+			f.cfg.Heard(l.From)
+		}
+	}
+}
+
+// put notes what a member says, and reports whether it is new.
+func (f *Fleet) put(l bus.Letter, a wire.Advert) bool {
 	now := f.cfg.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old, known := f.members[l.From]
 	if known && !l.Time.After(old.said) {
-		return
+		return false
 	}
 	if !known && len(f.members) >= f.cfg.Limit {
 		f.expire(now)
 		if len(f.members) >= f.cfg.Limit {
 			f.refused++
-			return
+			return false
 		}
 	}
-	f.members[l.From] = entry{Member{l.From, a, now}, l.Time}
-	if !known {
-		f.cfg.Logger.Info("member heard", "node", l.From.Short(), "version", a.Version)
+	since := now
+	if known {
+		since = old.Since
 	}
+	f.members[l.From] = entry{Member{l.From, a, now, since}, l.Time}
+	return !known
 }
 
 func (f *Fleet) refuse(from identity.ID, err error) {

@@ -97,15 +97,20 @@ func ids(list []fleet.Member) string {
 func TestMembersLiveAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nw := memory.New(memory.Config{})
-		a, b := join(t, nw, nil), join(t, nw, nil)
+		var heard atomic.Int32
+		a, b := join(t, nw, func(c *fleet.Config) { c.Heard = func(identity.ID) { heard.Add(1) } }), join(t, nw, nil)
 		pass(3 * time.Second)
-		if got := a.Members(); len(got) != 1 || got[0].ID != b.id || got[0].Capacity.CPU != 2000 {
-			t.Fatalf("Members() = %+v, want %s", got, b.id)
+		first := a.Members()
+		if len(first) != 1 || first[0].ID != b.id || first[0].Capacity.CPU != 2000 {
+			t.Fatalf("Members() = %+v, want %s", first, b.id)
 		}
 		b.say(func(a *wire.Advert) { a.Free.CPU = 500; a.Labels = map[string]string{"zone": "x"} })
 		pass(4 * time.Second)
 		if got := a.Members(); got[0].Free.CPU != 500 || got[0].Labels["zone"] != "x" {
 			t.Errorf("after a change Members() = %+v", got)
+		} else if got[0].Since != first[0].Since || got[0].Seen == first[0].Seen || heard.Load() != 1 {
+			t.Errorf("it was new %d times, is listed since %v and was heard at %v; want once, %v and later than %v",
+				heard.Load(), got[0].Since, got[0].Seen, first[0].Since, first[0].Seen)
 		}
 		b.stop() // the medium tells it
 		pass(time.Millisecond)
