@@ -43,6 +43,9 @@ func TestGrowingDataset(t *testing.T) {
 		t.Errorf("what was sent for it stays pinned:\n%s", pins)
 	}
 	n.fails(2, "dataset", "create", "none", "--from", filepath.Join(dir, "day2.csv"))
+	if got := n.fails(2, "dataset", "create", "none", dir); !strings.Contains(got.stderr, "--from "+dir) {
+		t.Errorf("a folder in the place of a flag: %q", got.stderr)
+	}
 
 	// Nothing new: the same program again, by hand, runs nothing.
 	n.ok("job", "submit", "--name", "nightly", "-e", program, "-c", "logs", "--only-new")

@@ -24,9 +24,12 @@ func (a *app) datasetCreateCmd() *cobra.Command {
 			"a directory. A name is 1 to 63 of a-z, 0-9, '-' and '_', and begins with a letter.",
 		Example: "  ipdc dataset create logs\n  ipdc dataset create photos --from bafy.../2024 --keep 30\n" +
 			"  ipdc dataset create photos --from photos/",
-		Args: usageArgs(cobra.ExactArgs(1)),
+		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q.Name = args[0]
+			if len(args) > 1 {
+				return usagef("%q has no place here; the entries of a directory come by --from %s, others by: ipdc dataset append %s %s", args[1], args[1], q.Name, args[1])
+			}
 			if err := jobspec.CheckDatasetName(q.Name); err != nil {
 				return err
 			}

@@ -104,15 +104,23 @@ func (n names) String() string {
 	return s
 }
 
+// are is how many they are, as a sentence begins.
+func (n names) are() string {
+	if n.count == 1 {
+		return "1 entry is"
+	}
+	return fmt.Sprintf("%d entries are", n.count)
+}
+
 func refused(clash, gone names) error {
 	switch {
 	case clash.count > 0:
 		return jobspec.Failure{
-			Kind: jobspec.KindConflict, Detail: fmt.Sprintf("%d entries are there already with other content: %s", clash.count, clash),
+			Kind: jobspec.KindConflict, Detail: fmt.Sprintf("%s there already with other content: %s", clash.are(), clash),
 			Hint: "give other names, or replace them: --replace",
 		}.Error()
 	case gone.count > 0:
-		return jobspec.KindNotFound.Errorf("%d entries that are to be removed are not there: %s", gone.count, gone)
+		return jobspec.KindNotFound.Errorf("to be removed, but not there: %s", gone)
 	}
 	return nil
 }
