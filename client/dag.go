@@ -24,6 +24,13 @@ const (
 // stands in the CAR's header or, with rootLast, is its last block, for a writer
 // that knows it only at the end. A stream that ends early leaves nothing.
 func (c *Client) Upload(ctx context.Context, car io.Reader, rootLast bool) (wire.Added, error) {
+	return c.UploadHeld(ctx, car, rootLast, "")
+}
+
+// UploadHeld is [Client.Upload] for what is needed for a while only: it is kept
+// under the name hold, of 1 to 64 letters and digits, until [Client.Release], and
+// for some hours at most. Any number of uploads may share a hold. "" pins.
+func (c *Client) UploadHeld(ctx context.Context, car io.Reader, rootLast bool, hold string) (wire.Added, error) {
 	r := request{
 		method: http.MethodPost, path: []string{"v1", "dag"}, body: car, query: url.Values{},
 		// What can be refused before the first byte is refused before it.
@@ -32,9 +39,18 @@ func (c *Client) Upload(ctx context.Context, car io.Reader, rootLast bool) (wire
 	if rootLast {
 		r.query.Set("root", "last")
 	}
+	if hold != "" {
+		r.query.Set("hold", hold)
+	}
 	var a wire.Added
 	err := c.exchange(ctx, r, &a)
 	return a, err
+}
+
+// Release lets go of what was held under a name. One that is not there, as
+// holds end with the node and by themselves, is no error.
+func (c *Client) Release(ctx context.Context, hold string) error {
+	return c.call(ctx, request{method: http.MethodDelete, path: []string{"v1", "holds", hold}}, nil)
 }
 
 // Download streams a DAG; only ctx bounds its time. The caller closes it. A

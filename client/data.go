@@ -15,10 +15,20 @@ import (
 // pins each root as "user/<cid>" unless pin is false. A stream that ends early
 // leaves nothing.
 func (c *Client) Import(ctx context.Context, car io.Reader, pin bool) (wire.Imported, error) {
+	return c.importAs(ctx, car, url.Values{"pin": {strconv.FormatBool(pin)}})
+}
+
+// ImportHeld is [Client.Import] for what is needed for a while only, as
+// [Client.UploadHeld].
+func (c *Client) ImportHeld(ctx context.Context, car io.Reader, hold string) (wire.Imported, error) {
+	return c.importAs(ctx, car, url.Values{"hold": {hold}})
+}
+
+func (c *Client) importAs(ctx context.Context, car io.Reader, query url.Values) (wire.Imported, error) {
 	var res wire.Imported
 	err := c.exchange(ctx, request{
 		method: http.MethodPost, path: []string{"v1", "dag", "import"}, body: car,
-		query:  url.Values{"pin": {strconv.FormatBool(pin)}},
+		query:  query,
 		header: http.Header{"Content-Type": {wire.TypeCAR}, "Expect": {"100-continue"}},
 	}, &res)
 	return res, err

@@ -59,7 +59,7 @@ func (a *app) add(ctx context.Context, path string, onlyHash bool, nodes int) er
 	if onlyHash {
 		res, err = a.hash(ctx, path)
 	} else {
-		res, err = a.upload(ctx, path)
+		res, err = a.upload(ctx, path, "")
 	}
 	if err == nil && nodes > 0 {
 		err = a.withClient(func(c *client.Client) error {
@@ -81,8 +81,8 @@ func (a *app) hash(ctx context.Context, path string) (added, error) {
 	return a.pack(ctx, car.NewWriter(io.Discard), path, 0)
 }
 
-// upload adds what stands at path to the node.
-func (a *app) upload(ctx context.Context, path string) (added, error) {
+// upload adds what stands at path to the node, as send.
+func (a *app) upload(ctx context.Context, path, hold string) (added, error) {
 	total := int64(0)
 	if path != "-" && tty(a.err) {
 		total = diskUse(path)
@@ -93,7 +93,7 @@ func (a *app) upload(ctx context.Context, path string) (added, error) {
 	}
 	defer c.Close()
 	var res added
-	err = a.send(ctx, c, func(ctx context.Context, s ipfs.Session) (jobspec.CID, error) {
+	err = a.send(ctx, c, hold, func(ctx context.Context, s ipfs.Session) (jobspec.CID, error) {
 		var err error
 		res, err = a.pack(ctx, s, path, total)
 		return res.CID, err
@@ -102,8 +102,8 @@ func (a *app) upload(ctx context.Context, path string) (added, error) {
 }
 
 // send streams the blocks that fill puts to the node, which stores and pins
-// the DAG below the root that fill returns.
-func (a *app) send(ctx context.Context, c *client.Client, fill func(context.Context, ipfs.Session) (jobspec.CID, error)) error {
+// the DAG below the root that fill returns, or holds it.
+func (a *app) send(ctx context.Context, c *client.Client, hold string, fill func(context.Context, ipfs.Session) (jobspec.CID, error)) error {
 	stream := newPipe()
 	g, ctx := errgroup.WithContext(ctx)
 	var root jobspec.CID
@@ -118,7 +118,7 @@ func (a *app) send(ctx context.Context, c *client.Client, fill func(context.Cont
 	})
 	var got jobspec.CID
 	g.Go(func() error {
-		res, err := c.Upload(ctx, stream, true)
+		res, err := c.UploadHeld(ctx, stream, true, hold)
 		got = res.CID
 		return errors.Join(err, stream.Close())
 	})

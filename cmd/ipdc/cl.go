@@ -82,7 +82,7 @@ func (a *app) clPlanCmd() *cobra.Command {
 		Short: "Show what a run over a list would do, and run nothing",
 		Long: "Plan takes what run takes and prints the slices with their lines and nodes, how many\n" +
 			"lines are remembered, and who could run them. The list and the program are added to\n" +
-			"the node, as by run; -o wide lists every line by the name of its output.\n",
+			"the node, as by run, and are let go of when the plan is done; -o wide lists every line by the name of its output.\n",
 		Example: "  ipdc cl plan --each 'tr a-z A-Z' -k 4 words.txt",
 		Args:    usageArgs(cobra.RangeArgs(1, 2)),
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.clRun(cmd.Context(), f, args) },

@@ -102,7 +102,7 @@ func (a *app) cronAdd(ctx context.Context, f *cronFlags, args []string) error {
 		if _, err := c.Node(ctx); err != nil { // before anything is uploaded
 			return err
 		}
-		if r.Spec, err = a.placeAll(ctx, c, req); err != nil {
+		if r.Spec, err = a.placeAll(ctx, c, req, ""); err != nil {
 			return err
 		}
 		s, err := c.AddSchedule(ctx, r)
@@ -131,16 +131,16 @@ func (a *app) cronRequest(f *cronFlags, args []string) (request, error) {
 	return a.request(&f.submitFlags, args)
 }
 
-// placeAll stores what a request needs and returns its spec.
-func (a *app) placeAll(ctx context.Context, c *client.Client, req request) (jobspec.Spec, error) {
+// placeAll stores what a request needs, as send, and returns its spec.
+func (a *app) placeAll(ctx context.Context, c *client.Client, req request, hold string) (jobspec.Spec, error) {
 	if req.car != "" {
-		res, err := a.sendCAR(ctx, c, req.car, true)
+		res, err := a.sendCAR(ctx, c, req.car, true, hold)
 		if err != nil {
 			return req.spec, fmt.Errorf("import %s: %w", req.car, err)
 		}
 		a.say("imported %s %s", res.Roots[0], visible(req.car))
 	}
-	return a.place(ctx, req, a.uploader(ctx, c))
+	return a.place(ctx, req, a.uploader(ctx, c, hold))
 }
 
 // scheduleName is what the schedule is called: as was asked for, or by its job.

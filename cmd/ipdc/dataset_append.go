@@ -148,14 +148,14 @@ func (a *app) entry(ctx context.Context, c *client.Client, source string) (e wir
 	if strings.HasSuffix(source, ".car") && !info.IsDir() {
 		var res wire.Imported
 		if root, err = carRoot(source); err == nil {
-			res, err = a.sendCAR(ctx, c, source, true)
+			res, err = a.sendCAR(ctx, c, source, true, "")
 		}
 		if err == nil {
 			root, e.Name = res.Roots[0], strings.TrimSuffix(e.Name, ".car")
 		}
 	} else {
 		var res added
-		res, err = a.upload(ctx, source)
+		res, err = a.upload(ctx, source, "")
 		root = res.CID
 	}
 	e.Path = root.String()

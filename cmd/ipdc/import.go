@@ -49,7 +49,7 @@ type imported struct {
 }
 
 func (a *app) importFile(ctx context.Context, c *client.Client, file string, pin bool) error {
-	res, err := a.sendCAR(ctx, c, file, pin)
+	res, err := a.sendCAR(ctx, c, file, pin, "")
 	if err != nil {
 		return importError(file, err)
 	}
@@ -80,8 +80,8 @@ func importError(file string, err error) error {
 	return f.Error()
 }
 
-// sendCAR imports a file, or standard input.
-func (a *app) sendCAR(ctx context.Context, c *client.Client, file string, pin bool) (wire.Imported, error) {
+// sendCAR imports a file, or standard input, and pins its roots, or holds them.
+func (a *app) sendCAR(ctx context.Context, c *client.Client, file string, pin bool, hold string) (wire.Imported, error) {
 	in, total := a.in, int64(0)
 	if file != "-" {
 		f, err := os.Open(file)
@@ -97,7 +97,11 @@ func (a *app) sendCAR(ctx context.Context, c *client.Client, file string, pin bo
 	}
 	bar := a.bytesBar("import "+filepath.Base(file), total)
 	defer bar.done()
-	return c.Import(ctx, &counted{r: in, set: bar.set}, pin)
+	r := &counted{r: in, set: bar.set}
+	if hold != "" {
+		return c.ImportHeld(ctx, r, hold)
+	}
+	return c.Import(ctx, r, pin)
 }
 
 func sizeOf(info os.FileInfo) int64 {

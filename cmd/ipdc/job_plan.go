@@ -3,9 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +26,7 @@ func (a *app) jobPlanCmd() *cobra.Command {
 			"files, bytes and keys, what is remembered from earlier jobs, and why it is so; and\n" +
 			"the members of the domain: what each holds of the input, what it would get, and all\n" +
 			"that speaks against it. A local input or program is added to the node, as by\n" +
-			"submit. -o wide lists every file. Of a job with stages the first one is planned; the\n" +
+			"submit, and is let go of when the plan is done. -o wide lists every file. Of a job with stages the first one is planned; the\n" +
 			"others are when what they read is there.",
 		Example: "  ipdc job plan -f process.py -c bafy...\n  ipdc job plan job.yaml -o json",
 		Args:    usageArgs(cobra.MaximumNArgs(1)),
@@ -32,6 +34,29 @@ func (a *app) jobPlanCmd() *cobra.Command {
 	}
 	f.addProgram(cmd.Flags())
 	return cmd
+}
+
+// hold returns under which name the node holds what is uploaded, which is none,
+// so that it stays pinned, unless this is a plan.
+func (f *submitFlags) hold() string {
+	if f.plan && f.held == "" {
+		f.held = rand.Text()
+	}
+	return f.held
+}
+
+// endHold lets go of what was uploaded for a plan, whatever came of it.
+func (a *app) endHold(ctx context.Context, f *submitFlags) {
+	if f.held == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	err := a.withClient(func(c *client.Client) error { return c.Release(ctx, f.held) })
+	if err != nil {
+		a.say("what was uploaded for the plan is kept for some hours: %v", err)
+	}
+	f.held = ""
 }
 
 func (a *app) printPlan(ctx context.Context, c *client.Client, spec jobspec.Spec) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -47,7 +46,8 @@ type submitFlags struct {
 	to     string
 	detach bool
 	dryRun bool
-	plan   bool // show the plan and submit nothing
+	plan   bool   // show the plan and submit nothing
+	held   string // under which the node holds what was uploaded for a plan
 	key    string
 
 	exec functionFlags
@@ -173,6 +173,7 @@ func (a *app) submit(ctx context.Context, f *submitFlags, args []string) error {
 	if err := f.oneProgram(args); err != nil {
 		return err
 	}
+	defer a.endHold(ctx, f)
 	if err := a.readFunction(ctx, f); err != nil {
 		return err
 	}
@@ -202,14 +203,8 @@ func (a *app) sendJob(ctx context.Context, f *submitFlags, req request) error {
 			return err
 		}
 	}
-	if req.car != "" {
-		res, err := a.sendCAR(ctx, c, req.car, true)
-		if err != nil {
-			return fmt.Errorf("import %s: %w", req.car, err)
-		}
-		a.say("imported %s %s", res.Roots[0], visible(req.car))
-	}
-	spec, err := a.place(ctx, req, a.uploader(ctx, c))
+	defer a.endHold(ctx, f)
+	spec, err := a.placeAll(ctx, c, req, f.hold())
 	if err != nil {
 		return err
 	}
@@ -235,9 +230,10 @@ func (a *app) sendJob(ctx context.Context, f *submitFlags, req request) error {
 // storer makes a DAG and returns its root: on the node, or nowhere.
 type storer func(fill func(context.Context, ipfs.Session) (jobspec.CID, error)) (jobspec.CID, error)
 
-func (a *app) uploader(ctx context.Context, c *client.Client) storer {
+// uploader stores on the node, as send.
+func (a *app) uploader(ctx context.Context, c *client.Client, hold string) storer {
 	return func(fill func(context.Context, ipfs.Session) (jobspec.CID, error)) (root jobspec.CID, err error) {
-		err = a.send(ctx, c, func(ctx context.Context, s ipfs.Session) (jobspec.CID, error) {
+		err = a.send(ctx, c, hold, func(ctx context.Context, s ipfs.Session) (jobspec.CID, error) {
 			root, err = fill(ctx, s)
 			return root, err
 		})

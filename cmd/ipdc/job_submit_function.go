@@ -57,7 +57,7 @@ func (a *app) readFunction(ctx context.Context, f *submitFlags) error {
 		if f.dryRun {
 			return usagef("-x %s --dry-run: a dry run stores nothing, and a function is read from the node: ipdc add it and give its CID", path)
 		}
-		res, err := a.upload(ctx, path)
+		res, err := a.upload(ctx, path, f.hold())
 		if err != nil {
 			return fmt.Errorf("add %s: %w", path, err)
 		}

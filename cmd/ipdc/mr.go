@@ -94,7 +94,7 @@ func (a *app) mrPlanCmd() *cobra.Command {
 		Short: "Show what a map-reduce would do, and run nothing",
 		Long: "Plan takes what run takes and prints the map tasks with their splits, bytes and\n" +
 			"nodes, how many of them are remembered, and who could run them. A local input and\n" +
-			"the program are added to the node, as by run.\n",
+			"the program are added to the node, as by run, and are let go of when the plan is done.\n",
 		Example: "  ipdc mr plan -k 4 --map Map.py --reduce Reduce.py -c bafy...",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.mrRun(cmd.Context(), f) },

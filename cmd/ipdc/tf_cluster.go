@@ -80,7 +80,7 @@ func (a *app) tfUp(ctx context.Context, f *tfUpFlags) error {
 				Hint: "look at it: ipdc tf status; stop it: ipdc tf down",
 			}.Error()
 		}
-		spec, err := a.place(ctx, req, a.uploader(ctx, c))
+		spec, err := a.place(ctx, req, a.uploader(ctx, c, ""))
 		if err != nil {
 			return err
 		}

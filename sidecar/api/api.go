@@ -62,6 +62,7 @@ type Config struct {
 	StreamStall time.Duration // the same for logs and DAGs, which may be read by a pager; default 15 min
 	BodyStall   time.Duration // a request body that brings nothing for so long is cut; default 1 min
 	UploadTime  time.Duration // for all of an uploaded CAR; default 6 h
+	HoldTime    time.Duration // for which an upload is held whose caller went without a word; default UploadTime and 6 h
 	Grace       time.Duration // for requests that are under way when Serve ends; default 5 s
 	Timeout     time.Duration // for a request that is no stream; default 2 min
 	Rate        float64       // requests a second that one token may make on average, twice as many at once; default 100
@@ -93,6 +94,7 @@ func (c Config) withDefaults() Config {
 	c.StreamStall = cmp.Or(c.StreamStall, 15*time.Minute)
 	c.BodyStall = cmp.Or(c.BodyStall, time.Minute)
 	c.UploadTime = cmp.Or(c.UploadTime, 6*time.Hour)
+	c.HoldTime = cmp.Or(c.HoldTime, c.UploadTime+6*time.Hour)
 	c.Grace = cmp.Or(c.Grace, 5*time.Second)
 	c.Rate = cmp.Or(c.Rate, 100)
 	c.Timeout = cmp.Or(c.Timeout, 2*time.Minute)
@@ -139,6 +141,7 @@ func New(cfg Config) *API {
 	a.registerPaths(h)
 	a.registerImages(h)
 	a.registerPins(h)
+	a.registerHolds(h)
 	a.registerAttached(h)
 	a.registerDatasets(h)
 	a.registerStreams(h.OpenAPI())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -36,6 +35,7 @@ func (a *API) registerDAG(doc *huma.OpenAPI) {
 		OperationID: "upload", Method: http.MethodPost, Path: "/v1/dag", Summary: "Store the DAG of a CAR stream and pin it",
 		Parameters: []*huma.Param{
 			queryParam("root", "The root stands in the header, or is the last block", huma.TypeString, "first", "last"),
+			holdParam(),
 		},
 		RequestBody: &huma.RequestBody{Required: true, Content: binary(wire.TypeCAR)},
 		Responses:   uploadDoc(doc),
@@ -60,7 +60,7 @@ func uploadDoc(doc *huma.OpenAPI) map[string]*huma.Response {
 	return d
 }
 
-// upload imports a CAR and pins its root for the caller.
+// upload imports a CAR and pins its root for the caller, or holds it.
 func (a *API) upload(w *stream, r *http.Request) error {
 	rootLast := false
 	switch r.URL.Query().Get("root") {
@@ -70,8 +70,12 @@ func (a *API) upload(w *stream, r *http.Request) error {
 	default:
 		return badQuery("root", "first or last")
 	}
+	name, err := keeper(r.Context(), r.URL.Query())
+	if err != nil {
+		return err
+	}
 	return a.receive(w, r, func(ctx context.Context, body io.Reader) (any, error) {
-		return a.importCAR(ctx, body, rootLast)
+		return a.importCAR(ctx, body, rootLast, name)
 	})
 }
 
@@ -84,7 +88,7 @@ func checkCARType(r *http.Request) error {
 }
 
 // importCAR stores the DAG under a pin of its own until the root is known.
-func (a *API) importCAR(ctx context.Context, body io.Reader, rootLast bool) (added wire.Added, err error) {
+func (a *API) importCAR(ctx context.Context, body io.Reader, rootLast bool, name func(jobspec.CID) string) (added wire.Added, err error) {
 	pin := uploadPin + rand.Text()
 	root, err := a.cfg.IPFS.Add(ctx, pin, func(s ipfs.Session) (jobspec.CID, error) {
 		root, stats, err := car.Read(ctx, body, s, car.Options{RootLast: rootLast, MaxBytes: a.cfg.MaxUpload})
@@ -100,21 +104,13 @@ func (a *API) importCAR(ctx context.Context, body io.Reader, rootLast bool) (add
 		err = errors.Join(err, a.cfg.IPFS.Unpin(ctx, pin))
 	}()
 	added.CID = root
-	return added, a.cfg.IPFS.Pin(ctx, UserPin(tenantOf(ctx), root), root)
+	return added, a.cfg.IPFS.Pin(ctx, name(root), root)
 }
 
-// dropUploads unpins what uploads left that a crash cut between their pins.
+// dropUploads unpins what uploads left that a crash cut between their pins, and
+// what was held: whoever held it was cut off, too.
 func (a *API) dropUploads(ctx context.Context) error {
-	pins, err := a.cfg.IPFS.Pins(ctx, uploadPin)
-	if err != nil {
-		return fmt.Errorf("find cut uploads: %w", err)
-	}
-	for _, p := range pins {
-		if err := a.cfg.IPFS.Unpin(ctx, p.Name); err != nil {
-			return fmt.Errorf("drop cut upload: %w", err)
-		}
-	}
-	return nil
+	return errors.Join(a.dropPins(ctx, uploadPin, 0), a.dropPins(ctx, holdPin, 0))
 }
 
 // refuseUpload answers and then reads on for a moment.

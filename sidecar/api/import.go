@@ -33,6 +33,7 @@ func (a *API) registerImport(doc *huma.OpenAPI) {
 		Summary: "Store the DAGs of a CAR with one or more roots and pin them",
 		Parameters: []*huma.Param{
 			queryParam("pin", "Pin the roots; default true. What is not pinned goes with the next collection", huma.TypeBoolean),
+			holdParam(),
 		},
 		RequestBody: &huma.RequestBody{Required: true, Content: binary(wire.TypeCAR)},
 		Responses:   responses,
@@ -48,14 +49,18 @@ func (a *API) importRoots(w *stream, r *http.Request) error {
 			return badQuery("pin", "true or false")
 		}
 	}
+	name, err := keeper(r.Context(), r.URL.Query())
+	if err != nil {
+		return err
+	}
 	return a.receive(w, r, func(ctx context.Context, body io.Reader) (any, error) {
-		return a.storeRoots(ctx, body, pin)
+		return a.storeRoots(ctx, body, pin, name)
 	})
 }
 
 // storeRoots holds what it stores under one pin of its own until each root has
 // its own.
-func (a *API) storeRoots(ctx context.Context, body io.Reader, pin bool) (res wire.Imported, err error) {
+func (a *API) storeRoots(ctx context.Context, body io.Reader, pin bool, name func(jobspec.CID) string) (res wire.Imported, err error) {
 	hold := uploadPin + rand.Text()
 	_, err = a.cfg.IPFS.Add(ctx, hold, func(s ipfs.Session) (jobspec.CID, error) {
 		roots, stats, err := car.ReadRoots(ctx, body, s, car.Options{MaxBytes: a.cfg.MaxUpload})
@@ -77,7 +82,7 @@ func (a *API) storeRoots(ctx context.Context, body io.Reader, pin bool) (res wir
 		if !pin {
 			break
 		}
-		if err := a.cfg.IPFS.Pin(ctx, UserPin(tenantOf(ctx), c), c); err != nil {
+		if err := a.cfg.IPFS.Pin(ctx, name(c), c); err != nil {
 			return wire.Imported{}, err
 		}
 	}

@@ -57,6 +57,9 @@ func (a *API) Serve(ctx context.Context, unix, tcp net.Listener) error {
 		})
 	}
 	g.Go(func() error {
+		return a.endHolds(gctx)
+	})
+	g.Go(func() error {
 		<-gctx.Done()
 		a.shutdown(base, cancel, servers)
 		return nil
