@@ -119,11 +119,14 @@ func environment(user map[string]string) []string {
 	return list
 }
 
-// UIDs of containers: one per job out of 16 million far above any that a
-// distribution or /etc/subuid gives out, below 2^31 as some programs read
-// them as signed.
+// UIDs of containers: one per job out of 16 million, 2013265920 to 2030043135.
+// They lie above what systemd has for containers (up to 1879048191,
+// https://systemd.io/UIDS-GIDS/) and what SSSD and FreeIPA give to users of a
+// directory by default (up to 2000200000, ldap_idmap_range_max of sssd-ldap(5)),
+// and below systemd's range for foreign files (from 2147352576) and 2^31, as some
+// programs read them as signed.
 const (
-	uidBase = 0x70000000
+	uidBase = 0x78000000
 	uidMask = 0x00ffffff
 )
 

@@ -93,7 +93,7 @@ func TestL05ContainerUID(t *testing.T) {
 // No user, group or range in the machine's files may have a UID or GID that a
 // job could get.
 func TestL05CheckUIDs(t *testing.T) {
-	lowest, highest := 0x70000000, 0x70ffffff
+	lowest, highest := 0x78000000, 0x78ffffff
 	for range 200 {
 		if uid := sidecar.ContainerUID(jobspec.NewJobID(time.Unix(0, 0))); uid < lowest || uid > highest {
 			t.Fatalf("a job has the uid %d, the range that is looked for ends at %d", uid, highest)

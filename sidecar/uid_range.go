@@ -17,7 +17,7 @@ import (
 // passwd, group, subuid and subgid of a directory, as /etc is, has UIDs or GIDs
 // that this node gives to containers: a program would be that user to the
 // kernel. A file that is missing names nobody. Users that the machine learns of
-// in another way are not looked for.
+// in another way are asked for by [AskUIDs].
 func CheckUIDs(etc string) error {
 	var failed error
 	for _, name := range []string{"passwd", "group"} {
@@ -27,6 +27,15 @@ func CheckUIDs(etc string) error {
 		failed = errors.Join(failed, eachLine(filepath.Join(etc, name), span))
 	}
 	return failed
+}
+
+// someones refuses a machine that gives somebody what containers have.
+func someones(by, whom string, first int64, hint string) error {
+	return jobspec.Failure{
+		Kind:   jobspec.KindPolicy,
+		Detail: fmt.Sprintf("%s gives %s UIDs or GIDs from %d on, and containers have those from %d to %d", by, whom, first, uidBase, uidBase+uidMask),
+		Hint:   hint,
+	}.Error()
 }
 
 // one reads the number of a user or a group, which both have in the same place.
@@ -68,11 +77,7 @@ func eachLine(file string, numbers func(fields []string) (first, count int64, ok
 		fields := strings.Split(lines.Text(), ":")
 		first, count, ok := numbers(fields)
 		if ok && first <= uidBase+uidMask && count > uidBase-first {
-			return jobspec.Failure{
-				Kind:   jobspec.KindPolicy,
-				Detail: fmt.Sprintf("%s gives %s UIDs or GIDs from %d on, and containers have those from %d to %d", file, fields[0], first, uidBase, uidBase+uidMask),
-				Hint:   "give it others in " + file,
-			}.Error()
+			return someones(file, fields[0], first, "give it others in "+file)
 		}
 	}
 	return lines.Err()

@@ -75,7 +75,7 @@ const checkTime = 20 * time.Second
 // diagnose makes all checks, one after the other.
 func (a *app) diagnose(ctx context.Context) (list []finding) {
 	checks := []func(context.Context) []finding{
-		a.checkNode, a.checkAttached, a.checkIPFS, a.checkEngine, a.checkImages, a.checkGuest, a.checkOutputs, a.checkDisk, checkMachine, checkNamespaces, a.checkIndex,
+		a.checkNode, a.checkAttached, a.checkIPFS, a.checkEngine, a.checkImages, a.checkGuest, a.checkOutputs, a.checkDisk, checkMachine, checkNamespaces, checkUIDs, a.checkIndex,
 	}
 	for _, check := range checks {
 		ctx, cancel := context.WithTimeout(ctx, checkTime)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/volume"
 )
 
@@ -155,4 +156,26 @@ func judgeNamespaces(most, clone string, err error) finding {
 		return ok("userns", "off for programs without rights; a node without root runs no WASI modules then")
 	}
 	return ok("userns", "on, %s at most; the engine's seccomp profile keeps jobs from making any", most)
+}
+
+// checkUIDs says whether somebody on this machine has numbers of containers.
+func checkUIDs(ctx context.Context) []finding {
+	return []finding{judgeUIDs(sidecar.CheckUIDs("/etc"), sidecar.AskUIDs(ctx))}
+}
+
+func judgeUIDs(files, asked error) finding {
+	for _, err := range []error{files, asked} {
+		if errors.Is(err, jobspec.KindPolicy.Error()) {
+			f := jobspec.AsFailure(err)
+			return ok("uids", "%s", f.Detail).fail("a node does not start: " + f.Hint)
+		}
+	}
+	switch {
+	case files != nil:
+		return ok("uids", "%v", files).fail("a node does not start: mend that file")
+	case asked != nil:
+		return ok("uids", "nobody in /etc has those of containers; users of services are not known: %v", asked).
+			warn("mend what answers getent passwd (passwd and group in /etc/nsswitch.conf), so that nobody has containers' numbers unseen")
+	}
+	return ok("uids", "nobody has those of containers, as far as the files in /etc and getent tell")
 }

@@ -213,6 +213,27 @@ func TestJudgeClock(t *testing.T) {
 	}
 }
 
+func TestJudgeUIDs(t *testing.T) {
+	taken := jobspec.Failure{Kind: jobspec.KindPolicy, Detail: "getent passwd gives ann some", Hint: "have it use others"}.Error()
+	for _, c := range []struct {
+		files, asked error
+		want         status
+		found        string
+	}{
+		{nil, nil, statusOK, "nobody"},
+		{taken, nil, statusFail, "ann"},
+		{nil, taken, statusFail, "ann"},
+		{os.ErrPermission, taken, statusFail, "ann"},
+		{os.ErrPermission, nil, statusFail, "permission"},
+		{nil, os.ErrDeadlineExceeded, statusWarn, "timeout"}, // nobody who is away keeps a node from starting
+	} {
+		f := judgeUIDs(c.files, c.asked)
+		if f.Status != c.want || !strings.Contains(f.Found, c.found) || (f.Advice == "") != (c.want == statusOK) {
+			t.Errorf("judgeUIDs(%v, %v) = %+v, want %s with %q", c.files, c.asked, f, c.want, c.found)
+		}
+	}
+}
+
 func TestJudgeNamespaces(t *testing.T) {
 	for _, c := range []struct {
 		most, clone string

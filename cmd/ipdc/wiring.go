@@ -77,6 +77,12 @@ func serve(ctx context.Context, set settings, log *slog.Logger, ready func(wire.
 	if err := sidecar.CheckUIDs("/etc"); err != nil {
 		return err
 	}
+	switch err := sidecar.AskUIDs(ctx); {
+	case errors.Is(err, jobspec.KindPolicy.Error()):
+		return err
+	case err != nil:
+		log.Warn("who has containers' UIDs", "err", err)
+	}
 	if err := os.MkdirAll(set.Path, 0o700); err != nil {
 		return fmt.Errorf("make state directory: %w", err)
 	}

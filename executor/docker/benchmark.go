@@ -67,7 +67,7 @@ func daemonItems(si system.Info, host string) []Item {
 		judge(si.Driver != "aufs", "2.6", "The aufs storage driver is not used", si.Driver, si.Driver, "use overlay2"),
 		judge(local || strings.HasPrefix(host, "https://"), "2.7", "TLS authentication for the Docker daemon is configured", "it is asked by a socket: "+host, "it is asked by "+host, "name its unix socket in the setting docker"),
 		Pass("2.8", "The default ulimit is configured appropriately", "every job has its own: open files, no core dumps"),
-		judge(has("userns") || has("rootless"), "2.9", "User namespace support is enabled", "on", "off: numbers of users in containers are those of the host; jobs have some above 1.8 x 10^9 that /etc/passwd, group, subuid and subgid give to nobody",
+		judge(has("userns") || has("rootless"), "2.9", "User namespace support is enabled", "on", "off: numbers of users in containers are those of the host; jobs have some above 2 x 10^9 that /etc/passwd, group, subuid and subgid give to nobody",
 			"isolation: strict puts a user namespace around a job; \"userns-remap\" in "+file+" would, too, and take the node's mounts from jobs"),
 		Pass("2.10", "The default cgroup usage has been confirmed", "every job lies below the node's own group"),
 		None("2.12", "Authorization for Docker client commands is enabled", "whoever reaches the socket is root; keep it to root and the node"),
