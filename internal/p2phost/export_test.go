@@ -1,6 +1,7 @@
 package p2phost
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -40,6 +41,19 @@ func (h *Host) Forget(id identity.ID) {
 	if p, err := peer.Decode(string(id)); err == nil {
 		h.book.forget(p)
 	}
+}
+
+// FillRelays forgets who relays and who refused, looks for relays once, and says
+// how many there are. Nobody else looks on a host with Config.Announce.
+func (h *Host) FillRelays(ctx context.Context) int {
+	h.relays.mu.Lock()
+	clear(h.relays.held)
+	clear(h.relays.shunned)
+	h.relays.mu.Unlock()
+	h.relays.fill(ctx)
+	h.relays.mu.Lock()
+	defer h.relays.mu.Unlock()
+	return len(h.relays.held)
 }
 
 // EndReservations makes the time of all reservations be over.

@@ -117,33 +117,49 @@ func (r *relays) keep(ctx context.Context) {
 	}
 }
 
-// fill renews reservations and makes new ones until there are enough.
+// fill renews reservations and makes new ones until there are enough, or nobody
+// is left to ask. It asks each member once: in place of those that refuse, others
+// are asked at once, as nothing wakes keep for them.
 func (r *relays) fill(ctx context.Context) {
-	for _, c := range r.candidates() {
-		p := c.RemotePeer()
-		rctx, cancel := context.WithTimeout(network.WithNoDial(ctx, "reserve"), exchangeTimeout)
-		got, err := client.Reserve(rctx, r.host.Libp2p(), peer.AddrInfo{ID: p})
-		cancel()
-		if err != nil {
-			r.host.log.Debug("relay refuses", "peer", p, "err", err)
-			r.mu.Lock()
-			r.shunned[p] = time.Now().Add(shunnedFor)
-			r.mu.Unlock()
-			continue
+	asked := map[peer.ID]bool{}
+	for ctx.Err() == nil {
+		list := r.candidates(asked)
+		if len(list) == 0 {
+			return
 		}
-		r.mu.Lock()
-		_, renewed := r.held[p]
-		r.held[p] = &reservation{renew: time.Now().Add(time.Until(got.Expiration) / 2), end: got.Expiration, addrs: r.by(c)}
-		r.mu.Unlock()
-		if !renewed {
-			r.host.log.Info("reachable by a relay", "relay", p)
+		for _, c := range list {
+			asked[c.RemotePeer()] = true
+			r.ask(ctx, c)
 		}
 	}
 }
 
+// ask asks the far end of c for a reservation.
+func (r *relays) ask(ctx context.Context, c network.Conn) {
+	p := c.RemotePeer()
+	rctx, cancel := context.WithTimeout(network.WithNoDial(ctx, "reserve"), exchangeTimeout)
+	got, err := client.Reserve(rctx, r.host.Libp2p(), peer.AddrInfo{ID: p})
+	cancel()
+	if err != nil {
+		r.host.log.Debug("relay refuses", "peer", p, "err", err)
+		r.mu.Lock()
+		r.shunned[p] = time.Now().Add(shunnedFor)
+		r.mu.Unlock()
+		return
+	}
+	r.mu.Lock()
+	_, renewed := r.held[p]
+	r.held[p] = &reservation{renew: time.Now().Add(time.Until(got.Expiration) / 2), end: got.Expiration, addrs: r.by(c)}
+	r.mu.Unlock()
+	if !renewed {
+		r.host.log.Info("reachable by a relay", "relay", p)
+	}
+}
+
 // candidates returns connections to relays that are to be asked now: those
-// whose reservation is half over, and new ones up to what is wanted.
-func (r *relays) candidates() (list []network.Conn) {
+// whose reservation is half over, and new ones up to what is wanted; none of
+// members that were asked.
+func (r *relays) candidates(asked map[peer.ID]bool) (list []network.Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
@@ -151,7 +167,7 @@ func (r *relays) candidates() (list []network.Conn) {
 	want := wantRelays - len(r.held)
 	for _, p := range r.host.inner.Network().Peers() {
 		held, shunned := r.held[p], r.shunned[p]
-		if now.Before(shunned) || held != nil && now.Before(held.renew) || held == nil && want <= 0 {
+		if asked[p] || now.Before(shunned) || held != nil && now.Before(held.renew) || held == nil && want <= 0 {
 			continue
 		}
 		conns := r.host.inner.Network().ConnsToPeer(p) // once: it changes at any time
