@@ -147,7 +147,8 @@ const (
 // parent is private to the node's user.
 func writeTask(dir string, spec jobspec.Spec, task jobspec.Task, peers *jobspec.Peers) error {
 	run := spec.Run
-	t := guest.Task{Command: run.Command, Feed: guest.Feed(run.Feed), KeepGoing: run.KeepGoing, Memory: int64(spec.Resources.Memory), Retries: spec.Retry.Items}
+	t := guest.Task{Command: run.Command, Feed: guest.Feed(run.Feed), KeepGoing: run.KeepGoing, Retries: spec.Retry.Items}
+	t.Memory, t.CPU = int64(spec.Resources.Memory), int64(spec.Resources.CPU)
 	if run.Per == jobspec.PerTask {
 		t.Feed = guest.FeedNone
 	}

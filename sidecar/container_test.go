@@ -14,6 +14,7 @@ import (
 
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar"
+	"github.com/ipdc/ipdc/wire/guest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -147,5 +148,28 @@ func TestL05CheckUIDs(t *testing.T) {
 				t.Errorf("CheckUIDs = %+v, want E_POLICY that names %s, and what to do", f, c.refused)
 			}
 		})
+	}
+}
+
+// The guest is told the task's own bounds, which are those of its container.
+func TestWriteTask(t *testing.T) {
+	dir := t.TempDir()
+	spec := jobspec.Spec{
+		Version: jobspec.Version, Run: jobspec.Run{Image: "shell", Command: []string{"true"}},
+		Resources: jobspec.Resources{CPU: 250, Memory: 64 * jobspec.MiB},
+	}
+	if err := sidecar.WriteTask(dir, spec.WithDefaults(), jobspec.Task{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "task.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got guest.Task
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.CPU != 250 || got.Memory != 64<<20 {
+		t.Errorf("the task has %d thousandths of a processor and %d bytes, want 250 and 64 MiB", got.CPU, got.Memory)
 	}
 }

@@ -13,6 +13,7 @@ import (
 var (
 	ContainerTask = containerTask
 	ContainerUID  = containerUID
+	WriteTask     = writeTask
 	BindFile      = bindFile
 	RemoveRunDir  = removeRunDir
 )

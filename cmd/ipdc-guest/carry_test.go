@@ -73,7 +73,13 @@ func streams(t *testing.T) (stdout, stderr func() string) {
 
 func (c *children) sh(t *testing.T, script string) taskrun.Exit {
 	t.Helper()
-	end, err := c.Run(taskrun.Call{Command: []string{"sh", "-c", script}, Env: os.Environ(), Stdout: os.Stdout})
+	return c.shWith(t, script, 0)
+}
+
+// shWith is sh in a task that has some thousandths of a processor.
+func (c *children) shWith(t *testing.T, script string, cpu int64) taskrun.Exit {
+	t.Helper()
+	end, err := c.Run(taskrun.Call{Command: []string{"sh", "-c", script}, Env: os.Environ(), Stdout: os.Stdout, CPU: cpu})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,8 +99,13 @@ func TestR07FloodIsPaced(t *testing.T) {
 	}
 	out, errs := flood(1000000)+"end\n", flood(5000000)
 	cost := len(out) + len(errs) + pace.Piece*(2*lines+1)
-	for _, paced := range []bool{true, false} {
-		t.Run(fmt.Sprintf("paced %v", paced), func(t *testing.T) {
+	for _, tc := range []struct {
+		paced bool
+		cpu   int64 // thousandths
+		rate  float64
+	}{{true, 0, pace.Rate}, {true, 4000, pace.Rate}, {true, 100, pace.Rate / 10}, {false, 100, 0}} {
+		t.Run(fmt.Sprintf("paced %v cpu %d", tc.paced, tc.cpu), func(t *testing.T) {
+			paced := tc.paced
 			stdout, stderr := streams(t)
 			c := watchSignals()
 			defer c.close()
@@ -102,20 +113,22 @@ func TestR07FloodIsPaced(t *testing.T) {
 			if paced {
 				c.pace = pace.NewAt(at.time, at.after)
 			}
-			if end := c.sh(t, script); end.Code != 0 {
+			if end := c.shWith(t, script, tc.cpu); end.Code != 0 {
 				t.Fatalf("the command ends with %+v", end)
 			}
 			if stdout() != out || stderr() != errs {
 				t.Errorf("%d and %d bytes arrived, and differ from the %d and %d that were written", len(stdout()), len(stderr()), len(out), len(errs))
 			}
-			least := time.Duration(float64(cost-pace.Burst) / pace.Rate * float64(time.Second))
 			// What was in the pipes at the end is not waited for.
-			least -= time.Duration(2 * (64 << 10) / 8 * (8 + pace.Piece) * int(time.Second) / pace.Rate)
+			owed := float64(cost - pace.Burst - 2*(64<<10)/8*(8+pace.Piece))
+			least := time.Duration(owed / tc.rate * float64(time.Second))
 			switch {
-			case least <= 0:
+			case owed <= 0:
 				t.Fatal("the flood is no larger than a burst")
 			case paced && at.waited < least:
 				t.Errorf("it waited for %v, want at least %v", at.waited, least)
+			case paced && at.waited > 3*least:
+				t.Errorf("it waited for %v, which is far more than %v", at.waited, least)
 			case !paced && at.waited != 0:
 				t.Errorf("control: without a pace it waited for %v", at.waited)
 			}

@@ -78,6 +78,7 @@ func (c *children) Run(call taskrun.Call) (taskrun.Exit, error) {
 		return taskrun.Exit{}, c.unable
 	}
 	if c.pace != nil {
+		c.pace.Share(call.CPU)
 		c.pace.Spend(0, 0, c.stop)
 	}
 	stdout, stderr, carried, err := c.carry(call)

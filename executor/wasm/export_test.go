@@ -55,7 +55,7 @@ func CopyLog(dir string, size jobspec.Bytes, p *pace.Pace, r io.Reader, over <-c
 	if err := os.Mkdir(filepath.Join(dir, logDir), 0o700); err != nil {
 		return err
 	}
-	l := newLogWriter(dir, size)
+	l := newLogWriter(dir, size, 0)
 	l.pace = p
 	l.copy(stdout, r, over)
 	return l.close()

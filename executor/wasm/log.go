@@ -46,8 +46,10 @@ type logWriter struct {
 	err  error // the first one; the program goes on without a log
 }
 
-func newLogWriter(dir string, size jobspec.Bytes) *logWriter {
-	return &logWriter{dir: dir, size: int64(size) / logFiles, pace: pace.New()}
+func newLogWriter(dir string, size jobspec.Bytes, cpu jobspec.CPU) *logWriter {
+	l := &logWriter{dir: dir, size: int64(size) / logFiles, pace: pace.New()}
+	l.pace.Share(int64(cpu))
+	return l
 }
 
 // copy writes what comes from r until its end, at the task's pace: what is too

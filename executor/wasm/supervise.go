@@ -148,7 +148,7 @@ func (s *supervisor) spawn() error {
 
 // attend keeps the log and waits for the runner's end.
 func (s *supervisor) attend() ending {
-	s.log = newLogWriter(s.dir, s.task.LogSize)
+	s.log = newLogWriter(s.dir, s.task.LogSize, s.task.CPU)
 	var said word
 	var copies sync.WaitGroup
 	done := make(chan struct{})

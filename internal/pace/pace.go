@@ -8,7 +8,9 @@
 //	p.Spend(n, pace.Pieces(buf[:n]), over)
 //
 // Invariants: nothing is lost; the first [Burst] of a task goes at full speed;
-// who is done (over is closed) waits no more, but owes what was spent.
+// who is done (over is closed) waits no more, but owes what was spent; tasks that
+// have all of a machine's processors between them say no more than that many
+// times [Rate].
 package pace
 
 import (
@@ -40,6 +42,17 @@ func New() *Pace { return NewAt(time.Now, time.After) }
 // NewAt is New with a clock of the caller's.
 func NewAt(now func() time.Time, after func(time.Duration) <-chan time.Time) *Pace {
 	return &Pace{limiter: rate.NewLimiter(Rate, Burst), now: now, after: after}
+}
+
+// Share says how many thousandths of a processor the task has: one that has less
+// than a whole one has that share of Rate, so that many small ones cost no more
+// together than few large ones. 0 = it is not told, which is a whole one.
+func (p *Pace) Share(cpu int64) {
+	share := rate.Limit(Rate)
+	if cpu > 0 {
+		share = share * rate.Limit(min(cpu, 1000)) / 1000
+	}
+	p.limiter.SetLimitAt(p.now(), share)
 }
 
 // Pieces returns how many lines are in what is written at once, where a part of

@@ -32,6 +32,12 @@ func TestR07PaceIsBounded(t *testing.T) {
 		start := time.Unix(1, 0)
 		c := &clock{now: start}
 		p := pace.NewAt(c.time, c.after)
+		cpu := rapid.Int64Range(0, 4000).Draw(t, "thousandths of a processor")
+		p.Share(cpu)
+		rate := float64(pace.Rate)
+		if cpu > 0 && cpu < 1000 {
+			rate *= float64(cpu) / 1000
+		}
 		spent, idle := 0, time.Duration(0)
 		for range rapid.IntRange(1, 400).Draw(t, "writes") {
 			bytes := rapid.IntRange(1, 32<<10).Draw(t, "bytes")
@@ -40,11 +46,11 @@ func TestR07PaceIsBounded(t *testing.T) {
 			c.now, idle = c.now.Add(rest), idle+rest
 			p.Spend(bytes, pieces, nil)
 			spent += bytes + pieces*pace.Piece
-			if allowed := pace.Burst + c.now.Sub(start).Seconds()*pace.Rate; float64(spent) > allowed+1 {
+			if allowed := pace.Burst + c.now.Sub(start).Seconds()*rate; float64(spent) > allowed+1 {
 				t.Fatalf("%d were passed on in %v, want at most %.0f", spent, c.now.Sub(start), allowed)
 			}
 		}
-		if longest := float64(spent) / pace.Rate; c.waited.Seconds() > longest {
+		if longest := float64(spent) / rate; c.waited.Seconds() > longest {
 			t.Fatalf("%d took a wait of %v, want at most %.1f s", spent, c.waited, longest)
 		}
 	})

@@ -47,6 +47,7 @@ type Call struct {
 	Env     []string // the whole environment
 	Stdin   *os.File // nil reads as empty
 	Stdout  *os.File //
+	CPU     int64    // thousandths of a processor that the task has; 0 = not told
 	Stderr  *Tail    // is to see what goes to the guest's stderr; nil for nobody
 }
 
@@ -122,7 +123,7 @@ func (r *runner) runTask() Exit {
 func (r *runner) call(stdin, stdout *os.File) Call {
 	env := append(r.Env[:len(r.Env):len(r.Env)],
 		guest.EnvInputs+"="+r.inputs(), guest.EnvOutputs+"="+r.at(guest.Outputs))
-	return Call{Command: r.task.Command, Env: env, Stdin: stdin, Stdout: stdout}
+	return Call{Command: r.task.Command, Env: env, Stdin: stdin, Stdout: stdout, CPU: r.task.CPU}
 }
 
 // inputs is where the program finds its input: one file, or a directory.

@@ -94,6 +94,7 @@ type Task struct {
 	Feed      Feed     `json:"feed,omitempty"`       // how the command gets its items
 	KeepGoing bool     `json:"keep_going,omitempty"` // an item's failure does not end the batch
 	Memory    int64    `json:"memory,omitempty"`     // the container's limit in bytes; 0 = not told
+	CPU       int64    `json:"cpu,omitempty"`        // the container's limit in thousandths of a processor; 0 = not told
 	Retries   int      `json:"retries,omitempty"`    // how often an item that failed is tried again, behind the others; see Pause
 	Items     []Item   `json:"items,omitempty"`      // in the order in which they are run
 
