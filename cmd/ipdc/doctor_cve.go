@@ -19,8 +19,8 @@ type hole struct {
 // no capabilities, of an image that a user chose, and those that give other
 // users of the host or the engine what is root's.
 // Sources: the security advisories of the repositories opencontainers/runc,
-// moby/moby and containerd/containerd on github.com, and kernel.org's. Of
-// gVisor's runsc no release is known to let a job out.
+// moby/moby and containerd/containerd on github.com, and kernel.org's. For
+// gVisor's runsc see judgeRunsc.
 var holes = []hole{
 	{"runc", "CVE-2019-5736", "", []string{"1.0.0-rc7"}},
 	{"runc", "CVE-2021-30465", "", []string{"1.0.0-rc95"}},

@@ -14,7 +14,8 @@ func (a *app) checkEngine(ctx context.Context) []finding {
 		return []finding{ok("engine", "%v; only WASI modules run without one", err).fail("install and start the Docker Engine (apt-get install docker.io; systemctl start docker), " +
 			"join its group (usermod -aG docker $USER, then log in again), or name another one with IPDC_DOCKER")}
 	}
-	return append(judgeEngine(f, a.set.StrictRuntime), cisFinding(cisItems(f)))
+	list := append(judgeEngine(f, a.set.StrictRuntime), checkRunsc(ctx, f)...)
+	return append(list, cisFinding(cisItems(f)))
 }
 
 // judgeEngine says what an engine's facts mean for jobs.

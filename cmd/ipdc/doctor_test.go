@@ -120,6 +120,31 @@ func TestJudgeEngine(t *testing.T) {
 	}
 }
 
+func TestJudgeRunsc(t *testing.T) {
+	now := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		said  string
+		err   error
+		want  status
+		found string
+	}{
+		{"runsc version release-20260907.0\nspec: 1.2.1\n", nil, statusOK, "release-20260907.0"},
+		{"runsc version release-20251122.0\n", nil, statusOK, "release-20251122.0"},
+		{"runsc version release-20251121.0\n", nil, statusWarn, "366 days"},
+		{"runsc version release-20230904.0-3-g123456\n", nil, statusWarn, "release-20230904.0-3-g123456"},
+		{"runsc version v0.0.0-20260905035102-160fafc42237\nspec: 1.2.1\n", nil, statusOK, "v0.0.0-20260905035102"},
+		{"runsc version v0.0.0-20240905035102-160fafc42237\n", nil, statusWarn, "days old"},
+		{"runsc version release-20269999.0\n", nil, statusWarn, "no day"},
+		{"runsc version VERSION_MISSING\nspec: 1.2.1\n", nil, statusWarn, "VERSION_MISSING"},
+		{"", os.ErrNotExist, statusWarn, "not exist"},
+	} {
+		f := judgeRunsc(c.said, c.err, now)
+		if f.Status != c.want || !strings.Contains(f.Found, c.found) || (f.Advice == "") != (c.want == statusOK) {
+			t.Errorf("judgeRunsc(%q, %v) = %+v, want %s with %q", c.said, c.err, f, c.want, c.found)
+		}
+	}
+}
+
 // The real engine tells what the checks need.
 func TestInspectEngine(t *testing.T) {
 	f, err := docker.Inspect(t.Context(), testenv.Docker(t), "", "runsc")
@@ -128,6 +153,11 @@ func TestInspectEngine(t *testing.T) {
 	}
 	if f.Version == "" || f.API == "" || f.Runc == "" || f.Containerd == "" || f.Kernel == "" || f.Storage == "" || len(f.Runtimes) == 0 || f.RootDir == "" {
 		t.Errorf("Inspect = %+v, want every field", f)
+	}
+	if f.Strict != "" { // a machine may have none
+		if list := checkRunsc(t.Context(), f); len(list) != 1 || !runscRelease.MatchString("runsc version "+list[0].Found) {
+			t.Errorf("runsc of the engine = %+v, want its release", list)
+		}
 	}
 	if _, ok := parseRelease(f.Runc); !ok {
 		t.Errorf("runc's version %q cannot be read", f.Runc)

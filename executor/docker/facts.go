@@ -26,10 +26,11 @@ type Facts struct {
 	CgroupVersion string   `json:"cgroup_version"`
 	Runtimes      []string `json:"runtimes"` // names, sorted
 	RootDir       string   `json:"root_dir"`
-	Problem       string   `json:"problem,omitempty"`  // why no task can run on it
-	Warnings      []string `json:"warnings,omitempty"` // what weakens the sandbox
-	Strict        string   `json:"strict,omitempty"`   // the runtime of strict tasks; "" = there is none
-	Benchmark     []Item   `json:"benchmark"`          // sections 2 and 5 of CIS's
+	Problem       string   `json:"problem,omitempty"`     // why no task can run on it
+	Warnings      []string `json:"warnings,omitempty"`    // what weakens the sandbox
+	Strict        string   `json:"strict,omitempty"`      // the runtime of strict tasks; "" = there is none
+	StrictPath    string   `json:"strict_path,omitempty"` // the program that it is, on the engine's machine
+	Benchmark     []Item   `json:"benchmark"`             // sections 2 and 5 of CIS's
 }
 
 // Inspect asks the engine at host, "" for the default one, about itself and the
@@ -59,6 +60,7 @@ func Inspect(ctx context.Context, host, runtime, strict string) (Facts, error) {
 	f.Storage, f.CgroupDriver, f.CgroupVersion, f.RootDir = si.Driver, si.CgroupDriver, si.CgroupVersion, si.DockerRootDir
 	f.Runtimes = slices.Sorted(maps.Keys(si.Runtimes))
 	f.Strict, f.Benchmark = strictRuntime(si, strict), benchmark(si, host)
+	f.StrictPath = si.Runtimes[f.Strict].Path
 	f.Warnings = warnings(si, cmp.Or(runtime, si.DefaultRuntime), f.Strict)
 	if err := problem(si, runtime); err != nil {
 		f.Problem = strings.ReplaceAll(err.Error(), "\n", "; ")
