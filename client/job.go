@@ -108,6 +108,13 @@ func (c *Client) Remove(ctx context.Context, ref string) error {
 	return c.call(ctx, request{method: http.MethodDelete, path: []string{"v1", "jobs", ref}}, nil)
 }
 
+// Forget is [Client.Remove], which also removes a job that another member has and
+// that cannot be reached: what that member does of it, its result and its logs are
+// given up.
+func (c *Client) Forget(ctx context.Context, ref string) error {
+	return c.call(ctx, request{method: http.MethodDelete, path: []string{"v1", "jobs", ref}, query: url.Values{"force": {"true"}}}, nil)
+}
+
 // Merge merges the outputs of a job that has ended in some way, without a run.
 // It takes as long as it takes: only ctx bounds it.
 func (c *Client) Merge(ctx context.Context, ref string, how jobspec.Merge) (wire.Merging, error) {

@@ -104,4 +104,18 @@ func TestHandOverToMember(t *testing.T) {
 			t.Errorf("%s: %s", what, r.stderr)
 		}
 	}
+
+	// A job of a member that is gone stays until who has it says that it is given up.
+	id := a.job("far").ID.String()
+	b.kill()
+	if r := a.ipdc("job", "rm", "far"); r.code == 0 || !strings.Contains(r.stderr, "ipdc job rm --force "+id) {
+		t.Errorf("rm of a job whose member is gone: %+v", r)
+	}
+	if r := a.ipdc("job", "rm", "--force", "far"); r.code != 0 || strings.TrimSpace(r.stdout) != id || !strings.Contains(r.stderr, "given up") {
+		t.Errorf("rm --force of it: %+v, want %s", r, id)
+	}
+	if list := a.ok("job", "list", "-q"); strings.Contains(list, id) {
+		t.Errorf("after that the jobs are\n%s", list)
+	}
+	b.start()
 }

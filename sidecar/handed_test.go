@@ -94,6 +94,49 @@ func TestStopHandedJob(t *testing.T) {
 	there.idle()
 }
 
+// A job whose member is gone can be given up, by who says so; one whose member is
+// there ends and goes as any other.
+func TestForgetHandedJob(t *testing.T) {
+	ctx := t.Context()
+	f := newFleet(t, 2)
+	here, there := f.serve(0), f.serve(1)
+	var jobs []string
+	for range 2 {
+		j, err := here.SubmitTo(ctx, "any", spec("DUMMY_SLEEP=1h"), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		jobs = append(jobs, j.ID.String())
+	}
+	gone, stays := jobs[0], jobs[1]
+	wantKind(t, "Forget of a job that its member runs", here.Forget(ctx, gone), jobspec.KindConflict, "ipdc job stop")
+	if _, err := here.Client.Job(ctx, gone); err != nil { // the control: it is known still
+		t.Error(err)
+	}
+	there.end()
+	there.stop()
+	wantKind(t, "Remove of a job whose member is gone", here.Client.Remove(ctx, gone), jobspec.KindLost, there.key.ID().String(), "ipdc job rm --force "+gone)
+	if err := here.Forget(ctx, gone); err != nil {
+		t.Error(err)
+	}
+	_, err := here.Client.Job(ctx, gone)
+	wantKind(t, "Job of one that was given up", err, jobspec.KindNotFound)
+	if list, err := here.Client.Jobs(ctx, client.JobFilter{}); err != nil || len(list) != 1 || list[0].ID.String() != stays {
+		t.Errorf("Jobs = %+v, %v, want the other one only", list, err)
+	}
+	there.start()
+	f.serve(1)
+	if j, err := there.bench.Job(ctx, api.MemberTenant(here.key.ID()), gone); err != nil || j.State.Final() {
+		t.Errorf("the member has it %s, %v, want it as it was", j.State, err)
+	}
+	wantKind(t, "Forget of a job here that is none", here.Forget(ctx, gone), jobspec.KindNotFound)
+	local, _, err := here.bench.Submit(ctx, api.Submission{Tenant: api.TenantLocal, Spec: spec("DUMMY_SLEEP=1h")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantKind(t, "Forget of a job here that runs", here.Forget(ctx, local.ID.String()), jobspec.KindConflict, "ipdc job stop")
+}
+
 // A member sees the jobs that it handed over and no other, and no other
 // endpoint.
 func TestMemberSeesItsJobsOnly(t *testing.T) {

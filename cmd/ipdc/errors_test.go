@@ -63,7 +63,7 @@ var todo = map[jobspec.Kind]string{
 	jobspec.KindSignal:       "`ipdc job logs`; 139 is a program's own fault, 137 often memory",
 	jobspec.KindOOM:          "raise `--memory`, or read the input in pieces",
 	jobspec.KindTimeout:      "raise `--timeout` or `--total-timeout`",
-	jobspec.KindLost:         "`ipdc job rerun`; the node tried again as often as `retry` says; of a request: the member that has the job is away, ask again later",
+	jobspec.KindLost:         "`ipdc job rerun`; the node tried again as often as `retry` says; of a request: the member that has the job is away, ask again later, or give the job up: `ipdc job rm --force`",
 	jobspec.KindStopped:      "`ipdc job rerun` when it was a mistake",
 }
 

@@ -280,8 +280,12 @@ func stopJob(ctx context.Context, c *client.Client, ref string) (wire.Job, error
 }
 
 func (a *app) jobRmCmd() *cobra.Command {
+	var force bool
 	cmd := a.eachJob("rm JOB...", "Remove jobs that have ended, with their logs and pins", func(ctx context.Context, c *client.Client, ref string) error {
 		j, err := c.Job(ctx, ref)
+		if force && errors.Is(err, jobspec.KindLost.Error()) {
+			return a.forget(ctx, c, err)
+		}
 		if err != nil {
 			return err
 		}
@@ -291,7 +295,25 @@ func (a *app) jobRmCmd() *cobra.Command {
 		return a.printID(j)
 	})
 	cmd.Aliases = []string{"remove", "delete"}
+	cmd.Long = "Rm removes jobs that have ended, with their logs and pins. With --force it also removes\n" +
+		"a job that was handed over to a member that cannot be reached: this node forgets it,\n" +
+		"and its result and its logs with it, whatever the member still does. Should that come\n" +
+		"back, what it keeps of the job can be removed there only.\n" + refHelp
+	cmd.Flags().BoolVar(&force, "force", false, "give up jobs whose member cannot be reached")
 	return cmd
+}
+
+// forget removes the job that a refusal is about, as its member is away.
+func (a *app) forget(ctx context.Context, c *client.Client, away error) error {
+	id, err := jobspec.ParseJobID(strings.TrimPrefix(jobspec.AsFailure(away).Where, "job "))
+	if err != nil {
+		return away
+	}
+	if err := c.Forget(ctx, id.String()); err != nil {
+		return err
+	}
+	a.say("job %s is given up: what its member does, its result and its logs are not asked for any more", id)
+	return a.printID(wire.Job{Job: jobspec.Job{ID: id}})
 }
 
 // printID prints a job that something was done to: its id, or all of it as

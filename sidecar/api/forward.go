@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -26,6 +27,7 @@ const (
 	maxMemberProblem = 1 << 20          // bytes
 	maxMemberHead    = 64 << 10         // bytes before the body
 	memberDial       = 10 * time.Second // to reach it
+	forceParam       = "force"
 	mergePath        = "/merge"
 	publishPath      = "/publish"
 )
@@ -53,8 +55,18 @@ func (a *API) elsewhere(w http.ResponseWriter, r *http.Request, pattern string) 
 	if err == nil && !ok {
 		return false
 	}
+	var force bool
+	if err == nil {
+		force, err = queryFlag(r, forceParam)
+	}
 	if err == nil {
 		err = a.forward(w, r, h)
+	}
+	if force && r.Method == http.MethodDelete && r.Context().Err() == nil && errors.As(err, new(*awayError)) {
+		a.log.Info("a job is given up, as its member cannot be reached", "job", h.Job, "node", h.Member.Short(), "err", err)
+		if err = a.cfg.Errands.Forget(r.Context(), h); err == nil {
+			w.WriteHeader(http.StatusNoContent)
+		}
 	}
 	if err != nil {
 		a.writeError(w, r, err)
@@ -146,6 +158,7 @@ func (a *API) ask(w http.ResponseWriter, r *http.Request, h Handed) (*http.Reque
 	part[3] = h.Job.String()
 	q := r.URL.Query()
 	q.Del(tenantParam)
+	q.Del(forceParam) // it is about this node's record
 	u := url.URL{Scheme: "http", Host: "member", Path: strings.Join(part, "/"), RawQuery: q.Encode()}
 	ask, err := http.NewRequestWithContext(r.Context(), r.Method, u.String(), bytes.NewReader(body))
 	if err != nil {
@@ -159,12 +172,18 @@ func (a *API) ask(w http.ResponseWriter, r *http.Request, h Handed) (*http.Reque
 	return ask, nil
 }
 
+// awayError says that the member that has a job cannot be reached.
+type awayError struct{ error }
+
+func (e *awayError) Unwrap() error { return e.error }
+
 func unreachable(h Handed, err error) error {
-	return jobspec.Failure{
+	return &awayError{jobspec.Failure{
 		Kind: jobspec.KindLost, Where: "job " + h.Job.String(),
 		Detail: fmt.Sprintf("member %s, which has the job, cannot be reached: %v", h.Member, err),
-		Hint:   "the job may go on there; ask again when `ipdc peers` lists the member. `ipdc job list` shows what was last known",
-	}.Error()
+		Hint:   "the job may go on there; ask again when `ipdc peers` lists the member. `ipdc job list` shows what was last known. " +
+			"If it is gone for good, ipdc job rm --force " + h.Job.String() + " gives the job up",
+	}.Error()}
 }
 
 // problemOf is the member's refusal, in its own words.

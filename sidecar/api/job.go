@@ -44,6 +44,12 @@ type (
 		Tenant string `query:"tenant" doc:"Whose jobs, for the node's own user only; default the caller's"`
 		Ref    string `path:"ref" example:"@last" doc:"Job id, a unique prefix of one, a job's name, or @last"`
 	}
+	removeInput struct {
+		Tenant string `query:"tenant" doc:"Whose jobs, for the node's own user only; default the caller's"`
+		Ref    string `path:"ref" example:"@last" doc:"Job id, a unique prefix of one, a job's name, or @last"`
+
+		Force string `query:"force" doc:"Give up a job, too, whose member cannot be reached: its result and logs there"`
+	}
 )
 
 func (a *API) registerJobs(h huma.API) {
@@ -61,9 +67,12 @@ func (a *API) registerJobs(h huma.API) {
 	register(a, h, huma.Operation{
 		OperationID: "remove-job", Method: http.MethodDelete, Path: "/v1/jobs/{ref}",
 		Summary: "Delete a final job's record, logs and pins",
-	}, func(ctx context.Context, in *refInput) (*nothing, error) {
+	}, func(ctx context.Context, in *removeInput) (*nothing, error) {
 		if err := checkRef(in.Ref); err != nil {
 			return nil, err
+		}
+		if in.Force != "" && in.Force != "true" && in.Force != "false" {
+			return nil, badQuery(forceParam, "true or false")
 		}
 		return nil, a.cfg.Service.Remove(ctx, tenantOf(ctx), in.Ref)
 	})
