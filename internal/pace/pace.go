@@ -15,6 +15,7 @@ package pace
 
 import (
 	"bytes"
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -31,6 +32,7 @@ const (
 
 // Pace is what one task may still say. It is safe for concurrent use.
 type Pace struct {
+	mu      sync.Mutex // the limiter counts a time twice that it is told of after a later one
 	limiter *rate.Limiter
 	now     func() time.Time
 	after   func(time.Duration) <-chan time.Time
@@ -52,6 +54,8 @@ func (p *Pace) Share(cpu int64) {
 	if cpu > 0 {
 		share = share * rate.Limit(min(cpu, 1000)) / 1000
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.limiter.SetLimitAt(p.now(), share)
 }
 
@@ -69,8 +73,7 @@ func Pieces(b []byte) int {
 // burst, and waits until all that was spent is paid for, or over is closed. It
 // may be nothing that is passed on, to wait for what is owed.
 func (p *Pace) Spend(bytes, pieces int, over <-chan struct{}) {
-	now := p.now()
-	owed := p.limiter.ReserveN(now, min(bytes+pieces*Piece, Burst)).DelayFrom(now)
+	owed := p.owe(min(bytes+pieces*Piece, Burst))
 	if owed <= 0 {
 		return
 	}
@@ -78,4 +81,12 @@ func (p *Pace) Spend(bytes, pieces int, over <-chan struct{}) {
 	case <-p.after(owed):
 	case <-over:
 	}
+}
+
+// owe notes what was spent and returns how long it takes to pay for all of it.
+func (p *Pace) owe(cost int) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	return p.limiter.ReserveN(now, cost).DelayFrom(now)
 }
