@@ -103,7 +103,8 @@ type Task struct {
 	Image   jobspec.ImageID // by identity, never by tag
 	Command []string        // argv; the image's own entrypoint is never used
 	// First says that Command is process 1 and fit for that: SIGTERM ends it, and
-	// it waits for processes without a parent; else it is a child of one that is.
+	// it waits for processes without a parent; else it is a child of one that is, and
+	// only the exit code tells of a Command that cannot be started.
 	// A SIGTERM before it is set up for that may be lost: the stop's grace then
 	// ends in SIGKILL.
 	First   bool     `json:",omitempty"`

@@ -155,7 +155,6 @@ func TestStartErrors(t *testing.T) {
 		{403, `permission denied`, jobspec.KindImageRun},
 		{404, `No such container: x`, jobspec.KindLost},
 		{409, `task x: already exists`, jobspec.KindLost},
-		{500, `exec: "docker-init": executable file not found in $PATH`, ""},
 		{500, `OCI runtime create failed: unable to apply cgroup configuration: no space left on device`, ""},
 		{503, `the engine is stopping`, ""},
 	} {

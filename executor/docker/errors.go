@@ -75,8 +75,6 @@ func startError(err error) error {
 	case strings.Contains(text, "task ") && strings.HasSuffix(text, ": already exists"):
 		// The engine was killed in the middle of a start, and cannot go on.
 		return jobspec.KindLost.Errorf("the engine was killed while it started the program: %s", text)
-	case strings.Contains(text, "docker-init"):
-		return engineError(err) // the host's init program, not the image's
 	case errdefs.IsInvalidArgument(err), errdefs.IsPermissionDenied(err), isExecText(text):
 		return jobspec.KindImageRun.Errorf("%s", text)
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
@@ -223,31 +222,4 @@ func (s *stream) since() string {
 		return ""
 	}
 	return s.last.Format(time.RFC3339Nano)
-}
-
-// execFailure returns the text of the init program when it could not execute
-// argv0, else "". Init is what the engine starts where a task is not First, which
-// those of jobs are but in containers that an older version made; it tells of a
-// program that cannot be executed by one line on stderr and by its own exit code.
-// A program that imitates it only denies itself a better verdict.
-func (e *Executor) execFailure(ctx context.Context, id executor.ID, argv0 string, code int) string {
-	if code != 1 && code != 126 && code != 127 {
-		return ""
-	}
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.ask)
-	defer cancel()
-	var stdout, stderr bytes.Buffer
-	c := &logCopy{stdout: stream{w: &stdout}, stderr: stream{w: &stderr}}
-	opts := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Tail: "2"}
-	if err := e.copyLogs(ctx, id, opts, c); err != nil {
-		e.log.Warn("exit code left unexplained", "container", id, "err", err)
-		return ""
-	}
-	line := strings.TrimSpace(stderr.String())
-	prefix, text, ok := strings.Cut(line, "] ")
-	if ok && stdout.Len() == 0 && !strings.Contains(line, "\n") &&
-		strings.HasPrefix(prefix, "[FATAL tini ") && strings.HasPrefix(text, "exec "+argv0+" failed: ") {
-		return text
-	}
-	return ""
 }

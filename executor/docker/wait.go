@@ -98,12 +98,6 @@ func (e *Executor) ended(ctx context.Context, id executor.ID, c container.Inspec
 			return exit, err
 		}
 	}
-	if len(c.Config.Entrypoint) == 0 || c.HostConfig == nil || c.HostConfig.Init == nil || !*c.HostConfig.Init {
-		return exit, nil // no init program has anything to tell
-	}
-	if text := e.execFailure(ctx, id, c.Config.Entrypoint[0], exit.Code); text != "" {
-		return exit, jobspec.KindImageRun.Errorf("%s", text)
-	}
 	return exit, nil
 }
 

@@ -115,11 +115,11 @@ func testMissingImage(t *testing.T, b *bench) {
 	wantKind(t, "Create", err, jobspec.KindImageGone, jobspec.KindImageRef)
 }
 
-// testCannotStart lets either Start or Wait tell: some engines start an init
-// program that finds out only later.
+// testCannotStart lets either Start or Wait tell: some engines find out only
+// later.
 func testCannotStart(t *testing.T, b *bench) {
 	task := b.task("a", "DUMMY_FAIL_START=E_IMAGE_RUN: exec /no/such/program failed")
-	task.Command = []string{"/no/such/program", "x"}
+	task.Command, task.First = []string{"/no/such/program", "x"}, true
 	id := b.create(t, task)
 	err := b.ex.Start(bounded(t), id)
 	if err == nil {
