@@ -17,10 +17,9 @@ import (
 // and a collection takes it; what was pinned before stays so.
 func TestPlanLeavesNothing(t *testing.T) {
 	parallel(t)
-	const fetching = time.Minute
 	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	defer silent.Close()
-	n := newNode(t, "--gateway", silent.URL, "--fetch-wait", fetching.String())
+	n := newNode(t, "--gateway", silent.URL)
 	dir := t.TempDir()
 	list := write(t, dir, "words", "some\nwords\n")
 	script := write(t, dir, "program.py", "def process(file):\n    return file.read()\n")
@@ -53,13 +52,13 @@ func TestPlanLeavesNothing(t *testing.T) {
 	if err := plan.Start(); err != nil {
 		t.Fatal(err)
 	}
-	n.await("the upload", fetching/2, func() bool { return strings.Contains(n.ok("pin", "ls", "--all"), "hold") })
+	n.await("the upload", 20*time.Second, func() bool { return strings.Contains(n.ok("pin", "ls", "--all"), "hold") })
 	_ = plan.Process.Signal(os.Interrupt)
 	_ = plan.Wait()
 	if code := plan.ProcessState.ExitCode(); code != 130 {
 		t.Errorf("a plan after Ctrl-C has exit code %d: %s", code, said.String())
 	}
-	n.await("the node's end of the plan", fetching/2, func() bool { return n.ok("pin", "ls", "--all", "-q") == before })
+	n.await("the node's end of the plan", time.Minute, func() bool { return n.ok("pin", "ls", "--all", "-q") == before })
 	n.ok("node", "gc")
 	if got := n.blocks(); got != blocks {
 		t.Errorf("%d blocks are stored, and were %d", got, blocks)
