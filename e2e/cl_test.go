@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,8 +25,10 @@ func TestListSurvivesItsOwner(t *testing.T) {
 	for i := range 50 {
 		fmt.Fprintf(&list, "line %d\n", i)
 	}
-	// Lines on 3 fail in their first try, those on 7 always.
+	// Lines on 3 fail in their first try, those on 7 always. The last one waits, so
+	// that the kill comes before the end.
 	const each = `sleep 0.1; case $IPDC_LINE in
+"line 49") until test -e /tmp/go; do sleep 0.1; done;;
 *7) echo "no sevens" >&2; exit 7;;
 *3) test -e "/tmp/$IPDC_LINE" || { touch "/tmp/$IPDC_LINE"; exit 3; };;
 esac
@@ -48,6 +51,12 @@ cat`
 	if j := n.job(id); j.State.Final() {
 		t.Fatalf("the job was %s before the kill: nothing is tested", j.State)
 	}
+	n.await("the last line to be let go", patience, func() bool {
+		for _, c := range n.containers() {
+			_ = exec.Command("docker", "exec", strings.Fields(c)[0], "touch", "/tmp/go").Run() // it may have ended
+		}
+		return n.job(id).State.Final()
+	})
 	result := n.ok("job", "wait", id)
 
 	out := filepath.Join(t.TempDir(), "out")

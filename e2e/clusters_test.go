@@ -22,7 +22,7 @@ MARK = "%s"
 ME = MARK + "/" + os.environ["IPDC_TASK"]
 def ask(host, port):
     try:
-        with socket.create_connection((host, port), 5) as c:
+        with socket.create_connection((host, port), 60) as c:
             c.sendall(b"who\n")
             return c.makefile().readline().strip()
     except OSError:

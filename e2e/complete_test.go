@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -25,8 +26,12 @@ func TestCompletion(t *testing.T) {
 		{[]string{"job", "submit", "--image", ""}, "shell", "Usage"},
 		{[]string{"job", "submit", "-c", ""}, cid, "Usage"},
 	} {
-		got := n.ok(append([]string{"__complete"}, c.args...)...)
-		if !strings.Contains(got, c.has) || strings.Contains(got, c.hasnt) {
+		got := ""
+		n.await(fmt.Sprintf("complete %q to give %q", c.args, c.has), patience, func() bool { // a shell is not kept waiting for a slow node
+			got = n.ok(append([]string{"__complete"}, c.args...)...)
+			return strings.Contains(got, c.has)
+		})
+		if strings.Contains(got, c.hasnt) {
 			t.Errorf("complete %q = %q, want %q in it and not %q", c.args, got, c.has, c.hasnt)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/ipdc/ipdc/internal/failpoint"
 )
@@ -37,7 +36,7 @@ func (n *crasher) dieInBirth(place string) {
 	n.t.Helper()
 	n.arm(place)
 	n.launch()
-	if !n.dies(time.Minute) {
+	if !n.dies(patience) {
 		n.disarm()
 		n.kill()
 		n.begin() // so that it ends in order

@@ -19,7 +19,7 @@ import (
 )
 
 // recoverFor is how long after a start all that a kill left may still be there.
-const recoverFor = 30 * time.Second
+const recoverFor = patience
 
 // calms takes what the node has now for what it may have whenever it has nothing
 // to do, with what jobs that were not successful keep. Nothing has disturbed it.

@@ -25,8 +25,8 @@ func hold(t *testing.T) *held {
 	t.Helper()
 	all := newCrew(t, 2)
 	h := &held{owner: all[0], worker: all[1]}
-	h.worker.wants(ticking(t, 1))
-	h.owner.wants(ticking(t, 2))
+	h.worker.wants(quick(t))
+	h.owner.wants(quick(t))
 	h.worker.calms()
 	h.worker.calm = append(h.worker.calm, `pins of a job that is not recorded: ["partial"]`, // a task that was stopped
 		`pins of a job that is not recorded: ["result"]`, // one that has ended
@@ -34,7 +34,7 @@ func hold(t *testing.T) *held {
 	h.owner.calm = append(h.owner.calm, "pins of a user")
 	h.input = h.worker.ok("add", "-q", logsDir(t)) // what is at the member alone draws the job there
 	j, err := h.owner.client().Submit(t.Context(), crashSpec(t, h.input, "task",
-		"until test -e /outputs/go; do sleep 0.1; done; rm /outputs/go; "+copying), "held")
+		untilLetGo+copying), "held")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,19 +45,9 @@ func hold(t *testing.T) *held {
 			h.owner.noContainer("a job that goes on")
 		}
 	})
-	h.worker.await("the container at the member", time.Minute, func() bool { return len(h.worker.containers()) == 1 })
-	h.first = h.worker.containers()[0]
+	h.first = h.worker.running()
 	h.owner.ok("pin", "add", h.input) // for its own attempt, as nobody gives it when the member is away
 	return h
-}
-
-// release lets the program of a container end.
-func (n *crasher) release(container string) {
-	n.t.Helper()
-	id := strings.Fields(container)[0]
-	n.await("the program to be let go", time.Minute, func() bool { // once it has begun
-		return exec.Command("docker", "exec", id, "touch", "/outputs/go").Run() == nil
-	})
 }
 
 // runs says whether a container's program runs.
@@ -128,7 +118,7 @@ func TestF06StoppedPastItsLease(t *testing.T) {
 		h := hold(t)
 		h.worker.arm("reported.before-effect")
 		h.worker.release(h.first)
-		if !h.worker.dies(time.Minute) {
+		if !h.worker.dies(patience) {
 			t.Fatal("the member did not come to its report")
 		}
 		h.isOwners()

@@ -101,9 +101,9 @@ func (n *crasher) crash(place string, do func()) {
 	n.t.Helper()
 	n.arm(place)
 	do()
-	if !n.dies(time.Minute) {
+	if !n.dies(patience) {
 		n.disarm()
-		n.t.Fatalf("the node did not come to %s within a minute", place)
+		n.t.Fatalf("the node did not come to %s within %s", place, patience)
 	}
 	n.recovers(place)
 }
@@ -187,7 +187,7 @@ func (n *crasher) killedAgain(cell string) {
 				n.answers()
 				return
 			}
-			n.dies(time.Minute) // it came there meanwhile
+			n.dies(patience) // it came there meanwhile
 		}
 		again.count(early())
 		n.t.Logf("killed again at %s", place)

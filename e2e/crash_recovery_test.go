@@ -19,43 +19,61 @@ import (
 	"github.com/ipdc/ipdc/wire"
 )
 
-// ticking writes a line a second, so that a second start or an early end shows.
-func ticking(t testing.TB, seconds int) jobspec.Spec {
+// ticks writes a line again and again until it is let go, and then its last one,
+// so that a second start or an early end shows.
+const ticks = "i=0; until test -e /outputs/go; do echo $i; echo $i >> /outputs/ticks; i=$((i+1)); sleep 0.2; done; rm /outputs/go; echo end >> /outputs/ticks"
+
+func ticking(t testing.TB) jobspec.Spec { return noInput(t, ticks) }
+
+// quick ends at once.
+func quick(t testing.TB) jobspec.Spec { return noInput(t, "echo > /outputs/x") }
+
+func noInput(t testing.TB, command string) jobspec.Spec {
 	t.Helper()
 	return crashYAML(t, fmt.Sprintf(`
-run: {image: shell, command: [sh, -c, 'i=0; while [ $i -lt %d ]; do echo $i >> /outputs/ticks; i=$((i+1)); sleep 1; done']}
+run: {image: shell, command: [sh, -c, %q]}
 resources: {cpu: 100m, memory: 64MiB, disk: 16MiB}
-`, seconds))
+`, command))
 }
 
 // sameContainer is the container of a node's one job: called again it holds
 // that this is the same one, started once.
 func (n *crasher) sameContainer() (check func()) {
 	n.t.Helper()
-	first := n.containers()
-	if len(first) != 1 {
-		n.t.Fatalf("containers = %q, want one", first)
-	}
+	first := n.running()
 	return func() {
 		n.t.Helper()
-		if now := n.containers(); len(now) != 1 || now[0] != first[0] {
+		if now := n.containers(); len(now) != 1 || now[0] != first {
 			n.t.Errorf("containers = %q, want %q", now, first)
 		}
 	}
 }
 
-// ticked holds that a job's program ran once from its beginning to its end.
-func (n *crasher) ticked(id string, seconds int) {
+// ticked lets a job's program go, whose container is the only one, and holds that
+// it ran once from its beginning to its end.
+func (n *node) ticked(id string) wire.Job {
 	n.t.Helper()
-	c := n.client()
-	j, err := c.Wait(n.t.Context(), id)
+	n.release(n.running())
+	return n.tickedOnce(id)
+}
+
+func (n *node) tickedOnce(id string) wire.Job {
+	n.t.Helper()
+	j, err := n.client().Wait(n.t.Context(), id)
 	if err != nil || j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 {
 		n.t.Fatalf("the job is %s with %d attempts, %+v, %v", j.State, len(j.Attempts), j.Failure, err)
 	}
-	if got := strings.Count(n.ok("get", j.Result.String()+"/ticks", "-")+"\n", "\n"); got != seconds {
-		n.t.Errorf("the program ticked %d times, want %d", got, seconds)
+	got := strings.Split(n.ok("get", j.Result.String()+"/ticks", "-"), "\n")
+	for i, line := range got[:len(got)-1] {
+		if line != fmt.Sprint(i) {
+			n.t.Errorf("tick %d of the program is %q", i, line)
+		}
+	}
+	if len(got) < 2 || got[len(got)-1] != "end" {
+		n.t.Errorf("the program ticked %q, want an end behind at least one", got)
 	}
 	n.checkHistory(id, 1)
+	return j
 }
 
 // F03: the node is killed while it recovers from having been killed, 20 times,
@@ -64,10 +82,9 @@ func TestF03KilledDuringRecovery(t *testing.T) {
 	parallel(t)
 	t.Logf("IPDC_SEED=%d", seed())
 	n, rnd := newCrasher(t, nil), chance(t.Name())
-	const seconds = 20
 	done := crashSpec(t, n.ok("add", "-q", logsDir(t)), "task", copying)
 	n.wants(done)
-	id := n.begun(n.client(), "ticks", ticking(t, seconds))
+	id := n.begun(n.client(), "ticks", ticking(t))
 	same := n.sameContainer()
 	other, err := n.client().Submit(t.Context(), done, "beside")
 	if err != nil {
@@ -93,10 +110,8 @@ func TestF03KilledDuringRecovery(t *testing.T) {
 	}
 	n.checkHistory(other.ID.String(), 1)
 	n.await("the other job's container to go", recoverFor, func() bool { return len(n.containers()) <= 1 })
-	if len(n.containers()) == 1 { // it ticks on, unless all that took longer
-		same()
-	}
-	n.ticked(id, seconds)
+	same()
+	n.ticked(id)
 	n.settles()
 }
 
@@ -110,9 +125,8 @@ func pauseFor(rnd *rand.Rand, least, most int) {
 func TestF04Signals(t *testing.T) {
 	parallel(t)
 	n := newCrasher(t, []string{"IPDC_API_GRACE=10m"}) // nothing but a signal cuts a request
-	const seconds = 12
-	n.wants(ticking(t, 1))
-	id := n.begun(n.client(), "ticks", ticking(t, seconds))
+	n.wants(quick(t))
+	id := n.begun(n.client(), "ticks", ticking(t))
 	same := n.sameContainer()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		if err := n.cmd.Process.Signal(sig); err != nil {
@@ -144,7 +158,7 @@ func TestF04Signals(t *testing.T) {
 		t.Errorf("a node that drains says to a submit: %+v", r)
 	}
 	same()
-	n.ticked(id, seconds)
+	n.ticked(id)
 	n.await("the end of the drain", time.Minute, func() bool {
 		d, err := c.Drained(t.Context())
 		return err == nil && d.State == wire.Drained
@@ -160,7 +174,7 @@ func TestF04Signals(t *testing.T) {
 }
 
 // endFor is how long a node may take to end.
-const endFor = 10 * time.Second
+const endFor = patience
 
 // endsBySecondSignal lets the node wait at its end for a request that hangs, and
 // helps it with a second signal.
@@ -212,7 +226,7 @@ func TestF05PanicAndOutOfMemory(t *testing.T) {
 		n.asks("exited.after-effect=panic")
 		c := n.client()
 		first, _ := c.Submit(t.Context(), spec, t.Name()) // its answer may be lost
-		if n.ended(time.Minute); n.cmd.ProcessState.Success() || !strings.Contains(n.log.String(), "panic: failpoint exited.after-effect") {
+		if n.ended(endFor); n.cmd.ProcessState.Success() || !strings.Contains(n.log.String(), "panic: failpoint exited.after-effect") {
 			t.Fatalf("the node ended with %s, want a panic", n.cmd.ProcessState)
 		}
 		n.start()
@@ -220,9 +234,7 @@ func TestF05PanicAndOutOfMemory(t *testing.T) {
 	})
 	t.Run("out of memory", func(t *testing.T) {
 		n.ready(t)
-		const seconds = 8
-		c := n.client()
-		id := n.begun(c, t.Name(), ticking(t, seconds))
+		id := n.begun(n.client(), t.Name(), ticking(t))
 		same := n.sameContainer()
 		big := write(t, t.TempDir(), "big", strings.Repeat("0123456789abcdef", 4<<20))
 		limitMemory(t, n.cmd)
@@ -239,7 +251,7 @@ func TestF05PanicAndOutOfMemory(t *testing.T) {
 		}
 		n.start()
 		same()
-		n.ticked(id, seconds)
+		n.ticked(id)
 		n.settles()
 	})
 	n.t = t

@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
 )
@@ -15,36 +14,22 @@ import (
 func TestF02KillNodeWhileJobRuns(t *testing.T) {
 	parallel(t)
 	n := newNode(t)
-	const seconds = 60
-	id := n.ok("job", "submit", "-d", "--once", "-c", logsDir(t),
-		"-e", fmt.Sprintf("i=0; while [ $i -lt %d ]; do echo $i; echo $i >> /outputs/ticks; i=$((i+1)); sleep 1; done", seconds))
-	n.await("the container to run", 20*time.Second, func() bool {
-		return n.job(id).Attempts != nil && n.job(id).Attempts[0].State == jobspec.AttemptRunning
-	})
-	first := n.containers()
-	if len(first) != 1 {
-		t.Fatalf("containers = %v, want one", first)
-	}
+	id := n.ok("job", "submit", "-d", "--once", "-c", logsDir(t), "-e", ticks)
+	first := n.running()
 	for i := range 10 {
 		n.kill()
 		n.start()
-		if now := n.containers(); len(now) != 1 || now[0] != first[0] {
+		if now := n.containers(); len(now) != 1 || now[0] != first {
 			t.Fatalf("after kill %d containers = %v, want %v", i+1, now, first)
 		}
 	}
-	r := n.ipdc("job", "wait", id)
-	if r.code != 0 {
-		t.Fatalf("wait = %+v", r)
+	j := n.ticked(id)
+	if j.Attempts[0].Container != strings.Fields(first)[0] {
+		t.Errorf("attempts = %+v, want the one in container %s", j.Attempts, first)
 	}
-	j := n.job(id)
-	if len(j.Attempts) != 1 || j.Attempts[0].Container != strings.Fields(first[0])[0] {
-		t.Errorf("attempts = %+v, want the one in container %s", j.Attempts, first[0])
-	}
-	if got := strings.Count(n.ok("get", j.Result.String()+"/ticks", "-")+"\n", "\n"); got != seconds {
-		t.Errorf("the program ticked %d times, want %d", got, seconds)
-	}
-	if got := strings.Count(n.ipdc("job", "logs", id).stdout, "\n"); got != seconds {
-		t.Errorf("the log has %d lines, want %d", got, seconds)
+	ticked := n.ok("get", j.Result.String()+"/ticks", "-")
+	if got := n.ok("job", "logs", id); got+"\nend" != ticked {
+		t.Errorf("the log has %q, the program wrote %q", got, ticked)
 	}
 }
 
@@ -94,10 +79,8 @@ func TestAcknowledgedSurvivesKill(t *testing.T) {
 // L03, F28: a second node on the same state names the first.
 func TestSecondNodeOnOneState(t *testing.T) {
 	n := newNode(t)
-	start := time.Now()
-	r := n.fails(1, "node", "start")
-	if !strings.Contains(r.stderr, fmt.Sprint(n.cmd.Process.Pid)) || time.Since(start) > 2*time.Second {
-		t.Errorf("second node after %s: %s; want the first one's process id at once", time.Since(start), r.stderr)
+	if r := n.fails(1, "node", "start"); !strings.Contains(r.stderr, fmt.Sprint(n.cmd.Process.Pid)) {
+		t.Errorf("second node: %s; want the first one's process id", r.stderr)
 	}
 }
 
@@ -106,17 +89,18 @@ func TestF30TwoNodesOnOneEngine(t *testing.T) {
 	parallel(t)
 	a, b := newNode(t), newNode(t)
 	dir := logsDir(t)
-	ja := a.ok("job", "submit", "-d", "--once", "-e", "sleep 5; echo a > /outputs/x", "-c", dir)
-	jb := b.ok("job", "submit", "-d", "--once", "-e", "sleep 5; echo b > /outputs/x", "-c", dir)
-	a.await("a's container", 20*time.Second, func() bool { return len(a.containers()) == 1 })
-	b.await("b's container", 20*time.Second, func() bool { return len(b.containers()) == 1 })
+	ja := a.ok("job", "submit", "-d", "--once", "-e", untilLetGo+"echo a > /outputs/x", "-c", dir)
+	jb := b.ok("job", "submit", "-d", "--once", "-e", untilLetGo+"echo b > /outputs/x", "-c", dir)
+	ca, cb := a.running(), b.running()
 	b.kill()
 	a.kill()
 	a.start()
-	if len(a.containers()) != 1 {
-		t.Errorf("a's container is gone")
+	if now := fmt.Sprint(a.containers(), b.containers()); now != fmt.Sprint([]string{ca}, []string{cb}) {
+		t.Errorf("with a started again the containers are %s, were %s and %s", now, ca, cb)
 	}
 	b.start()
+	a.release(ca)
+	b.release(cb)
 	if ra, rb := a.ok("job", "wait", ja), b.ok("job", "wait", jb); ra == rb {
 		t.Errorf("both results are %s", ra)
 	}

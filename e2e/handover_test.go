@@ -56,6 +56,7 @@ func TestHandOverToMember(t *testing.T) {
 	if err := submit.Wait(); err != nil {
 		t.Fatalf("submit: %v\n%s", err, talk.String())
 	}
+	a.hears(b) // again, as who gives it jobs has to
 	if got := strings.TrimSpace(out.String()); got != root {
 		t.Errorf("result = %q, want the copied %s\n%s", got, root, talk.String())
 	}

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
@@ -272,12 +271,13 @@ func TestZ07Z08Z11MessagesOf2018(t *testing.T) {
 // without a certificate.
 func TestZ09BrokerForEverybody(t *testing.T) {
 	n := newMember(t, "--broker-listen", "127.0.0.1:0")
-	addr := regexp.MustCompile(`broker is open[^\n]*addr=(127\.0\.0\.1:\d+)`).FindStringSubmatch(n.log.String())
-	if addr == nil {
-		t.Fatalf("the node does not say where its broker is:\n%s", n.log)
-	}
+	open, addr := regexp.MustCompile(`broker is open[^\n]*addr=(127\.0\.0\.1:\d+)`), []string(nil)
+	n.await("the node to say where its broker is", patience, func() bool {
+		addr = open.FindStringSubmatch(n.log.String())
+		return addr != nil
+	})
 	s := n.state()
-	member := mqtt.Config{Broker: "mqtt://" + addr[1], Self: s.key.ID(), Domain: bus.DomainID(s.domain), Timeout: 5 * time.Second}
+	member := mqtt.Config{Broker: "mqtt://" + addr[1], Self: s.key.ID(), Domain: bus.DomainID(s.domain), Timeout: patience}
 	member.Password = mqtt.SignedPassword(member.Domain, s.key, func() []byte { return s.proof })
 	anybody := member
 	anybody.Password, anybody.Insecure = nil, true

@@ -107,10 +107,11 @@ func TestNodeInAContainer(t *testing.T) {
 	if r := n.fails(6, "job", "submit", "-e", "head -c 3M /dev/zero", "--disk", "1MiB", "-c", in); !strings.Contains(r.stderr, "E_QUOTA") {
 		t.Errorf("a job over its outputs' limit: %s", r.stderr)
 	}
-	job := n.ok("job", "submit", "-d", "--once", "-e", "sleep 5; echo done > /outputs/x", "-c", in)
-	n.await("job to run", 20*time.Second, func() bool { return len(n.containers()) == 1 })
+	job := n.ok("job", "submit", "-d", "--once", "-e", untilLetGo+"echo done > /outputs/x", "-c", in)
+	runs := n.running()
 	docker(t, "restart", name)
 	n.await("node to answer again", 30*time.Second, answers)
+	n.release(runs)
 	n.ok("job", "wait", job)
 	if j := n.job(job); len(j.Attempts) != 1 {
 		t.Errorf("the job took %d attempts, want the first one to go on", len(j.Attempts))

@@ -145,6 +145,41 @@ func (n *node) groups() (all []string) {
 	return all
 }
 
+// running waits until the node has one container, which was started, and returns
+// it as of containers.
+func (n *node) running() (container string) {
+	n.t.Helper()
+	n.await("a container that was started", patience, func() bool {
+		all := n.containers()
+		if len(all) == 1 {
+			container = all[0]
+		}
+		return len(all) == 1 && !strings.Contains(container, " 0001-01-01T")
+	})
+	return container
+}
+
+// untilLetGo keeps a program from going on until release, however long what is
+// done meanwhile may take.
+const untilLetGo = "until test -e /outputs/go; do sleep 0.1; done; rm /outputs/go; "
+
+// release lets the program of a container go on.
+func (n *node) release(container string) {
+	n.t.Helper()
+	id := strings.Fields(container)[0]
+	n.await("the program to be let go", patience, func() bool { // once it has begun
+		return exec.Command("docker", "exec", id, "touch", "/outputs/go").Run() == nil
+	})
+}
+
+// releaseAll lets go what runs now, wherever it has come to.
+func (n *node) releaseAll() {
+	n.t.Helper()
+	for _, c := range n.containers() {
+		_ = exec.Command("docker", "exec", strings.Fields(c)[0], "touch", "/outputs/go").Run() // it may not have begun, or have ended
+	}
+}
+
 // containers returns "id started-at" of the engine's containers of this node.
 func (n *node) containers() []string {
 	n.t.Helper()

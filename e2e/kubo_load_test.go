@@ -91,7 +91,7 @@ func TestIdleNodeLeavesKuboAlone(t *testing.T) {
 	}
 	f.peace(t, "after a job")
 
-	id := n.ok("job", "submit", "-d", "--once", "-e", "sleep 60; cat a.txt", "-c", input)
+	id := n.ok("job", "submit", "-d", "--once", "-e", "sleep 600; cat a.txt", "-c", input)
 	n.await("the container to run", 20*time.Second, func() bool {
 		a := n.job(id).Attempts
 		return a != nil && a[0].State == jobspec.AttemptRunning

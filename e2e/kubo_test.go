@@ -15,7 +15,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ipdc/ipdc/internal/testenv"
-	"github.com/ipdc/ipdc/jobspec"
 )
 
 // threeLevels is a tree with what an import profile decides about: files of
@@ -167,14 +166,12 @@ func TestKuboKeepsTheBlocks(t *testing.T) {
 		checkTree(t, fetched(t, k, want[i]), func(dest string) { n.ok("get", want[i], dest) })
 	}
 
-	id := n.ok("job", "submit", "-d", "--once", "-e", "sleep 3; cat a.txt > /outputs/a.txt", "-c", input)
-	n.await("the container to run", 20*time.Second, func() bool {
-		a := n.job(id).Attempts
-		return a != nil && a[0].State == jobspec.AttemptRunning
-	})
+	id := n.ok("job", "submit", "-d", "--once", "-e", untilLetGo+"cat a.txt > /outputs/a.txt", "-c", input)
+	runs := n.running()
 	n.kill()
 	k.Run("repo", "gc", "--silent")
 	n.start()
+	n.release(runs)
 	killed := n.ok("job", "wait", id)
 	if got := n.ok("get", killed+"/a.txt", "-"); got+"\n" != "one 997\ntwo\n" {
 		t.Errorf("the result of the job that outlived a kill is %q", got)

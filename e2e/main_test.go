@@ -217,7 +217,7 @@ func (n *node) launch(env ...string) {
 
 func (n *node) answers() {
 	n.t.Helper()
-	n.await("node to answer", 20*time.Second, func() bool {
+	n.await("node to answer", patience, func() bool {
 		_, err := n.client().Node(context.Background())
 		return err == nil
 	})
@@ -236,8 +236,8 @@ func (n *node) stop() {
 	}
 	_ = n.cmd.Process.Signal(syscall.SIGTERM)
 	done := make(chan struct{})
-	timer := time.AfterFunc(20*time.Second, func() {
-		n.t.Errorf("node did not stop within 20 s")
+	timer := time.AfterFunc(patience, func() {
+		n.t.Errorf("node did not stop within %s", patience)
 		_ = n.cmd.Process.Kill()
 	})
 	go func() { defer close(done); _ = n.cmd.Wait() }()
@@ -313,9 +313,14 @@ func (n *node) job(ref string) wire.Job {
 	return j
 }
 
-// await polls until cond holds.
+// patience is how long what is sure to come may take on a machine that is slow
+// or busy: a test that waits for it fails only when it hangs.
+const patience = 2 * time.Minute
+
+// await polls until cond holds, for limit or for [patience], whichever is more.
 func (n *node) await(what string, limit time.Duration, cond func() bool) {
 	n.t.Helper()
+	limit = max(limit, patience)
 	deadline := time.After(limit)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

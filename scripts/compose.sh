@@ -3,7 +3,8 @@
 # of three nodes up. Does no more when all is there. Needs root rights.
 #
 #   scripts/compose.sh images    build ipdc/sidecar and ipdc/compose
-#   scripts/compose.sh up        and start; returns when all nodes are connected
+#   scripts/compose.sh up        and start; returns when all nodes are connected and have
+#                                heard of each other
 #   scripts/compose.sh down      stop and remove; the state in IPDC_STATE stays
 #
 # IPDC_STATE is /var/lib/ipdc-compose unless it is set. IPDC_BIN and IPDC_IMAGES,
@@ -15,7 +16,7 @@ build=$PWD/build/compose
 bin=${IPDC_BIN:-bin}
 export IPDC_STATE="${IPDC_STATE:-/var/lib/ipdc-compose}" IPDC_IMAGES="${IPDC_IMAGES:-ipdc}"
 SUITE=bookworm
-WAIT=60 # seconds for the nodes to be connected
+WAIT=120 # seconds for that
 
 say() { echo "compose.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -83,9 +84,9 @@ up() {
 	compose up -d
 	tries=$WAIT
 	for n in 1 2 3; do
-		while [ "$(IPDC_PATH=$IPDC_STATE/node$n "$bin/ipdc" peers -o json 2>/dev/null | grep -c '"connected": true')" -lt 2 ]; do
+		while [ "$(IPDC_PATH=$IPDC_STATE/node$n "$bin/ipdc" peers -o json 2>/dev/null | grep -cE '"connected": true|"version": "[^"]')" -lt 4 ]; do
 			tries=$((tries - 1))
-			[ "$tries" -gt 0 ] || die "the nodes are not connected after $WAIT s; look at: docker-compose logs"
+			[ "$tries" -gt 0 ] || die "the nodes are not connected, or have not heard of each other, after $WAIT s; look at: docker-compose logs"
 			sleep 1
 		done
 	done

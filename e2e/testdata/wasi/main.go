@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 )
 
@@ -34,15 +33,14 @@ func main() {
 		}
 		fmt.Println(words)
 	case "tick":
-		n, err := strconv.Atoi(os.Args[2])
-		check(err)
 		f, err := os.Create(filepath.Join(os.Getenv("IPDC_OUTPUTS"), "ticks"))
 		check(err)
-		for i := range n {
+		for i := 0; os.Remove(filepath.Join(os.Getenv("IPDC_OUTPUTS"), "go")) != nil; i++ {
 			fmt.Println(i)
 			fmt.Fprintln(f, i)
-			time.Sleep(time.Second)
+			time.Sleep(200 * time.Millisecond)
 		}
+		fmt.Fprintln(f, "end")
 	case "exit":
 		fmt.Fprintln(os.Stderr, "to-err")
 		os.Exit(19)
