@@ -54,9 +54,7 @@ func makeCrasher(t testing.TB, settings []string, args ...string) *crasher {
 	}
 	n.own = append([]string{failpoint.Env + "=@" + n.wish(), "IPDC_SWEEP_EVERY=1s", "TMPDIR=" + tmp}, settings...)
 	t.Cleanup(func() { // after its end
-		if left := slices.Concat(n.mounts(), n.groups(), n.containers()); len(left) > 0 {
-			t.Errorf("the node that has ended left %q", left)
-		}
+		sameInventory(t, nil, func() []string { return slices.Concat(n.mounts(), n.groups(), n.containers()) })
 		if err := os.RemoveAll(n.dir); err != nil {
 			t.Errorf("remove state: %v", err)
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -100,11 +101,33 @@ func (n *node) ofNode(all []string) []string {
 	})
 }
 
-// checkInventory waits until all is as it was before.
+// firsts are the inventories from before the first node of each test, by its name.
+var firsts sync.Map
+
+// firstInventory returns that of a test, of which now is the latest.
+func firstInventory(t testing.TB, now []string) []string {
+	test, _, _ := strings.Cut(t.Name(), "/")
+	first, known := firsts.LoadOrStore(test, now)
+	if !known {
+		t.Cleanup(func() { firsts.Delete(test) })
+	}
+	return first.([]string)
+}
+
+// checkInventory waits until all is as it was before. What was there then, and not
+// before the test's first node, is another node's, and may go meanwhile.
 func (n *node) checkInventory(before []string) {
 	n.t.Helper()
-	left, err := leftover(n.ofNode(before), func() ([]string, error) {
-		return append(n.ofNode(takeInventory(n.t, n.dir+"/")), n.groups()...), nil
+	before = n.ofNode(before)
+	left, err := leftover(before, func() ([]string, error) {
+		after := append(n.ofNode(takeInventory(n.t, n.dir+"/")), n.groups()...)
+		for _, line := range before {
+			if n.first != nil && !slices.Contains(n.first, line) && !slices.Contains(after, line) {
+				after = append(after, line)
+			}
+		}
+		slices.Sort(after)
+		return after, nil
 	})
 	if left != "" || err != nil {
 		n.t.Errorf("left behind (-before +after): %v\n%s", err, left)

@@ -120,6 +120,8 @@ type node struct {
 	args []string
 	cmd  *exec.Cmd
 	log  *testenv.Log
+
+	first []string // the inventory before the test's first node; nil: before this one
 }
 
 // newNode starts a node and arranges that, at the end of the test, nothing of
@@ -133,6 +135,7 @@ func newNodeBy(t testing.TB, by []string, args ...string) *node {
 	t.Helper()
 	n := makeNode(t, by, args...)
 	before := takeInventory(t, n.dir+"/")
+	n.first = firstInventory(t, before)
 	t.Cleanup(func() { // after its end
 		n.checkInventory(before)
 		if left, err := os.ReadDir(filepath.Join(n.dir, "temp")); err != nil || len(left) > 0 {
