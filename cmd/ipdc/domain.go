@@ -227,8 +227,9 @@ func (a *app) domainRevokeCmd() *cobra.Command {
 	}
 }
 
-// takeWait is how long a running node may take to be in another domain.
-const takeWait = 20 * time.Second
+// takeWait is how long a running node may take to be in another domain, on a
+// machine that is busy.
+const takeWait = time.Minute
 
 // taken waits until a running node is in the domain too, so that the next
 // command finds it there.

@@ -159,4 +159,4 @@ func awaitDoor(ctx context.Context, dir string) bool {
 	return false
 }
 
-const doorWait = 10 * doorEvery
+const doorWait = 30 * doorEvery
