@@ -71,12 +71,7 @@ func TestNewAddresses(t *testing.T) {
 }
 
 func TestErrNoNode(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().String()
-	_ = l.Close()
+	const port = "127.0.0.1:1" // on which nobody listens
 	stale := filepath.Join(t.TempDir(), "stale.sock")
 	u, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -206,7 +207,7 @@ func (n *crasher) begun(c *client.Client, key string, spec jobspec.Spec) string 
 	}
 	n.await("the container to run", time.Minute, func() bool {
 		j, err := c.Job(n.t.Context(), j.ID.String())
-		return err == nil && len(j.Attempts) > 0 && j.Attempts[0].State == jobspec.AttemptRunning
+		return err == nil && slices.ContainsFunc(j.Attempts, func(a jobspec.Attempt) bool { return a.State == jobspec.AttemptRunning })
 	})
 	return j.ID.String()
 }

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -68,12 +67,7 @@ func TestMembersOverMosquitto(t *testing.T) {
 
 // One node runs the broker for the others, which show it their certificates.
 func TestMembersOverOwnBroker(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
+	addr := testenv.FreeAddr(t)
 	a, b := newMember(t), newMember(t)
 	b.joins(a)
 	a.over("--broker-listen", addr)

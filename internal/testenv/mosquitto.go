@@ -31,13 +31,8 @@ func Mosquitto(t testing.TB, users map[string]string, acl, cert, key string) *Mo
 	t.Helper()
 	_, err := mosquittoProgram()
 	Need(t, "mosquitto", err)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &MosquittoBroker{Addr: ln.Addr().String(), t: t, dir: t.TempDir(), errs: &Log{}}
+	m := &MosquittoBroker{Addr: FreeAddr(t), t: t, dir: t.TempDir(), errs: &Log{}}
 	_, port, _ := net.SplitHostPort(m.Addr)
-	_ = ln.Close() // mosquitto takes no socket that is open already
 	config := "listener " + port + " 127.0.0.1\nuser root\npersistence false\nmax_packet_size 34000\n"
 	if len(users) == 0 {
 		config += "allow_anonymous true\n"

@@ -2,7 +2,6 @@ package testenv
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -33,16 +32,12 @@ func S3(t testing.TB) *S3Server {
 	if err := os.Mkdir(s.Path(""), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Endpoint = "http://" + ln.Addr().String()
-	_ = ln.Close() // versitygw takes no socket that is open already
+	addr := FreeAddr(t)
+	s.Endpoint = "http://" + addr
 	said := &Log{}
 	// What it knows of objects lies in files, as not each file system has
 	// extended attributes.
-	cmd := exec.Command(program, "--port", ln.Addr().String(), "--quiet", "posix", "--sidecar", meta, s.dir)
+	cmd := exec.Command(program, "--port", addr, "--quiet", "posix", "--sidecar", meta, s.dir)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey)
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {
