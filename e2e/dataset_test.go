@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,11 @@ func TestGrowingDataset(t *testing.T) {
 	if got := n.got(result); len(got) != 2 || got["day5.csv"] != "mended\n" || got["day6.csv"] == "" {
 		t.Errorf("the run after it gives %q", got)
 	}
+	// What the schedule has begun goes on after the node's end.
+	n.ok("cron", "rm", "nightly")
+	n.await("all jobs to end", patience, func() bool {
+		return !slices.ContainsFunc(strings.Fields(n.ok("job", "list", "-q")), func(id string) bool { return !n.job(id).State.Final() })
+	})
 }
 
 // ranOverDay holds that the newest instant ran over one file, that its job names
