@@ -54,6 +54,7 @@ func newBareNode(t testing.TB) *node {
 	n.env = append(os.Environ(), "IPDC_PATH="+dir, "HOME="+filepath.Join(dir, "home"), "NO_COLOR=1", "DOCKER_HOST=unix:///nonexistent", "IPDC_ENGINE_WAIT=2s")
 	t.Cleanup(func() {
 		n.t = t
+		n.stopJobs()
 		n.await("containers to be removed", 15*time.Second, func() bool { return len(n.supervisors()) == 0 })
 		n.stop()
 		if t.Failed() {

@@ -185,6 +185,7 @@ func (n *node) begin() {
 	t := n.t
 	t.Cleanup(func() {
 		n.t = t
+		n.stopJobs()
 		n.stop()
 		if t.Failed() {
 			t.Logf("node log:\n%s", n.log)
@@ -231,6 +232,17 @@ func (n *node) kill() {
 	n.t.Helper()
 	_ = n.cmd.Process.Kill() // it may be dead already
 	_ = n.cmd.Wait()
+}
+
+// stopJobs ends what a test that failed has not let go, and what would go on
+// without the node.
+func (n *node) stopJobs() {
+	if !n.t.Failed() {
+		return
+	}
+	for _, id := range strings.Fields(n.ipdc("job", "list", "-q").stdout) {
+		n.ipdc("job", "stop", id)
+	}
 }
 
 func (n *node) stop() {
