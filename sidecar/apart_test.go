@@ -54,19 +54,23 @@ func TestF46F47F59OwnerAndWorkerApart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 3)
+			owner, worker := f.nodes[0], f.nodes[1]
+			worker.slow(endless)
 			f.lease(way.lease)
 			root, files := f.dataset(2)
 			f.everywhere(root)
-			owner, worker := f.nodes[0], f.nodes[1]
-			id := owner.submit(slow(root, files, 2*time.Second))
-			f.untilAway(2)
+			id := owner.submit(perItem(root, files))
+			f.await("the worker's programs run", func() bool { return worker.atWork() > 0 })
 			way.cut(f)
 			if way.lost {
 				owner.look(id, func(j wire.Job) bool {
 					return slices.Contains(makers(j.Attempts, jobspec.AttemptAbandoned), worker.key.ID().String())
 				})
 			}
-			f.await("the worker's programs have ended", worker.allDone)
+			f.await("the worker's programs have ended", func() bool {
+				worker.state.Release() // also what waited for room
+				return worker.allDone()
+			})
 			f.net.Heal()
 			f.net.Start()
 			j := owner.final(id)
@@ -133,11 +137,11 @@ func TestF56AllWorkersDie(t *testing.T) {
 	f := newFleet(t, 3)
 	f.lease(time.Second)
 	for i := range 2 {
-		f.change(i+1, func(b *bench) { b.labels = map[string]string{"disk": "ssd"} })
+		f.change(i+1, func(b *bench) { b.labels = map[string]string{"disk": "ssd"}; b.slow(endless) })
 	}
 	root, files := f.dataset(2)
 	f.everywhere(root)
-	s := slow(root, files, time.Second)
+	s := perItem(root, files)
 	s.Place.Require = map[string]string{"label.disk": "ssd"}
 	owner := f.nodes[0]
 	id := owner.submit(s)
@@ -153,6 +157,7 @@ func TestF56AllWorkersDie(t *testing.T) {
 		return strings.Contains(j.Waiting, "waits for a member that may run it")
 	})
 	back := f.nodes[2]
+	back.wrap = nil // its programs end
 	back.start()
 	f.lose(back, false)
 	owner.later.Store(int64(time.Minute)) // it is not asked at once again

@@ -79,9 +79,7 @@ func (f *fleet) wentBack(patience time.Duration, happens func()) jobspec.Job {
 	first.patience = patience
 	f.lease(2 * time.Second)
 	root, files := f.dataset(1)
-	s := partOf(root, files, 1)
-	s.Run.Env["DUMMY_SLEEP"] = "700ms"
-	id := owner.submit(s)
+	id := owner.submit(partOf(root, files, 1))
 	owner.until(id, jobspec.AttemptLeased)
 	f.copyPart(root, files, "1", second)
 	happens()
@@ -117,9 +115,11 @@ func TestF34F16TaskGoesBackToItsOwner(t *testing.T) {
 		d := faultfs.New(t)
 		f := newFleet(t, 3)
 		f.nodes[1].moveTo(d)
+		f.nodes[1].slow(endless)
 		j := f.wentBack(100*time.Millisecond, func() {
 			f.untilAway(1)
 			d.Fail(faultfs.Fault{Op: faultfs.Change, Errno: syscall.ENOSPC})
+			f.nodes[1].state.Release()
 		})
 		d.Mend()
 		f.decided(j, false)

@@ -145,10 +145,7 @@ func TestF31TotalTimeGoesOnAfterABoot(t *testing.T) {
 			}
 			b.start()
 			if c.kind == "" {
-				b.untilJob(id, "is tried again", func(j wire.Job) bool {
-					return j.State.Final() || len(j.Attempts) == 2 && j.Attempts[1].State == jobspec.AttemptRunning
-				})
-				b.state.Release()
+				b.triedAgain(id)
 			}
 			b.endsWith(id, c.kind)
 		})

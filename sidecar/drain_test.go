@@ -79,9 +79,16 @@ func TestDrainEndsTasks(t *testing.T) {
 			f := newFleet(t, 3)
 			root, files := f.dataset(2)
 			owner, other := f.nodes[0], f.nodes[1]
-			id := owner.submit(slow(root, files, 1500*time.Millisecond))
-			f.untilAway(4)
-			d := other.drains(wire.DrainWish{Timeout: jobspec.Duration(test.timeout)}, drained)
+			other.slow(endless)
+			other.restart()
+			id := owner.submit(perItem(root, files))
+			f.await("its tasks run", func() bool { return other.atWork() > 0 })
+			d := other.drains(wire.DrainWish{Timeout: jobspec.Duration(test.timeout)}, func(d wire.Drain) bool {
+				if test.ended {
+					other.state.Release()
+				}
+				return drained(d)
+			})
 			if d.Tasks != 0 || len(d.Jobs) != 0 {
 				t.Errorf("drained with %+v", d)
 			}

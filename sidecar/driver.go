@@ -50,6 +50,10 @@ func (s *Sidecar) start(id jobspec.JobID) {
 	if s.begun() != nil || s.drivers[id] != nil {
 		return
 	}
+	if !s.rescued {
+		s.early = append(s.early, id)
+		return
+	}
 	ctx, cancel := context.WithCancelCause(s.base)
 	d := &driver{Sidecar: s, id: id, cancel: cancel}
 	s.drivers[id] = d

@@ -28,9 +28,11 @@ func TestF07Reboot(t *testing.T) {
 	for name, gone := range map[string]bool{"containers gone": true, "containers still shown": false} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			once := spec("DUMMY_SLEEP=500ms", "DUMMY_WRITE=/outputs/a:x")
+			b.slow(endless)
+			b.restart()
+			once := spec("DUMMY_WRITE=/outputs/a:x")
 			once.Retry.Attempts = 1
-			ids := []string{b.submit(spec("DUMMY_SLEEP=500ms", "DUMMY_WRITE=/outputs/a:x")), b.submit(once)}
+			ids := []string{b.submit(spec("DUMMY_WRITE=/outputs/a:x")), b.submit(once)}
 			for _, id := range ids {
 				b.until(id, jobspec.AttemptRunning)
 			}
@@ -44,6 +46,7 @@ func TestF07Reboot(t *testing.T) {
 					b.state.Vanish(sidecar.ObjectPrefix(b.key.ID()) + id + "-0-1")
 				}
 			}
+			b.wrap = nil // programs of this boot end
 			b.start()
 			if j := b.final(ids[0]); j.State != jobspec.JobSucceeded || len(j.Attempts) != 2 || j.Attempts[0].Failure.Kind != jobspec.KindLost {
 				t.Errorf("job = %s after %d attempts, want success in the second, the first lost", j.State, len(j.Attempts))
@@ -64,7 +67,7 @@ func away() error { return fmt.Errorf("dial unix: %w", executor.ErrAway) }
 // attempt that has not begun, which is lost.
 func TestF75EngineAway(t *testing.T) {
 	b := newBench(t)
-	running := b.submit(spec("DUMMY_SLEEP=300ms", "DUMMY_WRITE=/outputs/a:x"))
+	running := b.submit(spec("DUMMY_SLEEP=1h", "DUMMY_WRITE=/outputs/a:x"))
 	b.until(running, jobspec.AttemptRunning)
 	b.patience = time.Millisecond
 	b.restart()
@@ -77,6 +80,7 @@ func TestF75EngineAway(t *testing.T) {
 	if err != nil || n.Executors[0].Problem == "" {
 		t.Errorf("node = %+v, %v, want what is wrong with its engine", n.Executors, err)
 	}
+	b.state.Release() // it ends meanwhile
 	b.state.SetDown(nil)
 	if j := b.final(running); j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 {
 		t.Errorf("a job that ran meanwhile = %s %+v after %d attempts, want success in one", j.State, j.Failure, len(j.Attempts))
@@ -119,7 +123,7 @@ func (e hung) Info(ctx context.Context) (executor.Info, error) {
 func TestF09EngineHangsUnderJobs(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	running := b.submit(spec("DUMMY_SLEEP=300ms", "DUMMY_WRITE=/outputs/a:x"))
+	running := b.submit(spec("DUMMY_SLEEP=1h", "DUMMY_WRITE=/outputs/a:x"))
 	b.until(running, jobspec.AttemptRunning)
 	h := hung{mended: make(chan struct{})}
 	b.wrap = func(ex executor.Executor) executor.Executor { h.Executor = ex; return h }
@@ -129,6 +133,7 @@ func TestF09EngineHangsUnderJobs(t *testing.T) {
 	for i := range 3 {
 		ids = append(ids, b.submit(spec(fmt.Sprint("DUMMY_WRITE=/outputs/a:", i))))
 	}
+	b.state.Release()
 	if j := b.final(running); j.State != jobspec.JobSucceeded {
 		t.Errorf("a job that ran already = %s %+v", j.State, j.Failure)
 	}

@@ -103,7 +103,11 @@ func TestGangSurvives(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 3)
-			f.lease(2 * time.Second)
+			lease := 20 * time.Second // nobody is to be lost
+			if test.starts > 1 {
+				lease = 2 * time.Second
+			}
+			f.lease(lease)
 			f.change(0, func(b *bench) { b.cap.CPU = 1000 }) // one task: another member has the next
 			tr := f.stage(3, func(name string, try int) []string {
 				if try > 1 {

@@ -22,7 +22,7 @@ func TestHandedJobSurvivesItsMember(t *testing.T) {
 	ctx := t.Context()
 	f := newFleet(t, 2)
 	here, there := f.serve(0), f.serve(1)
-	j, err := here.SubmitTo(ctx, "any", spec("DUMMY_SLEEP=2s", "DUMMY_WRITE_OUT=/outputs/a:b"), "")
+	j, err := here.SubmitTo(ctx, "any", spec("DUMMY_SLEEP=1h", "DUMMY_WRITE_OUT=/outputs/a:b"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,13 +46,20 @@ func TestHandedJobSurvivesItsMember(t *testing.T) {
 	}
 	there.start()
 	f.serve(1)
-	select {
-	case done := <-ended:
-		if done.State != jobspec.JobSucceeded {
-			t.Errorf("job is %s: %+v", done.State, done.Failure)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(2 * time.Minute); ; {
+		select {
+		case done := <-ended:
+			if done.State != jobspec.JobSucceeded {
+				t.Errorf("job is %s: %+v", done.State, done.Failure)
+			}
+			return
+		case <-tick.C:
+			there.state.Release() // once it runs
+		case <-late:
+			t.Fatal("who waits is not told")
 		}
-	case <-time.After(2 * time.Minute):
-		t.Fatal("who waits is not told")
 	}
 }
 

@@ -61,6 +61,7 @@ type bench struct {
 	ticks    bool                                      // the next start's clock goes on by a millisecond with each look at it
 	running  atomic.Pointer[sidecar.Sidecar]           // for others
 	room     func(context.Context, int64) error        // of the next start
+	begins   func()                                    // likewise: called when it has begun, before it looks what was left; nil = nothing
 	twin     func() error                              // likewise
 	busy     func(jobspec.Bytes) string                // likewise; nil = never
 	used     func() string                             // likewise
@@ -209,6 +210,9 @@ func (b *bench) start() {
 			return ids
 		},
 	})
+	if b.begins != nil {
+		streams = beginning{streams, b.begins}
+	}
 	cfg := sidecar.Config{
 		Streams: streams, Datasets: b.data, Names: b.ipns, Post: post, Crew: crew, Record: record, Lease: b.lease, BackupAfter: b.backupAfter, Arrive: b.arrive,
 		Registry: b.registry, Limits: b.limits, Uptime: b.uptime,
@@ -254,6 +258,22 @@ func (b *bench) start() {
 		b.closeRecord()
 		leave()
 		b.stop = func() {}
+	}
+}
+
+// beginning calls begins when a sidecar has begun, which then is what it does
+// first.
+type beginning struct {
+	bus.Streams
+	begins func()
+}
+
+func (s beginning) Handle(p bus.Protocol, h func(context.Context, bus.Stream)) {
+	if h != nil {
+		s.begins()
+	}
+	if s.Streams != nil {
+		s.Streams.Handle(p, h)
 	}
 }
 
@@ -341,6 +361,15 @@ func (b *bench) until(ref string, want jobspec.AttemptState) {
 		}
 	}
 	b.t.Fatalf("no attempt of %s became %s", ref, want)
+}
+
+// triedAgain waits until the second attempt of a job runs, and lets it end.
+func (b *bench) triedAgain(ref string) {
+	b.t.Helper()
+	b.untilJob(ref, "is tried again", func(j wire.Job) bool {
+		return j.State.Final() || len(j.Attempts) == 2 && j.Attempts[1].State == jobspec.AttemptRunning
+	})
+	b.state.Release()
 }
 
 // input adds files and returns the directory's CID.

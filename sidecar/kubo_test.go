@@ -2,7 +2,6 @@ package sidecar_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -255,7 +254,7 @@ func TestF38GarbageStorm(t *testing.T) {
 	})
 	defer storm.Wait()
 	defer cancel()
-	for i := range jobs {
+	for i := 0; i < jobs || rounds.Load() < 2; i++ {
 		text := fmt.Sprint("input ", i)
 		s := spec("DUMMY_COPY=/inputs:/outputs/in")
 		s.Inputs = []jobspec.Input{{CID: b.input(text)}}
@@ -266,13 +265,10 @@ func TestF38GarbageStorm(t *testing.T) {
 		}
 		j := b.final(ref)
 		if j.State != jobspec.JobSucceeded {
-			t.Fatalf("job %d of %d = %s, %+v", i, jobs, j.State, j.Failure)
+			t.Fatalf("job %d = %s, %+v", i, j.State, j.Failure)
 		}
 		if _, err := b.ipfs.Verify(t.Context(), j.Result); err != nil {
 			t.Errorf("result of job %d: %v", i, err)
 		}
-	}
-	if rounds.Load() == 0 {
-		t.Error(errors.New("no garbage was collected meanwhile"))
 	}
 }

@@ -131,10 +131,12 @@ const shortLease = 2 * time.Second
 func TestF57OwnerIsGoneForGood(t *testing.T) {
 	refusal.Produces(t, jobspec.KindLeaseLost)
 	t.Parallel()
-	f := newRecorded(t, 4, shortLease)
+	f := newFleet(t, 4)
+	owner := f.nodes[0]
+	owner.slow(endless) // so that the job does not end before it is gone
+	f.keepRecord(shortLease)
 	root, files := f.dataset(2)
 	f.everywhere(root)
-	owner := f.nodes[0]
 	id := owner.submit(slow(root, files, time.Second))
 	f.untilAway(2)
 	f.lose(owner, true)
@@ -176,14 +178,23 @@ func TestF57OwnerIsGoneForGood(t *testing.T) {
 // it is back, another one has.
 func TestF58OwnerCutOffDoesNotPublish(t *testing.T) {
 	t.Parallel()
-	f := newRecorded(t, 4, shortLease)
+	f := newFleet(t, 4)
+	owner := f.nodes[0]
+	owner.slow(func(n int64) time.Duration { // so that the job does not end before the cut
+		if n == 1 {
+			return time.Hour
+		}
+		return 0
+	})
+	f.keepRecord(shortLease)
 	root, files := f.dataset(1)
 	f.everywhere(root)
-	owner := f.nodes[0]
 	id := owner.submit(slow(root, files, time.Second))
 	f.untilAway(1)
+	owner.until(id, jobspec.AttemptRunning)
 	f.net.Partition(f.ids(0))
 	f.lose(owner, true)
+	owner.state.Release()
 	heir := f.heir(id)
 	if j := heir.final(id); j.State != jobspec.JobSucceeded || j.Result.String() != root {
 		t.Fatalf("job is %s with %s: %+v", j.State, j.Result, j.Failure)
@@ -203,10 +214,12 @@ func TestF58OwnerCutOffDoesNotPublish(t *testing.T) {
 // elsewhere.
 func TestDrainHandsJobsOn(t *testing.T) {
 	t.Parallel()
-	f := newRecorded(t, 3, shortLease)
+	f := newFleet(t, 3)
+	owner := f.nodes[0]
+	owner.slow(endless) // so that the job does not end before
+	f.keepRecord(shortLease)
 	root, files := f.dataset(1)
 	f.everywhere(root)
-	owner := f.nodes[0]
 	id := owner.submit(slow(root, files, time.Second))
 	f.untilAway(1)
 	if _, err := owner.Drain(t.Context(), wire.DrainWish{}); err != nil {

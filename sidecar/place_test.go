@@ -259,7 +259,7 @@ func TestOverflow(t *testing.T) {
 		t.Fatal(err)
 	}
 	owner.final(first)
-	s.Cache = jobspec.CacheRefresh
+	s.Cache, s.Place.Overflow.After = jobspec.CacheRefresh, jobspec.Duration(time.Hour)
 	if j := owner.final(owner.submit(s)); j.State != jobspec.JobSucceeded || !slices.Equal(f.workers(j), []int{0}) {
 		t.Errorf("with room at home the job is %s at %v: %+v", j.State, f.workers(j), j.Failure)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -101,5 +102,38 @@ func TestF66TenThousandJobsAtTheStart(t *testing.T) {
 	b.stop()
 	if got := most.Load(); got > 16 {
 		t.Errorf("%d calls of the engine at once, want a few", got)
+	}
+}
+
+// A job that comes while a node that was just started looks what was left takes
+// its room once: all of it is free when the job has ended.
+func TestJobOfTheFirstMoment(t *testing.T) {
+	b := newBench(t)
+	begun, looks := make(chan struct{}), make(chan struct{})
+	b.begins = func() {
+		close(begun)
+		<-looks
+	}
+	b.stop()
+	b.start()
+	<-begun
+	id := b.submit(spec("DUMMY_SLEEP=1h"))
+	for range 300 { // without care it has room by now
+		if j, err := b.Job(t.Context(), "t", id); err != nil || len(j.Attempts) > 0 {
+			t.Errorf("before the node knows what was left the job has attempts %+v, %v", j.Attempts, err)
+			break
+		}
+		runtime.Gosched()
+	}
+	close(looks)
+	b.until(id, jobspec.AttemptRunning)
+	b.state.Release()
+	if j := b.final(id); j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 {
+		t.Errorf("job = %s %+v after %d attempts, want success in one", j.State, j.Failure, len(j.Attempts))
+	}
+	for late := time.Now().Add(2 * time.Minute); !b.isFree(); runtime.Gosched() {
+		if time.Now().After(late) {
+			t.Fatalf("free is %+v of %+v when all has ended", b.status().Free, b.status().Capacity)
+		}
 	}
 }

@@ -103,8 +103,14 @@ func TestShardsAreRemembered(t *testing.T) {
 func TestShardsOfAFailedJobAreRemembered(t *testing.T) {
 	b := newBench(t)
 	b.cap.CPU = 1000 // one at a time
+	b.slow(func(n int64) time.Duration {
+		if n == 3 {
+			return time.Hour
+		}
+		return 0
+	})
 	b.restart()
-	s := inShards(b.input("a", "b", "c"), 3, "DUMMY_COPY=/inputs:/outputs/copy", "DUMMY_SLEEP=200ms")
+	s := inShards(b.input("a", "b", "c"), 3, "DUMMY_COPY=/inputs:/outputs/copy")
 	s.Retry = jobspec.Retry{Attempts: 1}
 	id := b.submit(s)
 	tick := time.NewTicker(2 * time.Millisecond)

@@ -49,6 +49,18 @@ func (f *fleet) untilAway(want int) {
 	f.t.Fatalf("never did %d tasks run at other nodes", want)
 }
 
+// atWork counts the programs of others' jobs that run at a node.
+func (b *bench) atWork() (n int) {
+	b.t.Helper()
+	for _, j := range b.assignments() {
+		full, err := b.Job(b.t.Context(), j.Tenant, j.ID.String())
+		if err == nil && len(full.Attempts) > 0 && full.Attempts[0].State == jobspec.AttemptRunning {
+			n++
+		}
+	}
+	return n
+}
+
 func (f *fleet) ids(i int) []identity.ID { return []identity.ID{f.nodes[i].key.ID()} }
 
 // Whatever happens to the nodes on the way, the result is the one that a node

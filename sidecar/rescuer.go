@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
@@ -34,12 +35,19 @@ func (s *Sidecar) rescue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	early := s.letIn()
 	for i := len(jobs) - 1; i >= 0; i-- { // oldest first
+		if slices.Contains(early, jobs[i].ID) {
+			continue
+		}
 		if jobs[i].Tenure != nil && s.cfg.Record != nil {
 			s.unsure = append(s.unsure, jobs[i].ID)
 			continue
 		}
 		s.start(jobs[i].ID)
+	}
+	for _, id := range early {
+		s.start(id)
 	}
 	if len(jobs) > 0 {
 		s.log.Info("took up jobs", "count", len(jobs))
@@ -48,6 +56,17 @@ func (s *Sidecar) rescue(ctx context.Context) error {
 		s.log.Warn("sweep", "err", err)
 	}
 	return nil
+}
+
+// letIn lets jobs begin, and returns those that came before: what one of them
+// had taken by then would have been taken for an earlier process's, and a second
+// time, for good.
+func (s *Sidecar) letIn() []jobspec.JobID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	early := s.early
+	s.rescued, s.early = true, nil
+	return early
 }
 
 // reserve takes the resources of attempts that still run, before any driver

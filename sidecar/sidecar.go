@@ -106,6 +106,8 @@ type Sidecar struct {
 	looked    map[jobspec.JobID]int // the sweeper's own: jobs that keep so many pins of attempts on purpose
 	cleaners  chan struct{}         // one element per attempt that is being cleaned in its turn
 	kept      kept
+	rescued   bool                        // it is known what an earlier process left: drivers may take room
+	early     []jobspec.JobID             // that came before that
 	unsure    []jobspec.JobID             // of an earlier process, until the keepers say that they are this node's
 	entering  keylock.Locks               // of submits, by tenant and idempotency key
 	away      map[jobspec.AttemptID]*away // attempts that other nodes make

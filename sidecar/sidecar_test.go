@@ -94,9 +94,10 @@ func TestMissingImage(t *testing.T) {
 func TestRetriesLost(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	id := b.submit(spec("DUMMY_SLEEP=300ms", "DUMMY_WRITE=/outputs/a:x"))
+	id := b.submit(spec("DUMMY_SLEEP=1h", "DUMMY_WRITE=/outputs/a:x"))
 	b.until(id, jobspec.AttemptRunning)
 	b.state.Vanish(sidecar.ObjectPrefix(b.key.ID()) + id + "-0-1")
+	b.triedAgain(id)
 	j := b.final(id)
 	if j.State != jobspec.JobSucceeded || len(j.Attempts) != 2 {
 		t.Errorf("job = %s after %d attempts, want success in the second", j.State, len(j.Attempts))
@@ -123,11 +124,12 @@ func TestEngineTroubleIsTriedAgain(t *testing.T) {
 func TestRestartReattaches(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	id := b.submit(spec("DUMMY_SLEEP=1s", "DUMMY_WRITE=/outputs/a:x", "DUMMY_STDOUT=once"))
+	id := b.submit(spec("DUMMY_SLEEP=1h", "DUMMY_WRITE=/outputs/a:x", "DUMMY_STDOUT=once"))
 	b.until(id, jobspec.AttemptRunning)
 	for range 3 {
 		b.restart()
 	}
+	b.state.Release()
 	j := b.final(id)
 	if j.State != jobspec.JobSucceeded || len(j.Attempts) != 1 || b.state.Count("create") != 1 {
 		t.Errorf("job = %s, %d attempts, %d containers made; want one", j.State, len(j.Attempts), b.state.Count("create"))
@@ -142,11 +144,12 @@ func TestRestartReattaches(t *testing.T) {
 func TestVanishedWhileDown(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	id := b.submit(spec("DUMMY_SLEEP=1s", "DUMMY_WRITE=/outputs/a:x"))
+	id := b.submit(spec("DUMMY_SLEEP=1h", "DUMMY_WRITE=/outputs/a:x"))
 	b.until(id, jobspec.AttemptRunning)
 	b.stop()
 	b.state.Vanish(sidecar.ObjectPrefix(b.key.ID()) + id + "-0-1")
 	b.start()
+	b.triedAgain(id)
 	if j := b.final(id); j.State != jobspec.JobSucceeded || len(j.Attempts) != 2 {
 		t.Errorf("job = %s %+v after %d attempts, want success in the second", j.State, j.Failure, len(j.Attempts))
 	}

@@ -38,7 +38,7 @@ func (b *bench) follows(ref, text string) (got string) {
 func TestLogOfAnotherNodeIsLive(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 2)
-	f.lease(time.Second)
+	f.lease(lossLease)
 	root, files := f.dataset(1)
 	s := partOf(root, files, 1)
 	s.Run.Env["DUMMY_LINES"], s.Run.Env["DUMMY_SLEEP"] = "5000", "1h"
