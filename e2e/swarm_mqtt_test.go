@@ -67,7 +67,7 @@ func TestMembersOverMosquitto(t *testing.T) {
 
 // One node runs the broker for the others, which show it their certificates.
 func TestMembersOverOwnBroker(t *testing.T) {
-	addr := testenv.FreeAddr(t)
+	addr := testenv.Port(t)
 	a, b := newMember(t), newMember(t)
 	b.joins(a)
 	a.over("--broker-listen", addr)

@@ -31,7 +31,7 @@ func Mosquitto(t testing.TB, users map[string]string, acl, cert, key string) *Mo
 	t.Helper()
 	_, err := mosquittoProgram()
 	Need(t, "mosquitto", err)
-	m := &MosquittoBroker{Addr: FreeAddr(t), t: t, dir: t.TempDir(), errs: &Log{}}
+	m := &MosquittoBroker{Addr: Port(t), t: t, dir: t.TempDir(), errs: &Log{}}
 	_, port, _ := net.SplitHostPort(m.Addr)
 	config := "listener " + port + " 127.0.0.1\nuser root\npersistence false\nmax_packet_size 34000\n"
 	if len(users) == 0 {

@@ -32,7 +32,7 @@ func S3(t testing.TB) *S3Server {
 	if err := os.Mkdir(s.Path(""), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	addr := FreeAddr(t)
+	addr := Port(t)
 	s.Endpoint = "http://" + addr
 	said := &Log{}
 	// What it knows of objects lies in files, as not each file system has
