@@ -137,28 +137,20 @@ func TestMapReduceLosesAWorker(t *testing.T) {
 	owner := newMember(t, lease)
 	dir := t.TempDir()
 	shardFiles(t, dir, 6)
-	slow := python(t, "import time\n\n"+strings.Replace(script(t, "wordcount/wordcount.py"), "def map(key, value):\n",
-		"def map(key, value):\n    if key[1] == 0:\n        time.sleep(2)\n", 1))
 	input := owner.ok("add", "-q", dir)
 	args := []string{"--combine", "--split-size", "64KiB", "--cache", "off"}
 	alone := owner.mr("wordcount/wordcount.py", 2, input, args...)
 	if got := merged(t, owner.parts(alone, 2)); got != counted(t, dir) {
 		t.Errorf("word count:\n%swant\n%s", got, counted(t, dir))
 	}
-	victim, other := newMember(t, lease, "--labels", "work=yes"), newMember(t, lease, "--labels", "work=yes")
+	victim := newMember(t, lease, "--labels", "work=yes", "IPDC_FAILPOINT=running.after-completion=kill") // as soon as it is at work
+	other := newMember(t, lease, "--labels", "work=yes")
 	victim.joins(owner)
 	other.joins(owner)
 
-	id := owner.ok(append([]string{"mr", "run", "-d", "-k", "2", "--map", slow, "--reduce", slow, "-c", input, "--require", "label.work=yes"}, args...)...)
-	owner.await("work of the victim that has begun", time.Minute, func() bool {
-		for _, a := range owner.job(id).Attempts {
-			if a.Node == victim.peerID() && !a.State.Final() {
-				return true
-			}
-		}
-		return false
-	})
-	victim.kill()
+	count := mapreduce + "wordcount/wordcount.py"
+	id := owner.ok(append([]string{"mr", "run", "-d", "-k", "2", "--map", count, "--reduce", count, "-c", input, "--require", "label.work=yes"}, args...)...)
+	(&crasher{node: victim}).ended(2 * time.Minute)
 	owner.ok("job", "wait", id)
 	j := owner.job(id)
 	if j.Result.String() != alone {
@@ -178,8 +170,8 @@ func TestMapReduceLosesAWorker(t *testing.T) {
 	if lost(j) == 0 {
 		t.Errorf("no attempt was lost: %+v", j.Attempts)
 	}
-	victim.start()      // what it had begun is ended, and goes
-	since := time.Now() // of nothing: it takes its tasks up again before it hears that they are lost
+	victim.start("IPDC_FAILPOINT=") // what it had begun is ended, and goes
+	since := time.Now()             // of nothing: it takes its tasks up again before it hears that they are lost
 	victim.await("nothing of what it had begun is left", 2*time.Minute, func() bool {
 		volumes, err := filepath.Glob(filepath.Join(victim.dir, "volumes", "0*"))
 		node, nerr := victim.client().Node(t.Context())

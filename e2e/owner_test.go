@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,10 +33,10 @@ func TestF57OwnerIsKilledForGood(t *testing.T) {
 	for _, n := range append(others, owner) {
 		n.await("keepers", time.Minute, func() bool { k := n.keepers(); return k.Active() && k.Leader != "" })
 	}
-	id := owner.ok("job", "submit", "-d", "-e", "sleep 1; cat", "--cache", "off", "-c", root)
+	id := owner.ok("job", "submit", "-d", "-e", owner.neverEnds()+"cat", "--expose", "node", "--cache", "off", "-c", root)
+	owner.awaitWork(id, owner)
 	owner.await("tasks at others", time.Minute, func() bool {
-		j := owner.job(id)
-		return anyAt(j, others[0].peerID()) || anyAt(j, others[1].peerID()) || anyAt(j, others[2].peerID())
+		return slices.ContainsFunc(owner.job(id).Attempts, func(a jobspec.Attempt) bool { return a.Node != owner.peerID() })
 	})
 	owner.kill()
 
@@ -63,6 +64,7 @@ func TestF57OwnerIsKilledForGood(t *testing.T) {
 	if j := owner.job(id); j.State != jobspec.JobFailed || j.Failure.Kind != jobspec.KindLeaseLost || j.Result.Defined() {
 		t.Errorf("the old owner has the job %s with %q: %+v", j.State, j.Result, j.Failure)
 	}
+	owner.comesToRest()
 }
 
 // keepers is what the node knows of those of its domain.

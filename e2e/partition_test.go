@@ -56,7 +56,7 @@ func TestPartitionHeals(t *testing.T) {
 	b.ok("pin", "add", root+"/1")
 	c.ok("pin", "add", root)
 
-	id := a.ok("job", "submit", "-d", "-e", "sleep 0.3; cat", "--cache", "off", "-c", root)
+	id := a.ok("job", "submit", "-d", "-e", c.neverEnds()+"cat", "--expose", "node", "--cache", "off", "-c", root)
 	a.awaitWork(id, c)
 	s.net.In("hub", "ip link set to-c down")
 	a.await("the attempt beyond the cut to be lost", time.Minute, func() bool { return lost(a.job(id)) > 0 })
@@ -67,10 +67,7 @@ func TestPartitionHeals(t *testing.T) {
 	}
 	a.hears(c)
 	c.hears(b)
-	c.await("an end of what nobody wants", time.Minute, func() bool {
-		status, err := c.client().Node(t.Context())
-		return err == nil && status.Jobs == 0
-	})
+	c.comesToRest()
 
 	for _, n := range []*node{a, b, c} {
 		n.stop()

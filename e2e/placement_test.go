@@ -49,7 +49,7 @@ func TestEachPartIsProcessedWhereItLies(t *testing.T) {
 	owner.runsAt(holders, submit, alone)
 
 	holders[0].ok("pin", "add", root+"/1")
-	id := owner.ok("job", "submit", "-d", "-e", "sleep 0.05; sed -n 2p", "--cache", "off", "-c", root)
+	id := owner.ok("job", "submit", "-d", "-e", holders[1].neverEnds()+"sed -n 2p", "--expose", "node", "--cache", "off", "-c", root)
 	owner.awaitWork(id, holders[1])
 	holders[1].kill()
 	owner.ok("job", "wait", id)
@@ -60,7 +60,23 @@ func TestEachPartIsProcessedWhereItLies(t *testing.T) {
 	if lost(j) == 0 {
 		t.Errorf("no attempt was lost: %+v", j.Attempts)
 	}
-	holders[1].start() // its containers go with it
+	holders[1].start()
+	holders[1].comesToRest()
+}
+
+// neverEnds keeps a program of a job with --expose node from its end at n, so
+// that what happens to n comes before that.
+func (n *node) neverEnds() string {
+	return fmt.Sprintf(`[ "$IPDC_NODE" != %s ] || sleep 600; `, n.peerID())
+}
+
+// comesToRest waits until a node has ended what nobody wants of it.
+func (n *node) comesToRest() {
+	n.t.Helper()
+	n.await("an end of what nobody wants", 2*time.Minute, func() bool {
+		status, err := n.client().Node(n.t.Context())
+		return err == nil && status.Jobs == 0 && len(n.containers()) == 0
+	})
 }
 
 // partsTo leaves each third of a dataset with one holder, and with nobody else.
@@ -117,7 +133,7 @@ func TestHolderIsKilled(t *testing.T) {
 	holder := newMember(t, lease)
 	holder.joins(owner)
 	holder.ok("pin", "add", root)
-	id := owner.ok("job", "submit", "-d", "-e", "sleep 0.1; cat", "--cache", "off", "-c", root)
+	id := owner.ok("job", "submit", "-d", "-e", holder.neverEnds()+"cat", "--expose", "node", "--cache", "off", "-c", root)
 	owner.awaitWork(id, holder)
 	holder.kill()
 	owner.ok("job", "wait", id)
@@ -129,10 +145,7 @@ func TestHolderIsKilled(t *testing.T) {
 		t.Errorf("no attempt was lost: %+v", j.Attempts)
 	}
 	holder.start() // what it left of the attempt goes with its next start
-	holder.await("an end of what nobody wants", time.Minute, func() bool {
-		status, err := holder.client().Node(t.Context())
-		return err == nil && status.Jobs == 0
-	})
+	holder.comesToRest()
 }
 
 func anyAt(j wire.Job, node string) bool {

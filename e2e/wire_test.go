@@ -73,7 +73,7 @@ func (s state) knocks(t *testing.T, id string, w *testenv.Wire) (from int64, in 
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	conns, before := w.Conns(), w.From()
 	err = h.Connect(ctx, identity.ID(id), []string{w.Multiaddr()})
@@ -96,7 +96,7 @@ func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(2 * time.Minute); !ok(); <-time.After(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited 20 s for %s", what)
+			t.Fatalf("waited 2 minutes for %s", what)
 		}
 	}
 }
