@@ -210,6 +210,11 @@ func TestReplicateAPin(t *testing.T) {
 			t.Errorf("%d copies, want %d", got, want)
 		}
 	}
+	repairs := func() { // what is made after its words stays: of one millisecond nobody knows
+		t.Helper()
+		owner.later.Add(int64(time.Second))
+		owner.repair()
+	}
 	r, err := owner.Replicate(t.Context(), "user/input", root, 3)
 	if err != nil || len(r.Holders) != 3 || r.Holders[0] != owner.key.ID() {
 		t.Errorf("on 3 nodes: %+v, %v", r, err)
@@ -224,7 +229,7 @@ func TestReplicateAPin(t *testing.T) {
 	if _, err = owner.Replicate(t.Context(), "user/input", root, 1); err != nil {
 		t.Errorf("on this node alone: %v", err)
 	}
-	owner.repair()
+	repairs()
 	held(0)
 	if _, err = owner.Replicate(t.Context(), "user/input", root, 2); err != nil {
 		t.Errorf("again on 2 nodes: %v", err)
@@ -233,7 +238,7 @@ func TestReplicateAPin(t *testing.T) {
 	if err := owner.ipfs.Unpin(t.Context(), "user/input"); err != nil {
 		t.Fatal(err)
 	}
-	owner.repair()
+	repairs()
 	held(0)
 	if rows := owner.holdings(); len(rows) > 0 {
 		t.Errorf("rows are left: %+v", rows)

@@ -126,9 +126,7 @@ func TestGangSurvives(t *testing.T) {
 			workers := f.workers(j)
 			test.happens(f, workers[len(workers)-1])
 			if test.starts == 1 { // else the programs never end by themselves
-				for _, b := range f.nodes {
-					b.state.Release()
-				}
+				f.releases(owner, id, f.nodes...)
 			}
 			j = owner.final(id)
 			if j.State != jobspec.JobSucceeded || j.Gang.Starts != test.starts {
@@ -139,6 +137,19 @@ func TestGangSurvives(t *testing.T) {
 			}
 		})
 	}
+}
+
+// releases lets the programs of some nodes end, as soon as they have begun, until
+// a job has ended.
+func (f *fleet) releases(owner *bench, id string, at ...*bench) {
+	f.t.Helper()
+	f.wait("the job ends", func() bool {
+		for _, b := range at {
+			b.state.Release()
+		}
+		j, err := owner.Job(f.t.Context(), "t", id)
+		return err == nil && j.State.Final()
+	})
 }
 
 // unheard takes a node out of what the others hear of.

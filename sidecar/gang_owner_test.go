@@ -97,9 +97,7 @@ func TestGangHearsNothingLate(t *testing.T) {
 	if ans, err := bus.Request[wire.Reported](t.Context(), post, owner.key.ID(), "report", report); !errors.Is(err, jobspec.KindLeaseLost.Error()) {
 		t.Errorf("a late report gets %+v, %v", ans, err)
 	}
-	for _, b := range f.nodes[:2] {
-		b.state.Release()
-	}
+	f.releases(owner, id, f.nodes[:2]...)
 	j := owner.final(id)
 	if j.State != jobspec.JobSucceeded || j.Checkpoint != nil || j.Gang.Starts != 2 {
 		t.Fatalf("job is %s with %+v, checkpoint %+v: %+v", j.State, j.Gang, j.Checkpoint, j.Failure)

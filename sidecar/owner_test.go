@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -191,7 +192,9 @@ func TestF58OwnerCutOffDoesNotPublish(t *testing.T) {
 	f.everywhere(root)
 	id := owner.submit(slow(root, files, time.Second))
 	f.untilAway(1)
-	owner.until(id, jobspec.AttemptRunning)
+	owner.look(id, func(j wire.Job) bool {
+		return slices.Contains(makers(j.Attempts, jobspec.AttemptRunning), owner.key.ID().String())
+	})
 	f.net.Partition(f.ids(0))
 	f.lose(owner, true)
 	owner.state.Release()
