@@ -67,7 +67,7 @@ func (c *composition) up() {
 // node is one of the three, as the host's root sees it.
 func (c *composition) node(i int) *node {
 	dir := filepath.Join(c.dir, fmt.Sprintf("node%d", i))
-	return &node{t: c.t, dir: dir, bin: c.bin, env: append(os.Environ(), "IPDC_PATH="+dir, "NO_COLOR=1"), log: &testenv.Log{}}
+	return &node{t: c.t, dir: dir, bin: c.bin, env: append(os.Environ(), "IPDC_PATH="+dir, "NO_COLOR=1"), log: &testenv.Log{}, networked: true}
 }
 
 // The domain of docker-compose.yml comes up by itself, a job over a dataset

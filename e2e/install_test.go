@@ -56,7 +56,7 @@ func TestNodeInAContainer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{t: t, dir: dir, bin: bin, env: append(os.Environ(), "IPDC_PATH="+dir, "NO_COLOR=1"), log: &testenv.Log{}}
+	n := &node{t: t, dir: dir, bin: bin, env: append(os.Environ(), "IPDC_PATH="+dir, "NO_COLOR=1"), log: &testenv.Log{}, networked: true}
 	before := takeInventory(t, dir+"/")
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -91,13 +91,15 @@ func inventory(prefix string) ([]string, error) {
 	}), nil
 }
 
+// engineNetns begins the line of a container's name space. The engine clears those
+// of containers on one of its networks away a minute after them, or later.
+const engineNetns = "netns /run/docker/netns/"
+
 // ofNode returns those lines of an inventory for which the node's test answers.
 func (n *node) ofNode(all []string) []string {
-	if !together.Load() {
-		return all
-	}
 	return slices.DeleteFunc(slices.Clone(all), func(line string) bool {
-		return !strings.Contains(line+"/", n.dir+"/") && !strings.Contains(line, " ipdc-"+n.id+"-")
+		return n.networked && strings.HasPrefix(line, engineNetns) ||
+			together.Load() && !strings.Contains(line+"/", n.dir+"/") && !strings.Contains(line, " ipdc-"+n.id+"-")
 	})
 }
 
@@ -123,7 +125,7 @@ func (n *node) checkInventory(before []string) {
 	left, err := leftover(before, func() ([]string, error) {
 		after := append(n.ofNode(takeInventory(n.t, n.dir+"/")), n.groups()...)
 		for _, line := range before {
-			mayGo := n.first != nil && !slices.Contains(n.first, line) || strings.HasPrefix(line, "netns /run/docker/netns/")
+			mayGo := n.first != nil && !slices.Contains(n.first, line) || strings.HasPrefix(line, engineNetns)
 			if mayGo && !slices.Contains(after, line) {
 				after = append(after, line)
 			}

@@ -121,6 +121,8 @@ type node struct {
 	cmd  *exec.Cmd
 	log  *testenv.Log
 
+	networked bool // it runs in a container of the engine, on a network
+
 	first []string // the inventory before the test's first node; nil: before this one
 }
 
