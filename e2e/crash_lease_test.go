@@ -32,7 +32,7 @@ func hold(t *testing.T) *held {
 		`pins of a job that is not recorded: ["result"]`, // one that has ended
 		"pins of a user") // the input
 	h.owner.calm = append(h.owner.calm, "pins of a user", `pins of a job that is not recorded: ["result"]`) // it may work for the member, too
-	h.input = h.worker.ok("add", "-q", logsDir(t)) // what is at the member alone draws the job there
+	h.input = h.worker.ok("add", "-q", logsDir(t))                                                          // what is at the member alone draws the job there
 	j, err := h.owner.client().Submit(t.Context(), crashSpec(t, h.input, "task",
 		untilLetGo+copying), "held")
 	if err != nil {
