@@ -35,7 +35,7 @@ type Client struct {
 	mu      sync.Mutex
 	session *session // nil while there is none
 	why     error    // why there is none
-	kept    map[bus.Topic]bool
+	kept    map[bus.Topic][]byte
 
 	stats struct{ connects, foreign, retained atomic.Int64 }
 }
@@ -59,7 +59,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, at: at, topics: layout.Of(cfg.Domain), inbox: bus.NewInbox(cfg.Queue), slots: make(chan struct{}, cfg.InFlight), kept: map[bus.Topic]bool{}}
+	c := &Client{cfg: cfg, at: at, topics: layout.Of(cfg.Domain), inbox: bus.NewInbox(cfg.Queue), slots: make(chan struct{}, cfg.InFlight), kept: map[bus.Topic][]byte{}}
 	first, err := c.connect(ctx)
 	if fatal(err) || ctx.Err() != nil {
 		if first != nil {
@@ -78,13 +78,18 @@ func fatal(err error) bool {
 	return errors.Is(err, ErrConfig) || errors.Is(err, ErrInsecure) || errors.Is(err, ErrCredential)
 }
 
-// become makes s what messages go by.
+// become makes s what messages go by. What is kept is told again before: the
+// broker may have lost it, or have told that this member is gone.
 func (c *Client) become(s *session, why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.session, c.why = s, why
-	if s != nil {
-		c.stats.connects.Add(1)
+	if s == nil {
+		return
+	}
+	c.stats.connects.Add(1)
+	for topic, payload := range c.kept {
+		c.hand(s, s.paho.Publish(c.topics.All(topic, c.cfg.Self), 1, true, payload), func() {})
 	}
 }
 
@@ -95,7 +100,7 @@ const steady = time.Minute
 // client with this node's credentials would take the connection away at once,
 // and the two would kick each other for ever.
 func (c *Client) keep(ctx context.Context, s *session) {
-	for tries := 0; ; {
+	for lost, vain := 0, 0; ; {
 		if s != nil {
 			since := time.Now()
 			var err error
@@ -105,10 +110,11 @@ func (c *Client) keep(ctx context.Context, s *session) {
 				return
 			case err = <-s.lost:
 			}
+			vain = 0
 			if time.Since(since) > steady {
-				tries = 0
+				lost = 0
 			}
-			if tries++; tries == 4 {
+			if lost++; lost == 4 {
 				c.cfg.Logger.Error("the broker keeps ending the connection; does another node use this identity?", "broker", c.at.addr, "err", err)
 			}
 			c.become(nil, err)
@@ -117,11 +123,11 @@ func (c *Client) keep(ctx context.Context, s *session) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(backoff(c.cfg.Retry, tries)):
+		case <-time.After(backoff(c.cfg.Retry, lost, vain)):
 		}
 		var err error
 		if s, err = c.connect(ctx); err != nil {
-			tries++
+			vain++
 			s = nil
 			c.cfg.Logger.Warn("no connection to the broker", "broker", c.at.addr, "err", err)
 		}
@@ -129,10 +135,11 @@ func (c *Client) keep(ctx context.Context, s *session) {
 	}
 }
 
-// backoff is between half of and all of first, doubled with each try up to 64
-// times.
-func backoff(first time.Duration, tries int) time.Duration {
-	d := first << min(max(tries-1, 0), 6)
+// backoff is between half of and all of first, doubled with each connection that
+// was lost, up to 64 times, or with each try in vain, up to 8 times: while the
+// broker is away this node hears nobody, and nobody hears it.
+func backoff(first time.Duration, lost, vain int) time.Duration {
+	d := first << max(min(lost-1, 6), min(vain-1, 3), 0)
 	return d/2 + rand.N(d/2+1)
 }
 
@@ -143,7 +150,7 @@ func (c *Client) Announce(ctx context.Context, topic bus.Topic, payload []byte) 
 	}
 	if topic.Kept() {
 		c.mu.Lock()
-		c.kept[topic] = true
+		c.kept[topic] = bytes.Clone(payload)
 		c.mu.Unlock()
 	}
 	return c.publish(ctx, c.topics.All(topic, c.cfg.Self), topic.Kept(), payload)
@@ -180,19 +187,19 @@ func (c *Client) publish(ctx context.Context, topic string, retain bool, payload
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	err := c.await(ctx, c.hand(s, s.paho.Publish(topic, 1, retain, bytes.Clone(payload))))
+	err := c.await(ctx, c.hand(s, s.paho.Publish(topic, 1, retain, bytes.Clone(payload)), func() { <-c.slots }))
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%w: broker %s: %w", bus.ErrUnavailable, c.at.addr, err)
 	}
 	return err
 }
 
-// hand gives the slot of a message back when the broker has acknowledged it,
-// which outlives the caller's patience: paho keeps the message until then. A
-// broker that does not in time loses the session.
-func (c *Client) hand(s *session, token paho.Token) paho.Token {
+// hand calls done, which gives the slot of a message back, when the broker has
+// acknowledged it. That outlives the caller's patience: paho keeps the message
+// until then. A broker that does not in time loses the session.
+func (c *Client) hand(s *session, token paho.Token, done func()) paho.Token {
 	c.acks.Go(func() {
-		defer func() { <-c.slots }()
+		defer done()
 		switch ok := token.WaitTimeout(c.cfg.Timeout); {
 		case !ok:
 			s.cut(fmt.Errorf("no acknowledgement in %v", c.cfg.Timeout))

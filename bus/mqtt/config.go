@@ -48,7 +48,7 @@ type Config struct {
 	Queue    int           // messages that wait for Receive; 0 means 256
 	InFlight int           // messages sent and not acknowledged; 0 means 64
 	Timeout  time.Duration // of connecting, and of an acknowledgement; 0 means 10s
-	Retry    time.Duration // before the first reconnect, doubling to 64 times that; 0 means 1s
+	Retry    time.Duration // before the first reconnect, doubling to 64 times that, or 8 times while the broker is away; 0 means 1s
 	Logger   *slog.Logger  // nil: none
 }
 

@@ -24,3 +24,6 @@ func (c *Client) Cut() {
 
 // Gauge returns conn with the check of packets.
 func Gauge(conn net.Conn, limit int) net.Conn { return &gauge{Conn: conn, max: limit, filters: 3} }
+
+// Backoff is how long a client waits before it connects again.
+func Backoff(first time.Duration, lost, vain int) time.Duration { return backoff(first, lost, vain) }

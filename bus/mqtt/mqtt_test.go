@@ -168,6 +168,49 @@ func TestDialBeforeTheBroker(t *testing.T) {
 	})
 }
 
+// A broker that was started anew has lost what it kept; members tell it again,
+// the newest only, so that nobody waits for their next announcement.
+func TestKeptAgain(t *testing.T) {
+	each(t, func(t *testing.T, s *site) {
+		a := dial(t, s.config(t, newKey(t)))
+		got := listen(t, dial(t, s.config(t, newKey(t))))
+		for _, text := range []string{"a is new", "a is old"} {
+			if err := a.Announce(t.Context(), bus.TopicNodes, []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := a.Stats().Connects
+		s.stop(t)
+		until(t, func() bool { return a.Announce(t.Context(), bus.TopicNodes, []byte("a is away")) != nil })
+		s.start(t)
+		until(t, func() bool { return a.Stats().Connects > before })
+		late := listen(t, dial(t, s.config(t, newKey(t))))
+		for _, c := range []<-chan bus.Delivery{got, late} {
+			until(t, func() bool {
+				select {
+				case d := <-c:
+					return string(d.Payload) == "a is away"
+				default:
+					return false
+				}
+			})
+		}
+	})
+}
+
+// Two clients that take the connection from each other do so ever more rarely; a
+// broker that is away is soon found when it is back.
+func TestBackoff(t *testing.T) {
+	for _, tt := range []struct{ lost, vain, most int }{
+		{0, 0, 1}, {1, 0, 1}, {1, 1, 1}, {1, 2, 2}, {1, 4, 8}, {1, 50, 8}, {0, 50, 8}, {5, 0, 16}, {5, 50, 16}, {50, 0, 64},
+	} {
+		most := time.Duration(tt.most) * time.Second
+		if got := mqtt.Backoff(time.Second, tt.lost, tt.vain); got < most/2 || got > most {
+			t.Errorf("backoff after %d losses and %d tries in vain = %v, want %v to %v", tt.lost, tt.vain, got, most/2, most)
+		}
+	}
+}
+
 // listen returns what c receives.
 func listen(t *testing.T, c *mqtt.Client) <-chan bus.Delivery {
 	t.Helper()
