@@ -156,7 +156,7 @@ func (s *Sidecar) drainOnce(ctx context.Context, d *drainer) (now wire.Drain, er
 	if err != nil {
 		return now, err
 	}
-	alone := len(s.others()) == 0
+	alone := len(s.others()) == 0 && !s.awaitCrew(ctx)
 	if now.Problem = ""; why != nil {
 		now.Problem = jobspec.AsFailure(why).Detail
 	}

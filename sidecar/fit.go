@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -46,11 +47,13 @@ func (s *Sidecar) runsHere(spec jobspec.Spec) error {
 }
 
 // runsSomewhere refuses what no member that lives would ever run, of any stage.
-func (s *Sidecar) runsSomewhere(spec jobspec.Spec) error {
-	if err := s.cfg.Limits.checkPartitions(spec); err != nil {
-		return err
+func (s *Sidecar) runsSomewhere(ctx context.Context) func(jobspec.Spec) error {
+	return func(spec jobspec.Spec) error {
+		if err := s.cfg.Limits.checkPartitions(spec); err != nil {
+			return err
+		}
+		return s.gathered(ctx, func() error { return eachStage(spec, s.stageRuns) })
 	}
-	return eachStage(spec, s.stageRuns)
 }
 
 func (s *Sidecar) stageRuns(spec jobspec.Spec) error {
@@ -89,7 +92,11 @@ func stagesAgainst(spec jobspec.Spec, o jobspec.Offer) (why []string) {
 }
 
 // enough refuses a job that fewer members can run than it asks for.
-func (s *Sidecar) enough(spec jobspec.Spec) error {
+func (s *Sidecar) enough(ctx context.Context, spec jobspec.Spec) error {
+	return s.gathered(ctx, func() error { return s.enoughNow(spec) })
+}
+
+func (s *Sidecar) enoughNow(spec jobspec.Spec) error {
 	if err := eachStage(spec, s.gangFits); err != nil {
 		return err
 	}

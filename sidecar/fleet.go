@@ -21,6 +21,9 @@ type Crew interface {
 	// Live returns those that were heard of lately, in any order. They are
 	// hints: a lease decides.
 	Live() []Peer
+	// Gather waits while members are about to be heard, as when this node has
+	// just started; for some seconds at most. It reports whether it waited.
+	Gather(ctx context.Context) bool
 }
 
 // Peer is another member, as it says of itself.
@@ -60,6 +63,21 @@ const maxMessageFile = 64 << 20
 
 // readFor bounds the time to get such a file, for which others wait.
 const readFor = time.Minute
+
+// awaitCrew waits for members that are about to be heard, if there are any.
+func (s *Sidecar) awaitCrew(ctx context.Context) bool {
+	return s.cfg.Crew != nil && s.cfg.Crew.Gather(ctx)
+}
+
+// gathered checks what depends on who lives, and again when it was refused while
+// members were about to be heard.
+func (s *Sidecar) gathered(ctx context.Context, check func() error) error {
+	err := check()
+	if err != nil && s.awaitCrew(ctx) {
+		err = check()
+	}
+	return err
+}
 
 // listen takes the messages of other members.
 func (s *Sidecar) listen() {

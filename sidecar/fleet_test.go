@@ -36,6 +36,7 @@ type fleet struct {
 	mu    sync.Mutex
 	nodes []*bench
 	away  map[*bench]bool      // neither heard of nor asked for blocks
+	soon  map[*bench]bool      // away, and to be heard when somebody waits for members
 	moved map[jobspec.CID]int  // raw blocks that went from one node to another
 	data  map[jobspec.CID]bool // leaves of a dataset that was scattered
 	came  map[*bench]int       // bytes of these that came, by who got them
@@ -123,6 +124,18 @@ func (f *fleet) Live() (list []sidecar.Peer) {
 		})
 	}
 	return list
+}
+
+// Gather implements sidecar.Crew.
+func (f *fleet) Gather(context.Context) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	waited := len(f.soon) > 0
+	for b := range f.soon {
+		delete(f.away, b)
+	}
+	f.soon = nil
+	return waited
 }
 
 // neighbours is what a node of the fleet fetches with: all others.

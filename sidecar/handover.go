@@ -61,7 +61,11 @@ func (s *Sidecar) HandOver(ctx context.Context, to string, sub api.Submission) (
 	}
 	members := []identity.ID{old.Member}
 	if !known {
-		if members, err = s.choose(to, spec, h.Key); err != nil {
+		err = s.gathered(ctx, func() (err error) {
+			members, err = s.choose(to, spec, h.Key)
+			return err
+		})
+		if err != nil {
 			return wire.Job{}, false, err
 		}
 	}

@@ -199,7 +199,12 @@ func (b *bench) start() {
 			streams = f.streamsOf(b.key.ID())
 		}
 	}
+	var gather func(context.Context) bool
+	if crew != nil {
+		gather = crew.Gather
+	}
 	b.data = dataset.New(dataset.Config{
+		Gather: gather,
 		Key: b.key, Domain: "d", Shared: "t", Store: b.store, IPFS: b.ipfs, Post: post, Logger: log,
 		Live: func() (ids []identity.ID) {
 			for _, p := range crew.Live() {

@@ -32,9 +32,9 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 		return wire.Job{}, false, err
 	}
 	_ = s.learnStrictFor(ctx, asked) // the refusal says it
-	spec, specCID, err := s.admit(asked, s.runsSomewhere)
+	spec, specCID, err := s.admit(asked, s.runsSomewhere(ctx))
 	if err == nil {
-		err = s.enough(spec)
+		err = s.enough(ctx, spec)
 	}
 	if err == nil {
 		err = s.permits(sub.Tenant, spec)

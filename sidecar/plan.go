@@ -23,9 +23,9 @@ func (s *Sidecar) Plan(ctx context.Context, sub api.Submission) (wire.Plan, erro
 		return wire.Plan{}, err
 	}
 	_ = s.learnStrictFor(ctx, asked) // the refusal says it
-	spec, specCID, err := s.admit(asked, s.runsSomewhere)
+	spec, specCID, err := s.admit(asked, s.runsSomewhere(ctx))
 	if err == nil {
-		err = s.enough(spec)
+		err = s.enough(ctx, spec)
 	}
 	if err == nil {
 		err = s.permits(sub.Tenant, spec)
@@ -33,6 +33,7 @@ func (s *Sidecar) Plan(ctx context.Context, sub api.Submission) (wire.Plan, erro
 	if err != nil {
 		return wire.Plan{}, err
 	}
+	s.awaitCrew(ctx)
 	job := jobspec.Job{ID: jobspec.NewJobID(s.now()), Tenant: sub.Tenant, Spec: spec, SpecCID: specCID}
 	d := &driver{Sidecar: s, id: job.ID, dry: true}
 	defer d.forgetPins()

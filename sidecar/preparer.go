@@ -25,6 +25,7 @@ import (
 // queued.
 func (d *driver) prepare(ctx context.Context, job jobspec.Job) (jobspec.Job, error) {
 	imgs, err := d.bringImages(ctx, job)
+	d.awaitCrew(ctx) // who is heard too late gets nothing of it
 	if err == nil {
 		err = refusal(d.fetch(ctx, job)) // other errors come up again below
 	}

@@ -183,8 +183,9 @@ func (s *Sidecar) asking(h store.Holding) func() {
 func nothingToNote(*store.Tx) error { return nil }
 
 // copiesOf says whether a job's outputs are to be held by others too.
-func (d *driver) copiesOf(job jobspec.Job) bool {
-	return d.cfg.Post != nil && job.Origin == nil && job.Parent == "" && job.Spec.Holders() > 1 && d.hasCompany()
+func (d *driver) copiesOf(ctx context.Context, job jobspec.Job) bool {
+	return d.cfg.Post != nil && job.Origin == nil && job.Parent == "" && job.Spec.Holders() > 1 &&
+		(d.hasCompany() || d.awaitCrew(ctx) && d.hasCompany())
 }
 
 // copyResult has other members hold a result that is pinned here, and returns
@@ -192,7 +193,7 @@ func (d *driver) copiesOf(job jobspec.Job) bool {
 // alone. A domain with too few members does not keep the job from its end.
 func (d *driver) copyResult(ctx context.Context, job jobspec.Job, result jobspec.CID, bytes int64) (put func(*store.Tx) error, done func()) {
 	put, done = nothingToNote, func() {}
-	if !d.copiesOf(job) {
+	if !d.copiesOf(ctx, job) {
 		return put, done
 	}
 	h := store.Holding{Name: pinName(d.id, "result"), Root: result, Bytes: bytes, Want: job.Spec.Holders()}
@@ -213,7 +214,7 @@ func (d *driver) copyResult(ctx context.Context, job jobspec.Job, result jobspec
 // reads is copied by whoever reads it.
 func (r *runner) copyOutput(ctx context.Context) (put func(*store.Tx) error, done func()) {
 	put, done = nothingToNote, func() {}
-	if !r.att.Output.Defined() || r.att.Failure != nil || len(r.plan.Tasks) < 2 || !r.st.last() || !r.copiesOf(r.job) {
+	if !r.att.Output.Defined() || r.att.Failure != nil || len(r.plan.Tasks) < 2 || !r.st.last() || !r.copiesOf(ctx, r.job) {
 		return put, done
 	}
 	r.letGo() // nothing runs any more
@@ -235,6 +236,7 @@ func (s *Sidecar) Replicate(ctx context.Context, name string, root jobspec.CID, 
 	if n < 1 || n > jobspec.MaxReplicate {
 		return wire.Replicas{}, jobspec.Failure{Kind: jobspec.KindSpec, Where: "replicate", Detail: fmt.Sprintf("is %d, want 1 to %d", n, jobspec.MaxReplicate)}.Error()
 	}
+	s.awaitCrew(ctx)
 	h := store.Holding{Name: name, Root: root}
 	err := s.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		old, err := tx.Holding(name)

@@ -210,7 +210,7 @@ func (s *Sidecar) readSchedule(ctx context.Context, e wire.Recorded) (sch jobspe
 	if err := s.schedules.CheckTimes(sch.Created, sch.OnChange != "", e.Cursor); err != nil {
 		return sch, err
 	}
-	spec, _, err := s.admit(sch.Spec, s.runsSomewhere)
+	spec, _, err := s.admit(sch.Spec, s.runsSomewhere(ctx))
 	if err == nil {
 		err = s.permits(sch.Tenant, spec)
 	}

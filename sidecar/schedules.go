@@ -70,10 +70,10 @@ func (s *Sidecar) AddSchedule(ctx context.Context, tenant string, r wire.Schedul
 
 // takes says why this node would not take a job of the schedule now, if that is
 // so for good.
-func (s *Sidecar) takes(_ context.Context, tenant string, spec jobspec.Spec) error {
-	spec, _, err := s.admit(spec, s.runsSomewhere)
+func (s *Sidecar) takes(ctx context.Context, tenant string, spec jobspec.Spec) error {
+	spec, _, err := s.admit(spec, s.runsSomewhere(ctx))
 	if err == nil {
-		err = s.enough(spec)
+		err = s.enough(ctx, spec)
 	}
 	if err == nil {
 		err = s.permits(tenant, spec)

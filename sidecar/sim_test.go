@@ -111,6 +111,9 @@ func (s *simulation) Live() (list []sidecar.Peer) {
 	return list
 }
 
+// Gather implements sidecar.Crew.
+func (s *simulation) Gather(context.Context) bool { return false }
+
 // dataset makes files that each lie on two workers, in runs as a sensor or a
 // crawl leaves them, and returns the root of all.
 func (s *simulation) dataset() string {

@@ -223,7 +223,7 @@ func (s *Sidecar) takeOver(ctx context.Context, e wire.Recorded, t jobspec.Tenur
 	if err := s.readJSON(ctx, e.Spec, &spec); err != nil {
 		return fmt.Errorf("read spec: %w", err)
 	}
-	spec, c, err := s.admit(spec, s.runsSomewhere)
+	spec, c, err := s.admit(spec, s.runsSomewhere(ctx))
 	if err == nil && s.Draining() {
 		err = errDraining()
 	}

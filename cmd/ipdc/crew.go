@@ -1,18 +1,19 @@
 package main
 
 import (
+	"context"
+
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar"
-	"github.com/ipdc/ipdc/sidecar/fleet"
 )
 
 // crew are the other members as the sidecar asks for them.
-type crew struct{ *fleet.Fleet }
+type crew struct{ *swarm }
 
 // Live implements sidecar.Crew.
 func (c crew) Live() []sidecar.Peer {
-	members := c.Members()
+	members := c.fleet.Members()
 	list := make([]sidecar.Peer, len(members))
 	for i, m := range members {
 		list[i] = sidecar.Peer{
@@ -22,11 +23,14 @@ func (c crew) Live() []sidecar.Peer {
 	return list
 }
 
+// Gather implements sidecar.Crew.
+func (c crew) Gather(ctx context.Context) bool { return c.gather(ctx) }
+
 // others returns what the sidecar needs to hand tasks to other members; nothing
 // on a node that is on no network.
 func (n *node) others() (*bus.Post, sidecar.Crew, sidecar.Record) {
 	if n.swarm == nil {
 		return nil, nil, nil
 	}
-	return n.swarm.post, crew{n.swarm.fleet}, n.swarm.quorum
+	return n.swarm.post, crew{n.swarm}, n.swarm.quorum
 }

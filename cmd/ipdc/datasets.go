@@ -13,7 +13,7 @@ func (n *node) keepDatasets() {
 		Budget: n.set.inputBudget(), Sweep: n.set.SweepEvery.Std(), Logger: n.log,
 	}
 	if s := n.swarm; s != nil {
-		cfg.Post = s.post
+		cfg.Post, cfg.Gather = s.post, s.gather
 		cfg.Live = func() (ids []identity.ID) {
 			for _, m := range s.fleet.Members() {
 				ids = append(ids, m.ID)

@@ -78,6 +78,13 @@ func (e *exchange) hold() {
 	e.held = true
 }
 
+// replaced reports whether the swap is being replaced, or is about to be.
+func (e *exchange) replaced() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.held || e.now == nil
+}
+
 // holdTime bounds the wait for another swap.
 const holdTime = handOver + rejoinTime + 5*time.Second
 

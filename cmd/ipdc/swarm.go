@@ -46,6 +46,7 @@ type swarm struct {
 	asked   time.Time
 	renewAt time.Time    // company's: when a door is asked next
 	lost    atomic.Bool  // a member, since a door was asked
+	parted  atomic.Int64 // when a member was last lost, in ns since 1970
 	unread  atomic.Value // unread: the domain's file
 
 	mu    sync.Mutex
@@ -120,6 +121,7 @@ func (s *swarm) postConfig() bus.Config {
 		Domain: bus.DomainID(s.member.ID()), Key: s.key, Roster: s.roster, Certificate: s.proof, Logger: s.log,
 		Gone: func(ctx context.Context, id identity.ID) {
 			s.lost.Store(true)
+			s.parted.Store(time.Now().UnixNano())
 			s.fleet.Gone(ctx, id)
 		},
 	}

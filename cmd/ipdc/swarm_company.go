@@ -126,7 +126,7 @@ func (s *swarm) expects() bool {
 		return false
 	}
 	away := s.away(h)
-	if len(away) > 0 && time.Since(h.Since()) < expectFor {
+	if (len(away) > 0 || h.Dialling()) && time.Since(h.Since()) < expectFor {
 		return true
 	}
 	return slices.ContainsFunc(s.fleet.Members(), func(m fleet.Member) bool {

@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
@@ -83,6 +84,7 @@ type Host struct {
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
 	kick      chan struct{} // wakes the loop that keeps members connected
+	dialled   atomic.Bool   // all in Config.Book, once
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -218,6 +220,10 @@ func (h *Host) ID() identity.ID { return h.cfg.Key.ID() }
 
 // Since returns when the host was opened.
 func (h *Host) Since() time.Time { return h.since }
+
+// Dialling reports whether members of Config.Book are being dialled for the first
+// time.
+func (h *Host) Dialling() bool { return !h.dialled.Load() }
 
 // Protocol returns the name of a protocol of this domain.
 func (h *Host) Protocol(name string) protocol.ID {

@@ -80,6 +80,7 @@ func (h *Host) keepConnected(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		h.dialDue(ctx)
+		h.dialled.Store(true)
 		select {
 		case <-ctx.Done():
 			return

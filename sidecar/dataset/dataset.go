@@ -37,17 +37,18 @@ import (
 
 // Config is what a Keeper is made of. Fields without a default are required.
 type Config struct {
-	Key    identity.Key         // signs heads
-	Domain string               // id of the node's domain, which heads name
-	Shared string               // the tenant whose datasets the domain sees, and who sees the domain's; default none
-	Store  *store.Store         //
-	IPFS   ipfs.Node            //
-	Budget ipfs.Budget          // of one entry that is read; zero fields have ipfs's defaults
-	Post   *bus.Post            // to the other members; nil = a node alone
-	Live   func() []identity.ID // who they are; nil with Post nil
-	Sweep  time.Duration        // between looks for what a crash left; default 1 min
-	Logger *slog.Logger         // default slog.Default
-	Now    func() time.Time     // default time.Now
+	Key    identity.Key               // signs heads
+	Domain string                     // id of the node's domain, which heads name
+	Shared string                     // the tenant whose datasets the domain sees, and who sees the domain's; default none
+	Store  *store.Store               //
+	IPFS   ipfs.Node                  //
+	Budget ipfs.Budget                // of one entry that is read; zero fields have ipfs's defaults
+	Post   *bus.Post                  // to the other members; nil = a node alone
+	Live   func() []identity.ID       // who they are; nil with Post nil
+	Gather func(context.Context) bool // waits for those that are about to be heard; nil = nobody is
+	Sweep  time.Duration              // between looks for what a crash left; default 1 min
+	Logger *slog.Logger               // default slog.Default
+	Now    func() time.Time           // default time.Now
 }
 
 // Keeper keeps the datasets of a node. Its methods may be called concurrently.

@@ -154,9 +154,12 @@ func notOne(ref jobspec.DatasetRef, all, away []found, asked int) error {
 	}.Error()
 }
 
-// ask puts a question to all members that live, at once, and checks the heads
-// that they answer with.
+// ask puts a question to all members that live, or will in a moment, at once, and
+// checks the heads that they answer with.
 func (k *Keeper) ask(ctx context.Context, newest bool, question func(context.Context, identity.ID) ([][]byte, error)) []answer {
+	if k.cfg.Gather != nil {
+		k.cfg.Gather(ctx)
+	}
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
 	live := k.cfg.Live()
