@@ -128,7 +128,7 @@ func (c *Client) keep(ctx context.Context, s *session) {
 		var err error
 		if s, err = c.connect(ctx); err != nil {
 			vain++
-			s = nil
+			s, lost = nil, 0 // the broker was away, and not at odds with this node
 			c.cfg.Logger.Warn("no connection to the broker", "broker", c.at.addr, "err", err)
 		}
 		c.become(s, err)

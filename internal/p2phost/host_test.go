@@ -2,6 +2,7 @@ package p2phost_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -128,6 +129,40 @@ func TestBookAndPortsAreKept(t *testing.T) {
 		t.Errorf("addresses after the restart (-before +after):\n%s", diff)
 	}
 	eventually(t, "the node has found its peer again", func() bool { return connected(again, a.ID()) })
+}
+
+// A node that is new says so until each member that it knows was tried once.
+func TestDialling(t *testing.T) {
+	c := newClub(t)
+	a, cfg := open(t, c.config(t)), c.config(t)
+	b := open(t, cfg)
+	if err := b.Connect(t.Context(), a.ID(), a.Listen()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node knows its peer's addresses", func() bool { return len(b.Book()) > 100 })
+	eventually(t, "a node that knew nobody has tried all", func() bool { return !b.Dialling() })
+	cfg.Book = b.Book()
+	at := tcpAddr(t, a.Listen()[0])
+	if err := errors.Join(a.Close(), b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	mute, err := net.Listen("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	again := open(t, cfg)
+	conn, err := mute.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !again.Dialling() {
+		t.Error("Dialling() = false while the one member that is known has not answered")
+	}
+	if err := errors.Join(mute.Close(), conn.Close()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the member was tried", func() bool { return !again.Dialling() })
 }
 
 func TestTakenPortIsAnError(t *testing.T) {

@@ -96,3 +96,25 @@ func TestExpectedMember(t *testing.T) {
 		t.Errorf("after a search in vain they were asked for %d times, want 3", asked.Load())
 	}
 }
+
+// Where there is somebody else to ask, a member that is expected is waited for a
+// moment before, as what it has may be nowhere else.
+func TestExpectedMemberBeforeNext(t *testing.T) {
+	t.Parallel()
+	late, other := newMember(t, swap.Config{}), newMember(t, swap.Config{})
+	root := fill(t, late)
+	host := newHost(t, other.host)
+	var asked atomic.Int32
+	b := memberOn(t, swap.Config{Next: public{newMember(t, swap.Config{})}, Expects: func() bool {
+		if asked.Add(1) > 1 {
+			return false
+		}
+		if err := host.Connect(t.Context(), late.host.ID(), late.host.Listen()); err != nil {
+			t.Error(err)
+		}
+		return true
+	}}, host)
+	if err := b.Pin(t.Context(), "user/x", root); err != nil || asked.Load() != 1 {
+		t.Errorf("Pin() = %v, expected members were asked for %d times, want once", err, asked.Load())
+	}
+}

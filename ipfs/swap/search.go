@@ -126,12 +126,22 @@ func (q *search) round(ctx context.Context, end <-chan time.Time) error {
 				sending.Go(func() { q.want(ctx, p, a.id, pb.Message_Wantlist_Block) })
 			}
 		case <-a.nobody:
-			if q.cfg.Next == nil && time.Since(q.begun) < 2*comeback && (q.signs.hope() || q.cfg.Expects()) {
+			if q.worthwhile() {
 				return nil
 			}
 			return errNobody
 		}
 	}
+}
+
+// worthwhile says whether to ask again though nobody has the block, as members
+// may come back, or come. Where there is a Next it is not kept waiting for long.
+func (q *search) worthwhile() bool {
+	took := time.Since(q.begun)
+	if q.cfg.Next != nil {
+		return took < brief && q.cfg.Expects()
+	}
+	return took < 2*comeback && (q.signs.hope() || q.cfg.Expects())
 }
 
 // forgotten says whether p, which has the block, is to be asked for it.

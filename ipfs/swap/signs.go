@@ -24,6 +24,10 @@ type signs struct {
 // counts that the others have nothing: the host dials again every five seconds.
 const comeback = 12 * time.Second
 
+// brief is how long a search for what may be public goes on for members that are
+// expected.
+const brief = 3 * time.Second
+
 // hope says whether a member that was lost lately may still come back with what
 // nobody else has.
 func (s *signs) hope() bool {

@@ -48,7 +48,8 @@ type Config struct {
 	// Next is asked for what no member has; default nobody.
 	Next Fetcher
 	// Expects says whether members that live may be connected in a moment: a
-	// search that found nothing goes on meanwhile. Default never.
+	// search that found nothing goes on meanwhile, where there is a Next for
+	// three seconds at most. Default never.
 	Expects func() bool
 	// Wait is how long a fetch goes on without a new block; default 30 s.
 	Wait time.Duration
