@@ -205,7 +205,7 @@ func (b *bench) start() {
 	}
 	b.data = dataset.New(dataset.Config{
 		Gather: gather,
-		Key: b.key, Domain: "d", Shared: "t", Store: b.store, IPFS: b.ipfs, Post: post, Logger: log,
+		Key:    b.key, Domain: "d", Shared: "t", Store: b.store, IPFS: b.ipfs, Post: post, Logger: log,
 		Live: func() (ids []identity.ID) {
 			for _, p := range crew.Live() {
 				if p.ID != b.key.ID() {

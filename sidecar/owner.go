@@ -181,13 +181,17 @@ func (s *Sidecar) disowned(ctx context.Context, o jobspec.Origin) bool {
 	return err == nil && (e.Over() || e.Owner.String() != o.Owner)
 }
 
-// orAtOwner turns err, that a job is not here, into one that says who owns it.
+// orAtOwner turns err, that a job is not here, into one that says who owns it, or
+// that this cannot be known now.
 func (s *Sidecar) orAtOwner(ctx context.Context, tenant, ref string, err error) error {
 	if !errors.Is(err, jobspec.KindNotFound.Error()) {
 		return err
 	}
-	if j, ok := s.inRecord(ctx, tenant, ref); ok {
+	switch j, ok, rerr := s.inRecord(ctx, tenant, ref); {
+	case ok:
 		return atOwner(j)
+	case rerr != nil:
+		return rerr
 	}
 	return err
 }
@@ -202,19 +206,26 @@ func atOwner(j wire.Job) error {
 // findFor bounds a question about a job.
 const findFor = 5 * time.Second
 
-// inRecord is what the keepers know of a job that this node does not own.
-func (s *Sidecar) inRecord(ctx context.Context, tenant, ref string) (wire.Job, bool) {
+// inRecord is what the keepers know of a job that this node does not own. The
+// error is of kind E_NO_QUORUM when they do not say, as while they choose a leader.
+func (s *Sidecar) inRecord(ctx context.Context, tenant, ref string) (j wire.Job, ok bool, err error) {
 	id, err := jobspec.ParseJobID(ref)
 	if err != nil || !s.recorded() {
-		return wire.Job{}, false
+		return j, false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, findFor)
 	defer cancel()
 	e, err := s.cfg.Record.Find(ctx, id)
-	if err != nil || e.Tenant != tenant {
-		return wire.Job{}, false
+	switch {
+	case errors.Is(err, jobspec.KindNoQuorum.Error()):
+		return j, false, jobspec.Failure{
+			Kind: jobspec.KindNoQuorum, Where: "job " + ref, Detail: "is not at this node, and who owns it is not known now: " + jobspec.AsFailure(err).Detail,
+			Hint: "ask again in a moment, or at its owner",
+		}.Error()
+	case err != nil || e.Tenant != tenant:
+		return j, false, nil
 	}
-	j := wire.Job{Recorded: &e, Member: e.Owner.String()}
+	j = wire.Job{Recorded: &e, Member: e.Owner.String()}
 	j.ID, j.Tenant, j.SpecCID, j.Submitted, j.Result = e.Job, e.Tenant, e.SpecCID, e.At(), e.Result
 	if j.State = e.State; !e.Over() {
 		j.State = jobspec.JobAccepted
@@ -223,5 +234,5 @@ func (s *Sidecar) inRecord(ctx context.Context, tenant, ref string) (wire.Job, b
 	if e.Detail != "" {
 		j.Failure = &jobspec.Failure{Kind: jobspec.KindLost, Detail: e.Detail, Hint: "more of it is known to " + e.Owner.String()}
 	}
-	return j, true
+	return j, true, nil
 }

@@ -1,11 +1,13 @@
 package sidecar_test
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/ipdc/ipdc/internal/refusal"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/quorum"
+	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -319,5 +322,43 @@ func TestLateRecord(t *testing.T) {
 	}
 	if _, err := f.nodes[1].Job(t.Context(), "u", id); !errors.Is(err, jobspec.KindNotFound.Error()) {
 		t.Errorf("another tenant is told of it: %v", err)
+	}
+}
+
+// leaderless is a record whose keepers choose a leader, and do not say until then
+// what they know of jobs.
+type leaderless struct {
+	sidecar.Record
+	choose atomic.Bool
+}
+
+func (l *leaderless) Find(ctx context.Context, id jobspec.JobID) (wire.Recorded, error) {
+	if l.choose.Load() {
+		return wire.Recorded{}, jobspec.KindNoQuorum.Errorf("there is no leader")
+	}
+	return l.Record.Find(ctx, id)
+}
+
+// While the keepers cannot say who owns a job nobody is told that there is none.
+func TestUnknownOwnerIsNotNotFound(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	l := &leaderless{}
+	f.nodes[1].asks = func(r sidecar.Record) sidecar.Record {
+		l.Record = r
+		return l
+	}
+	f.keepRecord(shortLease)
+	id := f.nodes[0].submit(spec("DUMMY_SLEEP=1h"))
+	l.choose.Store(true)
+	_, err := f.nodes[1].Job(t.Context(), "t", id)
+	wantKind(t, "Job", err, jobspec.KindNoQuorum, "who owns it is not known now: there is no leader")
+	_, err = f.nodes[1].Stop(t.Context(), "t", id)
+	wantKind(t, "Stop", err, jobspec.KindNoQuorum, "who owns it is not known now")
+	_, err = f.nodes[1].Job(t.Context(), "t", "a-name")
+	wantKind(t, "Job of a name", err, jobspec.KindNotFound)
+	l.choose.Store(false)
+	if j, err := f.nodes[1].Job(t.Context(), "t", id); err != nil || j.Recorded == nil {
+		t.Errorf("Job = %+v, %v, want what the record says", j.Recorded, err)
 	}
 }

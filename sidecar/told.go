@@ -33,8 +33,8 @@ func (s *Sidecar) Job(ctx context.Context, tenant, ref string) (j wire.Job, err 
 		return err
 	})
 	if errors.Is(err, jobspec.KindNotFound.Error()) {
-		if e, ok := s.inRecord(ctx, tenant, ref); ok {
-			return e, nil
+		if e, ok, rerr := s.inRecord(ctx, tenant, ref); ok || rerr != nil {
+			return e, rerr
 		}
 	}
 	j.Waiting = s.waitsFor(j.ID)
