@@ -248,3 +248,13 @@ func TestHandOverLongSpec(t *testing.T) {
 		}
 	}
 }
+
+// A member that stops refuses what it is handed, so that who looks for any member
+// asks the next one.
+func TestStoppingMemberRefuses(t *testing.T) {
+	f := newFleet(t, 2)
+	there := f.nodes[1]
+	there.stop()
+	_, _, err := there.Submit(t.Context(), api.Submission{Tenant: api.MemberTenant(f.nodes[0].key.ID()), IdempotencyKey: "k", Spec: spec()})
+	wantKind(t, "Submit", err, jobspec.KindConflict, "the node is stopping")
+}

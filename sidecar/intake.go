@@ -43,7 +43,7 @@ func (s *Sidecar) submit(ctx context.Context, sub api.Submission, parent jobspec
 		return wire.Job{}, false, err
 	}
 	if s.stopping() {
-		return wire.Job{}, false, errShutdown
+		return wire.Job{}, false, errClosing
 	}
 	job := jobspec.Job{
 		ID: jobspec.NewJobID(s.now()), Tenant: sub.Tenant, Spec: spec, SpecCID: specCID, Parent: parent,

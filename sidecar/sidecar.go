@@ -213,6 +213,8 @@ func (s *Sidecar) Run(ctx context.Context) error {
 var (
 	errStarting = jobspec.Failure{Kind: jobspec.KindConflict, Where: "node", Detail: "the node is starting", Hint: "try again in a second"}.Error()
 	errShutdown = errors.New("the node is stopping")
+	// errClosing is errShutdown for who brings work.
+	errClosing = jobspec.Failure{Kind: jobspec.KindConflict, Where: "node", Detail: "the node is stopping", Hint: "submit to another one, or again when it has started"}.Error()
 )
 
 // begun returns why no work can begin: Run has not, or comes to its end. Its

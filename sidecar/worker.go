@@ -114,7 +114,7 @@ func (s *Sidecar) foreign(w wire.Work) (jobspec.Job, error) {
 // takeOn stores a job of another node and starts it, unless it is there already.
 func (s *Sidecar) takeOn(ctx context.Context, sub api.Submission, job jobspec.Job, plan jobspec.Plan) (created bool, err error) {
 	if s.stopping() {
-		return false, errShutdown
+		return false, errClosing
 	}
 	if err := s.open(ctx); err != nil {
 		return false, err
