@@ -18,13 +18,13 @@ import (
 	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/internal/p2phost"
 	"github.com/ipdc/ipdc/jobspec"
-	"github.com/ipdc/ipdc/sidecar/fleet"
 )
 
 const (
 	companyEvery = 2 * time.Second
-	enough       = 8 // members that are connected: the host finds the others by itself
-	dials        = 8 // at once
+	enough       = 8  // members that are connected: the host finds the others by itself, in a minute
+	many         = 64 // likewise, for one that is new here: what it has no other may have
+	dials        = 8  // at once
 	dialTime     = 15 * time.Second
 	firstTry     = 4 * time.Second // between two tries, doubled up to lastTry
 	lastTry      = 5 * time.Minute
@@ -75,11 +75,12 @@ func (s *swarm) meet(id identity.ID) {
 // wait: one that is away for good is silent for long.
 func (s *swarm) connect(ctx context.Context, dialing *sync.WaitGroup) {
 	h := s.current()
-	if h == nil || len(h.Peers()) >= enough {
+	if h == nil {
 		return
 	}
+	n, fresh := len(h.Peers()), s.fresh()
 	for id, addrs := range s.away(h) {
-		if !s.mayDial(id) {
+		if n >= many || n >= enough && !fresh[id] || !s.mayDial(id) {
 			continue
 		}
 		dialing.Go(func() {
@@ -129,10 +130,24 @@ func (s *swarm) expects() bool {
 	if (len(away) > 0 || h.Dialling()) && time.Since(h.Since()) < expectFor {
 		return true
 	}
-	return slices.ContainsFunc(s.fleet.Members(), func(m fleet.Member) bool {
-		_, is := away[m.ID]
-		return is && time.Since(m.Since) < expectFor
-	})
+	fresh := s.fresh()
+	for id := range away {
+		if fresh[id] {
+			return true
+		}
+	}
+	return false
+}
+
+// fresh are the members that were heard for the first time just now.
+func (s *swarm) fresh() map[identity.ID]bool {
+	ids := map[identity.ID]bool{}
+	for _, m := range s.fleet.Members() {
+		if time.Since(m.Since) < expectFor {
+			ids[m.ID] = true
+		}
+	}
+	return ids
 }
 
 // rejoin connects to members that change to the same secret at this moment.

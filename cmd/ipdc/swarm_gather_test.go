@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,7 +24,7 @@ type anyMember struct{}
 func (anyMember) Check(identity.ID, []byte, time.Time) error { return nil }
 
 // company is a node's view of who lives: its messages, and who tells them.
-func companyOf(t *testing.T, nw *memory.Network, key identity.Key) (*bus.Post, *fleet.Fleet) {
+func companyOf(t *testing.T, nw *memory.Network, key identity.Key, addrs ...string) (*bus.Post, *fleet.Fleet) {
 	t.Helper()
 	m, err := nw.Join(key.ID())
 	if err != nil {
@@ -34,7 +36,7 @@ func companyOf(t *testing.T, nw *memory.Network, key identity.Key) (*bus.Post, *
 	if err != nil {
 		t.Fatal(err)
 	}
-	return post, fleet.New(fleet.Config{Post: post, Self: func(context.Context) wire.Advert { return wire.Advert{Version: "1"} }})
+	return post, fleet.New(fleet.Config{Post: post, Self: func(context.Context) wire.Advert { return wire.Advert{Version: "1", Addrs: addrs} }})
 }
 
 func newIdentity(t *testing.T) identity.Key {
@@ -117,5 +119,39 @@ func until(t *testing.T, ok func() bool) {
 		if time.Now().After(end) {
 			t.Fatal("it did not happen in 2 min")
 		}
+	}
+}
+
+// One that is new here is dialled also by a node that has company enough: what it
+// has no other member may have.
+func TestNewcomerIsDialled(t *testing.T) {
+	nw := memory.New(memory.Config{})
+	hereKey, newKey := newIdentity(t), newIdentity(t)
+	post, members := companyOf(t, nw, hereKey)
+	h := p2phosttest.Open(t, p2phosttest.Config(hereKey))
+	s := &swarm{node: &node{key: hereKey, log: slog.New(slog.DiscardHandler)}, fleet: members, host: h, tries: tries{}, dialing: map[identity.ID]bool{}}
+	for range enough {
+		other := p2phosttest.Open(t, p2phosttest.Config(newIdentity(t)))
+		if err := h.Connect(t.Context(), other.ID(), other.Listen()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, func() bool { return len(h.Peers()) == enough })
+	told := p2phosttest.Open(t, p2phosttest.Config(newIdentity(t)))
+	s.is.Addrs = []domain.Addr{domain.Addr(told.Listen()[0]).At(told.ID())}
+	newcomer := p2phosttest.Open(t, p2phosttest.Config(newKey))
+	from, itself := companyOf(t, nw, newKey, newcomer.Listen()...)
+	goes(t, post.Run, from.Run, itself.Run)
+	until(t, func() bool { return len(members.Members()) == 1 })
+	var dialing sync.WaitGroup
+	s.connect(t.Context(), &dialing)
+	dialing.Wait()
+	var ids []identity.ID
+	for _, p := range h.Peers() {
+		ids = append(ids, p.ID)
+	}
+	if !slices.Contains(ids, newcomer.ID()) || slices.Contains(ids, told.ID()) {
+		t.Errorf("connected to %d, the newcomer among them: %v, one that is not new: %v; want the newcomer alone", len(ids),
+			slices.Contains(ids, newcomer.ID()), slices.Contains(ids, told.ID()))
 	}
 }
