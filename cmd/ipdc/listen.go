@@ -7,7 +7,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/sidecar/api"
@@ -37,6 +40,33 @@ func (n *node) listen(ctx context.Context) (err error) {
 	n.onClose(closing(n.tcp))
 	_, port, _ := net.SplitHostPort(n.tcp.Addr().String())
 	return n.store.Update(ctx, func(tx *store.Tx) error { return tx.PutMeta(portKey, port) })
+}
+
+const (
+	socketFor   = 5 * time.Second
+	socketEvery = 20 * time.Millisecond
+)
+
+// awaitSocket returns when a node listens, or none is about to: a service
+// manager and docker run return before the node listens, and one that enters
+// another domain does not for a moment. It takes no lock, which a node that
+// starts would find taken.
+func awaitSocket(dir, socket string) {
+	for end := time.Now().Add(socketFor); time.Now().Before(end); time.Sleep(socketEvery) {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			conn.Close()
+			return
+		}
+		b, err := os.ReadFile(filepath.Join(dir, lockFile))
+		if err != nil {
+			return
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+		if err != nil || pid <= 0 || pid == os.Getpid() || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			return
+		}
+	}
 }
 
 // closing closes a listener that a server may have closed before.

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/ipdc/ipdc/internal/testenv"
 )
@@ -58,4 +61,30 @@ func TestL02PlantedSocketDirectory(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A command waits for a node that has begun to start, as the next line of a script
+// does after a service manager has started one.
+func TestCommandWaitsForANodeThatStarts(t *testing.T) {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "api.sock")
+	if err := os.WriteFile(filepath.Join(dir, lockFile), fmt.Appendln(nil, os.Getppid()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listens := make(chan net.Listener, 1)
+	time.AfterFunc(100*time.Millisecond, func() {
+		l, err := net.Listen("unix", socket)
+		if err != nil {
+			t.Error(err)
+		}
+		listens <- l
+	})
+	awaitSocket(dir, socket)
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Errorf("after the wait the node does not listen: %v", err)
+	} else {
+		conn.Close()
+	}
+	(<-listens).Close()
 }

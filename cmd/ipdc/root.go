@@ -124,7 +124,8 @@ func pluginEnv(env []string) []string {
 	return env
 }
 
-// client returns a client of the node that the settings name. It does no I/O.
+// client returns a client of the node that the settings name. It waits for the
+// node of path when that has begun to start.
 func (a *app) client() (*client.Client, error) {
 	var opts []client.Option
 	if a.tenant != "" {
@@ -144,6 +145,7 @@ func (a *app) client() (*client.Client, error) {
 		}
 		return c, nil
 	}
+	awaitSocket(a.set.Path, a.set.socket())
 	return client.New("unix://"+a.set.socket(), opts...)
 }
 

@@ -176,10 +176,13 @@ func (n *node) open(ctx context.Context) (err error) {
 	return n.openDoor(ctx)
 }
 
+// lockFile has the number of the process that holds it.
+const lockFile = "node.lock"
+
 // lockState takes the state directory for this process until the file is
 // closed. A second node on the same directory is told who has it.
 func lockState(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "node.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock state directory: %w", err)
 	}
