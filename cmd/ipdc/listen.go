@@ -1,13 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -59,14 +59,21 @@ func awaitSocket(dir, socket string) {
 			return
 		}
 		b, err := os.ReadFile(filepath.Join(dir, lockFile))
-		if err != nil {
-			return
-		}
-		pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-		if err != nil || pid <= 0 || pid == os.Getpid() || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		if err != nil || !isNode(strings.TrimSpace(string(b))) {
 			return
 		}
 	}
+}
+
+// isNode reports whether a process, by its number, runs this program. The number
+// may be of a container, or of a process that is gone, and so be another one's.
+func isNode(pid string) bool {
+	this, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		return false
+	}
+	other, err := os.ReadFile(filepath.Join("/proc", filepath.Base(pid), "comm"))
+	return err == nil && bytes.Equal(this, other)
 }
 
 // closing closes a listener that a server may have closed before.

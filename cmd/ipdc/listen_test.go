@@ -68,7 +68,7 @@ func TestL02PlantedSocketDirectory(t *testing.T) {
 func TestCommandWaitsForANodeThatStarts(t *testing.T) {
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "api.sock")
-	if err := os.WriteFile(filepath.Join(dir, lockFile), fmt.Appendln(nil, os.Getppid()), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, lockFile), fmt.Appendln(nil, os.Getpid()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	listens := make(chan net.Listener, 1)
@@ -87,4 +87,17 @@ func TestCommandWaitsForANodeThatStarts(t *testing.T) {
 		conn.Close()
 	}
 	(<-listens).Close()
+}
+
+// Nobody waits for a node that is gone, also where its number is another
+// process's by now.
+func TestNobodyWaitsForANodeThatIsGone(t *testing.T) {
+	for _, pid := range []string{"1", "0", "-1", "", "4194305", "..", "x"} {
+		if isNode(pid) {
+			t.Errorf("the process %q runs this program", pid)
+		}
+	}
+	if !isNode(fmt.Sprint(os.Getpid())) { // the control
+		t.Error("this process does not run this program")
+	}
 }

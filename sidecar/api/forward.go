@@ -181,7 +181,7 @@ func unreachable(h Handed, err error) error {
 	return &awayError{jobspec.Failure{
 		Kind: jobspec.KindLost, Where: "job " + h.Job.String(),
 		Detail: fmt.Sprintf("member %s, which has the job, cannot be reached: %v", h.Member, err),
-		Hint:   "the job may go on there; ask again when `ipdc peers` lists the member. `ipdc job list` shows what was last known. " +
+		Hint: "the job may go on there; ask again when `ipdc peers` lists the member. `ipdc job list` shows what was last known. " +
 			"If it is gone for good, ipdc job rm --force " + h.Job.String() + " gives the job up",
 	}.Error()}
 }
