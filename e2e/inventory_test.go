@@ -195,8 +195,18 @@ func (n *node) release(container string) {
 	n.t.Helper()
 	id := strings.Fields(container)[0]
 	n.await("the program to be let go", patience, func() bool { // once it has begun
-		return exec.Command("docker", "exec", id, "touch", "/outputs/go").Run() == nil
+		return exec.Command("docker", "exec", id, "touch", "/outputs/go").Run() == nil || over(id)
 	})
+}
+
+// over says whether a container has ended: a program that is let go may, and take
+// along who has let it go.
+func over(id string) bool {
+	out, err := exec.Command("docker", "inspect", "-f", "{{.State.Status}}", id).CombinedOutput()
+	if err != nil {
+		return strings.Contains(strings.ToLower(string(out)), "no such")
+	}
+	return !slices.Contains([]string{"created", "running"}, strings.TrimSpace(string(out)))
 }
 
 // releaseAll lets go what runs now, wherever it has come to.
