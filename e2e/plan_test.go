@@ -42,7 +42,7 @@ func TestPlanLeavesNothing(t *testing.T) {
 	}
 	n.fails(5, "job", "plan", "-f", script, "-c", list, "--memory", "512TiB")
 	same("a plan that fails")
-	n.fails(1, "job", "plan", "-x", list, "-c", list)
+	n.fails(2, "job", "plan", "-x", list, "-c", list)
 	same("a plan of what is no function")
 
 	const nowhere = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
