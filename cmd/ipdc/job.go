@@ -203,7 +203,7 @@ func (a *app) jobWaitCmd() *cobra.Command {
 			ctx, cancel = context.WithTimeout(ctx, timeout)
 			defer cancel()
 		}
-		j, err := c.Wait(ctx, ref)
+		j, err := a.wait(ctx, c, ref)
 		if errors.Is(err, context.DeadlineExceeded) {
 			return timedOut{fmt.Errorf("job %s has not ended after %s; it goes on", ref, timeout)}
 		}
@@ -248,7 +248,7 @@ func (a *app) jobGetCmd() *cobra.Command {
 
 func (a *app) jobStopCmd() *cobra.Command {
 	cmd := a.eachJob("stop JOB...", "Stop jobs; what they wrote is kept", func(ctx context.Context, c *client.Client, ref string) error {
-		j, err := stopJob(ctx, c, ref)
+		j, err := a.stopJob(ctx, c, ref)
 		if err != nil {
 			return err
 		}
@@ -264,7 +264,7 @@ func (a *app) jobStopCmd() *cobra.Command {
 
 // stopJob stops a job and waits for its end. One that has its end already, or
 // all but, is left as it is: its state says so.
-func stopJob(ctx context.Context, c *client.Client, ref string) (wire.Job, error) {
+func (a *app) stopJob(ctx context.Context, c *client.Client, ref string) (wire.Job, error) {
 	j, err := c.Stop(ctx, ref)
 	if errors.Is(err, jobspec.KindConflict.Error()) { // or ref fits several jobs, or the node stops
 		now, jerr := c.Job(ctx, ref)
@@ -276,7 +276,7 @@ func stopJob(ctx context.Context, c *client.Client, ref string) (wire.Job, error
 	if err != nil {
 		return j, err
 	}
-	return c.Wait(ctx, j.ID.String())
+	return a.wait(ctx, c, j.ID.String())
 }
 
 func (a *app) jobRmCmd() *cobra.Command {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -30,6 +31,8 @@ type app struct {
 	tenant   string       // whose jobs; "" = the caller's
 
 	cmd *cobra.Command // that is run, for its flags; nil before
+
+	sayEvery time.Duration // between two looks at what a job waits for; 0 = 3 s
 }
 
 // run executes one command line and returns the exit code.

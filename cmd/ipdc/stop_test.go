@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipdc/ipdc/client"
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -39,10 +42,41 @@ func TestStopJob(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		j, err := stopJob(t.Context(), cl, "01kb")
+		j, err := (&app{}).stopJob(t.Context(), cl, "01kb")
 		if (err == nil) != (c.want != "") || err == nil && j.State != c.want {
 			t.Errorf("%s: stopJob = %s, %v, want %q", name, j.State, err, c.want)
 		}
 		s.Close()
+	}
+}
+
+// Who waits for a job is told what that waits for.
+func TestWaitSaysWhatFor(t *testing.T) {
+	job := wire.Job{Job: jobspec.Job{ID: "01kbjob", State: jobspec.JobRunning}, Waiting: "waits for the keepers"}
+	var said testenv.Log
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/events") {
+			until(t, func() bool { return strings.Contains(said.String(), "job 01kbjob waits for the keepers\n") })
+			w.Header().Set("Content-Type", "text/event-stream")
+			return
+		}
+		j := job
+		if said.String() != "" {
+			j.State = jobspec.JobStopped
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(j)
+	}))
+	defer s.Close()
+	cl, err := client.New(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &app{err: &said, sayEvery: time.Millisecond}
+	if j, err := a.wait(t.Context(), cl, "01kb"); err != nil || j.State != jobspec.JobStopped {
+		t.Errorf("wait = %s, %v, want it stopped", j.State, err)
+	}
+	if got := strings.Count(said.String(), "\n"); got != 1 {
+		t.Errorf("it was said %d times, want once:\n%s", got, said.String())
 	}
 }

@@ -254,7 +254,7 @@ func (a *app) tfStop(ctx context.Context, c *client.Client, cluster tensorflow.C
 		if j.State.Final() {
 			continue
 		}
-		ended, err := stopJob(ctx, c, j.ID.String())
+		ended, err := a.stopJob(ctx, c, j.ID.String())
 		if err != nil {
 			return err
 		}
