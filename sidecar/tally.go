@@ -15,8 +15,9 @@ type tally struct {
 	mu    sync.Mutex
 	sum   int         // of kept and by
 	by    map[int]int // task -> items of its current attempt
-	noted time.Time
-	lent  time.Time // the last lease
+	said  int         // the sum that was written last
+	noted time.Time   // when that was
+	lent  time.Time   // the last lease
 }
 
 // newTally starts with the items of a job that are none of its present stage's
@@ -32,6 +33,7 @@ func newTally(job jobspec.Job, stage jobspec.Plan, attempts map[int][]jobspec.At
 		t.by[task] = list[len(list)-1].ItemsDone
 		t.sum += t.by[task]
 	}
+	t.said = t.sum
 	return t
 }
 
@@ -59,22 +61,26 @@ func (t *tally) lease(now time.Time) time.Time {
 	return now
 }
 
+// count takes in that a task's current attempt has done n items, its last word or
+// not, and reports all that are done, and whether that is to be written now.
+func (t *tally) count(task, n int, last bool, now time.Time) (sum int, due bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sum += n - t.by[task]
+	t.by[task] = n
+	due = t.sum != t.said && (last || now.Sub(t.noted) >= progressEvery)
+	if due {
+		t.said, t.noted = t.sum, now
+	}
+	return t.sum, due
+}
+
 // progressEvery bounds how often progress is written.
 const progressEvery = 500 * time.Millisecond
 
 // progress notes that a task's current attempt has done n items.
 func (d *driver) progress(ctx context.Context, job jobspec.Job, task, n int, last bool) {
-	t := d.done
-	t.mu.Lock()
-	changed := t.by[task] != n
-	t.sum += n - t.by[task]
-	t.by[task] = n
-	sum := t.sum
-	due := changed && (last || d.now().Sub(t.noted) >= progressEvery)
-	if due {
-		t.noted = d.now()
-	}
-	t.mu.Unlock()
+	sum, due := d.done.count(task, n, last, d.now())
 	if !due || job.Spec.Run.Per != jobspec.PerItem {
 		return
 	}
