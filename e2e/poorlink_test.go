@@ -60,9 +60,9 @@ func TestF49PoorLink(t *testing.T) {
 			b.ok("pin", "add", big)
 		}
 		a.ipdc("job", "wait", id) // its record says how it ended
-		j := a.job(id)
+		j, met := a.job(id), 0
 		if c.name != "control" {
-			if met := s.met(c.loss); met == 0 {
+			if met = s.met(c.loss); met == 0 {
 				t.Errorf("%s: control: the link did nothing to any packet", c.name)
 			}
 			s.net.In("a", off)
@@ -82,7 +82,7 @@ func TestF49PoorLink(t *testing.T) {
 				away++
 			}
 		}
-		t.Logf("%s: %s after %d attempts, %d lost", c.name, j.State, len(j.Attempts), lost(j))
+		t.Logf("%s: %s after %d attempts, %d lost; %d packets were held up", c.name, j.State, len(j.Attempts), lost(j), met)
 	}
 	if away == 0 {
 		t.Error("control: nothing was done beyond the link")
