@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -58,6 +59,7 @@ func TestWaitSaysWhatFor(t *testing.T) {
 		if strings.HasSuffix(r.URL.Path, "/events") {
 			until(t, func() bool { return strings.Contains(said.String(), "job 01kbjob waits for the keepers\n") })
 			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "event: end\ndata: {}\n\n")
 			return
 		}
 		j := job
