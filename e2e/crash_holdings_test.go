@@ -18,8 +18,9 @@ import (
 	"github.com/ipdc/ipdc/jobspec"
 )
 
-// recoverFor is how long after a start all that a kill left may still be there.
-const recoverFor = patience
+// recoverFor is how long after a start what a kill left may still be there: this is
+// promised, and no patience.
+const recoverFor = 30 * time.Second
 
 // calms takes what the node has now for what it may have whenever it has nothing
 // to do, with what jobs that were not successful keep. Nothing has disturbed it.
