@@ -2,12 +2,15 @@ package p2phost
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/multiformats/go-multistream"
 
 	"github.com/ipdc/ipdc/identity"
 )
@@ -31,6 +34,10 @@ func (h *Host) Answer(ctx context.Context, name string, handle func(ctx context.
 	})
 }
 
+// answersIn is how long after it listens a door may take to answer: a stranger
+// that was let in may come before the note of where the door is lies on the disk.
+const answersIn = 10 * time.Second
+
 // Ask connects to a peer by addresses that a person or an invitation gave, and
 // opens a stream for a protocol of this domain. The stream has a minute.
 func (h *Host) Ask(ctx context.Context, id identity.ID, addrs []string, name string) (io.ReadWriteCloser, error) {
@@ -41,11 +48,20 @@ func (h *Host) Ask(ctx context.Context, id identity.ID, addrs []string, name str
 	if err != nil {
 		return nil, err
 	}
-	s, err := h.Libp2p().NewStream(network.WithNoDial(ctx, name), p, h.Protocol(name))
-	if err != nil {
-		return nil, fmt.Errorf("ask %s: %w", id, err)
+	for end := time.Now().Add(answersIn); ; {
+		s, err := h.Libp2p().NewStream(network.WithNoDial(ctx, name), p, h.Protocol(name))
+		if err == nil {
+			return s, s.SetDeadline(time.Now().Add(doorTimeout))
+		}
+		if !errors.Is(err, multistream.ErrNotSupported[protocol.ID]{}) || time.Now().After(end) {
+			return nil, fmt.Errorf("ask %s: %w", id, err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("ask %s: %w", id, err)
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
-	return s, s.SetDeadline(time.Now().Add(doorTimeout))
 }
 
 func identityOf(s network.Stream) identity.ID { return name(s.Conn().RemotePeer()) }
