@@ -76,6 +76,20 @@ func start(t *testing.T, change ...func(*api.Config)) *env {
 	return e
 }
 
+// again starts the API of a next process over what the last one left.
+func (e *env) again() {
+	e.t.Helper()
+	l, err := api.ListenUnix(e.socket)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.api = api.New(api.Config{Service: e.svc, IPFS: e.ipfs})
+	e.serve(l, nil)
+	if _, err := e.client().Node(e.t.Context()); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
 func (e *env) serve(unix, tcp net.Listener) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(e.t.Context()))
 	done := make(chan error, 1) // one send

@@ -94,15 +94,7 @@ func TestHoldEnds(t *testing.T) {
 	if err := e.ipfs.Pin(t.Context(), "hold/local/one/"+f.root.String(), f.root); err != nil {
 		t.Fatal(err)
 	}
-	l, err := api.ListenUnix(e.socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.api = api.New(api.Config{Service: e.svc, IPFS: e.ipfs})
-	e.serve(l, nil)
-	if _, err := e.client().Node(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	e.again()
 	if got := e.pins(); len(got) != 0 {
 		t.Errorf("pins after a restart: %q", got)
 	}

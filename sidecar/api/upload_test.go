@@ -196,15 +196,7 @@ func TestH21CrashBetweenPins(t *testing.T) {
 	if err := e.ipfs.Pin(t.Context(), "upload/left by a crash", f.root); err != nil {
 		t.Fatal(err)
 	}
-	l, err := api.ListenUnix(e.socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.api = api.New(api.Config{Service: e.svc, IPFS: e.ipfs})
-	e.serve(l, nil)
-	if _, err := e.client().Node(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	e.again()
 	if diff := cmp.Diff([]string{"user/" + f.root.String()}, e.pins()); diff != "" {
 		t.Errorf("pins after a restart (-want +got):\n%s", diff)
 	}
