@@ -26,7 +26,6 @@ import (
 	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
 
 	"github.com/ipdc/ipdc/bus"
 	"github.com/ipdc/ipdc/bus/mqtt/internal/layout"
@@ -74,7 +73,7 @@ const (
 // Broker runs until it is closed.
 type Broker struct {
 	server *mochi.Server
-	ln     *limited
+	ln     *listener
 	guard  *guard
 	close  sync.Once
 	err    error
@@ -111,7 +110,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	})
 	err = b.server.AddHook(b.guard, nil)
 	if err == nil {
-		err = b.server.AddListener(listeners.NewNet("ipdc", ln))
+		err = b.server.AddListener(ln)
 	}
 	if err == nil {
 		err = b.server.Serve()
@@ -155,7 +154,7 @@ func capabilities(cfg Config) *mochi.Capabilities {
 }
 
 // Addr returns host:port.
-func (b *Broker) Addr() string { return b.ln.Addr().String() }
+func (b *Broker) Addr() string { return b.ln.Address() }
 
 // Recheck ends the connections of those who are no members any more. It is
 // for whoever changes the roster; the broker looks by itself at each message,
@@ -177,9 +176,7 @@ func (b *Broker) Stats() Stats {
 func (b *Broker) Close() error {
 	b.close.Do(func() {
 		close(b.done)
-		// First, as the server says goodbye to each client and would wait for one
-		// that does not read.
-		b.err = b.ln.closeAll()
+		b.err = b.ln.end() // also where the server does not know of it yet
 		b.err = errors.Join(b.err, b.server.Close())
 		b.checks.Wait()
 	})
@@ -187,7 +184,7 @@ func (b *Broker) Close() error {
 }
 
 // listen opens the socket, with TLS where that is configured.
-func listen(ctx context.Context, cfg Config) (*limited, error) {
+func listen(ctx context.Context, cfg Config) (*listener, error) {
 	host, _, err := net.SplitHostPort(cfg.Listen)
 	if err != nil {
 		return nil, err
@@ -200,5 +197,5 @@ func listen(ctx context.Context, cfg Config) (*limited, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newLimited(ln, cfg), nil
+	return newListener(ln, cfg), nil
 }

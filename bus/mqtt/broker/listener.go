@@ -3,16 +3,23 @@ package broker
 import (
 	"crypto/tls"
 	"errors"
+	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/mochi-mqtt/server/v2/listeners"
 )
 
-// limited bounds the connections, those of strangers more than all together,
-// and the time that a stranger has to say who he is: each costs up to 80 KiB
-// before that.
-type limited struct {
-	net.Listener
+// listener is the server's way to its clients. It bounds the connections, those
+// of strangers more than all together, and the time that a stranger has to say
+// who he is: each costs up to 80 KiB before that. Unlike the listeners that come
+// with the server it ends its connections itself: the server's way to do that
+// can wait for itself (mochi-mqtt issue 488).
+type listener struct {
+	ln  net.Listener
 	tls *tls.Config
 	max int
 
@@ -21,22 +28,31 @@ type limited struct {
 	open      map[*counted]struct{}
 	strangers map[string]int // by address
 	unknown   int            // sum of strangers
+	serving   sync.WaitGroup // one for each connection that was let in; nothing is added once closed
 }
 
-func newLimited(ln net.Listener, cfg Config) *limited {
-	return &limited{
-		Listener: ln, tls: cfg.TLS, max: cfg.Clients + maxStrangers,
+var _ listeners.Listener = (*listener)(nil)
+
+func newListener(ln net.Listener, cfg Config) *listener {
+	return &listener{
+		ln: ln, tls: cfg.TLS, max: cfg.Clients + maxStrangers,
 		open: map[*counted]struct{}{}, strangers: map[string]int{},
 	}
 }
 
-// Accept returns the next connection; what comes while there is no room is
-// closed at once.
-func (l *limited) Accept() (net.Conn, error) {
+// ID, Address, Protocol and Init are what the server asks of a listener.
+func (l *listener) ID() string              { return "ipdc" }
+func (l *listener) Address() string         { return l.ln.Addr().String() }
+func (l *listener) Protocol() string        { return l.ln.Addr().Network() }
+func (l *listener) Init(*slog.Logger) error { return nil }
+
+// Serve gives the server each connection, until the socket is closed; what
+// comes while there is no room is closed at once.
+func (l *listener) Serve(establish listeners.EstablishFn) {
 	for {
-		conn, err := l.Listener.Accept()
+		conn, err := l.ln.Accept()
 		if err != nil {
-			return nil, err
+			return
 		}
 		c := &counted{Conn: conn, l: l, stranger: true}
 		c.from, _, _ = net.SplitHostPort(conn.RemoteAddr().String())
@@ -46,14 +62,18 @@ func (l *limited) Accept() (net.Conn, error) {
 		}
 		// The broker sets deadlines of its own once it has read CONNECT.
 		_ = conn.SetDeadline(time.Now().Add(handshakeTime))
+		conn = c
 		if l.tls != nil {
-			return tls.Server(c, l.tls), nil
+			conn = tls.Server(c, l.tls)
 		}
-		return c, nil
+		go func() {
+			defer l.serving.Done()
+			_ = establish(l.ID(), conn) // why a client went says nothing about the broker
+		}()
 	}
 }
 
-func (l *limited) add(c *counted) bool {
+func (l *listener) add(c *counted) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || len(l.open) >= l.max || l.unknown >= maxStrangers || l.strangers[c.from] >= strangersEach {
@@ -62,22 +82,25 @@ func (l *limited) add(c *counted) bool {
 	l.open[c] = struct{}{}
 	l.strangers[c.from]++
 	l.unknown++
+	l.serving.Add(1)
 	return true
 }
 
-// closeAll ends the listener and all connections.
-func (l *limited) closeAll() error {
+// Close is the server's; when it returns no connection is served any more.
+func (l *listener) Close(listeners.CloseFn) { _ = l.end() }
+
+// end ends the socket and all connections, and waits for those who serve them.
+// Twice is safe.
+func (l *listener) end() error {
 	l.mu.Lock()
 	l.closed = true
-	left := make([]*counted, 0, len(l.open))
-	for c := range l.open {
-		left = append(left, c)
-	}
+	left := slices.Collect(maps.Keys(l.open))
 	l.mu.Unlock()
-	err := l.Listener.Close()
+	err := l.ln.Close()
 	for _, c := range left {
 		_ = c.Close()
 	}
+	l.serving.Wait()
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
@@ -87,7 +110,7 @@ func (l *limited) closeAll() error {
 // counted gives its room back.
 type counted struct {
 	net.Conn
-	l        *limited
+	l        *listener
 	from     string
 	stranger bool // guarded by l.mu
 }
