@@ -91,6 +91,9 @@ func (n *crasher) holdings() []string {
 		}
 	}
 	for id, of := range kinds {
+		if s := states[id]; len(of) == 0 && (s == jobspec.JobFailed || s == jobspec.JobStopped) {
+			continue // it keeps what it came to, and that was nothing
+		}
 		slices.Sort(of)
 		all[fmt.Sprintf("pins of a job that is %s: %q", cmp.Or(string(states[id]), "not recorded"), of)] = true
 	}

@@ -21,7 +21,7 @@ import (
 
 // ticks writes a line again and again until it is let go, and then its last one,
 // so that a second start or an early end shows.
-const ticks = "i=0; until test -e /outputs/go; do echo $i; echo $i >> /outputs/ticks; i=$((i+1)); sleep 0.2; done; rm /outputs/go; echo end >> /outputs/ticks"
+const ticks = "i=0; until test -e /tmp/go; do echo $i; echo $i >> /outputs/ticks; i=$((i+1)); sleep 0.2; done; echo end >> /outputs/ticks"
 
 func ticking(t testing.TB) jobspec.Spec { return noInput(t, ticks) }
 

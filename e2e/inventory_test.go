@@ -187,15 +187,16 @@ func (n *node) running() (container string) {
 }
 
 // untilLetGo keeps a program from going on until release, however long what is
-// done meanwhile may take.
-const untilLetGo = "until test -e /outputs/go; do sleep 0.1; done; rm /outputs/go; "
+// done meanwhile may take. The file is none of its outputs, as it may be made
+// again while the program ends.
+const untilLetGo = "until test -e /tmp/go; do sleep 0.1; done; "
 
 // release lets the program of a container go on.
 func (n *node) release(container string) {
 	n.t.Helper()
 	id := strings.Fields(container)[0]
 	n.await("the program to be let go", patience, func() bool { // once it has begun
-		return exec.Command("docker", "exec", id, "touch", "/outputs/go").Run() == nil || over(id)
+		return exec.Command("docker", "exec", id, "touch", "/tmp/go").Run() == nil || over(id)
 	})
 }
 
@@ -213,7 +214,7 @@ func over(id string) bool {
 func (n *node) releaseAll() {
 	n.t.Helper()
 	for _, c := range n.containers() {
-		_ = exec.Command("docker", "exec", strings.Fields(c)[0], "touch", "/outputs/go").Run() // it may not have begun, or have ended
+		_ = exec.Command("docker", "exec", strings.Fields(c)[0], "touch", "/tmp/go").Run() // it may not have begun, or have ended
 	}
 }
 
