@@ -330,6 +330,58 @@ func TestP10FloodIsBounded(t *testing.T) {
 	}
 }
 
+// Streams beyond what there is memory for are refused, and cost neither the
+// connections that they came over nor a later stream.
+func TestP10StreamsFitMemory(t *testing.T) {
+	c := newClub(t)
+	cfg := c.config(t)
+	cfg.Limits = p2phost.Limits{Memory: 32 << 20, Streams: 1024}
+	victim := open(t, cfg)
+	echo(victim)
+	p, err := peer.Decode(string(victim.ID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		cfg := c.config(t)
+		cfg.Limits = p2phost.Limits{Memory: 32 << 20, Streams: 1024}
+		h := open(t, cfg)
+		if err := h.Connect(t.Context(), victim.ID(), victim.Listen()); err != nil {
+			t.Fatal(err)
+		}
+		first := h.Libp2p().Network().ConnsToPeer(p)[0]
+		held := 0
+		soon, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for range 600 { // more than yamux keeps waiting
+			s, err := first.NewStream(soon)
+			if err != nil {
+				continue
+			}
+			defer s.Reset()
+			held++
+		}
+		if held == 0 || held == 600 || soon.Err() != nil {
+			t.Errorf("of 600 streams %d were opened, %v; want a bound", held, soon.Err())
+		}
+		if first.IsClosed() {
+			t.Error("the connection ended")
+		}
+		for _, s := range first.GetStreams() {
+			s.Reset()
+		}
+		for range 20 {
+			eventually(t, "an answer", func() bool { // what was held is let go here and there
+				back, err := say(t.Context(), h, victim.ID(), []byte("still there?"))
+				return err == nil && string(back) == "still there?"
+			})
+		}
+		if first.IsClosed() {
+			t.Error("later: the connection ended")
+		}
+	}
+}
+
 // A length of 1 GiB ends the exchange of addresses at once; so does silence
 // in the midst of a frame, in time.
 func TestP10ExchangeIsBounded(t *testing.T) {

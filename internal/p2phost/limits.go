@@ -14,15 +14,21 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/x/rate"
 	"github.com/libp2p/go-yamux/v5"
+	"github.com/pbnjay/memory"
 )
 
-// Limits bound what peers can make this host hold. The defaults fit a machine
-// of 128 MB; a zero field means its default.
+// Limits bound what peers can make this host hold. A zero field means its
+// default.
 type Limits struct {
-	Memory  int64 // of all connections and streams, in bytes; default 32 MiB
-	Members int   // how many members are kept connected; default 64
-	Conns   int   // open at once, those that still shake hands included; default 192
-	Streams int   // open at once by one peer; default 256
+	// Memory is that of all connections and streams together, in bytes: what they
+	// may hold for slow readers. Half of it is one peer's. Default an eighth of the
+	// machine's, 32 MiB at least and 256 MiB at most.
+	Memory  int64
+	Members int // how many members are kept connected; default 64
+	Conns   int // open at once, those that still shake hands included; default 192
+	// Streams are open at once by one peer, at most as many as half of a peer's
+	// memory has room for. Default 256.
+	Streams int
 	// CircuitBytes, both ways together, and CircuitTime end a connection that
 	// is relayed here; its ends make a new one. Default 16 GiB, more than the
 	// largest input, and 2 h.
@@ -36,7 +42,7 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
-	l.Memory = cmp.Or(l.Memory, 32<<20)
+	l.Memory = cmp.Or(l.Memory, min(max(int64(memory.TotalMemory()/8), 32<<20), 256<<20))
 	l.Members = cmp.Or(l.Members, 64)
 	l.Conns = cmp.Or(l.Conns, 192)
 	l.Streams = cmp.Or(l.Streams, 256)
@@ -72,10 +78,23 @@ var acceptTimeout = 8 * time.Second
 // directly.
 const connsPerPeer = 4
 
+// transientMemory is for those who still shake hands.
+const transientMemory = 8 << 20
+
+// streamMemory is what yamux reserves for a stream as it begins.
+const streamMemory = 256 << 10
+
+// streamsOf is how many streams fit into memory. Windows that grow may take half
+// of it. Streams have to come to their own bound first: where yamux is refused
+// memory for one, it ends the connection with all that it carries, or loses a
+// place for new ones.
+func streamsOf(memory int64) int { return int(memory / 2 / streamMemory) }
+
 func (l Limits) manager() (network.ResourceManager, error) {
 	scaling := rcmgr.DefaultLimits
 	libp2p.SetDefaultServiceLimits(&scaling)
-	conns, streams, perPeer := rcmgr.LimitVal(l.Conns), rcmgr.LimitVal(8*l.Streams), rcmgr.LimitVal(l.Streams)
+	ofPeer := l.Memory / 2
+	conns, streams, perPeer := rcmgr.LimitVal(l.Conns), rcmgr.LimitVal(streamsOf(l.Memory)), rcmgr.LimitVal(min(l.Streams, streamsOf(ofPeer)))
 	partial := rcmgr.PartialLimitConfig{
 		System: rcmgr.ResourceLimits{
 			Conns: conns, ConnsInbound: conns, ConnsOutbound: conns, FD: conns, Memory: rcmgr.LimitVal64(l.Memory),
@@ -83,12 +102,13 @@ func (l Limits) manager() (network.ResourceManager, error) {
 		},
 		Transient: rcmgr.ResourceLimits{
 			Conns: transientConns, ConnsInbound: transientInbound, ConnsOutbound: transientConns, FD: transientConns,
-			Memory: rcmgr.LimitVal64(l.Memory / 4),
+			Memory: transientMemory,
 		},
 		PeerDefault: rcmgr.ResourceLimits{
 			Conns: connsPerPeer, ConnsInbound: connsPerPeer, ConnsOutbound: connsPerPeer, FD: connsPerPeer,
-			Streams: perPeer, StreamsInbound: perPeer, StreamsOutbound: perPeer, Memory: rcmgr.LimitVal64(l.Memory / 2),
+			Streams: perPeer, StreamsInbound: perPeer, StreamsOutbound: perPeer, Memory: rcmgr.LimitVal64(ofPeer),
 		},
+		Conn: rcmgr.ResourceLimits{Memory: rcmgr.LimitVal64(ofPeer)},
 	}
 	concrete := partial.Build(scaling.Scale(l.Memory, l.Conns))
 	one := connsPerAddress
