@@ -75,7 +75,10 @@ func openKeeper(c keeperConfig) (k *keeper, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the record's snapshots: %w", err)
 	}
-	k.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: k.layer, MaxPool: 2, Timeout: max(2*c.pulse, time.Second), Logger: log})
+	k.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: k.layer, MaxPool: 2, Timeout: max(2*c.pulse, time.Second), Logger: log,
+		MaxRPCsInFlight: 1, // pipelines can wait for themselves for ever (hashicorp/raft issue 612)
+	})
 	conf := c.raft(log)
 	if c.recover != nil {
 		if err := raft.RecoverCluster(conf, newMachine(), k.disk, k.disk, snaps, k.trans, voters(c.recover)); err != nil {

@@ -127,10 +127,11 @@ func (q *Quorum) Close() error {
 	return q.keeper.close()
 }
 
-// pulse is the silence after which a leader is replaced, pace how often each
+// pulse is the silence after which a leader is replaced: a machine that is slow
+// for a moment must not be taken for a dead one. pace is how often each
 // node looks whether something is to be done. Both follow the lease.
 func (q *Quorum) pulse() time.Duration {
-	return min(max(q.cfg.Lease/12, 250*time.Millisecond), 5*time.Second)
+	return min(max(q.cfg.Lease/6, 500*time.Millisecond), 5*time.Second)
 }
 
 func (q *Quorum) pace() time.Duration { return min(q.pulse()/2, time.Second) }
