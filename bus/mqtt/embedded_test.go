@@ -3,6 +3,7 @@ package mqtt_test
 import (
 	"errors"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,14 +50,28 @@ func TestRevoked(t *testing.T) {
 // deaf is a member that subscribes and then reads nothing.
 func (s *site) deaf(t *testing.T, key identity.Key) {
 	t.Helper()
-	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.embedded.Addr())
+	conn, err := s.subscribed(t, key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
+}
+
+// subscribed connects as a member that hears what is sent to it.
+func (s *site) subscribed(t *testing.T, key identity.Key) (_ net.Conn, err error) {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.embedded.Addr())
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = conn.Close()
+		}
+	}()
 	password, err := signed(t, key)()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	id := string(key.ID())
 	connect := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
@@ -66,12 +81,63 @@ func (s *site) deaf(t *testing.T, key identity.Key) {
 	subscribe.MessageID, subscribe.Topics, subscribe.Qoss = 1, []string{"ipdc/" + string(home) + "/to/" + id + "/+"}, []byte{1}
 	for _, p := range []packets.ControlPacket{connect, subscribe} {
 		if err := p.Write(conn); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		if _, err := packets.ReadPacket(conn); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 	}
+	return conn, nil
+}
+
+// Of several connections by one name one stays, and hears what is sent to it.
+func TestTakenOver(t *testing.T) {
+	s := embedded(t)
+	key, from := newKey(t), dial(t, s.config(t, newKey(t)))
+	var last net.Conn
+	for range 50 {
+		conns, heard := make(chan net.Conn, 4), make(chan net.Conn, 4)
+		var wg sync.WaitGroup
+		for range cap(conns) {
+			wg.Go(func() {
+				if conn, err := s.subscribed(t, key); err == nil {
+					conns <- conn
+				}
+			})
+		}
+		wg.Wait()
+		close(conns)
+		if last != nil {
+			_ = last.Close()
+		}
+		for conn := range conns {
+			wg.Go(func() {
+				_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+				_, err := packets.ReadPacket(conn)
+				if err == nil {
+					heard <- conn
+					return
+				}
+				if isTimeout(err) {
+					t.Error("a connection neither hears nor ends")
+				}
+				_ = conn.Close()
+			})
+		}
+		if err := from.Send(t.Context(), key.ID(), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case last = <-heard:
+		case <-time.After(2 * time.Minute):
+			t.Error("nobody of that name hears")
+		}
+		wg.Wait() // the others have ended
+		if t.Failed() {
+			return
+		}
+	}
+	_ = last.Close()
 }
 
 // A member that does not read holds up neither the others nor Close.

@@ -48,17 +48,32 @@ func (g *guard) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 }
 
 // OnConnectAuthenticate lets members in, and answers the others that they are
-// not.
+// not. Whoever is in already by this name leaves first: the server knows its
+// clients by name, and one that goes later would take the new one along.
 func (g *guard) OnConnectAuthenticate(cl *mochi.Client, pk packets.Packet) bool {
 	certificate, err := g.check(cl.ID, pk.Connect)
 	if err != nil {
 		return g.refuse(cl, err) == nil
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.known[cl] = certificate
+	for _, older := range g.enter(cl, certificate) {
+		older.Stop(packets.ErrSessionTakenOver)
+		<-countedOf(older.Net.Conn).served
+	}
 	admit(cl.Net.Conn)
 	return true
+}
+
+// enter notes a client, and returns those that have its name already.
+func (g *guard) enter(cl *mochi.Client, certificate []byte) (older []*mochi.Client) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for other := range g.known {
+		if other.ID == cl.ID {
+			older = append(older, other)
+		}
+	}
+	g.known[cl] = certificate
+	return older
 }
 
 // OnDisconnect forgets a client.

@@ -46,15 +46,23 @@ func (l *listener) Address() string         { return l.ln.Addr().String() }
 func (l *listener) Protocol() string        { return l.ln.Addr().Network() }
 func (l *listener) Init(*slog.Logger) error { return nil }
 
+// acceptPause is before the next try, after one that has failed: the machine may
+// have no file descriptor left for a while.
+const acceptPause = 100 * time.Millisecond
+
 // Serve gives the server each connection, until the socket is closed; what
 // comes while there is no room is closed at once.
 func (l *listener) Serve(establish listeners.EstablishFn) {
 	for {
 		conn, err := l.ln.Accept()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		c := &counted{Conn: conn, l: l, stranger: true}
+		if err != nil {
+			time.Sleep(acceptPause)
+			continue
+		}
+		c := &counted{Conn: conn, l: l, stranger: true, served: make(chan struct{})}
 		c.from, _, _ = net.SplitHostPort(conn.RemoteAddr().String())
 		if !l.add(c) {
 			_ = conn.Close()
@@ -68,6 +76,7 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 		}
 		go func() {
 			defer l.serving.Done()
+			defer close(c.served)
 			_ = establish(l.ID(), conn) // why a client went says nothing about the broker
 		}()
 	}
@@ -112,19 +121,24 @@ type counted struct {
 	net.Conn
 	l        *listener
 	from     string
-	stranger bool // guarded by l.mu
+	stranger bool          // guarded by l.mu
+	served   chan struct{} // closed when the server has done with it
 }
 
-// admit says that a connection, with TLS or without, is a member's.
-func admit(conn net.Conn) {
+// countedOf returns what a connection, with TLS or without, is counted by.
+func countedOf(conn net.Conn) *counted {
 	if secured, ok := conn.(*tls.Conn); ok {
 		conn = secured.NetConn()
 	}
-	if c, ok := conn.(*counted); ok {
-		c.l.mu.Lock()
-		defer c.l.mu.Unlock()
-		c.known()
-	}
+	return conn.(*counted)
+}
+
+// admit says that a connection is a member's.
+func admit(conn net.Conn) {
+	c := countedOf(conn)
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	c.known()
 }
 
 // known takes c from the strangers.

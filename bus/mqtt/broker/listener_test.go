@@ -1,10 +1,26 @@
 package broker
 
 import (
+	"errors"
 	"io"
 	"net"
+	"sync/atomic"
+	"syscall"
 	"testing"
 )
+
+// scarce is a socket of a machine that has no file descriptor left once.
+type scarce struct {
+	net.Listener
+	failed atomic.Bool
+}
+
+func (s *scarce) Accept() (net.Conn, error) {
+	if !s.failed.Swap(true) {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return s.Listener.Accept()
+}
 
 // When Close returns nothing serves a connection any more, and the server was
 // not asked to end them: it can wait for itself then.
@@ -13,15 +29,19 @@ func TestClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newListener(ln, Config{Clients: 4})
+	l := newListener(&scarce{Listener: ln}, Config{Clients: 4})
 	const clients = 4
 	established, ended := make(chan string), make(chan error, clients)
-	go l.Serve(func(id string, conn net.Conn) error {
-		established <- id
-		_, err := conn.Read(make([]byte, 1))
-		ended <- err
-		return err
-	})
+	serves := make(chan struct{})
+	go func() {
+		defer close(serves)
+		l.Serve(func(id string, conn net.Conn) error {
+			established <- id
+			_, err := conn.Read(make([]byte, 1))
+			ended <- err
+			return err
+		})
+	}()
 	for range clients {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Address())
 		if err != nil {
@@ -37,9 +57,10 @@ func TestClose(t *testing.T) {
 		t.Errorf("%d of %d connections have ended", len(ended), clients)
 	}
 	for range len(ended) {
-		if err := <-ended; err == nil || err == io.EOF {
+		if err := <-ended; err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("Read = %v, want that the connection is closed", err)
 		}
 	}
 	l.Close(nil) // twice is safe
+	<-serves
 }
