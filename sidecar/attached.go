@@ -170,7 +170,7 @@ func (r *runner) fileStill() error {
 
 // bindFile mounts an open file, read-only, at a path in a directory of this
 // node's own. The mount is of that very file, whatever its path leads to by now.
-// One that is there already is left as it is.
+// One that is there already is left as it is, and nothing where it may not mount.
 func bindFile(f *os.File, at string) error {
 	if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
 		return err
@@ -193,7 +193,7 @@ func bindFile(f *os.File, at string) error {
 		return err
 	}
 	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), at, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("mount: %w", err)
+		return errors.Join(fmt.Errorf("mount: %w", err), os.Remove(at)) // fileStill takes what is there for the mount
 	}
 	const flags = unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	if err := unix.Mount("", at, "", flags, ""); err != nil {

@@ -8,9 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ipdc/ipdc/executor"
 	"github.com/ipdc/ipdc/internal/testenv"
@@ -264,6 +267,33 @@ func TestBindIsOfTheOpenFile(t *testing.T) {
 	}
 	if data, err := os.ReadFile(secret); err != nil || string(data) != "secret" {
 		t.Errorf("removing the mount touched the file: %q, %v", data, err)
+	}
+}
+
+// Where the process may not mount nothing is left in the mount's place, which
+// would be taken for a file that has changed when the program has ended.
+func TestBindWithoutRights(t *testing.T) {
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, "a.car"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	at := filepath.Join(dir, "run", "car", "inputs.car")
+	ended := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for ever: the thread is gone with its rights
+		if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &make([]unix.CapUserData, 2)[0]); err != nil {
+			ended <- err
+			return
+		}
+		ended <- sidecar.BindFile(f, at)
+	}()
+	if err := <-ended; !errors.Is(err, unix.EPERM) {
+		t.Errorf("BindFile = %v, want EPERM", err)
+	}
+	if _, err := os.Lstat(at); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s after a mount that was refused: %v, want none", at, err)
 	}
 }
 
