@@ -20,9 +20,20 @@ type Test struct{ Package, Name string }
 // String returns a test as the page has it, without the quotes.
 func (t Test) String() string { return t.Package + " " + t.Name }
 
+// In reports whether the source of a test file has the test, or where the name
+// ends with "..." one whose name begins so.
+func (t Test) In(source string) bool {
+	begin, many := strings.CutSuffix(t.Name, "...")
+	if !many {
+		begin += "(t *testing.T)"
+	}
+	return strings.Contains(source, "\nfunc "+begin)
+}
+
 var (
 	promise = regexp.MustCompile(`^\| (G\d{2}) \| (.+) \| (.+) \|$`)
 	shown   = regexp.MustCompile("^`([a-z0-9/_-]+) (Test\\w+)`$")
+	named   = regexp.MustCompile("([a-z0-9/_-]+) (`Test[\\w.]+`(?:, `Test[\\w.]+`)*)")
 )
 
 // Guarantees reads the lines of the page's table, | G01 | promise | tests |,
@@ -48,6 +59,20 @@ func Guarantees(page string) (list []Guarantee, err error) {
 			return nil, fmt.Errorf("%s follows %s", g.ID, list[len(list)-1].ID)
 		}
 		list = append(list, g)
+	}
+	return list, nil
+}
+
+// NamedTests returns the tests that a page names in its text, as package
+// `TestName`, `TestOther` or, for all that begin so, package `TestName...`.
+func NamedTests(page string) (list []Test, err error) {
+	for _, m := range named.FindAllStringSubmatch(page, -1) {
+		for _, name := range strings.Split(m[2], ", ") {
+			list = append(list, Test{m[1], strings.Trim(name, "`")})
+		}
+	}
+	if n := strings.Count(page, "`Test"); n != len(list) {
+		return nil, fmt.Errorf("%d of %d tests stand behind the name of their package, want all", len(list), n)
 	}
 	return list, nil
 }

@@ -2,7 +2,7 @@ package threats_test
 
 import (
 	"path/filepath"
-	"strings"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,17 +22,51 @@ func TestEachGuaranteeHasItsTests(t *testing.T) {
 	}
 	for _, g := range list {
 		for _, test := range g.Tests {
-			files, err := filepath.Glob(filepath.Join(root, test.Package, "*_test.go"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			found := false
-			for _, file := range files {
-				found = found || strings.Contains(read(t, file), "\nfunc "+test.Name+"(t *testing.T)")
-			}
-			if !found {
+			if !written(t, test) {
 				t.Errorf("docs/guarantees.md, %s: there is no %s in %s; if it has another name now, write that", g.ID, test.Name, test.Package)
 			}
+		}
+	}
+}
+
+// TestEachTestOfThreatsIsThere does the same for docs/threats.md.
+func TestEachTestOfThreatsIsThere(t *testing.T) {
+	list, err := threats.NamedTests(read(t, filepath.Join(root, "docs/threats.md")))
+	if err != nil {
+		t.Fatalf("docs/threats.md: %v", err)
+	}
+	if len(list) < 20 {
+		t.Errorf("docs/threats.md names %d tests", len(list))
+	}
+	for _, test := range list {
+		if !written(t, test) {
+			t.Errorf("docs/threats.md: there is no %s in %s; if it has another name now, write that", test.Name, test.Package)
+		}
+	}
+}
+
+// written says whether a test file of the package has the test.
+func written(t *testing.T, test threats.Test) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, test.Package, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(files, func(file string) bool { return test.In(read(t, file)) })
+}
+
+func TestNamedTests(t *testing.T) {
+	got, err := threats.NamedTests("| a | b | e2e `TestA` and more; bus/mqtt `TestB`, `TestC...`, P01 |\nin ipfs/car `TestD`.\n")
+	if diff := cmp.Diff([]threats.Test{{"e2e", "TestA"}, {"bus/mqtt", "TestB"}, {"bus/mqtt", "TestC..."}, {"ipfs/car", "TestD"}}, got); err != nil || diff != "" {
+		t.Errorf("NamedTests: %v (-want +got):\n%s", err, diff)
+	}
+	if got, err := threats.NamedTests("e2e `TestA`; `TestB`\n"); err == nil {
+		t.Errorf("a test without a package = %v", got)
+	}
+	const source = "package x\n\nfunc TestAB(t *testing.T) {}\n"
+	for name, want := range map[string]bool{"TestAB": true, "TestA...": true, "TestA": false, "TestB": false, "TestB...": false} {
+		if got := (threats.Test{Name: name}).In(source); got != want {
+			t.Errorf("In of %s = %v", name, got)
 		}
 	}
 }
