@@ -15,7 +15,8 @@ func (c *Client) Attach(ctx context.Context, path, label string) (wire.Attached,
 }
 
 // VerifyAttached reads attached files again, all of them without a ref, which is
-// a path, a directory, a label, a root or the beginning of an id.
+// a path, a directory, a label, a root or at least the first 4 characters of an
+// id.
 func (c *Client) VerifyAttached(ctx context.Context, ref string) (wire.Attached, error) {
 	return c.attachments(ctx, []string{"v1", "data", "verify"}, wire.VerifyAttached{Ref: ref})
 }

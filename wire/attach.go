@@ -14,7 +14,7 @@ type Attach struct {
 
 // AttachedRef names attached files.
 type AttachedRef struct {
-	Ref string `json:"ref" doc:"a path, a directory that files lie below, a label, a root CID, or the beginning of an id"`
+	Ref string `json:"ref" doc:"a path, a directory that files lie below, a label, a root CID, or at least the first 4 characters of an id"`
 }
 
 // VerifyAttached asks for attached files to be read again.

@@ -141,7 +141,11 @@ func TestDetached(t *testing.T) {
 	if err := b.node.Pin(t.Context(), "job/x/input", s.root); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.set.Detach(t.Context(), b.node, s.root.String()); err != nil {
+	id := b.only().ID
+	if _, err := b.set.Detach(t.Context(), b.node, id[:3]); !errors.Is(err, jobspec.KindNotFound.Error()) || !strings.Contains(err.Error(), "first 4 characters of an id") {
+		t.Errorf("Detach by 3 characters of an id = %v, want E_NOT_FOUND that says how many it takes", err)
+	}
+	if _, err := b.set.Detach(t.Context(), b.node, id[:4]); err != nil {
 		t.Fatal(err)
 	}
 	if ok, _ := b.node.Has(t.Context(), s.root); ok || len(b.set.List()) != 0 {

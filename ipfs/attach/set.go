@@ -254,7 +254,7 @@ func (s *Set) List() []wire.AttachedFile {
 }
 
 // find returns the files that ref means: by path, directory, label, root, or the
-// beginning of an id of at least 4 digits.
+// beginning of an id of at least 4 characters.
 func (s *Set) find(ref string) ([]*file, error) {
 	var found []*file
 	root, _ := jobspec.ParseCID(ref)
@@ -271,7 +271,7 @@ func (s *Set) find(ref string) ([]*file, error) {
 	}
 	if len(found) == 0 {
 		return nil, jobspec.Failure{
-			Kind: jobspec.KindNotFound, Detail: fmt.Sprintf("nothing attached is meant by %.200q: a path, a directory, a label, a root or the beginning of an id", ref),
+			Kind: jobspec.KindNotFound, Detail: fmt.Sprintf("nothing attached is meant by %.200q: a path (./sectors, with a slash), a directory, a label, a root or at least the first 4 characters of an id", ref),
 			Hint: "see what is attached: ipdc data list",
 		}.Error()
 	}
