@@ -90,7 +90,7 @@ up() {
 			sleep 1
 		done
 	done
-	say "three nodes are up; talk to one of them: IPDC_PATH=$IPDC_STATE/node1 $bin/ipdc peers"
+	say "three nodes are up; talk to one of them: sudo IPDC_PATH=$IPDC_STATE/node1 $bin/ipdc peers"
 }
 
 case "${1:-}" in

@@ -99,6 +99,7 @@ func (f *clFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&f.retries, "retries", 0, "how often a line that failed is tried again, behind the others of its slice, 0 to 10")
 	fs.BoolVar(&f.keepGoing, "keep-going", true, "a line that fails does not fail the job")
 	f.addRun(fs)
+	fs.Lookup("cache").Usage = "remembered results: use, refresh or off (default use; refresh with --network)"
 }
 
 func (a *app) clRun(ctx context.Context, f *clFlags, args []string) error {

@@ -36,9 +36,9 @@ func (a *app) configShowCmd() *cobra.Command {
 		Use: "show", Short: "Show every setting with the reason for its default",
 		Long: "Show prints every setting: flags win over IPDC_* variables, those over config.yaml\n" +
 			"in the state directory, that over ipdc/config.yaml in the user's configuration\n" +
-			"directory, and that over the default. A node reads its settings when it starts.\n" +
-			"The last rows are no settings: bounds that are the same everywhere, and what a job\n" +
-			"has that does not say.",
+			"directory (which is not read where IPDC_PATH is set), and that over the default. A\n" +
+			"node reads its settings when it starts. The last rows are no settings: bounds that\n" +
+			"are the same everywhere, and what a job has that does not say.",
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			var list []settingView

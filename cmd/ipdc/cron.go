@@ -65,9 +65,9 @@ other.`,
 	f.addProgram(fs)
 	fs.Lookup("name").Usage = "name of the schedule and of its jobs (default that of the job spec, or of the program's file)"
 	fs.StringVar(&f.zone, "tz", "", "time zone by whose clocks EXPRESSION is read, such as Europe/Lisbon (default UTC)")
-	fs.StringVar(&f.onChange, "on-change", "", "run for each new version of this head: a dataset's name")
+	fs.StringVar(&f.onChange, "on-change", "", "run for each new version of this head: a dataset's name, or /ipns/NAME on a node with --ipfs")
 	fs.StringVar(&f.overlap, "overlap", "", "while an earlier job has not ended: forbid, allow or replace (default forbid)")
-	fs.StringVar(&f.catchUp, "catch-up", "", "instants to make up for: none, last or all:N (default last)")
+	fs.StringVar(&f.catchUp, "catch-up", "", "instants to make up for: none, last or all:N, N up to 1000 and not with --overlap replace (default last)")
 	fs.BoolVar(&f.paused, "paused", false, "begin when ipdc cron resume says so")
 	return cmd
 }

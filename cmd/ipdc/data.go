@@ -30,7 +30,7 @@ func (a *app) dataAttachCmd() *cobra.Command {
 			"of each file at its path, for a task per file with --split car. Asked again, it reads\n" +
 			"what is new or has changed.",
 		Example: "  ipdc data attach /data/sector.car\n" +
-			"  ipdc job submit -e 'wc -c < /inputs.car' --once -c $(ipdc data attach /data) --as car --split car",
+			"  ipdc job submit -e 'wc -c < /inputs.car > /outputs/bytes' --once -c $(ipdc data attach /data) --as car --split car --merge shards",
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := filepath.Abs(args[0])
@@ -205,10 +205,11 @@ func adviceFor(s wire.AttachedState) string {
 func (a *app) dataVerifyCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "verify [REF]", Short: "Read attached files again and check every block",
-		Long: "Verify reads all attached files, or those that REF means: a path, a directory, a label,\n" +
-			"a root, or the beginning of an id. A file that is another one now is indexed anew; of\n" +
-			"one that is unchanged the damaged blocks are listed, and are not served. It ends with\n" +
-			"exit code 7 when some file is not ok.",
+		Long: "Verify reads all attached files, or those that REF means: a path (./sectors, with\n" +
+			"a slash), a directory, a label, a root, or at least the first 4 characters of an id. A\n" +
+			"file that is another one now is indexed anew; of one that is unchanged the damaged\n" +
+			"blocks are listed, and are not served. It ends with exit code 7 when some file is not\n" +
+			"ok.",
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := attachedRef(args)
@@ -244,9 +245,9 @@ func attachedRef(args []string) (string, error) {
 func (a *app) dataDetachCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "detach REF", Short: "Stop serving attached files, which stay as they are",
-		Long: "Detach forgets the files that REF means: a path, a directory, a label, a root, or the\n" +
-			"beginning of an id. Jobs and pins that need blocks of them fetch these elsewhere, or\n" +
-			"fail and say so.",
+		Long: "Detach forgets the files that REF means: a path (./sectors, with a slash), a directory,\n" +
+			"a label, a root, or at least the first 4 characters of an id. Jobs and pins that need\n" +
+			"blocks of them fetch these elsewhere, or fail and say so.",
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := attachedRef(args)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -30,6 +31,11 @@ func TestCLIDoc(t *testing.T) {
 	root.InitDefaultCompletionCmd("completion")
 	documentCommand(&b, root)
 	documentSettings(&b)
+	for _, both := range []string{"ipdc doctor", "ipdc tf"} { // with commands below them, and something to say
+		if !strings.Contains(b.String(), "## "+both+"\n") {
+			t.Errorf("docs/cli.md has no %s", both)
+		}
+	}
 	if *update {
 		if err := os.WriteFile(cliDoc, b.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
@@ -49,7 +55,8 @@ const cliHead = `# The command line
 Made by ` + "`make generate`" + ` from the commands' own help; do not edit.
 
 Standard output is data, standard error is talk. Settings come from flags, then ` + "`IPDC_*`" + ` variables, then ` + "`config.yaml`" + ` in the
-state directory or ` + "`~/.config/ipdc`" + `, then defaults. ` + "`ipdc NAME`" + ` runs ` + "`ipdc-NAME`" + ` from PATH where NAME is no command here.
+state directory or, unless ` + "`IPDC_PATH`" + ` is set, ` + "`~/.config/ipdc`" + `, then defaults. ` + "`ipdc NAME`" + ` runs ` + "`ipdc-NAME`" + ` from PATH where NAME
+is no command here.
 
 | exit code | meaning |
 |---|---|
@@ -69,7 +76,7 @@ state directory or ` + "`~/.config/ipdc`" + `, then defaults. ` + "`ipdc NAME`" 
 `
 
 func documentCommand(w io.Writer, cmd *cobra.Command) {
-	if cmd.Runnable() && !cmd.HasAvailableSubCommands() || !cmd.HasParent() {
+	if !cmd.HasAvailableSubCommands() || cmd.Long != "" { // a group without more to say is its commands
 		text := cmd.Long
 		if text == "" {
 			text = cmd.Short + "."

@@ -86,7 +86,7 @@ func (a *app) exit(err error) int {
 		a.say("ipdc: %v", err)
 		return exitUsage
 	case errors.Is(err, client.ErrNoNode):
-		a.say("ipdc: %v\nhint: start one with: ipdc node start -d", err)
+		a.say("ipdc: %v\nhint: start one with: ipdc node start -d; one that runs as a service is reached by: sudo IPDC_PATH=/var/lib/ipdc ipdc ...", err)
 		return exitNoNode
 	}
 	f, known := a.failureOf(err)

@@ -130,7 +130,7 @@ func (f *submitFlags) addRun(fs *pflag.FlagSet) {
 	f.addPlace(fs)
 	fs.StringVar(&f.timeout, "timeout", "", "time of one task's run (default 15m)")
 	fs.StringVar(&f.total, "total-timeout", "", "time of the whole job, waiting included (default 2h)")
-	fs.StringVar(&f.cache, "cache", "", "remembered results: use, refresh or off (default use)")
+	fs.StringVar(&f.cache, "cache", "", "remembered results: use, refresh or off (default use; off with --network, or where what --expose tells changes)")
 	fs.StringSliceVar(&f.publish, "publish", nil, "where the result's files are sent to once it is safe: s3://BUCKET/PREFIX, https://HOST/PATH or file:///DIR, as the node permits (repeatable)")
 	fs.StringSliceVar(&f.notify, "notify", nil, "who is told of the job's end: https://HOST/PATH or exec:NAME, as the node permits (repeatable)")
 	fs.StringVar(&f.keep, "keep", "", "remove the job and its result so long after its end, such as 30d (default: keep it)")
@@ -143,7 +143,7 @@ func (f *submitFlags) addRun(fs *pflag.FlagSet) {
 
 // addTask adds the flags that say what a task of the job is and has.
 func (f *submitFlags) addTask(fs *pflag.FlagSet) {
-	fs.StringVar(&f.image, "image", "", "stock image (python, shell) or an image that the engine has")
+	fs.StringVar(&f.image, "image", "", "stock image (python, shell, tensorflow, crawler), one that the engine has, a reference such as debian:12, which is pulled, or the CID of ipdc image push")
 	fs.StringVar(&f.name, "name", "", "name of the job")
 	fs.StringArrayVarP(&f.labels, "label", "l", nil, "label of the job, KEY=VALUE (repeatable)")
 	fs.StringArrayVarP(&f.env, "env", "E", nil, "environment of the program, NAME=VALUE or NAME (repeatable)")

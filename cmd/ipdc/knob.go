@@ -105,7 +105,9 @@ func (l *loader) load() (s settings, err error) {
 		return s, errors.New("no state directory: set HOME, XDG_STATE_HOME or IPDC_PATH")
 	}
 	own := filepath.Join(path, configName)
-	if err := l.merge(own, files); err != nil {
+	if err := l.merge(own, files); errors.Is(err, fs.ErrPermission) {
+		return s, fmt.Errorf("%w\nhint: this is another user's node: sudo IPDC_PATH=%s ipdc ...; or, without IPDC_PATH and --path, --api with --token-file", err, path)
+	} else if err != nil {
 		return s, err
 	}
 	if files["path"] == own {

@@ -1,9 +1,16 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Every field is in the table, with all that a user wants to know of it.
@@ -47,5 +54,33 @@ func TestSettingsTable(t *testing.T) {
 	}
 	if fields != len(keys) {
 		t.Errorf("settings has %d fields, the table %d lines", fields, len(keys))
+	}
+}
+
+// Who may not read the settings of a node is told how to reach it.
+func TestSettingsOfAnotherUser(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("IPDC_PATH", dir)
+	if err := os.WriteFile(filepath.Join(dir, configName), []byte("log-level: debug\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newLoader().load(); err != nil {
+		t.Fatalf("load() by the owner: %v", err)
+	}
+	if err := os.Chmod(dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	// Root may read all; a thread that is somebody else to the file system may not.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if os.Getuid() == 0 {
+		if _, err := unix.SetfsuidRetUid(65534); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.SetfsuidRetUid(0) //nolint:errcheck // the thread's own
+	}
+	_, err := newLoader().load()
+	if want := "hint: this is another user's node: sudo IPDC_PATH=" + dir + " ipdc"; !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), want) {
+		t.Errorf("load() by another user = %v, want %q", err, want)
 	}
 }

@@ -121,7 +121,7 @@ func (s *settings) table() []knob {
 		{"input-entries", &s.InputEntries, "100000", "", "entries", start, "most files and directories of an input", "each takes a file on disk and 1 KB of the node's memory; a million is fine where there are so many inodes"},
 		{"dataset-entries", &s.DatasetEntries, "1000000", "", "entries", start, "most files and directories of an input that is split", "each takes 1 KB of the node's memory while it is split; input-entries holds for each part"},
 		{"input-levels", &s.InputLevels, "64", "", "levels", inFile, "directories within directories", "people stay below 20; paths stay below what programs can open"},
-		{"input-blocks", &s.InputBlocks, "32", "", "levels", inFile, "levels of blocks below one file or directory", "three levels of 1,024 links hold a TiB"},
+		{"input-blocks", &s.InputBlocks, "32", "", "levels", inFile, "levels of blocks below one file or directory", "two levels of 1,024 links over chunks of 1 MiB hold a TiB"},
 		{"input-time", &s.InputTime, "1h", "", "duration", inFile, "time to read one input", "ten times what 10 GiB take from a slow disk"},
 		{"input-cache", &s.InputCache, "", "a quarter of the free disk", "bytes", inFile, "inputs that are kept as files when no task uses them, and as much again as CARs", "the second job over the same data starts at once"},
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ipdc/ipdc/client"
 	"github.com/ipdc/ipdc/internal/durable"
@@ -44,7 +45,16 @@ made first, as by ipdc tf spec.`,
 	f.addRoles(fs)
 	f.addTask(fs)
 	f.addPlace(fs)
+	tfDefaults(fs)
 	return cmd
+}
+
+// tfDefaults says what tasks of a cluster have that is not as in other jobs.
+func tfDefaults(fs *pflag.FlagSet) {
+	for name, def := range map[string]string{"memory": tensorflow.DefaultMemory.String(), "image": tensorflow.Image} {
+		usage, _, _ := strings.Cut(fs.Lookup(name).Usage, " (default")
+		fs.Lookup(name).Usage = usage + " (default " + def + ")"
+	}
 }
 
 func (a *app) tfUp(ctx context.Context, f *tfUpFlags) error {

@@ -46,6 +46,10 @@ leaves directories in /outputs/checkpoints finds the newest one in /checkpoint.`
 	fs.IntVar(&f.restarts, "restarts", 3, "how often all tasks are started again after one was lost or failed; 0 = never")
 	f.addRun(fs)
 	f.addSend(fs)
+	tfDefaults(fs)
+	fs.Lookup("timeout").Usage = "time of one task's run (default none)"
+	fs.Lookup("total-timeout").Usage = "time of the whole job, waiting included (default none)"
+	fs.Lookup("cache").Usage = "remembered results: off, as what a cluster gave is not remembered (default off)"
 	return cmd
 }
 
