@@ -104,8 +104,9 @@ func (m *machine) enter(e wire.Recorded) *jobspec.Failure {
 }
 
 // fire refuses the job of an instant to whoever does not own the schedule by its
-// newest epoch, and moves the schedule's cursor: the next owner begins there. Of
-// a schedule that is not known, as after the record was lost, any job is taken.
+// newest epoch, and moves the schedule's cursor: the next owner begins there. Its
+// owner runs it, so that any other member may have it next. Of a schedule that is
+// not known, as after the record was lost, any job is taken.
 func (m *machine) fire(e wire.Recorded) *jobspec.Failure {
 	if e.Fired == nil {
 		return nil
@@ -115,14 +116,18 @@ func (m *machine) fire(e wire.Recorded) *jobspec.Failure {
 	case !ok:
 	case s.Over() || s.Owner != e.Owner || s.Epoch != e.Fired.Epoch:
 		return lost(s)
-	case e.Fired.Kind != jobspec.InstantManual:
-		s.Cursor = max(s.Cursor, e.Fired.Slot)
+	default:
+		if e.Fired.Kind != jobspec.InstantManual {
+			s.Cursor = max(s.Cursor, e.Fired.Slot)
+		}
+		s.Past = nil
 		m.jobs[s.Job] = s
 	}
 	return nil
 }
 
-// amend takes over what the owner by the newest epoch says of a schedule.
+// amend takes over what the owner by the newest epoch says of a schedule. As with
+// fire, that one runs it.
 func (m *machine) amend(a wire.Amendment, by identity.ID) *jobspec.Failure {
 	e, ok := m.jobs[a.Job]
 	if !ok {
@@ -132,6 +137,9 @@ func (m *machine) amend(a wire.Amendment, by identity.ID) *jobspec.Failure {
 		return lost(e)
 	}
 	e.Paused = a.Paused
+	if e.Schedule {
+		e.Past = nil
+	}
 	m.jobs[a.Job] = e
 	return nil
 }
@@ -150,6 +158,8 @@ func (m *machine) owned(by identity.ID, least int) (n int) {
 	return n
 }
 
+// grant moves a job to its next owner. A schedule that goes to one that has had
+// it begins its round of all members anew.
 func (m *machine) grant(g grant) *jobspec.Failure {
 	e, ok := m.jobs[g.Job]
 	if !ok {
@@ -157,6 +167,9 @@ func (m *machine) grant(g grant) *jobspec.Failure {
 	}
 	if e.Over() || e.Epoch != g.Epoch || e.Owner == g.To {
 		return lost(e)
+	}
+	if e.Schedule && slices.Contains(e.Past, g.To) {
+		e.Past = nil
 	}
 	past := append(slices.Clone(e.Past), e.Owner)
 	e.Past = past[max(0, len(past)-maxPast):]

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/wire"
 )
@@ -65,4 +66,87 @@ func TestInstantOfItsOwnerOnly(t *testing.T) {
 	if f := fire("b", 2, 240); f == nil {
 		t.Error("a schedule that was removed has another job")
 	}
+}
+
+// A schedule is for years: who has handed it on, or was away, may have it again
+// once a later owner has shown that it runs it, by a job or by a word. What none
+// of its owners shows that is passed to each member once.
+func TestScheduleComesBack(t *testing.T) {
+	id := jobspec.NewScheduleID(time.UnixMilli(1))
+	fires := func(m *machine, owner identity.ID, epoch int) *jobspec.Failure {
+		fired := jobspec.Fired{Schedule: id, Kind: jobspec.InstantTime, Slot: int64(60 * epoch), Epoch: epoch}
+		return m.enter(wire.Recorded{Job: fired.JobID(), Tenant: "t", Owner: owner, Epoch: 1, Fired: &fired})
+	}
+	says := func(m *machine, owner identity.ID, epoch int) *jobspec.Failure {
+		return m.amend(wire.Amendment{Claim: wire.Claim{Job: id.Recorded(), Epoch: epoch}}, owner)
+	}
+	for name, tt := range map[string]struct {
+		shows  func(*machine, identity.ID, int) *jobspec.Failure
+		passes int
+	}{
+		"it has a job":      {fires, 10},
+		"its owner says so": {says, 10},
+		"nobody takes it":   {nil, 2}, // the control
+	} {
+		t.Run(name, func(t *testing.T) {
+			q, m := hearing("a", "b", "c"), newMachine()
+			if f := m.enter(wire.Recorded{Schedule: true, Job: id.Recorded(), Owner: "a", Epoch: 1}); f != nil {
+				t.Fatal(f)
+			}
+			passes := 0
+			for range 10 {
+				e, _ := m.find(id.Recorded())
+				to := q.heir(e)
+				if to == "" {
+					break
+				}
+				if f := m.grant(grant{wire.Claim{Job: e.Job, Epoch: e.Epoch}, to}); f != nil {
+					t.Fatal(f)
+				}
+				passes++
+				if tt.shows == nil {
+					continue
+				}
+				if f := tt.shows(m, to, e.Epoch+1); f != nil {
+					t.Fatal(f)
+				}
+			}
+			if passes != tt.passes {
+				t.Errorf("it was passed on %d times, want %d", passes, tt.passes)
+			}
+		})
+	}
+}
+
+// A schedule that its owner leaves without a word goes to a member that has had
+// it, when all have; a job does not.
+func TestSilentOwnersSchedule(t *testing.T) {
+	q, m := hearing("a", "b"), newMachine()
+	e := wire.Recorded{Schedule: true, Job: newJobs(1)[0], Owner: "c", Epoch: 3, Past: []identity.ID{"a", "b"}}
+	m.jobs[e.Job] = e
+	to := q.successor(e)
+	if to != "a" && to != "b" {
+		t.Fatalf("the schedule goes to %q, want a or b", to)
+	}
+	if f := m.grant(grant{wire.Claim{Job: e.Job, Epoch: 3}, to}); f != nil {
+		t.Fatal(f)
+	}
+	now, _ := m.find(e.Job)
+	if next := q.heir(now); next == "" || next == to { // it may be passed on by whoever cannot run it
+		t.Errorf("behind %s it could go to %q", to, next)
+	}
+	e.Schedule = false
+	if to := q.successor(e); to != "" {
+		t.Errorf("the job goes to %q again", to)
+	}
+}
+
+// hearing leads, and has just heard of some members.
+func hearing(ids ...identity.ID) *Quorum {
+	q := &Quorum{cfg: Config{Lease: time.Hour, Revoked: func(identity.ID) bool { return false }}}
+	q.reign.seen = map[identity.ID]sign{}
+	for _, id := range ids {
+		q.reign.seen[id] = sign{at: time.Now()}
+	}
+	return q
 }

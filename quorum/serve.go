@@ -231,7 +231,7 @@ func (q *Quorum) tendOwners(ctx context.Context, k *keeper) {
 		return g
 	})
 	for _, e := range list {
-		to := q.heir(e)
+		to := q.successor(e)
 		if to == "" {
 			continue
 		}
@@ -280,6 +280,17 @@ func (q *Quorum) heir(e wire.Recorded) (best identity.ID) {
 		}
 	}
 	return best
+}
+
+// successor is who goes on when an owner is silent. A schedule is for years: when
+// all have had it, whoever could not run it then may now.
+func (q *Quorum) successor(e wire.Recorded) identity.ID {
+	to := q.heir(e)
+	if to == "" && e.Schedule {
+		e.Past = nil
+		to = q.heir(e)
+	}
+	return to
 }
 
 func distance(id identity.ID, job jobspec.JobID) string {

@@ -1,6 +1,7 @@
 package sidecar_test
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -122,4 +123,46 @@ func TestScheduleNeedsItsKeepers(t *testing.T) {
 		_, _, err := owner.AddSchedule(t.Context(), "t", wire.ScheduleRequest{Name: "late", Cron: "@daily", Spec: spec()})
 		return err == nil
 	})
+}
+
+// A schedule that has no instant between drains is handed on however often, also
+// to members that have had it; and all of them have when its owner is gone.
+func TestScheduleGoesRound(t *testing.T) {
+	t.Parallel()
+	f := scheduling(t, 3)
+	owner := f.nodes[0]
+	if _, _, err := owner.AddSchedule(t.Context(), "t", wire.ScheduleRequest{Name: "rare", Cron: "@yearly", Spec: spec()}); err != nil {
+		t.Fatal(err)
+	}
+	next := func(what string) (heir *bench) {
+		f.await(what, func() bool {
+			for _, b := range f.nodes {
+				s, err := b.Schedule(t.Context(), "t", "rare")
+				if err == nil && s.Away == "" && b != owner {
+					heir = b
+				}
+			}
+			return heir != nil
+		})
+		return heir
+	}
+	for n := range 5 {
+		if _, err := owner.Drain(t.Context(), wire.DrainWish{}); err != nil {
+			t.Fatal(err)
+		}
+		heir := next("it was handed on " + strconv.Itoa(n+1) + " times")
+		if _, err := owner.Drain(t.Context(), wire.DrainWish{Undo: true}); err != nil {
+			t.Fatal(err)
+		}
+		f.await("the owner before knows", func() bool {
+			s, err := owner.Schedule(t.Context(), "t", "rare")
+			return err == nil && s.Away == heir.key.ID()
+		})
+		owner = heir
+	}
+	f.lose(owner, true)
+	owner.stop()
+	next("it outlives its owner")
+	f.lose(owner, false)
+	owner.start()
 }

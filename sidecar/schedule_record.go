@@ -188,6 +188,9 @@ func (s *Sidecar) grantedSchedule(ctx context.Context, record string, e wire.Rec
 	if err != nil {
 		return err
 	}
+	if err := s.cfg.Record.Amend(ctx, wire.Amendment{Claim: wire.Claim{Job: e.Job, Epoch: e.Epoch}, Paused: e.Paused}); err != nil {
+		return err
+	}
 	s.log.Info("schedule taken over", "schedule", sch.Name, "tenant", sch.Tenant, "epoch", e.Epoch, "from", e.Past)
 	return s.schedules.Own(ctx, id, own)
 }

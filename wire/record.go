@@ -21,7 +21,7 @@ type Recorded struct {
 	Submitted int64            `json:"submitted"`       // ms since 1970
 	Owner     identity.ID      `json:"owner"`           //
 	Epoch     int              `json:"epoch"`           // 1 for whom it was submitted to, one more for each later owner
-	Past      []identity.ID    `json:"past,omitempty"`  // earlier owners, the first one first
+	Past      []identity.ID    `json:"past,omitempty"`  // earlier owners, the first one first; of a schedule, since one was heard to run it
 	State     jobspec.JobState `json:"state,omitempty"` // published or final; "" while it is not
 	Result    jobspec.CID      `json:"result,omitzero"`
 	Detail    string           `json:"detail,omitempty"` // why it ended badly
