@@ -1,11 +1,15 @@
 package sidecar_test
 
 import (
+	"context"
+	"errors"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/sidecar"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -165,4 +169,47 @@ func TestScheduleGoesRound(t *testing.T) {
 	next("it outlives its owner")
 	f.lose(owner, false)
 	owner.start()
+}
+
+// closed are keepers that take no schedules for a while.
+type closed struct {
+	sidecar.Record
+	shut atomic.Bool
+}
+
+func (c *closed) Enter(ctx context.Context, e wire.Recorded) error {
+	if c.shut.Load() && e.Schedule {
+		return jobspec.KindNoQuorum.Errorf("they do not answer")
+	}
+	return c.Record.Enter(ctx, e)
+}
+
+// A schedule that is here and that the keepers lack, as when its first add was
+// cut short, is not acknowledged before they have it. It stays all the same.
+func TestScheduleAddedAgainIsEntered(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	owner := f.nodes[0]
+	c := &closed{}
+	owner.asks = func(r sidecar.Record) sidecar.Record {
+		c.Record = r
+		return c
+	}
+	add := func() (wire.Schedule, bool, error) {
+		return owner.AddSchedule(t.Context(), "t", wire.ScheduleRequest{Name: "early", Cron: "@daily", Spec: spec()})
+	}
+	early, _, err := add()
+	if err != nil || early.Tenure != nil {
+		t.Fatalf("AddSchedule without keepers = %+v, %v", early.Tenure, err)
+	}
+	c.shut.Store(true)
+	f.keepRecord(shortLease)
+	if s, _, err := add(); !errors.Is(err, jobspec.KindNoQuorum.Error()) {
+		t.Errorf("added again without the keepers: %+v, %v, want %s", s.Tenure, err, jobspec.KindNoQuorum)
+	}
+	c.shut.Store(false)
+	s, created, err := add()
+	if err != nil || created || s.ID != early.ID || s.Tenure == nil {
+		t.Errorf("added again = %s (not %s), %t, %+v, %v", s.ID, early.ID, created, s.Tenure, err)
+	}
 }

@@ -117,17 +117,26 @@ func (s *Sidecar) claimSchedules(ctx context.Context, k wire.Keepers) (claims []
 // enterLateSchedule puts a schedule into the record that was made when there
 // were no keepers.
 func (s *Sidecar) enterLateSchedule(ctx context.Context, sch jobspec.Schedule) {
-	var t *jobspec.Tenure
-	err := s.pinNeeds(ctx, sch)
-	if err == nil {
-		t, err = s.enterSchedule(ctx, sch)
-	}
-	if err == nil {
-		err = s.schedules.Own(ctx, sch.ID, schedule.Tenancy{Tenure: *t})
-	}
-	if err != nil && ctx.Err() == nil {
+	if _, err := s.completeSchedule(ctx, sch); err != nil && ctx.Err() == nil {
 		s.log.Debug("schedule is not in the record yet", "schedule", sch.Name, "err", err)
 	}
+}
+
+// completeSchedule does what is left of the add of a schedule that has its row:
+// its needs are pinned, and the keepers, where there are any, know of it.
+func (s *Sidecar) completeSchedule(ctx context.Context, sch jobspec.Schedule) (jobspec.Schedule, error) {
+	if err := s.pinNeeds(ctx, sch); err != nil || !s.recorded() {
+		return sch, err
+	}
+	if _, ok := s.claimOf(sch); ok {
+		return sch, nil
+	}
+	t, err := s.enterSchedule(ctx, sch)
+	if err != nil {
+		return sch, err
+	}
+	sch.Tenure = t
+	return sch, s.schedules.Own(ctx, sch.ID, schedule.Tenancy{Tenure: *t})
 }
 
 // lostSchedule notes that a schedule is another member's now, or was removed. It

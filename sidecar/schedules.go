@@ -63,7 +63,7 @@ func (s *Sidecar) AddSchedule(ctx context.Context, tenant string, r wire.Schedul
 	}
 	sch, created, err = s.schedules.Add(ctx, sch, func(spec jobspec.Spec) error { return s.takes(ctx, tenant, spec) })
 	if err == nil && !created && sch.Away == "" { // the first add may have been cut short
-		err = s.pinNeeds(ctx, sch)
+		sch, err = s.completeSchedule(ctx, sch)
 	}
 	return s.shown(ctx, sch), created, err
 }

@@ -21,7 +21,7 @@ const maxAll = 10_000
 // Add takes a new schedule: Tenant, Name, Cron with Zone or OnChange, Overlap,
 // CatchUp, Paused, Spec and SpecCID of s are read. takes says whether the spec
 // could be submitted now. The same again gives the first one with created
-// false; another one of the same name is refused with E_CONFLICT.
+// false, once it is held; another one of the same name is refused with E_CONFLICT.
 func (e *Engine) Add(ctx context.Context, s jobspec.Schedule, takes func(jobspec.Spec) error) (_ jobspec.Schedule, created bool, err error) {
 	now := e.now().Truncate(time.Second)
 	s = jobspec.Schedule{
@@ -35,6 +35,11 @@ func (e *Engine) Add(ctx context.Context, s jobspec.Schedule, takes func(jobspec
 	if err != nil {
 		return s, false, err
 	}
+	unlock, err := e.adding.Lock(ctx, s.Tenant+"/"+s.Name) // a second one waits until the first is held, or taken back
+	if err != nil {
+		return s, false, err
+	}
+	defer unlock()
 	e.mu.Lock()
 	e.entering[s.ID] = true
 	e.mu.Unlock()

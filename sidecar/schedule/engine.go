@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ipdc/ipdc/internal/failpoint"
+	"github.com/ipdc/ipdc/internal/keylock"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
 )
@@ -98,6 +99,7 @@ type Engine struct {
 	metrics metrics
 	wake    chan struct{}
 	visits  visits
+	adding  keylock.Locks // of new schedules, by tenant and name
 
 	mu       sync.Mutex
 	next     map[jobspec.ScheduleID]time.Time // when to decide of each again; zero = when it is woken
