@@ -123,11 +123,20 @@ type Schedule struct {
 	SpecCID  CID        `json:"spec_cid"` //
 	Created  time.Time  `json:"created"`  //
 
-	Cursor int64       `json:"cursor"`          // every slot up to this one was decided upon
-	Floor  int64       `json:"floor,omitempty"` // history up to here was forgotten: Cursor never goes below
-	Head   CID         `json:"head,omitzero"`   // of OnChange, as it was last seen where it has no versions
+	Cursor int64       `json:"cursor"`           // every slot up to this one was decided upon
+	Floor  int64       `json:"floor,omitempty"`  // history up to here was forgotten: Cursor never goes below
+	Head   CID         `json:"head,omitzero"`    // of OnChange, as it was last seen where it has no versions
+	Counts *Counts     `json:"counts,omitempty"` // of OnChange, where it is a dataset; nil = not noted yet
 	Tenure *Tenure     `json:"tenure,omitempty"`
 	Away   identity.ID `json:"away,omitempty"` // who owns it in place of this node
+}
+
+// Counts says what the slots of a schedule that follows a dataset count: one that
+// is made anew under the name has another id, and versions from 1, whose slots
+// come behind all that were taken.
+type Counts struct {
+	Dataset string `json:"dataset"`        // its id
+	Base    int64  `json:"base,omitempty"` // the slot of a version is Base + version
 }
 
 // InstantKind is what made an instant.
@@ -137,7 +146,7 @@ type InstantKind string
 const (
 	InstantTime   InstantKind = "time"   // the clock: seconds since 1970
 	InstantManual InstantKind = "manual" // run-now: milliseconds since 1970
-	InstantChange InstantKind = "change" // a head: its versions
+	InstantChange InstantKind = "change" // a head: its versions, from [Counts.Base]
 )
 
 // InstantState is how far an instant is. Due instants become started or missed;

@@ -62,9 +62,9 @@ func (q *Quorum) End(ctx context.Context, x wire.Ending) error {
 	return err
 }
 
-// Amend says of a schedule of this node whether it is paused, and so that this
-// node runs it: it may go to any other member later. E_LEASE_LOST: another owns
-// it now.
+// Amend says of a schedule of this node whether it is paused, or what it counts,
+// and so that this node runs it: it may go to any other member later.
+// E_LEASE_LOST: another owns it now.
 func (q *Quorum) Amend(ctx context.Context, a wire.Amendment) error {
 	_, err := q.call(ctx, call{Amend: &a})
 	return err

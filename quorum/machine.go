@@ -136,7 +136,11 @@ func (m *machine) amend(a wire.Amendment, by identity.ID) *jobspec.Failure {
 	if e.Epoch != a.Epoch || e.Owner != by || e.Over() {
 		return lost(e)
 	}
-	e.Paused = a.Paused
+	if a.Counts != nil {
+		e.Counts = a.Counts
+	} else {
+		e.Paused = a.Paused
+	}
 	if e.Schedule {
 		e.Past = nil
 	}

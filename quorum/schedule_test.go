@@ -68,6 +68,32 @@ func TestInstantOfItsOwnerOnly(t *testing.T) {
 	}
 }
 
+// What a schedule counts is told apart from whether it is paused, and nobody can
+// say what cannot be.
+func TestCountsOfASchedule(t *testing.T) {
+	m := newMachine()
+	claim := wire.Claim{Job: newJobs(1)[0], Epoch: 1}
+	m.enter(wire.Recorded{Schedule: true, Job: claim.Job, Owner: "a", Epoch: 1})
+	c := &jobspec.Counts{Dataset: "d", Base: 7}
+	for _, a := range []wire.Amendment{{Claim: claim, Paused: true}, {Claim: claim, Counts: c}} {
+		if f := m.amend(a, "a"); f != nil {
+			t.Fatal(f)
+		}
+	}
+	got := m.renewed("a", renewal{}).Granted
+	if len(got) != 1 || !got[0].Paused || got[0].Counts == nil || *got[0].Counts != *c {
+		t.Errorf("an heir hears %+v", got)
+	}
+	for _, tt := range []struct {
+		c  *jobspec.Counts
+		ok bool
+	}{{nil, true}, {c, true}, {&jobspec.Counts{Base: -1}, false}, {&jobspec.Counts{Dataset: "a\nb"}, false}} {
+		if err := countable(tt.c); (err == nil) != tt.ok {
+			t.Errorf("countable(%+v) = %v, want ok %t", tt.c, err, tt.ok)
+		}
+	}
+}
+
 // A schedule is for years: who has handed it on, or was away, may have it again
 // once a later owner has shown that it runs it, by a job or by a word. What none
 // of its owners shows that is passed to each member once.

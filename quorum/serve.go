@@ -81,6 +81,9 @@ func (q *Quorum) do(ctx context.Context, k *keeper, from identity.ID, c call, a 
 		}
 		return k.apply(ctx, command{End: c.End, By: from})
 	case c.Amend != nil:
+		if err := countable(c.Amend.Counts); err != nil {
+			return err
+		}
 		return k.apply(ctx, command{Amend: c.Amend, By: from})
 	case c.Renew != nil:
 		if err := q.hears(from, c.Renew.Joined); err != nil {
@@ -124,8 +127,19 @@ func enterable(e wire.Recorded, from identity.ID) error {
 	if e.Cursor < 0 || e.Fired != nil && (e.Schedule || e.Fired.JobID() != e.Job) {
 		return jobspec.KindSpec.Errorf("job %s is not of the instant that it names", e.Job)
 	}
+	if err := countable(e.Counts); err != nil {
+		return err
+	}
 	if !e.SpecCID.Defined() || !e.Spec.Defined() {
 		return jobspec.KindSpec.Errorf("job %s is entered without its spec", e.Job)
+	}
+	return nil
+}
+
+// countable refuses what cannot be the count of a dataset's versions.
+func countable(c *jobspec.Counts) error {
+	if c != nil && (c.Base < 0 || !printable(c.Dataset)) {
+		return jobspec.KindSpec.Errorf("a schedule cannot count the versions of %.64q from %d", c.Dataset, c.Base)
 	}
 	return nil
 }

@@ -335,7 +335,7 @@ func TestNightsOfSchedule(t *testing.T) {
 	for i, at := range list { // newest first
 		night := nights - 1 - i
 		j := b.final(at.Job.String())
-		if at.Slot != int64(night+2) || at.Result != j.Result || b.entries(at.Result) != fmt.Sprint("day", night) || len(j.Attempts) != 1 {
+		if at.Dataset != fmt.Sprint("logs@", night+2) || at.Result != j.Result || b.entries(at.Result) != fmt.Sprint("day", night) || len(j.Attempts) != 1 {
 			t.Errorf("night %d is %+v with %q of %d attempts", night, at, b.entries(at.Result), len(j.Attempts))
 		}
 	}

@@ -61,7 +61,7 @@ func (h *heads) Head(ctx context.Context, tenant, name string) (schedule.Version
 		}.Error()
 	}
 	v, err := h.datasets.Resolve(ctx, tenant, ref)
-	return schedule.Version{Version: int64(v.Version), CID: v.Root}, err
+	return schedule.Version{Version: int64(v.Version), CID: v.Root, ID: v.ID}, err
 }
 
 // name returns what a name points to, or pointed to less than nameAge ago.
@@ -106,7 +106,7 @@ func (h *heads) After(ctx context.Context, tenant, name string, version int64) (
 	list, err := h.datasets.After(ctx, tenant, ref.Name, int(version))
 	out := make([]schedule.Version, len(list))
 	for i, v := range list {
-		out[i] = schedule.Version{Version: int64(v.Version), CID: v.Root}
+		out[i] = schedule.Version{Version: int64(v.Version), CID: v.Root, ID: v.ID}
 	}
 	return out, err
 }

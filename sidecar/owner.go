@@ -25,8 +25,8 @@ type Record interface {
 	// End ends a job, or is refused with E_LEASE_LOST when another node owns
 	// it now. E_NOT_FOUND: the record does not know it.
 	End(ctx context.Context, x wire.Ending) error
-	// Amend says whether a schedule is paused, and that this node runs it;
-	// refused as End is.
+	// Amend says whether a schedule is paused, or what it counts, and that this
+	// node runs it; refused as End is.
 	Amend(ctx context.Context, a wire.Amendment) error
 	// Renew is a sign of life with all that this node owns, and asks what was
 	// lost and granted.

@@ -3,6 +3,7 @@ package sidecar_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -211,5 +212,61 @@ func TestScheduleAddedAgainIsEntered(t *testing.T) {
 	s, created, err := add()
 	if err != nil || created || s.ID != early.ID || s.Tenure == nil {
 		t.Errorf("added again = %s (not %s), %t, %+v, %v", s.ID, early.ID, created, s.Tenure, err)
+	}
+}
+
+// A dataset that is made anew under its name begins again for whoever follows it,
+// and an heir goes on behind the version that was run last.
+func TestScheduleOfADatasetMadeAnew(t *testing.T) {
+	t.Parallel()
+	f := scheduling(t, 4)
+	keeper, owner := f.nodes[0], f.nodes[1]
+	keeper.createDataset("logs")
+	for day := range 3 {
+		keeper.grow("logs", fmt.Sprint("day", day), "text")
+	}
+	if _, _, err := owner.AddSchedule(t.Context(), "t", wire.ScheduleRequest{Name: "each", OnChange: "logs", Spec: overDataset("logs", false)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := keeper.data.Remove(t.Context(), "t", "logs"); err != nil {
+		t.Fatal(err)
+	}
+	keeper.createDataset("logs")
+	keeper.grow("logs", "day3", "text")
+	ran := func(b *bench, want ...string) func() bool {
+		return func() bool {
+			got := map[string]bool{}
+			for _, i := range b.instants("each") {
+				if i.State == jobspec.InstantSucceeded {
+					got[i.Dataset] = true
+				}
+			}
+			for _, w := range want {
+				if !got[w] {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	f.await("the versions of the new one are run", ran(owner, "logs@1", "logs@2"))
+	if _, err := owner.Drain(t.Context(), wire.DrainWish{}); err != nil {
+		t.Fatal(err)
+	}
+	var heir *bench
+	f.await("another member has it", func() bool {
+		for _, b := range f.nodes {
+			if s, err := b.Schedule(t.Context(), "t", "each"); err == nil && s.Away == "" && b != owner {
+				heir = b
+			}
+		}
+		return heir != nil
+	})
+	keeper.grow("logs", "day4", "text")
+	f.await("the heir goes on", ran(heir, "logs@3"))
+	for _, i := range heir.instants("each") {
+		if i.Dataset == "logs@1" {
+			t.Errorf("the heir ran %s again, as slot %d", i.Dataset, i.Slot)
+		}
 	}
 }

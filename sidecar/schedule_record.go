@@ -77,6 +77,17 @@ func (s scheduled) Amend(ctx context.Context, sch jobspec.Schedule) error {
 	return s.cfg.Record.Amend(ctx, wire.Amendment{Claim: claim, Paused: sch.Paused})
 }
 
+// Count implements [schedule.Holder].
+func (s scheduled) Count(ctx context.Context, sch jobspec.Schedule, c jobspec.Counts) error {
+	claim, ok := s.claimOf(sch)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.enterFor())
+	defer cancel()
+	return s.cfg.Record.Amend(ctx, wire.Amendment{Claim: claim, Counts: &c, Paused: sch.Paused})
+}
+
 // Ready implements [schedule.Holder]: what the keepers know of may be another
 // member's since this node was stopped.
 func (s scheduled) Ready(sch jobspec.Schedule) bool {
@@ -215,6 +226,9 @@ func (s *Sidecar) readSchedule(ctx context.Context, e wire.Recorded) (sch jobspe
 	}
 	if sch.ID.Recorded() != e.Job || sch.Tenant != e.Tenant || sch.Created.UnixMilli() != e.Submitted {
 		return sch, jobspec.KindSpec.Errorf("the schedule that the keepers hold is %s of %.80q, not %s of %.80q", sch.ID, sch.Tenant, e.Job, e.Tenant)
+	}
+	if e.Counts != nil {
+		sch.Counts = e.Counts
 	}
 	if err := s.schedules.Check(sch); err != nil {
 		return sch, err

@@ -30,6 +30,8 @@ type Recorded struct {
 	Schedule bool  `json:"schedule,omitempty"` // it is one: Spec is a jobspec.Schedule
 	Paused   bool  `json:"paused,omitempty"`   // of a schedule
 	Cursor   int64 `json:"cursor,omitempty"`   // of a schedule: the slot of the newest instant that has a job
+
+	Counts *jobspec.Counts `json:"counts,omitempty"` // of a schedule: what its slots count; nil = as in Spec
 }
 
 // Over reports whether nobody works on the job any more.
@@ -55,7 +57,8 @@ type Ending struct {
 // Amendment says under its owner's epoch what became of a schedule.
 type Amendment struct {
 	Claim
-	Paused bool `json:"paused"`
+	Paused bool            `json:"paused"`
+	Counts *jobspec.Counts `json:"counts,omitempty"` // in place of Paused
 }
 
 // Renewed is what the record says to an owner that gives a sign of life.

@@ -31,6 +31,9 @@ func (h *waits) Hold(context.Context, jobspec.Schedule) (t *jobspec.Tenure, err 
 func (*waits) Amend(context.Context, jobspec.Schedule) error   { return nil }
 func (*waits) Release(context.Context, jobspec.Schedule) error { return nil }
 func (*waits) Ready(jobspec.Schedule) bool                     { return true }
+func (*waits) Count(context.Context, jobspec.Schedule, jobspec.Counts) error {
+	return nil
+}
 
 // The same schedule is added a second time while the keepers are asked about the
 // first: what is acknowledged then stays, though the first is refused.

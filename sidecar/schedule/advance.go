@@ -22,6 +22,8 @@ func (e *Engine) advance(ctx context.Context, s jobspec.Schedule, list []jobspec
 			switch {
 			case s.Away != "" && !e.made(ctx, s, i):
 				i, err = e.giveUp(ctx, s, i, jobspec.MissedMoved, s.Away.String()+" owns the schedule now and decides about it")
+			case i.Kind == jobspec.InstantChange && i.Slot <= base(s) && !e.made(ctx, s, i):
+				i, err = e.giveUp(ctx, s, i, jobspec.MissedRefused, "the dataset was made anew before "+i.Dataset+" had its turn")
 			case !e.cfg.Holder.Ready(s), busy && s.Overlap == jobspec.OverlapForbid:
 			default:
 				if s.Overlap == jobspec.OverlapReplace {

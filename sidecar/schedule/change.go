@@ -25,6 +25,7 @@ type Heads interface {
 type Version struct {
 	Version int64 // from 1; 0 = the source has none
 	CID     jobspec.CID
+	ID      string // of the dataset: one that is made anew has another; "" where the source has none
 
 	named string // NAME@VERSION; "" where the source has none
 }
@@ -42,7 +43,7 @@ func (e *Engine) decideChange(ctx context.Context, s jobspec.Schedule, now time.
 	if s.Paused || e.cfg.Heads == nil {
 		return s, nil, nil
 	}
-	versions, err := e.versions(ctx, s)
+	s, versions, err := e.versions(ctx, s)
 	if err != nil {
 		e.log.Warn("look at a head", "schedule", s.Name, "head", s.OnChange, "err", err)
 		return s, nil, nil // it is looked at again
@@ -55,7 +56,8 @@ func (e *Engine) decideChange(ctx context.Context, s jobspec.Schedule, now time.
 	}
 	err = e.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		made = nil
-		if s, err = tx.Schedule(s.ID); err != nil || s.Away != "" || s.Paused {
+		counted := base(s)
+		if s, err = tx.Schedule(s.ID); err != nil || s.Away != "" || s.Paused || base(s) != counted {
 			return err
 		}
 		live, err := tx.LiveInstants(s.ID)
@@ -63,18 +65,19 @@ func (e *Engine) decideChange(ctx context.Context, s jobspec.Schedule, now time.
 			return err
 		}
 		for _, v := range versions {
-			if v.Version <= s.Cursor || len(live)+len(made) >= maxBehind {
+			slot := counted + v.Version
+			if slot <= s.Cursor || len(live)+len(made) >= maxBehind {
 				continue
 			}
 			i := jobspec.Instant{
-				Schedule: s.ID, Kind: jobspec.InstantChange, Slot: v.Version, At: now.Truncate(time.Second), State: jobspec.InstantDue,
+				Schedule: s.ID, Kind: jobspec.InstantChange, Slot: slot, At: now.Truncate(time.Second), State: jobspec.InstantDue,
 				Input: v.CID, Dataset: v.named, Noted: now.Truncate(time.Millisecond),
 			}
 			if err := e.add(tx, i); err != nil && !errors.Is(err, jobspec.KindConflict.Error()) {
 				return err
 			}
 			made = append(made, i)
-			s.Cursor, s.Head = v.Version, v.CID
+			s.Cursor, s.Head = slot, v.CID
 		}
 		return errors.Join(e.prune(tx, &s, jobspec.InstantChange), tx.PutSchedule(s))
 	})
@@ -101,23 +104,79 @@ func (e *Engine) Moved(ctx context.Context, tenant, dataset string) {
 
 // versions are those of the head that may be new. Of a head without versions
 // the values that were seen are counted.
-func (e *Engine) versions(ctx context.Context, s jobspec.Schedule) ([]Version, error) {
+func (e *Engine) versions(ctx context.Context, s jobspec.Schedule) (jobspec.Schedule, []Version, error) {
 	head, err := e.head(ctx, s)
+	if err == nil {
+		s, err = e.count(ctx, s, head)
+	}
+	last := max(s.Cursor-base(s), 0)
 	switch {
 	case err != nil:
-		return nil, err
+		return s, nil, err
 	case head.Version == 0 && head.CID != s.Head:
-		return []Version{{Version: s.Cursor + 1, CID: head.CID}}, nil
-	case head.Version == 0 || head.Version <= s.Cursor:
-		return nil, nil
+		return s, []Version{{Version: s.Cursor + 1, CID: head.CID}}, nil
+	case head.Version == 0 || head.Version <= last:
+		return s, nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookFor)
 	defer cancel()
-	list, err := e.cfg.Heads.After(ctx, s.Tenant, s.OnChange, s.Cursor)
+	list, err := e.cfg.Heads.After(ctx, s.Tenant, s.OnChange, last)
 	for i, v := range list {
 		list[i].named = fmt.Sprintf("%s@%d", s.OnChange, v.Version)
+		if v.ID != head.ID { // made anew since: that is seen with the next look
+			return s, nil, err
+		}
 	}
-	return list, err
+	return s, list, err
+}
+
+// base is the slot before that of the head's first version.
+func base(s jobspec.Schedule) int64 {
+	if s.Counts == nil {
+		return 0
+	}
+	return s.Counts.Base
+}
+
+// counts is what a schedule that follows a head counts from now on: versions of a
+// dataset that was made anew come behind all slots that are taken. Of a schedule
+// from before ids were noted the dataset is the one that it followed.
+func counts(s jobspec.Schedule, head Version) *jobspec.Counts {
+	switch {
+	case head.ID == "" || s.Counts != nil && s.Counts.Dataset == head.ID:
+		return s.Counts
+	case s.Counts == nil:
+		return &jobspec.Counts{Dataset: head.ID}
+	}
+	return &jobspec.Counts{Dataset: head.ID, Base: max(s.Cursor, base(s))}
+}
+
+// count notes which dataset the schedule follows, should that be another one than
+// before: with the keepers first, so that an heir counts as this node does.
+func (e *Engine) count(ctx context.Context, s jobspec.Schedule, head Version) (jobspec.Schedule, error) {
+	c := counts(s, head)
+	if c == s.Counts {
+		return s, nil
+	}
+	if err := e.cfg.Holder.Count(ctx, s, *c); err != nil {
+		return s, err
+	}
+	if s.Counts != nil {
+		e.log.Info("the head was made anew", "schedule", s.Name, "head", s.OnChange)
+	}
+	err := e.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		now, err := tx.Schedule(s.ID)
+		if err == nil && (now.Away != "" || now.Cursor != s.Cursor) {
+			err = jobspec.KindConflict.Errorf("the schedule has changed hands") // it is looked at again
+		}
+		if err != nil {
+			return err
+		}
+		s = now
+		s.Counts = c
+		return tx.PutSchedule(s)
+	})
+	return s, err
 }
 
 // follow begins at the head as it is now: only later versions are run.
@@ -129,7 +188,7 @@ func (e *Engine) follow(ctx context.Context, s *jobspec.Schedule) error {
 	if err != nil {
 		return fmt.Errorf("on_change: %w", err)
 	}
-	s.Cursor, s.Head = head.Version, head.CID
+	s.Cursor, s.Head, s.Counts = head.Version, head.CID, counts(*s, head)
 	setInput(&s.Spec, head.named, head.CID)
 	return nil
 }

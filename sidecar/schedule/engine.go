@@ -65,6 +65,8 @@ type Holder interface {
 	Hold(ctx context.Context, s jobspec.Schedule) (*jobspec.Tenure, error)
 	// Amend tells the keepers whether it is paused.
 	Amend(ctx context.Context, s jobspec.Schedule) error
+	// Count tells them what its slots count from now on.
+	Count(ctx context.Context, s jobspec.Schedule, c jobspec.Counts) error
 	// Release takes both back.
 	Release(ctx context.Context, s jobspec.Schedule) error
 	// Ready reports whether this node may decide about the schedule now: it is
@@ -155,5 +157,6 @@ type nowhere struct{}
 
 func (nowhere) Hold(context.Context, jobspec.Schedule) (*jobspec.Tenure, error) { return nil, nil }
 func (nowhere) Amend(context.Context, jobspec.Schedule) error                   { return nil }
+func (nowhere) Count(context.Context, jobspec.Schedule, jobspec.Counts) error   { return nil }
 func (nowhere) Release(context.Context, jobspec.Schedule) error                 { return nil }
 func (nowhere) Ready(jobspec.Schedule) bool                                     { return true }

@@ -226,6 +226,7 @@ func TestS22TenantsAndTheirCaps(t *testing.T) {
 
 // heads is a dataset in memory.
 type heads struct {
+	id       string
 	versions []schedule.Version
 	named    jobspec.CID // what a name without versions points to
 }
@@ -251,7 +252,7 @@ func (h *heads) move(t *testing.T, n int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.versions = append(h.versions, schedule.Version{Version: int64(len(h.versions) + 1), CID: c})
+		h.versions = append(h.versions, schedule.Version{Version: int64(len(h.versions) + 1), CID: c, ID: h.id})
 		h.named = c
 	}
 }

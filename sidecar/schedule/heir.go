@@ -16,8 +16,8 @@ type Tenancy struct {
 	Tenure jobspec.Tenure
 
 	// Of a schedule that was another member's:
-	New     *jobspec.Schedule // as that one made it
 	Taken   bool
+	New     *jobspec.Schedule // as that one made it, with what it counts now
 	Paused  bool
 	Cursor  int64            // of the newest instant with a job: those after it are decided here
 	Running *jobspec.Instant // that instant, if its job is known
@@ -39,6 +39,9 @@ func (e *Engine) Own(ctx context.Context, id jobspec.ScheduleID, t Tenancy) erro
 		s.Tenure, s.Away = &t.Tenure, ""
 		if t.Taken {
 			s.Paused = t.Paused
+			if c := t.New.Counts; c != nil && c.Base >= base(s) {
+				s.Counts = c
+			}
 			s.Cursor, s.Floor = max(t.Cursor, s.Cursor), max(t.Cursor, s.Floor)
 		}
 		if err := tx.PutSchedule(s); err != nil || t.Running == nil {
@@ -131,7 +134,7 @@ func (e *Engine) Check(s jobspec.Schedule) error {
 	if _, err := jobspec.ParseOverlap(string(s.Overlap)); err != nil {
 		return err
 	}
-	if err := e.CheckTimes(s.Created, s.OnChange != "", s.Cursor, s.Floor); err != nil {
+	if err := e.CheckTimes(s.Created, s.OnChange != "", s.Cursor, s.Floor, base(s)); err != nil {
 		return err
 	}
 	if s.OnChange != "" {

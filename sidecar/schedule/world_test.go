@@ -44,6 +44,7 @@ type world struct {
 	twice   bool // a second submit makes a second job
 	noRows  bool
 	heads   schedule.Heads
+	holder  schedule.Holder
 	history int
 	cap     int           // schedules of a tenant
 	long    time.Duration // of each job; 0 = any
@@ -73,7 +74,7 @@ func (w *world) boot() {
 	w.t.Helper()
 	w.dead = false
 	e, err := schedule.New(schedule.Config{
-		Store: w.st, Jobs: w, Heads: w.heads, Now: func() time.Time { return w.wall }, Elapsed: func() time.Duration { return w.ran },
+		Store: w.st, Jobs: w, Heads: w.heads, Holder: w.holder, Now: func() time.Time { return w.wall }, Elapsed: func() time.Duration { return w.ran },
 		Parallel: 1, Poll: 6 * time.Hour, Step: w.step, History: w.history, PerTenant: w.cap,
 	})
 	if err != nil {
