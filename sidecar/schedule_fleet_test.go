@@ -270,3 +270,53 @@ func TestScheduleOfADatasetMadeAnew(t *testing.T) {
 		}
 	}
 }
+
+// Who had a schedule before keeps nothing for its jobs, does not remove what goes
+// on elsewhere, and forgets it when it was removed there.
+func TestScheduleRemovedElsewhere(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	owner := f.nodes[0]
+	owner.sweepEvery = 50 * time.Millisecond
+	f.keepRecord(shortLease)
+	root, _ := f.dataset(1)
+	f.everywhere(root)
+	code := spec()
+	code.Run.Code = mustParse(t, root)
+	if _, _, err := owner.AddSchedule(t.Context(), "t", wire.ScheduleRequest{Name: "rare", Cron: "@yearly", Spec: code}); err != nil {
+		t.Fatal(err)
+	}
+	kept := func() int {
+		pins, err := owner.ipfs.Pins(t.Context(), "schedule/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(pins)
+	}
+	if kept() == 0 { // the control
+		t.Error("its owner keeps nothing for its jobs")
+	}
+	if _, err := owner.Drain(t.Context(), wire.DrainWish{}); err != nil {
+		t.Fatal(err)
+	}
+	var heir *bench
+	f.await("another member has it", func() bool {
+		for _, b := range f.nodes[1:] {
+			if s, err := b.Schedule(t.Context(), "t", "rare"); err == nil && s.Away == "" {
+				heir = b
+			}
+		}
+		return heir != nil
+	})
+	f.await("the owner before keeps nothing for it", func() bool { return kept() == 0 })
+	if err := owner.RemoveSchedule(t.Context(), "t", "rare"); !errors.Is(err, jobspec.KindLeaseLost.Error()) {
+		t.Errorf("what goes on elsewhere is removed: %v, want %s", err, jobspec.KindLeaseLost)
+	}
+	if err := heir.RemoveSchedule(t.Context(), "t", "rare"); err != nil {
+		t.Fatal(err)
+	}
+	f.await("the owner before forgets it", func() bool {
+		_, err := owner.Schedule(t.Context(), "t", "rare")
+		return errors.Is(err, jobspec.KindNotFound.Error())
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 )
 
@@ -59,8 +60,51 @@ func (s scheduled) Release(ctx context.Context, sch jobspec.Schedule) error {
 	return s.unpinSchedule(ctx, sch.ID)
 }
 
-// sweepSchedules lets go of what schedules needed that are no more, and pins
-// what a kill kept from being pinned.
+// Over implements [schedule.Holder]: what was of the record of another domain is
+// not heard of any more.
+func (s scheduled) Over(ctx context.Context, sch jobspec.Schedule) (bool, error) {
+	if s.cfg.Record == nil || sch.Tenure == nil || sch.Tenure.Record != s.cfg.Record.Keepers().Record {
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, findFor)
+	defer cancel()
+	over, err := s.cfg.Record.Over(ctx, sch.ID.Recorded())
+	if errors.Is(err, jobspec.KindNotFound.Error()) {
+		return true, nil
+	}
+	return over, err
+}
+
+// loseSchedule notes that another member owns a schedule. What its jobs need is
+// kept there.
+func (s *Sidecar) loseSchedule(ctx context.Context, id jobspec.ScheduleID, to identity.ID) error {
+	if err := s.schedules.Lose(ctx, id, to); err != nil {
+		return err
+	}
+	return scheduled{s}.unpinSchedule(ctx, id)
+}
+
+// sweepAway forgets the schedules that other members owned and that were removed
+// there: nobody tells who had them before.
+func (s *Sidecar) sweepAway(ctx context.Context, list []jobspec.Schedule) error {
+	for _, sch := range list {
+		if sch.Away == "" || !s.recorded() || sch.Tenure == nil || sch.Tenure.Record != s.cfg.Record.Keepers().Record {
+			continue
+		}
+		over, err := scheduled{s}.Over(ctx, sch)
+		if err == nil && over {
+			s.log.Info("schedule was removed elsewhere", "schedule", sch.Name, "owner", sch.Away)
+			err = s.schedules.Forget(ctx, sch.ID)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepSchedules lets go of what schedules needed that are no more, or are
+// another member's, and pins what a kill kept from being pinned.
 func (s *Sidecar) sweepSchedules(ctx context.Context) error {
 	pins, err := s.cfg.IPFS.Pins(ctx, schedulePins)
 	if err != nil {
@@ -75,7 +119,7 @@ func (s *Sidecar) sweepSchedules(ctx context.Context) error {
 		pinned[p.Name] = true
 	}
 	for _, sch := range list {
-		known[sch.ID.String()] = true
+		known[sch.ID.String()] = sch.Away == ""
 		err = errors.Join(err, s.pinMissing(ctx, sch, pinned))
 	}
 	for _, p := range pins {
@@ -84,7 +128,7 @@ func (s *Sidecar) sweepSchedules(ctx context.Context) error {
 			err = errors.Join(err, s.cfg.IPFS.Unpin(ctx, p.Name))
 		}
 	}
-	return err
+	return errors.Join(err, s.sweepAway(ctx, list))
 }
 
 // pinMissing pins what an own schedule needs and is here without a pin.

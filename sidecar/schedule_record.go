@@ -159,15 +159,13 @@ func (s *Sidecar) lostSchedule(ctx context.Context, e wire.Recorded) bool {
 		return false
 	}
 	switch {
-	case e.Owner == "": // forgotten: it was over for long
-		err = s.schedules.Forget(ctx, id)
-	case e.Over() && e.Owner == s.id: // its removal was cut short
+	case e.Owner == "", e.Over(): // forgotten, or removed: here, where that was cut short, or at another member
 		err = s.schedules.Forget(ctx, id)
 	case e.Owner == s.id:
 		err = s.schedules.Own(ctx, id, schedule.Tenancy{Tenure: jobspec.Tenure{Record: sch.Tenure.Record, Epoch: e.Epoch}})
 	default:
 		s.log.Info("schedule is another node's now", "schedule", sch.Name, "owner", e.Owner)
-		err = s.schedules.Lose(ctx, id, e.Owner)
+		err = s.loseSchedule(ctx, id, e.Owner)
 	}
 	if err != nil && ctx.Err() == nil {
 		s.log.Warn("give up a schedule", "schedule", sch.Name, "err", err)
@@ -300,7 +298,7 @@ func (s *Sidecar) passSchedules(ctx context.Context) (err error) {
 		if perr == nil {
 			var e wire.Recorded
 			if e, perr = s.cfg.Record.Find(once, claim.Job); perr == nil && e.Owner != s.id {
-				perr = s.schedules.Lose(ctx, sch.ID, e.Owner)
+				perr = s.loseSchedule(ctx, sch.ID, e.Owner)
 			}
 		}
 		cancel()

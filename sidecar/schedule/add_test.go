@@ -30,7 +30,10 @@ func (h *waits) Hold(context.Context, jobspec.Schedule) (t *jobspec.Tenure, err 
 
 func (*waits) Amend(context.Context, jobspec.Schedule) error   { return nil }
 func (*waits) Release(context.Context, jobspec.Schedule) error { return nil }
-func (*waits) Ready(jobspec.Schedule) bool                     { return true }
+func (*waits) Over(context.Context, jobspec.Schedule) (bool, error) {
+	return false, nil
+}
+func (*waits) Ready(jobspec.Schedule) bool { return true }
 func (*waits) Count(context.Context, jobspec.Schedule, jobspec.Counts) error {
 	return nil
 }

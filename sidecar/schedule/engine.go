@@ -67,7 +67,10 @@ type Holder interface {
 	Amend(ctx context.Context, s jobspec.Schedule) error
 	// Count tells them what its slots count from now on.
 	Count(ctx context.Context, s jobspec.Schedule, c jobspec.Counts) error
-	// Release takes both back.
+	// Over reports whether a schedule that another member owned was removed, or
+	// can never be heard of here any more.
+	Over(ctx context.Context, s jobspec.Schedule) (bool, error)
+	// Release takes both back; of one that another member owns the pins.
 	Release(ctx context.Context, s jobspec.Schedule) error
 	// Ready reports whether this node may decide about the schedule now: it is
 	// not sure of one that it owned before it was started, until the keepers say so.
@@ -158,5 +161,6 @@ type nowhere struct{}
 func (nowhere) Hold(context.Context, jobspec.Schedule) (*jobspec.Tenure, error) { return nil, nil }
 func (nowhere) Amend(context.Context, jobspec.Schedule) error                   { return nil }
 func (nowhere) Count(context.Context, jobspec.Schedule, jobspec.Counts) error   { return nil }
+func (nowhere) Over(context.Context, jobspec.Schedule) (bool, error)            { return false, nil }
 func (nowhere) Release(context.Context, jobspec.Schedule) error                 { return nil }
 func (nowhere) Ready(jobspec.Schedule) bool                                     { return true }

@@ -1,6 +1,7 @@
 package schedule_test
 
 import (
+	"context"
 	"errors"
 	"math"
 	"testing"
@@ -66,5 +67,46 @@ func TestExprEndsAtAnyTime(t *testing.T) {
 				t.Errorf("%s: %s: %d instants and %d older ones", tt.name, text, len(list), older)
 			}
 		}
+	}
+}
+
+// moved is a Holder of schedules that other members own.
+type moved struct {
+	*waits
+	over bool
+	err  error
+}
+
+func (h *moved) Over(context.Context, jobspec.Schedule) (bool, error) { return h.over, h.err }
+func (h *moved) Hold(context.Context, jobspec.Schedule) (*jobspec.Tenure, error) {
+	return nil, nil
+}
+
+// What another member owns is removed there. When it was, or nobody can say any
+// more, what is left of it is removed here.
+func TestRemoveOfAnotherMembers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		holder moved
+		want   error
+	}{
+		"it goes on there":     {moved{}, jobspec.KindLeaseLost.Error()},
+		"nobody answers":       {moved{err: jobspec.KindNoQuorum.Errorf("none")}, jobspec.KindNoQuorum.Error()},
+		"it was removed there": {moved{over: true}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.holder = &tt.holder
+			w.boot()
+			s := w.add(jobspec.Schedule{Name: "s", Cron: "@daily"})
+			if err := w.e.Lose(t.Context(), s.ID, "other"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.e.Remove(t.Context(), "local", "s"); !errors.Is(err, tt.want) {
+				t.Errorf("Remove = %v, want %v", err, tt.want)
+			}
+			if _, err := w.e.Get(t.Context(), s.ID); (err == nil) != (tt.want != nil) {
+				t.Errorf("behind it Get = %v", err)
+			}
+		})
 	}
 }

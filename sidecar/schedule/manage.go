@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -117,14 +118,16 @@ func here(s jobspec.Schedule) error {
 	}.Error()
 }
 
-// Remove deletes a schedule with its history. Its jobs stay. One that another
-// member owns goes on there: that is refused.
+// Remove deletes a schedule with its history. Its jobs stay. One that goes on at
+// another member is removed there: here that is refused.
 func (e *Engine) Remove(ctx context.Context, tenant, ref string) (s jobspec.Schedule, err error) {
 	if s, err = e.Schedule(ctx, tenant, ref); err != nil {
 		return s, err
 	}
-	if err := here(s); err != nil {
-		return s, err
+	if s.Away != "" {
+		if over, err := e.cfg.Holder.Over(ctx, s); err != nil || !over {
+			return s, cmp.Or(err, here(s))
+		}
 	}
 	if err := e.cfg.Holder.Release(ctx, s); err != nil {
 		return s, err
