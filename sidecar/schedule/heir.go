@@ -25,7 +25,7 @@ type Tenancy struct {
 
 // Own notes that a schedule is this node's. One that was another's goes on
 // behind the newest instant that has a job there; what that member listed as
-// missed since is decided here anew.
+// missed since is decided here anew, and so is what was left to it.
 func (e *Engine) Own(ctx context.Context, id jobspec.ScheduleID, t Tenancy) error {
 	err := e.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		s, err := tx.Schedule(id)
@@ -43,6 +43,9 @@ func (e *Engine) Own(ctx context.Context, id jobspec.ScheduleID, t Tenancy) erro
 				s.Counts = c
 			}
 			s.Cursor, s.Floor = max(t.Cursor, s.Cursor), max(t.Cursor, s.Floor)
+			if err := reopen(tx, &s, t.Cursor); err != nil {
+				return err
+			}
 		}
 		if err := tx.PutSchedule(s); err != nil || t.Running == nil {
 			return err
@@ -54,6 +57,23 @@ func (e *Engine) Own(ctx context.Context, id jobspec.ScheduleID, t Tenancy) erro
 	})
 	if err == nil {
 		e.look(id)
+	}
+	return err
+}
+
+// reopen makes the instants undecided again that were left to another member and
+// that have no job there: they lie behind the slot of the newest one that has.
+func reopen(tx *store.Tx, s *jobspec.Schedule, behind int64) error {
+	kind := jobspec.InstantTime
+	if s.OnChange != "" {
+		kind = jobspec.InstantChange
+	}
+	list, err := tx.InstantsAfter(s.ID, kind, behind)
+	for _, i := range list {
+		if i.Missed == jobspec.MissedMoved && err == nil {
+			s.Cursor = min(s.Cursor, i.Slot-1)
+			err = tx.DeleteInstant(i)
+		}
 	}
 	return err
 }

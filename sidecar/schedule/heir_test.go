@@ -110,3 +110,38 @@ func TestRemoveOfAnotherMembers(t *testing.T) {
 		})
 	}
 }
+
+// What was left to another member is decided here after all, when the schedule
+// comes back before that one had a job for it; what had one is not.
+func TestComesBackUndecided(t *testing.T) {
+	for name, tt := range map[string]struct {
+		ran  bool // there
+		want string
+	}{
+		"nobody ran it":    {false, "01T01:00 succeeded"},
+		"it was run there": {true, "01T01:00 missed moved"}, // the control
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.refuse, w.long = 1, time.Minute
+			w.boot()
+			s := w.add(jobspec.Schedule{Name: "s", Cron: "0 * * * *", CatchUp: jobspec.CatchUpLast})
+			w.until(time.Hour + 10*time.Second)
+			if err := w.e.Lose(t.Context(), s.ID, "other"); err != nil {
+				t.Fatal(err)
+			}
+			w.until(time.Minute)
+			w.wantStates(s, "01T01:00 missed moved") // the control
+			own := schedule.Tenancy{Tenure: jobspec.Tenure{Record: "r", Epoch: 3}, New: &s, Taken: true, Cursor: s.Cursor}
+			if tt.ran {
+				own.Cursor = epoch.Add(time.Hour).Unix()
+			}
+			w.refuse = 0
+			if err := w.e.Own(t.Context(), s.ID, own); err != nil {
+				t.Fatal(err)
+			}
+			w.until(30 * time.Minute)
+			w.wantStates(s, tt.want)
+		})
+	}
+}
