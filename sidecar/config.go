@@ -72,6 +72,7 @@ type Config struct {
 	Room         func(context.Context, int64) error          // refuses so many bytes for another member when there is no room for them; default none
 	Repair       time.Duration                               // how long a holder of a copy may be away before another one takes its place; default 1 h
 	Orphans      time.Duration                               // how long copies are held for a member that is gone; default 90 days
+	WorkKept     time.Duration                               // how long a task of another node's job is kept here after its end; default 7 days
 	Arrive       time.Duration                               // how long the tasks of a gang may take until all can start; default 15 min
 	BackupAfter  time.Duration                               // a task that runs shorter gets no backup attempt; default 15 s
 	Courier      *courier.Courier                            // delivers what jobs publish, run by the caller; nil = they may not
@@ -110,6 +111,7 @@ func (cfg Config) withDefaults() Config {
 		cfg.Room = func(context.Context, int64) error { return nil }
 	}
 	cfg.Repair, cfg.Orphans = cmp.Or(cfg.Repair, time.Hour), cmp.Or(cfg.Orphans, 90*24*time.Hour)
+	cfg.WorkKept = cmp.Or(cfg.WorkKept, 7*24*time.Hour)
 	if cfg.Storage == nil {
 		cfg.Storage = func(context.Context) (wire.Storage, error) { return wire.Storage{}, nil }
 	}

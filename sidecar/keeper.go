@@ -16,8 +16,8 @@ import (
 // pruneBatch is how many jobs one transaction removes.
 const pruneBatch = 200
 
-// kept holds until when final jobs are kept whose spec limits that. It is
-// filled from the record by the first sweep, and then as jobs end.
+// kept holds until when final jobs are kept that do not stay until they are
+// removed. It is filled from the record by the first sweep, and then as jobs end.
 type kept struct {
 	until  map[jobspec.JobID]time.Time
 	filled bool
@@ -28,7 +28,8 @@ func (s *Sidecar) keepUntil(j jobspec.Job) {
 	if j.Fired != nil && j.State.Final() {
 		s.schedules.Wake()
 	}
-	if j.Spec.Keep <= 0 || !j.State.Final() {
+	keep := s.keepTime(j)
+	if keep <= 0 || !j.State.Final() {
 		return
 	}
 	s.mu.Lock()
@@ -36,7 +37,33 @@ func (s *Sidecar) keepUntil(j jobspec.Job) {
 	if s.kept.until == nil {
 		s.kept.until = map[jobspec.JobID]time.Time{}
 	}
-	s.kept.until[j.ID] = j.Finished.Add(j.Spec.Keep.Std())
+	s.kept.until[j.ID] = j.Finished.Add(keep)
+}
+
+// keepTime is how long a job that has ended is kept, 0 for until it is removed.
+//
+// A task of another node's job is nobody's here to remove, so that it has a time
+// of this node's own, or the spec's where that is shorter. It ends, and the time
+// begins, only when its owner has taken the report in, with output and log
+// fetched and pinned there, or does not want it: that is asked for as long as it
+// takes. Its output here is then the second copy of the owner's, which counts
+// until that job has ended: by its own total time at the latest, before which
+// nothing goes. What goes later nobody counts on. Copies that this node was
+// asked to hold, of that very output too, have pins of their own (see holder),
+// which only their owner ends; stages and gangs read outputs and checkpoints
+// that the owner has; and what is remembered here by its keys is forgotten with
+// the record.
+func (s *Sidecar) keepTime(j jobspec.Job) time.Duration {
+	keep := j.Spec.Keep.Std()
+	if j.Origin == nil {
+		return keep
+	}
+	total := min(j.Spec.Timeouts.Total, jobspec.MaxTimeout).Std()
+	own := max(s.cfg.WorkKept, j.Submitted.Add(total).Sub(j.Finished))
+	if keep <= 0 || keep > own {
+		return own
+	}
+	return keep
 }
 
 // sweepKept removes the jobs whose time is over.

@@ -106,7 +106,13 @@ func TestQ10F43AnyOrderAtTheOwner(t *testing.T) {
 // order is an attempt that a puppet owner can assign: a program that goes on.
 func (f *fleet) order(owner *bench, n int) wire.Assign {
 	f.t.Helper()
-	s := spec("DUMMY_SLEEP=1h", fmt.Sprintf("N=%d", n)).WithDefaults()
+	return f.orderOf(owner, spec("DUMMY_SLEEP=1h", fmt.Sprintf("N=%d", n)))
+}
+
+// orderOf is an attempt at a job without inputs that a puppet owner can assign.
+func (f *fleet) orderOf(owner *bench, s jobspec.Spec) wire.Assign {
+	f.t.Helper()
+	s = s.WithDefaults()
 	c, err := s.CID()
 	if err != nil {
 		f.t.Fatal(err)

@@ -22,7 +22,7 @@ import (
 // goes on after a crash. Where others publish a result, it reports to its owner.
 
 // originTenant is who such jobs belong to here.
-func originTenant(owner string) string { return "node:" + owner }
+func originTenant(owner string) string { return api.OwnerTenant(identity.ID(owner)) }
 
 // readWork bounds the time to get what an assignment names.
 const readWork = 20 * time.Second

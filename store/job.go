@@ -140,7 +140,7 @@ type Filter struct {
 	// is not.
 	NamedNow map[identity.ID][]string
 	Live     bool // only jobs whose state is not final
-	Kept     bool // only final jobs that are kept for a time
+	Kept     bool // only final jobs whose spec limits how long they are kept, and those done for another node
 	OfUser   bool // no jobs that another job needs, such as installations
 	Limit    int  // 0 = no limit
 }
@@ -175,7 +175,7 @@ func (f Filter) query() (string, []any, error) {
 		add("live = 1")
 	}
 	if f.Kept {
-		add("live = 0 AND json_extract(record, '$.spec.keep') IS NOT NULL")
+		add("live = 0 AND (record ->> '$.spec.keep' IS NOT NULL OR record ->> '$.origin' IS NOT NULL)")
 	}
 	if f.OfUser {
 		add(ofUser)

@@ -27,7 +27,7 @@ func (a *app) jobCmd() *cobra.Command {
 
 // ofTenant lets a command see to the jobs of others.
 func (a *app) ofTenant(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().StringVar(&a.tenant, "tenant", "", "see to the jobs of another token's tenant; for the node's own user only")
+	cmd.Flags().StringVar(&a.tenant, "tenant", "", "see to the jobs of another tenant: a token's name, member:ID, or node:ID; for the node's own user only")
 	return cmd
 }
 

@@ -82,7 +82,7 @@ type settings struct {
 	InputCache                       jobspec.Bytes
 	InputLevels, InputBlocks         int
 	InputTime, SweepEvery, StopGrace jobspec.Duration
-	Lease, Repair, Orphans           jobspec.Duration
+	Lease, Repair, Orphans, WorkKept jobspec.Duration
 	GangArrive                       jobspec.Duration
 	EngineWait                       jobspec.Duration
 
@@ -173,6 +173,7 @@ func (s *settings) table() []knob {
 		{"gang-arrive", &s.GangArrive, "15m", "", "duration", inFile, "how long the tasks of a gang may take until all can start, their images and inputs included", "1 GB comes in a quarter of an hour at 10 Mbit/s; who is later is given up and the gang formed without it, as the others hold their room meanwhile"},
 		{"repair", &s.Repair, "1h", "", "duration", inFile, "how long a member that holds a copy may be away before another one makes one", "a reboot or an update takes minutes, and a copy of a large result as long; sooner, each of them would cost a copy"},
 		{"orphans", &s.Orphans, "90d", "", "duration", inFile, "how long copies are held for a member that is not heard of any more", "after a loss they may be all that is left, and somebody has to notice; for ever, they would fill the disk"},
+		{"work-kept", &s.WorkKept, "7d", "", "duration", inFile, "how long record, log and output of a task done for another member are kept here after its end; the spec's keep where that is shorter", "its owner has it all by then, and who holds copies has pins for them; it spares the same work again and serves the next jobs over it, for ever it would fill the disk"},
 		{"engine-wait", &s.EngineWait, "1m30s", "", "duration", inFile, "how long jobs wait for an engine that does not answer, and tasks of other members for a Kubo or a disk", "after a boot the engine is often slower than the node; of a task that is given back its owner finds another member"},
 		{"stop-grace", &s.StopGrace, "5s", "", "duration", inFile, "from SIGTERM to SIGKILL for a program that is stopped", "enough to write a last file; docker stop gives 10 s"},
 

@@ -258,7 +258,7 @@ func (n *node) sidecar(ctx context.Context, shutdown context.CancelFunc) (*sidec
 		Volumes: vols, Inputs: inputs, CARs: cars, Index: index, Capacity: capacity, Labels: labels, CgroupParent: eng.parent, Logger: n.log, Shutdown: shutdown, Registry: n.registry,
 		Network: n.network(), CA: n.authorities(), Fetches: n.set.IPFS != "" || n.exchange.asks(), Budget: n.set.inputBudget(),
 		Admit: func(ctx context.Context) error { return n.room.Admit(ctx, 0) }, Check: func(ctx context.Context) error { return n.room.Check(ctx, 0) }, Storage: n.room.Storage, Degraded: n.degraded, Twin: twin,
-		Room: n.room.Admit, Repair: n.set.Repair.Std(), Orphans: n.set.Orphans.Std(),
+		Room: n.room.Admit, Repair: n.set.Repair.Std(), Orphans: n.set.Orphans.Std(), WorkKept: n.set.WorkKept.Std(),
 		Limits: n.set.limits(), SweepEvery: n.set.SweepEvery.Std(), StopGrace: n.set.StopGrace.Std(), Patience: n.set.EngineWait.Std(),
 		Node: wire.Node{
 			Version: version, PID: os.Getpid(), Started: time.Now().UTC(),

@@ -44,11 +44,19 @@ const memberPrefix = "member:"
 // token can be of this name.
 func MemberTenant(id identity.ID) string { return memberPrefix + id.String() }
 
+const ownerPrefix = "node:"
+
+// OwnerTenant is the tenant of the tasks that this node runs for another owner's
+// jobs. No token can be of this name.
+func OwnerTenant(id identity.ID) string { return ownerPrefix + id.String() }
+
 // namesTenant reports whether s may be a tenant.
 func namesTenant(s string) bool {
-	if id, ok := strings.CutPrefix(s, memberPrefix); ok {
-		_, err := identity.ParseID(id)
-		return err == nil
+	for _, prefix := range []string{memberPrefix, ownerPrefix} {
+		if id, ok := strings.CutPrefix(s, prefix); ok {
+			_, err := identity.ParseID(id)
+			return err == nil
+		}
 	}
 	return tokenName.MatchString(s)
 }

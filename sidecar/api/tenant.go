@@ -30,7 +30,7 @@ func actFor(r *http.Request) (*http.Request, error) {
 			Hint: "leave the parameter out, or use the node's unix socket",
 		}.Error()
 	case tenant != AllTenants && !namesTenant(tenant):
-		return r, badQuery(tenantParam, "the name of a token, or member:ID")
+		return r, badQuery(tenantParam, "the name of a token, member:ID, or node:ID")
 	case tenant == AllTenants && (r.Method != http.MethodGet || r.URL.Path != "/v1/jobs"):
 		return r, jobspec.Failure{
 			Kind: jobspec.KindSpec, Where: "query." + tenantParam, Detail: "only the list of jobs takes all tenants at once",

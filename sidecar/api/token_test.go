@@ -100,6 +100,18 @@ func TestTenants(t *testing.T) {
 			t.Errorf("jobs%s = %q, want %q", query, got, want)
 		}
 	}
+	const member = "12D3KooWHdiAxVd8uMQR1hGWXccidmfCwLqcMpGwR6QcTP6QRMuD"
+	for query, status := range map[string]int{
+		"?tenant=member:" + member: 200, "?tenant=node:" + member: 200, "?tenant=node:x": 400, "?tenant=nobody:" + member: 400,
+	} {
+		kind := ""
+		if status != 200 {
+			kind = "E_SPEC"
+		}
+		e.askSocket("GET", "/v1/jobs"+query, "").want(t, status, kind)
+		e.askSocket("POST", "/v1/jobs/prune"+query, "{}", asJSON).want(t, status, kind)
+		e.ask("POST", "/v1/jobs/prune"+query, "{}", asJSON, bearer(bob)).want(t, 403, "E_POLICY")
+	}
 	for _, q := range []string{"?tenant=*", "?tenant=alice"} {
 		e.ask("GET", "/v1/jobs"+q, "", bearer(bob)).want(t, 403, "E_POLICY")
 	}
