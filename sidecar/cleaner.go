@@ -17,6 +17,7 @@ import (
 func (s *Sidecar) discard(ctx context.Context, a jobspec.Attempt) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
+	defer s.tookInputs(a.ID)
 	if err := s.removeContainer(ctx, a); err != nil {
 		return err // the volume is in use; the sweeper comes back
 	}
@@ -44,6 +45,9 @@ func (s *Sidecar) removeContainer(ctx context.Context, a jobspec.Attempt) error 
 // the background: nobody waits for that.
 func (r *runner) cleanup() {
 	r.closeNetwork()
+	if r.shuttingDown() {
+		r.release = nil // a container that runs on has them mounted
+	}
 	r.letGo()
 	r.vol = volume.Volume{}
 	r.code, r.input, r.deps = inputcache.Entry{}, inputcache.Entry{}, inputcache.Entry{}

@@ -1,6 +1,7 @@
 package sidecar_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -61,6 +62,9 @@ type bench struct {
 	twin     func() error                              // likewise
 	busy     func(jobspec.Bytes) string                // likewise; nil = never
 	used     func() string                             // likewise
+
+	staged     *inputcache.Cache // of the present start
+	cacheBytes int64             // bound of each of its caches, from the next start on; 0 = 1 GiB
 
 	patience   time.Duration // of the next start
 	sweepEvery time.Duration // likewise
@@ -159,6 +163,7 @@ func (b *bench) start() {
 		st, err := stage.Dir(ctx, b.ipfs, c, dest, stage.Options{})
 		return st.Bytes, err
 	})
+	b.staged = inputs
 	cars := b.inputs("cars", log, func(ctx context.Context, c jobspec.CID, dest string) (int64, error) {
 		return stage.CAR(ctx, b.ipfs, c, filepath.Join(dest, inputcache.CAR), ipfs.Budget{})
 	})
@@ -281,7 +286,7 @@ func (s beginning) Handle(p bus.Protocol, h func(context.Context, bus.Stream)) {
 func (b *bench) inputs(name string, log *slog.Logger, stage func(context.Context, jobspec.CID, string) (int64, error)) *inputcache.Cache {
 	b.t.Helper()
 	c, err := inputcache.Open(b.t.Context(), inputcache.Config{
-		Dir: filepath.Join(b.dir, name), MaxBytes: 1 << 30, Logger: log, Stage: stage,
+		Dir: filepath.Join(b.dir, name), MaxBytes: cmp.Or(b.cacheBytes, 1<<30), Logger: log, Stage: stage,
 		Brief: func(ctx context.Context, c jobspec.CID) bool {
 			return b.attached != nil && sidecar.ReadsAttached(ctx, b.ipfs, b.attached, c)
 		},

@@ -15,6 +15,11 @@ import (
 
 // stage brings code and input into the input cache.
 func (r *runner) stage(ctx context.Context) (err error) {
+	defer func() {
+		if err == nil {
+			r.tookInputs(r.att.ID)
+		}
+	}()
 	if code := r.job.Spec.Run.Code; code.Defined() && r.code.Path == "" {
 		if r.code, err = r.acquire(ctx, r.cfg.Inputs, code); err != nil {
 			return at("run.code", err)

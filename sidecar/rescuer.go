@@ -35,6 +35,7 @@ func (s *Sidecar) rescue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.settleInputs()
 	early := s.letIn()
 	for i := len(jobs) - 1; i >= 0; i-- { // oldest first
 		if slices.Contains(early, jobs[i].ID) {
@@ -94,6 +95,7 @@ func (s *Sidecar) reserve(tx *store.Tx, jobs []jobspec.Job) error {
 			res := spec.Stage(plans[a.ID.Job].StageOf(a.ID.Task)).Resources
 			s.reserved[a.ID] = res
 			s.placer.take(res)
+			s.mounted[a.ID] = true
 		}
 	}
 	return nil
@@ -106,6 +108,31 @@ func (s *Sidecar) claim(id jobspec.AttemptID) (jobspec.Resources, bool) {
 	res, ok := s.reserved[id]
 	delete(s.reserved, id)
 	return res, ok
+}
+
+// tookInputs notes that an attempt has asked for its inputs here, or needs them
+// no more.
+func (s *Sidecar) tookInputs(id jobspec.AttemptID) {
+	s.mu.Lock()
+	waited := s.mounted[id]
+	delete(s.mounted, id)
+	s.mu.Unlock()
+	if waited {
+		s.settleInputs()
+	}
+}
+
+// settleInputs lets the caches remove what nobody has asked for, once all have
+// asked that an earlier process left running: that may be late, as jobs wait for
+// the word of the keepers.
+func (s *Sidecar) settleInputs() {
+	s.mu.Lock()
+	left := len(s.mounted)
+	s.mu.Unlock()
+	if left == 0 {
+		s.cfg.Inputs.Settle()
+		s.cfg.CARs.Settle()
+	}
 }
 
 // markRebooted gives up attempts whose processes ended with the machine: their

@@ -99,6 +99,7 @@ type Sidecar struct {
 	// reserved are the resources of attempts that an earlier process left
 	// running, until their runners take them over.
 	reserved  map[jobspec.AttemptID]jobspec.Resources
+	mounted   map[jobspec.AttemptID]bool          // that may have inputs mounted, and have not asked for them in this process
 	seats     map[string]*seats                   // room that is held for tasks of gangs, by seatKey
 	standings map[string]*standing                // of other members' gangs in the line for room, by owner and job
 	sitting   map[jobspec.JobID]jobspec.Resources // of tasks of other nodes' gangs that have come, until they are leased
@@ -141,6 +142,7 @@ func New(cfg Config) (*Sidecar, error) {
 		preparing: make(chan struct{}, 8),
 		drivers:   map[jobspec.JobID]*driver{},
 		reserved:  map[jobspec.AttemptID]jobspec.Resources{},
+		mounted:   map[jobspec.AttemptID]bool{},
 		seats:     map[string]*seats{},
 		standings: map[string]*standing{},
 		sitting:   map[jobspec.JobID]jobspec.Resources{},

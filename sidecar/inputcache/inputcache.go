@@ -2,6 +2,7 @@
 // all tasks of a node to mount.
 //
 //	cache, err := inputcache.Open(ctx, inputcache.Config{Dir: dir, MaxBytes: 10 << 30, Stage: stage})
+//	cache.Settle() // once all that run on from an earlier process have asked for their entries
 //	entry, release, err := cache.Acquire(ctx, root) // staged at most once
 //	defer release()                                 // after the last container that mounts it
 //	mount(entry.Path, "/inputs")
@@ -10,7 +11,8 @@
 // change or vanish before its release; an input is staged by one goroutine,
 // however many ask for it; a staging that failed or was killed leaves nothing.
 // Entries outlive the process, but not a restart of the machine, so that
-// staging needs no fsync.
+// staging needs no fsync. Containers outlive it too: until Settle no entry of an
+// earlier process is removed, as one may have it mounted.
 package inputcache
 
 import (
@@ -39,21 +41,18 @@ type Config struct {
 	Stage func(ctx context.Context, c jobspec.CID, dest string) (bytes int64, err error)
 	// Brief says of an entry that was staged, or found at the start, that it
 	// goes with its last user, before release returns; default never.
-	Brief func(ctx context.Context, c jobspec.CID) bool
-	// Grace is how long entries of an earlier process are kept in any case:
-	// containers that still run may have them mounted. Default 1 min.
-	Grace  time.Duration
+	Brief  func(ctx context.Context, c jobspec.CID) bool
 	Logger *slog.Logger // default slog.Default
 }
 
 // Cache is an open cache. Its methods are safe for concurrent use.
 type Cache struct {
-	cfg    Config
-	log    *slog.Logger
-	settle time.Time      // end of the grace
-	work   sync.WaitGroup // stagings and removals
+	cfg  Config
+	log  *slog.Logger
+	work sync.WaitGroup // stagings and removals
 
 	mu      sync.Mutex
+	settled bool // entries of an earlier process are as any others
 	entries map[jobspec.CID]*item
 	recent  *list.List // of *item, the one used last in front
 	bytes   int64      // of all entries
@@ -96,9 +95,6 @@ func Open(ctx context.Context, cfg Config) (*Cache, error) {
 	if cfg.Brief == nil {
 		cfg.Brief = func(context.Context, jobspec.CID) bool { return false }
 	}
-	if cfg.Grace <= 0 {
-		cfg.Grace = time.Minute
-	}
 	var err error
 	if cfg.Dir, err = filepath.Abs(cfg.Dir); err == nil {
 		err = os.MkdirAll(cfg.Dir, 0o700)
@@ -110,7 +106,7 @@ func Open(ctx context.Context, cfg Config) (*Cache, error) {
 		return nil, fmt.Errorf("open input cache: %w", err)
 	}
 	c := &Cache{
-		cfg: cfg, log: cfg.Logger, settle: time.Now().Add(cfg.Grace),
+		cfg: cfg, log: cfg.Logger,
 		entries: map[jobspec.CID]*item{}, recent: list.New(), flights: map[jobspec.CID]*flight{},
 	}
 	if err := c.load(ctx); err != nil {
@@ -230,15 +226,28 @@ func (c *Cache) Trim(bytes int64) {
 	c.discard(gone)
 }
 
+// Settle says that whoever has an entry of an earlier process mounted has asked
+// for it by now: the others may go as any that nobody uses. It may be called
+// more than once.
+func (c *Cache) Settle() {
+	c.mu.Lock()
+	c.settled = true
+	var gone []string
+	if !c.closed {
+		gone = c.evict(c.cfg.MaxBytes)
+	}
+	c.mu.Unlock()
+	c.discard(gone)
+}
+
 // evict takes brief entries out of the cache, and those used least recently
 // while it is larger than limit, but none in use, and returns where they are now;
 // c.mu is held.
 func (c *Cache) evict(limit int64) (gone []string) {
-	grace := time.Now().Before(c.settle)
 	for e := c.recent.Back(); e != nil && (c.bytes > limit || c.brief > 0); {
 		it := e.Value.(*item)
 		e = e.Prev()
-		if it.users > 0 || it.old && grace || c.bytes <= limit && !it.brief {
+		if it.users > 0 || it.old && !c.settled || c.bytes <= limit && !it.brief {
 			continue
 		}
 		to := c.temp()

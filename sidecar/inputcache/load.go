@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/durable"
 	"github.com/ipdc/ipdc/internal/rmtree"
 	"github.com/ipdc/ipdc/jobspec"
 )
@@ -54,7 +55,10 @@ func (c *Cache) load(ctx context.Context) error {
 		f.brief = c.cfg.Brief(ctx, f.cid)
 		c.add(f.item)
 	}
-	return os.WriteFile(filepath.Join(c.cfg.Dir, bootName), []byte(boot), 0o600)
+	if string(last) == boot {
+		return nil // a write may fail, and lose what runs on its inputs
+	}
+	return durable.WriteFile(filepath.Join(c.cfg.Dir, bootName), []byte(boot), 0o600)
 }
 
 type foundItem struct {

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
-	"time"
 
+	"github.com/ipdc/ipdc/internal/faultfs"
+	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/inputcache"
 )
 
@@ -32,26 +34,62 @@ func TestReopen(t *testing.T) {
 	}
 }
 
-// Entries of an earlier process may be mounted: until the grace is over they
-// stay, whatever the bound.
-func TestGraceForRunningContainers(t *testing.T) {
-	for _, tt := range []struct {
-		grace time.Duration
-		kept  bool
-	}{{time.Hour, true}, {time.Nanosecond, false}} {
-		t.Run(tt.grace.String(), func(t *testing.T) {
+// Entries of an earlier process may be mounted: until it is settled that nobody
+// has them they stay, whatever the bound, the kind and the disk.
+func TestKeptForRunningContainers(t *testing.T) {
+	for name, brief := range map[string]bool{"bound": false, "brief": true} {
+		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			first := open(t, inputcache.Config{Dir: dir, Stage: (&stager{}).stage})
-			old, release := acquire(t, first, mustCID(t, 1))
+			mounted, _ := acquire(t, first, mustCID(t, 1))
+			unused, release := acquire(t, first, mustCID(t, 3))
 			release()
 			must(t, first.Close())
-			second := open(t, inputcache.Config{Dir: dir, MaxBytes: 100, Grace: tt.grace, Stage: (&stager{}).stage})
+			second := open(t, inputcache.Config{
+				Dir: dir, MaxBytes: 100, Stage: (&stager{}).stage,
+				Brief: func(context.Context, jobspec.CID) bool { return brief },
+			})
 			_, release = acquire(t, second, mustCID(t, 2))
 			release()
-			if _, err := os.Stat(old.Path); (err == nil) != tt.kept {
-				t.Errorf("Stat of the old entry: %v, want that it is kept: %v", err, tt.kept)
+			second.Trim(1 << 40)
+			wantWhole(t, mounted, mustCID(t, 1))
+			wantWhole(t, unused, mustCID(t, 3))
+			_, release = acquire(t, second, mustCID(t, 1))
+			second.Settle()
+			second.Trim(1 << 40)
+			wantWhole(t, mounted, mustCID(t, 1))
+			if _, err := os.Stat(unused.Path); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("Stat of what nobody asked for, when it is settled: %v, want that it is gone", err)
 			}
+			release()
+			must(t, second.Close())
+			second.Settle() // changes nothing any more
 		})
+	}
+}
+
+// A start on a disk that is full, or that is killed as it writes, does not cost
+// the entries of a start of the machine that goes on: another one's does.
+func TestStartOnAFullDisk(t *testing.T) {
+	for writes := range 3 { // that are well: what cuts the file is one
+		disk, dir := faultfs.New(t), t.TempDir()
+		cfg := inputcache.Config{Dir: dir, Stage: (&stager{}).stage}
+		first := open(t, cfg)
+		mounted, _ := acquire(t, first, mustCID(t, 1))
+		must(t, first.Close())
+		boot, at := filepath.Join(dir, ".boot"), filepath.Join(disk.Dir, "boot") // the disk has no links, which inputs have
+		b, err := os.ReadFile(boot)
+		must(t, err)
+		must(t, os.WriteFile(at, b, 0o600))
+		must(t, os.Remove(boot))
+		must(t, os.Symlink(at, boot))
+		disk.Fail(faultfs.Fault{Op: faultfs.Write, Errno: syscall.ENOSPC, Skip: writes})
+		if c, err := inputcache.Open(t.Context(), cfg); err == nil {
+			must(t, c.Close())
+		}
+		disk.Mend()
+		open(t, cfg)
+		wantWhole(t, mounted, mustCID(t, 1))
 	}
 }
 
