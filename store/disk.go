@@ -20,6 +20,17 @@ import (
 // read-only. The same Update may succeed later, without a restart.
 var ErrDisk = errors.New("the disk of the state database takes nothing")
 
+// ErrInDoubt is what an Update's error is, by errors.Is, when the store takes no
+// more of them: whether this one was made is seen when the database is opened
+// again. What it was about to refer to must stay until then.
+var ErrInDoubt = errors.New("the state database may hold it or not")
+
+// doubtError is an ErrInDoubt that carries a Failure.
+type doubtError struct{ error }
+
+func (doubtError) Is(target error) bool { return target == ErrInDoubt }
+func (e doubtError) Unwrap() error      { return e.error }
+
 // metaTried is written to see whether the disk takes something again.
 const metaTried = "tried"
 
@@ -55,7 +66,7 @@ func (s *Store) judge(err error) error {
 			err = takesNothing(s.path, "failed a write and seems to be well again", err)
 			break
 		}
-		s.fail(refusal(s.path, fmt.Sprintf("a write failed, nothing more is written: %v", err), "check the disk, then start the node again"))
+		s.fail(doubtError{refusal(s.path, fmt.Sprintf("a write failed, nothing more is written: %v", err), "check the disk, then start the node again")})
 		err = *s.broken.Load()
 	}
 	if err == nil {

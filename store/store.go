@@ -45,7 +45,7 @@ type Store struct {
 // A disk that is full or read-only gives an [ErrDisk] of kind E_QUOTA, and later
 // Updates may succeed. After any other failed write, or fsync, the store takes
 // no more Updates, because what the disk holds is unknown until the database is
-// opened again; see [Store.Run].
+// opened again: they give an [ErrInDoubt]; see [Store.Run].
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	if p := s.broken.Load(); p != nil {
 		return *p

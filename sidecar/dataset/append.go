@@ -166,7 +166,9 @@ func (k *Keeper) publish(ctx context.Context, d store.Dataset, old Head, oldCID 
 		dropped, err = k.commit(ctx, d, next, store.DatasetVersion{Version: next.Version, Head: c, Root: made.CID, Sealed: b})
 	}
 	if err != nil {
-		k.unpin(ctx, pin, hpin)
+		if !errors.Is(err, store.ErrInDoubt) { // else the next process sees it, and sweeps
+			k.unpin(ctx, pin, hpin)
+		}
 		return wire.Dataset{}, err
 	}
 	if err := failpoint.Hit("dataset.committed"); err != nil {

@@ -121,12 +121,16 @@ func headPin(tenant, name string, v int) string {
 }
 
 // sweep removes what appends have left that did not come to their end, unless
-// one is under way.
+// one is under way, or the store cannot be written: it may hold more than is
+// read of it then.
 func (k *Keeper) sweep(ctx context.Context) error {
 	if !k.busy.TryLock() {
 		return nil
 	}
 	defer k.busy.Unlock()
+	if err := k.cfg.Store.Check(ctx); err != nil {
+		return err
+	}
 	pins, err := k.cfg.IPFS.Pins(ctx, "dataset/")
 	if err != nil || len(pins) == 0 {
 		return err

@@ -39,12 +39,18 @@ type bench struct {
 
 func newBench(t testing.TB, dir string) *bench {
 	t.Helper()
+	return newBenchOn(t, dir, dir)
+}
+
+// newBenchOn is newBench with the state on a disk of its own.
+func newBenchOn(t testing.TB, dir, disk string) *bench {
+	t.Helper()
 	b := &bench{dir: dir}
 	var err error
 	if b.key, err = identity.LoadOrCreate(filepath.Join(dir, "key")); err != nil {
 		t.Fatal(err)
 	}
-	if b.st, err = store.Open(context.Background(), filepath.Join(dir, "state.db"), nil); err != nil {
+	if b.st, err = store.Open(context.Background(), filepath.Join(disk, "state.db"), nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.st.Close() })
