@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/ipdc/ipdc/jobspec"
 )
@@ -41,10 +42,10 @@ func (tx *Tx) Deliveries(job jobspec.JobID) ([]jobspec.Delivery, error) {
 	return list, err
 }
 
-// DueDeliveries returns at most limit deliveries of a kind that wait, the next
-// ones first, whenever they are due.
-func (tx *Tx) DueDeliveries(kind jobspec.DeliveryKind, limit int) ([]Due, error) {
-	return tx.deliveries("due > 0 AND record ->> 'kind' = ? ORDER BY due, job, n LIMIT ?", string(kind), limit)
+// DueDeliveries returns at most limit deliveries of a kind that wait for an
+// instant from one on, the zero Time for any, the next ones first.
+func (tx *Tx) DueDeliveries(kind jobspec.DeliveryKind, from time.Time, limit int) ([]Due, error) {
+	return tx.deliveries("due > 0 AND due >= ? AND record ->> 'kind' = ? ORDER BY due, job, n LIMIT ?", max(from.UnixMilli(), 0), string(kind), limit)
 }
 
 func (tx *Tx) deliveries(where string, args ...any) (list []Due, err error) {

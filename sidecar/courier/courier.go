@@ -33,7 +33,8 @@ import (
 const (
 	tries     = 16
 	maxPause  = time.Hour
-	lookAhead = 64 // deliveries of a kind that are read at once
+	lookAhead = 64           // deliveries of a kind that are read at once
+	farthest  = 2 * maxPause // what waits for longer was told to by a clock that was ahead, and is due
 )
 
 // Outlets says who may send where, and how. The error is of kind E_POLICY when
@@ -135,15 +136,20 @@ func (c *Courier) begin(ctx context.Context, work *sync.WaitGroup, busy *busy) (
 	wait := maxPause
 	for kind := range atOnce {
 		var due []store.Due
-		err := c.cfg.Store.View(ctx, func(tx *store.Tx) (err error) {
-			due, err = tx.DueDeliveries(kind, lookAhead)
+		err := c.cfg.Store.View(ctx, func(tx *store.Tx) error {
+			odd, err := tx.DueDeliveries(kind, c.cfg.Now().Add(farthest), lookAhead)
+			if err != nil {
+				return err
+			}
+			due, err = tx.DueDeliveries(kind, time.Time{}, lookAhead)
+			due = append(odd, due...)
 			return err
 		})
 		if err != nil {
 			return wait, err
 		}
 		for _, d := range due {
-			if left := d.Next.Sub(c.cfg.Now()); left > 0 {
+			if left := d.Next.Sub(c.cfg.Now()); left > 0 && left < farthest {
 				wait = min(wait, left)
 				break
 			}

@@ -397,3 +397,33 @@ func TestRemoved(t *testing.T) {
 		w.end(w.clock.add(pause))
 	}
 }
+
+// A delivery whose next try was set by a clock that was ahead, by hours or a
+// year, is tried when the clock is right again, also where others wait.
+func TestF31ClockWasAhead(t *testing.T) {
+	for _, ahead := range []time.Duration{3 * time.Hour, 365 * 24 * time.Hour} {
+		t.Run(ahead.String(), func(t *testing.T) {
+			w := newWorld(t)
+			w.clock.add(ahead)
+			w.outlets.failures = 1
+			job := w.ended(map[string]string{"a": "", "b": "", "c": "", "d": ""}, jobspec.Spec{Publish: []string{"file:///srv"}})
+			stop := w.run()
+			w.until(job.ID, func(list []jobspec.Delivery) bool { return list[0].Tries == 1 })
+			stop()
+			w.clock.add(-ahead)
+			for n := range 100 { // more than are looked at together
+				waits := jobspec.Delivery{Kind: jobspec.DeliverPublish, To: fmt.Sprintf("file:///srv/%d", n), State: jobspec.DeliveryWaiting, Next: w.clock.now().Add(time.Hour)}
+				w.update(func(tx *store.Tx) error { return tx.PutDelivery(job.ID, n+1, waits) })
+			}
+			defer w.run()()
+			late := time.After(2 * time.Minute)
+			for w.deliveries(job.ID)[0].State != jobspec.DeliveryDone {
+				select {
+				case <-w.pauses: // time stands still
+				case <-late:
+					t.Fatalf("delivery = %+v at %s, want it done", w.deliveries(job.ID)[0], w.clock.now())
+				}
+			}
+		})
+	}
+}
