@@ -116,6 +116,22 @@ func (tx *Tx) DatasetVersions(tenant, name string, from, limit int) (list []Data
 	return list, nil
 }
 
+// EachDatasetVersion calls f with each version that there is of any dataset, and
+// whether its content was dropped. It reads no heads.
+func (tx *Tx) EachDatasetVersion(f func(tenant, name string, version int, dropped bool)) error {
+	var tenant, name string
+	var version int
+	var dropped bool
+	err := tx.each([]any{&tenant, &name, &version, &dropped}, func() error {
+		f(tenant, name, version, dropped)
+		return nil
+	}, "SELECT tenant, name, version, ifnull(record ->> '$.dropped', 0) FROM dataset_versions")
+	if err != nil {
+		return fmt.Errorf("list versions of datasets: %w", err)
+	}
+	return nil
+}
+
 // PutDatasetSeen stores the newest head of another member's dataset.
 func (tx *Tx) PutDatasetSeen(s DatasetSeen) error {
 	record, err := encode(s)

@@ -3,12 +3,14 @@ package dataset_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/ipfs/merge"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar/dataset"
+	"github.com/ipdc/ipdc/store"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -82,5 +84,36 @@ func TestAppendCost(t *testing.T) {
 		if wrote := stored() - before; count.puts > 5 || count.gets > 5 || wrote > int64(count.puts) {
 			t.Errorf("an append to %d entries reads %d blocks, writes %d and leaves %d more, want at most 5", entries, count.gets, count.puts, wrote)
 		}
+	}
+}
+
+// A look for leftovers reads which versions there are, and no head of them.
+func TestSweepCost(t *testing.T) {
+	const versions, sealed = 200, 64 << 10
+	b := newBench(t, t.TempDir())
+	b.create(t, wire.DatasetWish{Name: "logs"})
+	before := b.pinned(t)
+	err := b.st.Update(t.Context(), func(tx *store.Tx) error {
+		for v := 2; v <= versions; v++ {
+			if err := tx.PutDatasetVersion(tenant, "logs", store.DatasetVersion{Version: v, Sealed: make([]byte, sealed), Dropped: true}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var from, to runtime.MemStats
+	runtime.ReadMemStats(&from)
+	if err := b.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&to)
+	if used := to.TotalAlloc - from.TotalAlloc; used > versions*sealed/4 {
+		t.Errorf("the look took %d bytes of memory, with heads of %d bytes in all", used, versions*sealed)
+	}
+	if got := b.pinned(t); fmt.Sprint(got) != fmt.Sprint(before) {
+		t.Errorf("pins are %v, want %v", got, before)
 	}
 }

@@ -46,7 +46,7 @@ type Config struct {
 	Post   *bus.Post                  // to the other members; nil = a node alone
 	Live   func() []identity.ID       // who they are; nil with Post nil
 	Gather func(context.Context) bool // waits for those that are about to be heard; nil = nobody is
-	Sweep  time.Duration              // between looks for what a crash left; default 1 min
+	Sweep  time.Duration              // until a look for what a crash left that could not be taken is tried again; default 1 min
 	Logger *slog.Logger               // default slog.Default
 	Now    func() time.Time           // default time.Now
 }
@@ -92,21 +92,29 @@ type Version struct {
 	Head    jobspec.CID
 }
 
+// sweepEvery is how often pins that no row knows are looked for: only a crash
+// leaves any, after which the first look is, or a block store that was away.
+const sweepEvery = time.Hour
+
 // Run removes pins that no row knows, until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
-	tick := time.NewTicker(k.cfg.Sweep)
-	defer tick.Stop()
 	for {
-		if err := k.sweep(ctx); err != nil && ctx.Err() == nil {
-			k.cfg.Logger.Warn("sweep pins of datasets", "err", err)
+		wait := max(k.cfg.Sweep, sweepEvery)
+		if err := k.sweep(ctx); err != nil {
+			wait = k.cfg.Sweep
+			if ctx.Err() == nil && !errors.Is(err, errBusy) {
+				k.cfg.Logger.Warn("sweep pins of datasets", "err", err)
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-time.After(wait):
 		}
 	}
 }
+
+var errBusy = errors.New("an append is under way")
 
 // Pins of a dataset begin with its prefix: "v3" is the content of version 3,
 // "h3" its head, "new..." what is fetched for an append.
@@ -125,7 +133,7 @@ func headPin(tenant, name string, v int) string {
 // read of it then.
 func (k *Keeper) sweep(ctx context.Context) error {
 	if !k.busy.TryLock() {
-		return nil
+		return errBusy
 	}
 	defer k.busy.Unlock()
 	if err := k.cfg.Store.Check(ctx); err != nil {
@@ -137,16 +145,10 @@ func (k *Keeper) sweep(ctx context.Context) error {
 	}
 	known := map[string]bool{}
 	err = k.cfg.Store.View(ctx, func(tx *store.Tx) error {
-		list, err := tx.Datasets("")
-		for _, d := range list {
-			versions, verr := tx.DatasetVersions(d.Tenant, d.Name, 1, 1<<31-1)
-			err = errors.Join(err, verr)
-			for _, v := range versions {
-				known[headPin(d.Tenant, d.Name, v.Version)] = true
-				known[rootPin(d.Tenant, d.Name, v.Version)] = !v.Dropped
-			}
-		}
-		return err
+		return tx.EachDatasetVersion(func(tenant, name string, version int, dropped bool) {
+			known[headPin(tenant, name, version)] = true
+			known[rootPin(tenant, name, version)] = !dropped
+		})
 	})
 	if err != nil {
 		return err
