@@ -244,6 +244,20 @@ func (s *Sidecar) tellHolders(ctx context.Context, live map[identity.ID]Peer) er
 	return err
 }
 
+// auditPins begin the names of lists that members are told, each until it has
+// answered.
+const auditPins = "audit/"
+
+// dropLists unpins what an earlier process was about to tell: nobody may ever
+// tell that member anything again.
+func (s *Sidecar) dropLists(ctx context.Context) error {
+	pins, err := s.cfg.IPFS.Pins(ctx, auditPins)
+	for _, p := range pins {
+		err = errors.Join(err, s.cfg.IPFS.Unpin(ctx, p.Name))
+	}
+	return err
+}
+
 // tell tells one member what it is to hold, and takes what it has lost, and has
 // let go, off its rows.
 func (s *Sidecar) tell(ctx context.Context, id identity.ID) error {
@@ -264,7 +278,7 @@ func (s *Sidecar) tell(ctx context.Context, id identity.ID) error {
 	}
 	n := len(list)
 	list = append(list, asked...) // it may be this member's in a moment
-	pin := "audit/" + id.String()
+	pin := auditPins + id.String()
 	file, err := s.publishJSON(ctx, pin, list)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/ipfs"
+	"github.com/ipdc/ipdc/ipfs/pack"
 	"github.com/ipdc/ipdc/ipfs/tree"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/store"
@@ -350,5 +351,38 @@ func TestHolderBounds(t *testing.T) {
 	}
 	if ok, err := other.ipfs.Has(t.Context(), root); err != nil || !ok {
 		t.Errorf("the copy is gone: %v", err)
+	}
+}
+
+// A node that was killed while it told a member what to hold leaves no list of
+// that pinned, though the member is gone for good. What is pinned besides stays.
+func TestAuditLeavesNoPin(t *testing.T) {
+	b := newBench(t)
+	gone, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.input("a")
+	pinned := func(name string) bool {
+		pins, err := b.ipfs.Pins(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(pins) > 0
+	}
+	b.stop()
+	_, err = b.ipfs.Add(t.Context(), "audit/"+gone.ID().String(), func(s ipfs.Session) (jobspec.CID, error) {
+		c, _, err := pack.File(t.Context(), s, strings.NewReader("[]"))
+		return c, err
+	})
+	if err != nil || !pinned("audit/") {
+		t.Fatalf("Add = %v, pinned = %v", err, pinned("audit/"))
+	}
+	b.swept()
+	if pinned("audit/") {
+		t.Error("the list is still pinned")
+	}
+	if !pinned("user/input") {
+		t.Error("a pin of the user is gone")
 	}
 }

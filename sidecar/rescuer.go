@@ -53,7 +53,7 @@ func (s *Sidecar) rescue(ctx context.Context) error {
 	if len(jobs) > 0 {
 		s.log.Info("took up jobs", "count", len(jobs))
 	}
-	if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+	if err := errors.Join(s.dropLists(ctx), s.sweep(ctx)); err != nil && ctx.Err() == nil {
 		s.log.Warn("sweep", "err", err)
 	}
 	return nil
