@@ -27,6 +27,7 @@ type call struct {
 	Pass   *wire.Claim     `json:"pass,omitempty"`
 	Find   jobspec.JobID   `json:"find,omitempty"`
 	Leave  bool            `json:"leave,omitempty"`
+	Joined int64           `json:"joined,omitempty"` // with Leave, as in a renewal
 }
 
 // renewal is a member's sign of life.
@@ -72,7 +73,7 @@ func (q *Quorum) Amend(ctx context.Context, a wire.Amendment) error {
 
 // Renew tells the keepers that this node lives and all jobs that it believes to
 // own, and returns what the record says. It asks once for each wire.MaxClaims of
-// them. What was said before an error is returned with it.
+// them. What was said before an error is returned with it. After Leave it is refused.
 func (q *Quorum) Renew(ctx context.Context, claims []wire.Claim) (all wire.Renewed, err error) {
 	for _, r := range renewals(q.cfg.Joined.Unix(), claims) {
 		a, err := q.call(ctx, call{Renew: &r})
@@ -144,21 +145,30 @@ func (q *Quorum) follows(k *keeper) bool {
 }
 
 // Leave says that this node is no member any more: it keeps the record no
-// longer and is granted nothing.
+// longer, is granted nothing, and gives no sign of life from here on.
 func (q *Quorum) Leave(ctx context.Context) error {
-	_, err := q.call(ctx, call{Leave: true})
+	q.leaves.Store(true)
+	_, err := q.call(ctx, call{Leave: true, Joined: q.cfg.Joined.Unix()})
 	return err
 }
 
-// call asks the leader, whoever that is, until ctx ends.
+// errLeft is what a node hears that renews after its leave: the next leader, who
+// knows nothing of that, would make it a keeper again.
+var errLeft = errors.New("this node has taken its leave of the keepers")
+
+// call asks the leader, whoever that is, until ctx ends. Its error names who did
+// not answer when it was last asked, as ctx may end within a round.
 func (q *Quorum) call(ctx context.Context, c call) (answer, error) {
+	silent := map[identity.ID]bool{}
 	for tries := 0; ; tries++ {
-		silent := map[identity.ID]bool{}
 		asked := map[identity.ID]bool{}
 		for {
 			to, ok := q.next(asked, tries)
 			if !ok || ctx.Err() != nil {
 				break
+			}
+			if c.Renew != nil && q.leaves.Load() {
+				return answer{}, errLeft
 			}
 			asked[to] = true
 			a, err := q.once(ctx, to, c)
@@ -170,6 +180,8 @@ func (q *Quorum) call(ctx context.Context, c call) (answer, error) {
 				silent[to] = true
 			case a.Did && q.keeps(to):
 				return a, nil
+			default:
+				delete(silent, to)
 			}
 		}
 		if len(q.Keepers().Voters) == 0 { // nobody knows of any: do not ask in vain

@@ -48,11 +48,17 @@ func TestF16KeeperOnAFullDisk(t *testing.T) {
 		c.all[0].enter()
 		d.Fail(faultfs.Fault{Op: faultfs.Change, Errno: syscall.ENOSPC})
 		l := c.leader()
-		if l == full {
+		leads := l == full
+		if leads {
 			l = c.all[1]
 		}
 		l.stop() // two of three are left, and need each other
-		c.await("the full disk is to take a new term", func() bool { return d.Hits() > 0 })
+		c.await("the full disk is to take a new term", func() bool {
+			if leads { // it needs none, until it has tried to write
+				_ = full.Enter(c.ctx(100*time.Millisecond), full.entry())
+			}
+			return d.Hits() > 0
+		})
 		if mended {
 			d.Mend()
 			full.enter()

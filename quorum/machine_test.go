@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -152,6 +153,34 @@ func TestHearsAfterItsReign(t *testing.T) {
 	q.forget()
 	if n := len(q.reign.seen); n != 1 || q.reign.seen["a"].joined != 1 {
 		t.Errorf("%d signs are kept, want the new one: %v", n, q.reign.seen)
+	}
+}
+
+// Signs of life that a member gave before its leave, and that come after it,
+// make it neither a keeper nor an heir. Those of its next membership do.
+func TestSignsAfterALeave(t *testing.T) {
+	for name, says := range map[string]int64{"says since when": 5, "does not say": 0} {
+		t.Run(name, func(t *testing.T) {
+			q := &Quorum{cfg: Config{Lease: time.Minute, Revoked: func(identity.ID) bool { return false }}}
+			if err := q.parts("a", says); !errors.Is(err, errNotLeader) {
+				t.Errorf("parts(no reign) = %v, want %v", err, errNotLeader)
+			}
+			q.reign.seen, q.reign.left = map[identity.ID]sign{}, map[identity.ID]int64{}
+			if err := q.hears("a", 5); err != nil || q.lively()["a"] != 5 { // the control
+				t.Errorf("before: %v, live = %v, want a", err, q.lively())
+			}
+			if err := q.parts("a", says); err != nil {
+				t.Fatal(err)
+			}
+			for _, late := range []int64{5, 0} {
+				if err := q.hears("a", late); err != nil || len(q.lively()) != 0 {
+					t.Errorf("a late sign: %v, live = %v", err, q.lively())
+				}
+			}
+			if err := q.hears("a", 9); err != nil || q.lively()["a"] != 9 {
+				t.Errorf("a member again: %v, live = %v", err, q.lively())
+			}
+		})
 	}
 }
 

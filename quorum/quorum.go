@@ -28,6 +28,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipdc/ipdc/bus"
@@ -62,6 +63,8 @@ type Quorum struct {
 	closed bool
 	reign  reign
 	orphan time.Time // since when the copy here has no leader
+
+	leaves atomic.Bool // this node takes its leave, or has
 }
 
 const (

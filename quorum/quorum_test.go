@@ -66,6 +66,9 @@ func TestLeaveEndsTheRecordOfThree(t *testing.T) {
 	if err := goes.Leave(c.ctx(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := goes.Renew(c.ctx(2*time.Minute), nil); err == nil {
+		t.Error("who has taken its leave renews")
+	}
 	goes.stop()
 	c.await("two have no keepers", func() bool { return !c.all[0].Keepers().Active() && !c.all[1].Keepers().Active() })
 	c.join()
@@ -166,7 +169,7 @@ func TestNoMajority(t *testing.T) {
 	c.formed(3)
 	alone := c.all[0]
 	c.net.Partition([]identity.ID{alone.id()})
-	err := alone.Enter(c.ctx(2*time.Second), alone.entry())
+	err := alone.Enter(c.ctx(20*time.Second), alone.entry()) // some rounds: each other one takes a second to be silent
 	f := jobspec.AsFailure(err)
 	if f.Kind != jobspec.KindNoQuorum || !strings.Contains(f.Detail, "1 of 3 keepers") || !strings.Contains(f.Hint, c.all[1].id().String()) {
 		t.Errorf("alone: %v (%s), want a refusal with the numbers", err, f.Hint)
@@ -225,12 +228,22 @@ func TestPass(t *testing.T) {
 	c := newCouncil(t, 3)
 	c.formed(3)
 	e := c.all[0].enter()
-	c.await("all are heard", func() bool { return c.all[0].Pass(c.ctx(2*time.Minute), claimOf(e)) == nil })
+	first := claimOf(e)
+	c.await("all are heard", func() bool { return c.all[0].Pass(c.ctx(2*time.Minute), first) == nil })
+	if err := c.all[0].Pass(c.ctx(2*time.Minute), first); err != nil {
+		t.Errorf("the same again, as after a lost answer: %v", err)
+	}
+	if got := c.all[0].found(e.Job); got.Epoch != 2 {
+		t.Errorf("the same again makes epoch %d of it", got.Epoch)
+	}
 	for range 1 {
 		e = c.all[0].found(e.Job)
 		if err := c.seat(e.Owner).Pass(c.ctx(2*time.Minute), claimOf(e)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := c.all[0].Pass(c.ctx(2*time.Minute), first); !errors.Is(err, jobspec.KindLeaseLost.Error()) {
+		t.Errorf("the first one passes it on two epochs later: %v", err)
 	}
 	e = c.all[0].found(e.Job)
 	err := c.seat(e.Owner).Pass(c.ctx(2*time.Minute), claimOf(e))

@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -23,6 +24,7 @@ type reign struct {
 	term  uint64    // 0: it does not lead
 	since time.Time // when it began to hear of owners
 	seen  map[identity.ID]sign
+	left  map[identity.ID]int64 // who has taken its leave, and since when it had been a member
 }
 
 // sign is a member's last sign of life.
@@ -93,7 +95,7 @@ func (q *Quorum) do(ctx context.Context, k *keeper, from identity.ID, c call, a 
 	case c.Pass != nil:
 		return q.pass(ctx, k, from, *c.Pass)
 	case c.Leave:
-		return q.leave(ctx, k, from)
+		return q.leave(ctx, k, from, c.Joined)
 	case c.Find != "":
 		if err := k.pending.settled(ctx, func() raft.Future { return k.VerifyLeader() }); err != nil {
 			return errNotLeader
@@ -156,10 +158,7 @@ func (q *Quorum) hears(id identity.ID, joined int64) error {
 		return errNotLeader
 	}
 	if joined == 0 { // it did not say
-		joined = time.Now().Unix()
-		if s, ok := q.reign.seen[id]; ok {
-			joined = s.joined
-		}
+		joined = cmp.Or(q.reign.seen[id].joined, q.reign.left[id], time.Now().Unix())
 	}
 	q.reign.seen[id] = sign{time.Now(), joined}
 	return nil
@@ -222,7 +221,7 @@ func (q *Quorum) leads(ctx context.Context, k *keeper) bool {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.reign = reign{term: term, since: time.Now(), seen: map[identity.ID]sign{}}
+	q.reign = reign{term: term, since: time.Now(), seen: map[identity.ID]sign{}, left: map[identity.ID]int64{}}
 	q.log.Info("this node leads the keepers of the domain's jobs", "term", term)
 	return true
 }
@@ -269,12 +268,16 @@ func (q *Quorum) silent(id identity.ID, d time.Duration) bool {
 	return time.Since(last) > d
 }
 
-// lively are the members that have just given a sign of life.
+// lively are the members that have just given a sign of life, and have not taken
+// their leave: what one of those had said before may come later.
 func (q *Quorum) lively() map[identity.ID]int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	live := map[identity.ID]int64{}
 	for id, s := range q.reign.seen {
+		if left, ok := q.reign.left[id]; ok && left == s.joined {
+			continue
+		}
 		if time.Since(s.at) <= q.cfg.Lease && !q.cfg.Revoked(id) {
 			live[id] = s.joined
 		}
@@ -315,12 +318,15 @@ func distance(id identity.ID, job jobspec.JobID) string {
 	return string(a[:])
 }
 
-// pass grants a job to another one at the wish of its owner.
+// pass grants a job to another one at the wish of its owner. The same again, as
+// the answer was lost or came too late, changes nothing.
 func (q *Quorum) pass(ctx context.Context, k *keeper, from identity.ID, c wire.Claim) error {
 	e, ok := k.machine.find(c.Job)
 	switch {
 	case !ok:
 		return unknown(c.Job).Error()
+	case passed(e, from, c):
+		return nil
 	case e.Over() || e.Owner != from || e.Epoch != c.Epoch:
 		return lost(e).Error()
 	}
@@ -328,5 +334,16 @@ func (q *Quorum) pass(ctx context.Context, k *keeper, from identity.ID, c wire.C
 	if to == "" {
 		return jobspec.KindConflict.Errorf("no other member could take job %s: %d live, %d have had it", c.Job, len(q.lively()), len(e.Past)+1)
 	}
-	return k.apply(ctx, command{Grant: &grant{c, to}})
+	err := k.apply(ctx, command{Grant: &grant{c, to}})
+	if e, _ := k.machine.find(c.Job); err != nil && passed(e, from, c) { // by the same, asked before
+		return nil
+	}
+	return err
+}
+
+// passed reports whether a job went from its owner to another one under the
+// epoch that follows the one of the claim.
+func passed(e wire.Recorded, from identity.ID, c wire.Claim) bool {
+	n := len(e.Past)
+	return e.Epoch == c.Epoch+1 && n > 0 && e.Past[n-1] == from
 }

@@ -47,16 +47,29 @@ func (k *keeper) remove(ctx context.Context, id identity.ID) error {
 }
 
 // leave takes a member out that goes.
-func (q *Quorum) leave(ctx context.Context, k *keeper, id identity.ID) error {
-	q.mu.Lock()
-	delete(q.reign.seen, id)
-	q.mu.Unlock()
+func (q *Quorum) leave(ctx context.Context, k *keeper, id identity.ID, joined int64) error {
+	if err := q.parts(id, joined); err != nil {
+		return err
+	}
 	if !slices.Contains(k.view().Voters, id) {
 		return nil
 	}
 	if err := k.remove(ctx, id); err != nil {
 		return fmt.Errorf("%w: %w", errNotLeader, err)
 	}
+	return nil
+}
+
+// parts notes that a member goes. Joined, 0 = it did not say, tells its signs of
+// life from those that it gives when it is a member again.
+func (q *Quorum) parts(id identity.ID, joined int64) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.reign.seen == nil {
+		return errNotLeader
+	}
+	q.reign.left[id] = cmp.Or(joined, q.reign.seen[id].joined)
+	delete(q.reign.seen, id)
 	return nil
 }
 
