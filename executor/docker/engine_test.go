@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -186,20 +187,34 @@ func TestF13RemoveWaits(t *testing.T) {
 		{409, "removal of container x is already in progress"},
 		{404, "No such container: x"},
 	}
-	calls := 0
+	var calls atomic.Int64
 	ex := openFake(t, &fakeEngine{answer: func(string) (int, any) {
-		a := answers[min(calls, len(answers)-1)]
-		calls++
+		a := answers[min(int(calls.Add(1)), len(answers))-1]
 		return a.status, a.text
 	}})
-	if err := ex.Remove(t.Context(), "x"); err != nil || calls != 3 {
-		t.Errorf("Remove = %v after %d calls, want none after 3", err, calls)
+	if err := ex.Remove(t.Context(), "x"); err != nil || calls.Load() != 3 {
+		t.Errorf("Remove = %v after %d calls, want none after 3", err, calls.Load())
 	}
-	calls, answers = 0, answers[:1]
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+}
+
+// TestF13RemoveGivenUp gives up on a container that stays busy while the engine
+// is asked once more.
+func TestF13RemoveGivenUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if err := ex.Remove(ctx, "x"); err == nil || !strings.Contains(err.Error(), "busy") || calls < 2 {
-		t.Errorf("Remove of what stays busy = %v after %d calls, want the engine's text after some", err, calls)
+	var calls atomic.Int64
+	ended := make(chan struct{})
+	ex := openFake(t, &fakeEngine{answer: func(string) (int, any) {
+		if calls.Add(1) == 3 {
+			cancel()
+			<-ended
+		}
+		return 500, "driver failed to remove root filesystem: device or resource busy"
+	}})
+	err := ex.Remove(ctx, "x")
+	close(ended)
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "busy") || calls.Load() != 3 {
+		t.Errorf("Remove = %v after %d calls, want the context's end and the engine's text after 3", err, calls.Load())
 	}
 }
 

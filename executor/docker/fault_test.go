@@ -219,6 +219,7 @@ func TestF13RemovalStuck(t *testing.T) {
 		{Status: 409, Text: "removal of container " + string(stuck) + " is already in progress"},
 	} {
 		p.Break(on("DELETE /containers/"+string(stuck), "", -1, f))
+		before := p.Calls("DELETE /containers/" + string(stuck))
 		ctx, cancel := context.WithCancel(bounded(t))
 		removed := make(chan error, 1)
 		go func() { removed <- ex.Remove(ctx, stuck) }()
@@ -229,6 +230,11 @@ func TestF13RemovalStuck(t *testing.T) {
 		if err != nil {
 			t.Errorf("another container beside a removal that does not end: %v", err)
 		}
+		tick := time.NewTicker(5 * time.Millisecond)
+		for end := bounded(t); end.Err() == nil && p.Calls("DELETE /containers/"+string(stuck)) < before+2; {
+			<-tick.C // once it has asked again, the engine has said why
+		}
+		tick.Stop()
 		cancel()
 		if err := <-removed; err == nil || !strings.Contains(err.Error(), f.Text) {
 			t.Errorf("Remove given up = %v, want the engine's text", err)

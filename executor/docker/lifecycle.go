@@ -182,23 +182,29 @@ func (e *Executor) Stop(ctx context.Context, id executor.ID, grace time.Duration
 }
 
 // Remove kills and removes a container with its anonymous volumes. It goes on
-// trying for a while when the engine is busy with it.
+// trying for a while when the engine is busy with it. Given up, also while the
+// engine is asked once more, it returns what the engine last said.
 func (e *Executor) Remove(ctx context.Context, id executor.ID) error {
 	e.fresh.Delete(id)
 	defer e.ending.Delete(id)
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.limits.change)
 	defer cancel()
 	opts := client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}
+	var busy error
 	for try := 0; ; try++ {
 		_, err := e.api.ContainerRemove(ctx, string(id), opts)
 		if err == nil || errdefs.IsNotFound(err) {
 			return nil
+		}
+		if busy != nil && ctx.Err() != nil {
+			return fmt.Errorf("remove container %s: %w, after %w", id, engineError(err), busy)
 		}
 		// "removal is already in progress" is a conflict, "device or resource
 		// busy" an internal error.
 		if !errdefs.IsConflict(err) && !errdefs.IsInternal(err) || try == 9 || pause(ctx, try) != nil {
 			return fmt.Errorf("remove container %s: %w", id, engineError(err))
 		}
+		busy = engineError(err)
 	}
 }
 
