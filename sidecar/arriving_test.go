@@ -102,9 +102,10 @@ func TestCopyForWhoIsAboutToBeHeard(t *testing.T) {
 	here := f.nodes[0]
 	f.setAway(f.nodes[1], true)
 	here.restart()
-	ref := here.submit(spec("DUMMY_WRITE=/outputs/o:done", "DUMMY_SLEEP=300ms"))
+	ref := here.submit(spec("DUMMY_WRITE=/outputs/o:done", "DUMMY_SLEEP=1h"))
 	here.until(ref, jobspec.AttemptRunning)
 	f.comes()
+	here.state.Release()
 	j := here.final(ref)
 	if j.State != jobspec.JobSucceeded || len(here.holdings()) != 1 || len(f.nodes[1].held()) != 1 {
 		t.Errorf("job is %s, the node's rows are %+v, the other one holds %q", j.State, here.holdings(), f.nodes[1].held())

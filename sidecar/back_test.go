@@ -11,6 +11,7 @@ import (
 	"github.com/ipdc/ipdc/internal/faultfs"
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
 )
 
 // absent is a Kubo that goes when something is to be pinned.
@@ -80,7 +81,7 @@ func (f *fleet) wentBack(patience time.Duration, happens func()) jobspec.Job {
 	f.lease(2 * time.Second)
 	root, files := f.dataset(1)
 	id := owner.submit(partOf(root, files, 1))
-	owner.until(id, jobspec.AttemptLeased)
+	owner.untilJob(id, "is tried", func(j wire.Job) bool { return len(j.Attempts) > 0 })
 	f.copyPart(root, files, "1", second)
 	happens()
 	return owner.final(id).Job

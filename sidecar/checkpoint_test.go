@@ -19,7 +19,7 @@ import (
 func TestGangResumes(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 3)
-	f.lease(2 * time.Second)
+	f.lease(lossLease)
 	f.change(0, func(b *bench) { b.cap.CPU = 100 }) // too little for a task: its checkpoints come from members
 	owner := f.nodes[0]
 	f.stage(2, func(name string, try int) []string {

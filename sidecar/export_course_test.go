@@ -10,6 +10,9 @@ import (
 // Shy is the table of members that are not asked for now.
 type Shy = shy
 
+// ShyAtFirst is for how long a member that refused is not asked again.
+const ShyAtFirst = shyAtFirst
+
 func (s *Shy) Add(id identity.ID, now time.Time)     { s.add(id, now) }
 func (s *Shy) Took(id identity.ID)                   { s.took(id) }
 func (s *Shy) Is(id identity.ID, now time.Time) bool { return s.is(id, now) }

@@ -5,10 +5,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/ipdc/ipdc/ipfs"
 	"github.com/ipdc/ipdc/jobspec"
+	"github.com/ipdc/ipdc/wire"
 )
 
 // stuck is a block store to which no output of another node comes: who pins
@@ -52,9 +52,16 @@ func TestF53OutputThatDoesNotCome(t *testing.T) {
 			s.Replicate = 1
 			hung := &stuck{Node: owner.ipfs, StoredPinner: owner.ipfs.(ipfs.StoredPinner), came: make(chan struct{})}
 			owner.ipfs = hung
-			f.lease(time.Second)
+			f.lease(lossLease)
 			id := owner.submit(s)
-			<-hung.came
+			owner.untilJob(id, "has an output to fetch", func(j wire.Job) bool {
+				select {
+				case <-hung.came:
+					return true
+				default:
+					return j.State.Final()
+				}
+			})
 			c.happens(f, id)
 			if j := owner.final(id); j.State != c.want {
 				t.Errorf("job is %s: %+v, want %s", j.State, j.Failure, c.want)

@@ -105,7 +105,7 @@ func TestGangSurvives(t *testing.T) {
 			f := newFleet(t, 3)
 			lease := 20 * time.Second // nobody is to be lost
 			if test.starts > 1 {
-				lease = 2 * time.Second
+				lease = lossLease
 			}
 			f.lease(lease)
 			f.change(0, func(b *bench) { b.cap.CPU = 1000 }) // one task: another member has the next

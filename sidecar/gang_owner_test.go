@@ -49,7 +49,7 @@ func TestGangOfAnOwnerThatIsGone(t *testing.T) {
 func TestGangHearsNothingLate(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 3)
-	f.lease(2 * time.Second)
+	f.lease(lossLease)
 	f.stage(2, func(name string, _ int) []string { return []string{writing(name), "DUMMY_SLEEP=1h"} })
 	owner, idler := f.nodes[0], f.nodes[2]
 	f.change(1, func(b *bench) { b.cap.CPU = 4000 })

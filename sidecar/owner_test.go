@@ -255,7 +255,12 @@ func TestSubmitWithoutMajority(t *testing.T) {
 		t.Errorf("a refused job is listed: %+v, %v", list, err)
 	}
 	f.net.Heal()
-	j, created, err := owner.Submit(t.Context(), api.Submission{Tenant: "t", Spec: spec(), IdempotencyKey: "k"})
+	var j wire.Job
+	var created bool
+	f.await("the keepers answer again", func() bool {
+		j, created, err = owner.Submit(t.Context(), api.Submission{Tenant: "t", Spec: spec(), IdempotencyKey: "k"})
+		return !errors.Is(err, jobspec.KindNoQuorum.Error())
+	})
 	if err != nil || !created || j.Tenure == nil || j.Tenure.Epoch != 1 {
 		t.Fatalf("submit = %+v, %v, %v", j.Tenure, created, err)
 	}
@@ -358,7 +363,11 @@ func TestUnknownOwnerIsNotNotFound(t *testing.T) {
 	_, err = f.nodes[1].Job(t.Context(), "t", "a-name")
 	wantKind(t, "Job of a name", err, jobspec.KindNotFound)
 	l.choose.Store(false)
-	if j, err := f.nodes[1].Job(t.Context(), "t", id); err != nil || j.Recorded == nil {
-		t.Errorf("Job = %+v, %v, want what the record says", j.Recorded, err)
-	}
+	f.await("it is told what the record says", func() bool {
+		j, err := f.nodes[1].Job(t.Context(), "t", id)
+		if err != nil && !errors.Is(err, jobspec.KindNoQuorum.Error()) {
+			t.Fatal(err)
+		}
+		return err == nil && j.Recorded != nil
+	})
 }
