@@ -16,6 +16,7 @@ var (
 	WriteTask     = writeTask
 	BindFile      = bindFile
 	RemoveRunDir  = removeRunDir
+	AskUIDsWithin = askUIDs
 )
 
 // Followed is how many jobs somebody may wait for.

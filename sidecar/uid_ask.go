@@ -24,12 +24,14 @@ const samples = 17
 // containers: then the error is of kind E_POLICY. It asks about some numbers only,
 // for two seconds in all; any other error says that there was no answer. A machine
 // without getent has no such users.
-func AskUIDs(ctx context.Context) error {
+func AskUIDs(ctx context.Context) error { return askUIDs(ctx, askUIDsFor) }
+
+func askUIDs(ctx context.Context, within time.Duration) error {
 	getent, err := exec.LookPath("getent")
 	if err != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, askUIDsFor, fmt.Errorf("no answer within %s", askUIDsFor))
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no answer within %s", within))
 	defer cancel()
 	for _, database := range []string{"passwd", "group"} {
 		if err := askDatabase(ctx, getent, database); err != nil {
