@@ -31,6 +31,12 @@ const logEnd = "event: end\ndata: {}\n\n"
 // it ends. The last stream comes again and again.
 func logs(t *testing.T, streams []string, opts ...client.LogOption) (out, errs string, s *script, err error) {
 	t.Helper()
+	return logsWithin(t, 5*time.Second, streams, opts...)
+}
+
+// logsWithin gives up so long after the last line.
+func logsWithin(t *testing.T, giveUp time.Duration, streams []string, opts ...client.LogOption) (out, errs string, s *script, err error) {
+	t.Helper()
 	s = &script{steps: []func(http.ResponseWriter, *http.Request){
 		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"id":"01jd"}`) },
 	}}
@@ -38,7 +44,7 @@ func logs(t *testing.T, streams []string, opts ...client.LogOption) (out, errs s
 		s.steps = append(s.steps, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
 	}
 	var o, e strings.Builder
-	c := serve(t, s.ServeHTTP, client.WithRetry(time.Millisecond, time.Millisecond, 100*time.Millisecond))
+	c := serve(t, s.ServeHTTP, client.WithRetry(time.Millisecond, time.Millisecond, giveUp))
 	err = c.Logs(t.Context(), "@last", false, &o, &e, opts...)
 	return o.String(), e.String(), s, err
 }
@@ -90,11 +96,11 @@ func TestLogsCutOrDamaged(t *testing.T) {
 		"refused":      whole + "event: error\ndata: {\"kind\":\"E_NOT_FOUND\",\"detail\":\"gone\",\"status\":404}\n\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			rest := ""
-			if name != "cut for good" {
-				rest = stream
+			rest, giveUp := stream, 5*time.Second
+			if name == "cut for good" {
+				rest, giveUp = "", 100*time.Millisecond
 			}
-			if got, _, _, err := logs(t, []string{stream, rest}); err == nil || got != "whole\n" {
+			if got, _, _, err := logsWithin(t, giveUp, []string{stream, rest}); err == nil || got != "whole\n" {
 				t.Errorf("Logs = %q, %v, want the whole piece and an error", got, err)
 			}
 		})
