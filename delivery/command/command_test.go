@@ -47,7 +47,11 @@ func TestTellFails(t *testing.T) {
 		"missing":   {[]string{"/nonexistent/tell"}, "no such file"},
 		"too long":  {[]string{"/bin/sh", "-c", "sleep 1000 & sleep 1000; :"}, "did not end within"},
 	} {
-		r := command.New(command.Config{Argv: tc.argv, Timeout: time.Second})
+		timeout := 2 * time.Minute
+		if name == "too long" {
+			timeout = time.Second
+		}
+		r := command.New(command.Config{Argv: tc.argv, Timeout: timeout})
 		if err := r.Tell(t.Context(), message); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: Tell = %v, want %q", name, err, tc.want)
 		}

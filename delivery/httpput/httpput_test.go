@@ -102,8 +102,8 @@ func TestStall(t *testing.T) {
 	h := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	defer h.Close()
 	defer close(release)
-	err := httpput.New(httpput.Config{URL: h.URL, Stall: 50 * time.Millisecond}).Put(t.Context(), "a", deliverytest.File([]byte("x")))
-	if err == nil || !strings.Contains(err.Error(), "nothing moved for 50ms") || errors.Is(err, t.Context().Err()) {
+	err := httpput.New(httpput.Config{URL: h.URL, Stall: time.Second}).Put(t.Context(), "a", deliverytest.File([]byte("x")))
+	if err == nil || !strings.Contains(err.Error(), "nothing moved for 1s") || errors.Is(err, t.Context().Err()) {
 		t.Errorf("Put = %v, want that nothing moved", err)
 	}
 }
