@@ -223,7 +223,8 @@ func testFlood(t *testing.T, s Subject) {
 	a.tell(t, b, "before")
 	for range 600 {
 		err := attempt(t.Context(), func(ctx context.Context) error { return a.Send(ctx, key.ID(), make([]byte, 1024)) })
-		if err != nil && !errors.Is(err, bus.ErrUnavailable) && !errors.Is(err, bus.ErrPeer) {
+		late := errors.Is(err, context.DeadlineExceeded) && t.Context().Err() == nil // the attempt's own
+		if err != nil && !late && !errors.Is(err, bus.ErrUnavailable) && !errors.Is(err, bus.ErrPeer) {
 			t.Fatalf("Send = %v", err)
 		}
 	}

@@ -230,10 +230,10 @@ func (b *Bus) Close() error {
 	if b.watch != nil {
 		b.host.Libp2p().Network().StopNotify(b.watch)
 	}
-	b.cancel()
-	for _, s := range open {
+	for _, s := range open { // first, so that no handler that wakes writes on
 		_ = s.Reset()
 	}
+	b.cancel()
 	b.running.Wait()
 	return nil
 }
