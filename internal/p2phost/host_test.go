@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ipdc/ipdc/internal/p2phost"
+	"github.com/ipdc/ipdc/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
@@ -21,6 +22,16 @@ func TestMain(m *testing.M) {
 		// Started by packages of others when they are loaded.
 		goleak.IgnoreAnyFunction("github.com/ipfs/go-log/v2/writer.(*MirrorWriter).logRoutine"),
 	)
+}
+
+// ownPort is where to listen, again and again: nobody else is given the port.
+func ownPort(t testing.TB) []string {
+	t.Helper()
+	host, port, err := net.SplitHostPort(testenv.Port(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"/ip4/" + host + "/tcp/" + port}
 }
 
 func tcpAddr(t testing.TB, text string) string {
@@ -111,6 +122,7 @@ func TestMembersLearnEachOther(t *testing.T) {
 func TestBookAndPortsAreKept(t *testing.T) {
 	c := newClub(t)
 	a, cfg := open(t, c.config(t)), c.config(t)
+	cfg.Listen = ownPort(t)
 	b, err := p2phost.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +146,9 @@ func TestBookAndPortsAreKept(t *testing.T) {
 // A node that is new says so until each member that it knows was tried once.
 func TestDialling(t *testing.T) {
 	c := newClub(t)
-	a, cfg := open(t, c.config(t)), c.config(t)
+	first, cfg := c.config(t), c.config(t)
+	first.Listen = ownPort(t)
+	a := open(t, first)
 	b := open(t, cfg)
 	if err := b.Connect(t.Context(), a.ID(), a.Listen()); err != nil {
 		t.Fatal(err)
