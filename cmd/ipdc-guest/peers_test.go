@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/wire/guest"
 )
 
@@ -36,7 +37,7 @@ func TestLastWords(t *testing.T) {
 					return
 				}
 				_, _ = c.Write([]byte{guest.Joined})
-				time.Sleep(300 * time.Millisecond) // behind the program's end
+				time.Sleep(50 * time.Millisecond) // behind the program's end
 				var all counter
 				if err := guest.ReceiveFrames(&all, r); err != nil {
 					all = -1
@@ -70,16 +71,15 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// freePorts are not used when it returns.
+// freePorts are given to nobody else until the end of the test.
 func freePorts(t *testing.T, n int) (ports []int) {
 	t.Helper()
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		at, err := net.ResolveTCPAddr("tcp", testenv.Port(t))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		ports = append(ports, at.Port)
 	}
 	return ports
 }

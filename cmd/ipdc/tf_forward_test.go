@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ipdc/ipdc/internal/testenv"
 	"github.com/ipdc/ipdc/workload/tensorflow"
 )
 
@@ -28,9 +29,13 @@ func TestForwarder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ports, err := freePorts(conf)
-	if err != nil {
-		t.Fatal(err)
+	var ports []int
+	for range conf.Tasks() {
+		at, err := net.ResolveTCPAddr("tcp", testenv.Port(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports = append(ports, at.Port)
 	}
 	cluster := tensorflow.NewCluster(conf, ports)
 	var said bytes.Buffer
