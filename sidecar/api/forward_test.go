@@ -49,6 +49,12 @@ func (e *errands) Forget(context.Context, api.Handed) error {
 // each request with what answer says, raw.
 func withMember(t *testing.T, answer func(r *http.Request, s bus.Stream)) (*env, *errands) {
 	t.Helper()
+	return withMemberFor(t, time.Minute, answer)
+}
+
+// withMemberFor has a node that waits so long for the member's answer.
+func withMemberFor(t *testing.T, patience time.Duration, answer func(r *http.Request, s bus.Stream)) (*env, *errands) {
+	t.Helper()
 	ends, ids := twoMembers(t)
 	ends[1].Handle("jobs/1", func(_ context.Context, s bus.Stream) {
 		r, err := http.ReadRequest(bufio.NewReader(s))
@@ -60,7 +66,7 @@ func withMember(t *testing.T, answer func(r *http.Request, s bus.Stream)) (*env,
 	})
 	far := &errands{h: api.Handed{Tenant: "alice", Key: "k", Member: ids[1], Job: jobspec.NewJobID(time.Now())}}
 	return start(t, func(c *api.Config) {
-		c.Errands, c.Streams, c.Timeout, c.EventStall, c.Heartbeat = far, ends[0], 2*time.Second, time.Second, 300*time.Millisecond
+		c.Errands, c.Streams, c.Timeout, c.EventStall, c.Heartbeat = far, ends[0], patience, time.Minute, 300*time.Millisecond
 	}), far
 }
 
@@ -105,7 +111,11 @@ func TestMemberIsNotBelieved(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var far *errands
-			e, far := withMember(t, func(r *http.Request, s bus.Stream) { c.answer(strings.Split(r.URL.Path, "/")[3], s) })
+			patience := time.Minute
+			if name == "silence" {
+				patience = 2 * time.Second
+			}
+			e, far := withMemberFor(t, patience, func(r *http.Request, s bus.Stream) { c.answer(strings.Split(r.URL.Path, "/")[3], s) })
 			r := e.ask("GET", "/v1/jobs/"+far.h.Job.String()+c.path, "", bearer(alice))
 			if r.StatusCode != c.status || !strings.Contains(string(r.body), c.says) {
 				t.Errorf("answer = %d %.300s, want %d that says %q", r.StatusCode, r.body, c.status, c.says)
