@@ -188,10 +188,13 @@ func (c *Client) publish(ctx context.Context, topic string, retain bool, payload
 		return ctx.Err()
 	}
 	err := c.await(ctx, c.hand(s, s.paho.Publish(topic, 1, retain, bytes.Clone(payload)), func() { <-c.slots }))
-	if err != nil && ctx.Err() == nil {
-		err = fmt.Errorf("%w: broker %s: %w", bus.ErrUnavailable, c.at.addr, err)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil: // both may have happened: paho takes no context while a connection goes
+		return ctx.Err()
 	}
-	return err
+	return fmt.Errorf("%w: broker %s: %w", bus.ErrUnavailable, c.at.addr, err)
 }
 
 // hand calls done, which gives the slot of a message back, when the broker has
