@@ -60,13 +60,13 @@ func (r *revocable) Check(id identity.ID, cert []byte, now time.Time) error {
 func embedded(t *testing.T) *site {
 	t.Helper()
 	s := &site{password: signed, roster: &revocable{}}
-	listen := ""
+	listen := testenv.Port(t) // nobody else takes it while the broker is away
 	s.start = func(t *testing.T) {
 		b, err := broker.Open(t.Context(), broker.Config{Listen: listen, Domain: home, Roster: s.roster, Queue: 600})
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.embedded, listen, s.url = b, b.Addr(), "mqtt://"+b.Addr()
+		s.embedded, s.url = b, "mqtt://"+b.Addr()
 	}
 	s.stop = func(t *testing.T) {
 		if err := s.embedded.Close(); err != nil {

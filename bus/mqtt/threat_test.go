@@ -164,9 +164,9 @@ func TestQ06F44RetainedCommands(t *testing.T) {
 		victim, evil := newKey(t), newKey(t)
 		prefix := "ipdc/" + string(home) + "/"
 		a := s.attacker(t, evil)
-		a.Publish(prefix+"to/"+string(victim.ID())+"/"+string(evil.ID()), 1, true, "poison").WaitTimeout(time.Second)
-		a.Publish(prefix+"all/offers/"+string(evil.ID()), 1, true, "poison").WaitTimeout(time.Second)
-		a.Publish(prefix+"all/nodes/"+string(evil.ID()), 1, true, "advert").WaitTimeout(time.Second)
+		a.Publish(prefix+"to/"+string(victim.ID())+"/"+string(evil.ID()), 1, true, "poison")
+		a.Publish(prefix+"all/offers/"+string(evil.ID()), 1, true, "poison")
+		a.Publish(prefix+"all/nodes/"+string(evil.ID()), 1, true, "advert").WaitTimeout(30 * time.Second) // and with it for the other two
 		for range 2 { // at each connection
 			c := dial(t, s.config(t, victim))
 			if d := <-listen(t, c); string(d.Payload) != "advert" || !d.Kept {
@@ -189,7 +189,7 @@ func TestQ07Garbage(t *testing.T) {
 		inbox := "ipdc/" + string(home) + "/to/" + string(victim.ID()) + "/" + string(evil.ID())
 		for _, payload := range [][]byte{{}, make([]byte, bus.MaxMessage+1), make([]byte, 200<<10), []byte("control")} {
 			a := s.attacker(t, evil) // the third time the broker ends the connection
-			a.Publish(inbox, 1, false, payload).WaitTimeout(time.Second)
+			a.Publish(inbox, 1, false, payload).WaitTimeout(30 * time.Second)
 			a.Disconnect(50)
 		}
 		for d := range got {
