@@ -184,7 +184,11 @@ func TestPullFromHostileRegistry(t *testing.T) {
 			}
 			ref := r.push(t, "ipdc-test/hostile:1", img)
 			r.layer, r.front = tc.layer, tc.front
-			e := openEngine(t, docker.Config{Registries: []string{r.host}, MaxArchive: tc.limit, PullStall: 300 * time.Millisecond})
+			stall := time.Minute
+			if tc.want == jobspec.KindPullStall {
+				stall = 300 * time.Millisecond
+			}
+			e := openEngine(t, docker.Config{Registries: []string{r.host}, MaxArchive: tc.limit, PullStall: stall})
 			e.removeAfter(t, image{id: configDigest(t, img).Hex})
 			r.blobs.Store(0)
 			_, err := e.Pull(t.Context(), ref, nil)
@@ -208,7 +212,7 @@ func TestPullFromHostileRegistry(t *testing.T) {
 
 	t.Run("F63 registry down", func(t *testing.T) {
 		r := newRegistry(t)
-		e := openEngine(t, docker.Config{Registries: []string{r.host}, PullStall: 300 * time.Millisecond})
+		e := openEngine(t, docker.Config{Registries: []string{r.host}, PullStall: time.Minute})
 		img := randomImage(t, runtime.GOARCH)
 		ref := r.push(t, "ipdc-test/down:1", img)
 		e.removeAfter(t, image{id: configDigest(t, img).Hex})
