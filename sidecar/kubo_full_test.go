@@ -99,7 +99,7 @@ func TestF19OutputWaitsForSpaceInKubo(t *testing.T) {
 		t.Errorf("with space again the job is %s after %d attempts, %+v", j.State, len(j.Attempts), j.Failure)
 	}
 
-	ref = full("b", 20*time.Second)
+	ref = full("b", time.Minute)
 	if j = waits(ref); j.State.Final() {
 		t.Errorf("control: the job is %s before it waits for Kubo's disk: %+v", j.State, j.Failure)
 	}

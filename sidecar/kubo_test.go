@@ -188,7 +188,10 @@ type heldEach struct {
 func (h heldEach) Wait(ctx context.Context, id executor.ID) (executor.Exit, error) {
 	select {
 	case end := <-h.ends:
-		<-end
+		select {
+		case <-end:
+		case <-ctx.Done():
+		}
 	default:
 	}
 	return h.Executor.Wait(ctx, id)
