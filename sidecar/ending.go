@@ -32,6 +32,10 @@ func (d *driver) failAtLast(job jobspec.Job, cause error) (jobspec.Job, error) {
 func (d *driver) fail(job jobspec.Job, err error) (jobspec.Job, error) {
 	ctx := d.keep()
 	f := jobspec.AsFailure(err)
+	var ended ownEnd
+	if errors.As(err, &ended) && !ended.succeeded() {
+		f = ended.failure()
+	}
 	if err := d.abandonAttempts(ctx, f); err != nil {
 		d.log.Warn("abandon attempts", "job", d.id, "err", err)
 	}
@@ -45,6 +49,14 @@ func (d *driver) fail(job jobspec.Job, err error) (jobspec.Job, error) {
 	}
 	if f.Kind != jobspec.KindLeaseLost {
 		switch serr := d.settle(ctx, state, jobspec.CID{}, f.Detail); {
+		case errors.As(serr, &ended) && ended.succeeded():
+			next, rerr := d.succeedAs(ctx, job, ended.Result)
+			if rerr == nil || d.mayWait(rerr, true) || d.shuttingDown() {
+				return next, rerr
+			}
+			f, state = jobspec.AsFailure(rerr), jobspec.JobFailed
+		case errors.As(serr, &ended):
+			f, state = ended.failure(), ended.State
 		case isLeaseLost(serr):
 			f, state = jobspec.AsFailure(serr), jobspec.JobFailed
 		case serr != nil:
@@ -70,6 +82,19 @@ func (d *driver) fail(job jobspec.Job, err error) (jobspec.Job, error) {
 		d.unpinInputs(job)
 	}
 	return job, err
+}
+
+// succeedAs ends the job with the result that the keepers have of it.
+func (d *driver) succeedAs(ctx context.Context, job jobspec.Job, result jobspec.CID) (jobspec.Job, error) {
+	if err := d.cfg.IPFS.Pin(ctx, pinName(d.id, "result"), result); err != nil {
+		return job, at("result", err)
+	}
+	way := []jobspec.JobState{jobspec.JobQueued, jobspec.JobPublishing, jobspec.JobPublished, jobspec.JobSucceeded}
+	done := slices.Index(way, job.State) + 1
+	if job.State == jobspec.JobRunning {
+		done = 1
+	}
+	return d.succeed(ctx, job, result, nil, way[done:]...)
 }
 
 // orStopped is why the job ends: what it was stopped for meanwhile, which its

@@ -128,7 +128,8 @@ func (s *Sidecar) setTenure(ctx context.Context, id jobspec.JobID, t jobspec.Ten
 
 // settle makes the end of a job known to the keepers, before it is written here:
 // it waits until a majority has it. When they refuse it the job is another
-// node's, and nothing of it is published here.
+// node's, and nothing of it is published here; or it has an end of this node's
+// own, which the error then is: an [ownEnd].
 func (d *driver) settle(ctx context.Context, state jobspec.JobState, result jobspec.CID, detail string) error {
 	if !d.recorded() {
 		return nil
@@ -145,10 +146,15 @@ func (d *driver) settle(ctx context.Context, state jobspec.JobState, result jobs
 		failpoint.Hit("settled.before-effect")
 		err = d.endRecorded(ctx, job, state, result, detail)
 		failpoint.Hit("settled.after-effect")
-		if errors.Is(err, jobspec.KindNotFound.Error()) {
+		switch {
+		case errors.Is(err, jobspec.KindNotFound.Error()):
 			err = d.enter(ctx, &job, "")
-		} else if err == nil || isLeaseLost(err) {
-			return err
+		case isLeaseLost(err):
+			if why, ferr := d.whoEnded(ctx, job, err); ferr == nil {
+				return why
+			}
+		case err == nil:
+			return nil
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -159,6 +165,42 @@ func (d *driver) settle(ctx context.Context, state jobspec.JobState, result jobs
 			pause(ctx, tries)
 		}
 	}
+}
+
+// ownEnd is an end that the keepers have of this node, which then did not write
+// it: it was killed or stopped before, or did not hear that they have it. It is
+// the job's only one, whatever the job has come to since.
+type ownEnd struct{ wire.Recorded }
+
+func (e ownEnd) Error() string {
+	return fmt.Sprintf("job %s is %s, as this node has told the keepers before", e.Job, e.State)
+}
+
+// succeeded reports whether there is a result.
+func (e ownEnd) succeeded() bool {
+	return e.State != jobspec.JobFailed && e.State != jobspec.JobStopped
+}
+
+// failure is why there is none.
+func (e ownEnd) failure() jobspec.Failure {
+	if e.State == jobspec.JobStopped {
+		return jobspec.AsFailure(errStopped)
+	}
+	return jobspec.Failure{Kind: jobspec.KindLost, Where: "job", Detail: e.Detail, Hint: "it had ended so before this node was stopped"}
+}
+
+// whoEnded tells a job that this node has ended itself from one that it has lost.
+func (s *Sidecar) whoEnded(ctx context.Context, job jobspec.Job, lost error) (why, err error) {
+	ctx, cancel := context.WithTimeout(ctx, findFor)
+	defer cancel()
+	e, err := s.cfg.Record.Find(ctx, job.ID)
+	switch {
+	case err != nil && !errors.Is(err, jobspec.KindNotFound.Error()):
+		return nil, err
+	case err == nil && e.Over() && e.Owner == s.id && e.Epoch == job.Tenure.Epoch:
+		return ownEnd{e}, nil
+	}
+	return lost, nil
 }
 
 func (s *Sidecar) endRecorded(ctx context.Context, job jobspec.Job, state jobspec.JobState, result jobspec.CID, detail string) error {
