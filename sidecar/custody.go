@@ -119,7 +119,8 @@ func (s *Sidecar) keepFor(ctx context.Context, l bus.Letter, k wire.Keep) (wire.
 	return wire.Keeping{}, nil
 }
 
-// sweepCustody lets go of what jobs needed that are over.
+// sweepCustody lets go of what jobs needed that are over. When the keepers do not
+// say of one it asks about no other: each question takes long then.
 func (s *Sidecar) sweepCustody(ctx context.Context) error {
 	if s.cfg.Record == nil {
 		return nil
@@ -134,7 +135,11 @@ func (s *Sidecar) sweepCustody(ctx context.Context) error {
 		name, _, _ = strings.Cut(name, "/")
 		done, seen := over[name]
 		if !seen {
-			done = s.custodyOver(ctx, name, p.Created)
+			var aerr error
+			if done, aerr = s.custodyOver(ctx, name, p.Created); aerr != nil {
+				s.log.Debug("the keepers do not say which jobs are over", "err", aerr)
+				break
+			}
 			over[name] = done
 		}
 		if done {
@@ -144,16 +149,16 @@ func (s *Sidecar) sweepCustody(ctx context.Context) error {
 	return err
 }
 
-func (s *Sidecar) custodyOver(ctx context.Context, name string, since time.Time) bool {
+func (s *Sidecar) custodyOver(ctx context.Context, name string, since time.Time) (bool, error) {
 	id, err := jobspec.ParseJobID(name)
 	if err != nil {
-		return true
+		return true, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, findFor)
 	defer cancel()
 	over, err := s.cfg.Record.Over(ctx, id)
 	if errors.Is(err, jobspec.KindNotFound.Error()) {
-		return s.now().Sub(since) > custodyYoung
+		return s.now().Sub(since) > custodyYoung, nil
 	}
-	return err == nil && over
+	return over, err
 }

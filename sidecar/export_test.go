@@ -36,6 +36,9 @@ func (s *Sidecar) Begun() bool {
 // Repair is one round of the repairer.
 func (s *Sidecar) Repair(ctx context.Context) error { return s.repair(ctx) }
 
+// SweepCustody is the keeper's part of one sweep.
+func (s *Sidecar) SweepCustody(ctx context.Context) error { return s.sweepCustody(ctx) }
+
 // Ask asks a member to hold something for this node, as replicate does.
 func (s *Sidecar) Ask(ctx context.Context, id identity.ID, h wire.Hold) (wire.Holding, error) {
 	return bus.Request[wire.Holding](ctx, s.cfg.Post, id, typeHold, h)

@@ -15,8 +15,8 @@ import (
 const bootKey = "boot_id"
 
 // rescue goes on where an earlier process was killed: attempts of before a
-// reboot are given up, jobs that are not final get a driver, and what no row
-// knows is removed. The sweep comes last, as it may be slow.
+// reboot are given up, and jobs that are not final get a driver. What no row
+// knows the first sweep removes.
 func (s *Sidecar) rescue(ctx context.Context) error {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -53,8 +53,8 @@ func (s *Sidecar) rescue(ctx context.Context) error {
 	if len(jobs) > 0 {
 		s.log.Info("took up jobs", "count", len(jobs))
 	}
-	if err := errors.Join(s.dropLists(ctx), s.sweep(ctx)); err != nil && ctx.Err() == nil {
-		s.log.Warn("sweep", "err", err)
+	if err := s.dropLists(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("lists that an earlier process was about to tell stay", "err", err)
 	}
 	return nil
 }

@@ -197,16 +197,16 @@ func (s *Sidecar) Run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(s.cfg.SweepEvery)
 	defer tick.Stop()
-	for {
+	for { // the first sweep may be slow: nothing waits for it
+		err := s.sweep(ctx)
+		s.metrics.swept(err)
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("sweep", "err", err)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			err := s.sweep(ctx)
-			s.metrics.swept(err)
-			if err != nil && ctx.Err() == nil {
-				s.log.Warn("sweep", "err", err)
-			}
 		}
 	}
 }
