@@ -19,7 +19,7 @@
 //	course     a task's way through its attempts, and where each of them is made
 //	remote     an attempt that another member makes, at the owner
 //	worker     the same at that member; deliver tells its owner how it ended
-//	owner      what the domain's keepers know of the jobs here
+//	owner      what the domain's keepers know of the jobs here; settle tells them of an end
 //	takeover   signs of life to them, jobs lost, taken over and handed on
 //	custody    what jobs of others need, kept until they are over
 //	publisher  running   -> published -> succeeded: outputs become one CID
