@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -29,21 +30,11 @@ const (
 // job: its spec, its code and its list of requirements. The input is its
 // holders' care.
 func (s *Sidecar) entrust(ctx context.Context, k wire.Keepers, job jobspec.Job, spec jobspec.CID) error {
-	roots := []jobspec.CID{spec}
-	var needs []jobspec.CID
-	for _, st := range stagesOf(job) {
-		needs = append(needs, st.Spec.Run.Code, st.Spec.Run.Requirements)
+	here, err := s.needsHere(ctx, job.Spec)
+	if err != nil {
+		return err
 	}
-	for i, c := range needs {
-		if !c.Defined() || slices.Contains(needs[:i], c) {
-			continue
-		}
-		if has, err := s.cfg.IPFS.Has(ctx, c); err != nil {
-			return err
-		} else if has {
-			roots = append(roots, c)
-		}
-	}
+	roots := append([]jobspec.CID{spec}, here...)
 	need := k.Majority()
 	var answered []identity.ID
 	var refused error
@@ -79,11 +70,85 @@ func (s *Sidecar) entrust(ctx context.Context, k wire.Keepers, job jobspec.Job, 
 	asked.Wait()
 	switch {
 	case held >= need:
+		s.mu.Lock()
+		s.entrusted[job.ID] = trust{voters: slices.Clone(k.Voters), needs: len(here)}
+		s.mu.Unlock()
 		return nil
 	case refused != nil:
 		return refused
 	}
 	return k.NoQuorum(answered).Error()
+}
+
+// needsHere are code and requirements of a spec, as far as they are stored here.
+func (s *Sidecar) needsHere(ctx context.Context, spec jobspec.Spec) (here []jobspec.CID, err error) {
+	needs := needsOf(spec)
+	for i, c := range needs {
+		if slices.Contains(needs[:i], c) {
+			continue
+		}
+		if has, err := s.cfg.IPFS.Has(ctx, c); err != nil {
+			return nil, err
+		} else if has {
+			here = append(here, c)
+		}
+	}
+	return here, nil
+}
+
+// trust is what keepers were given to hold for a job.
+type trust struct {
+	voters []identity.ID // who they were
+	needs  int           // how many DAGs beside the spec
+}
+
+// entrustOnce is for how many jobs the keepers are asked again in one round.
+const entrustOnce = 16
+
+// entrustAgain has a majority of the present keepers hold what jobs and schedules
+// of this node need: others than when they were entered may keep the record by
+// now, or this node has them from an owner that is gone. After a start it is not
+// known who holds them.
+func (s *Sidecar) entrustAgain(ctx context.Context, k wire.Keepers, own map[jobspec.JobID]jobspec.Spec) {
+	s.mu.Lock()
+	maps.DeleteFunc(s.entrusted, func(id jobspec.JobID, _ trust) bool { _, is := own[id]; return !is })
+	given := maps.Clone(s.entrusted)
+	s.mu.Unlock()
+	asked := 0
+	for id, spec := range own { // in any order: what is refused keeps out no other one
+		if asked == entrustOnce || ctx.Err() != nil || !k.Active() {
+			return
+		}
+		if t, ok := given[id]; ok && slices.Equal(t.voters, k.Voters) {
+			if t.needs == len(slices.Compact(needsOf(spec))) {
+				continue
+			}
+			if here, err := s.needsHere(ctx, spec); err != nil || len(here) == t.needs {
+				continue
+			}
+		}
+		asked++
+		if err := s.entrustOne(ctx, k, id, spec); err != nil && ctx.Err() == nil {
+			s.log.Debug("the keepers do not hold what a job needs", "job", id, "err", err)
+		}
+	}
+}
+
+// entrustOne does so for one of them. Its spec is the file that the record names,
+// which only an earlier owner may have made.
+func (s *Sidecar) entrustOne(ctx context.Context, k wire.Keepers, id jobspec.JobID, spec jobspec.Spec) error {
+	e, err := s.cfg.Record.Find(ctx, id)
+	if err != nil || e.Owner != s.id || e.Over() {
+		return err
+	}
+	pin := pinName(id, "spec")
+	if e.Schedule {
+		pin = schedulePin(jobspec.ScheduleID(id)) + "record"
+	}
+	if err := s.cfg.IPFS.Pin(ctx, pin, e.Spec); err != nil {
+		return err
+	}
+	return s.entrust(ctx, k, jobspec.Job{ID: id, Spec: spec}, e.Spec)
 }
 
 // custodyOf begins the names of pins of what the jobs of one owner need.

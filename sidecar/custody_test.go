@@ -3,13 +3,16 @@ package sidecar_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/ipdc/ipdc/identity"
 	"github.com/ipdc/ipdc/jobspec"
 	"github.com/ipdc/ipdc/sidecar"
+	"github.com/ipdc/ipdc/sidecar/api"
 	"github.com/ipdc/ipdc/wire"
 )
 
@@ -105,4 +108,66 @@ func TestKeeperWithoutLeaderGoesOn(t *testing.T) {
 		}
 		return keeper.custodies() == 0
 	})
+}
+
+// What an acknowledged job and a schedule need is held by a majority of those who
+// keep the record now, also when a keeper that held it was replaced.
+func TestCustodyMovesWithTheKeepers(t *testing.T) {
+	t.Parallel()
+	f := newRecorded(t, 4, shortLease)
+	owner := f.nodes[0]
+	voters := func() []identity.ID { return owner.status().Keepers.Voters }
+	f.await("the owner and two others are the keepers", func() bool { return len(voters()) == 3 })
+	var holder, other *bench // keepers, besides the owner if it is one
+	for i, b := range f.nodes {
+		switch k := owner.status().Keepers; {
+		case i == 0 || !slices.Contains(k.Voters, b.key.ID()):
+		case other == nil && b.key.ID() != k.Leader:
+			other = b
+		default:
+			holder = b
+		}
+	}
+	if !slices.Contains(voters(), owner.key.ID()) || holder == nil || other == nil {
+		t.Fatalf("keepers are %v, want the founder among them", voters())
+	}
+	code := owner.input("main.py")
+	s := spec("DUMMY_SLEEP=1h")
+	s.Run.Code = mustParse(t, code)
+	names := map[string]string{}
+	f.net.Partition([]identity.ID{other.key.ID()}) // so that one keeper beside the owner holds it
+	f.await("the job is taken", func() bool {
+		j, _, err := owner.Submit(t.Context(), api.Submission{Tenant: "t", Spec: s})
+		names["job"] = j.ID.String()
+		return err == nil
+	})
+	f.await("the schedule is taken", func() bool {
+		sch, _, err := owner.AddSchedule(t.Context(), "t", wire.ScheduleRequest{Name: "daily", Cron: "@daily", Spec: s})
+		names["schedule"] = sch.ID.String()
+		return err == nil
+	})
+	f.net.Heal()
+	holds := func(b *bench, id string) bool { // code and spec
+		pins, err := b.ipfs.Pins(t.Context(), "record/"+owner.key.ID().String()+"/"+id+"/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(pins) == 2
+	}
+	for what, id := range names {
+		if !holds(holder, id) {
+			t.Fatalf("the keeper that was there does not hold what the %s needs", what)
+		}
+	}
+	f.lose(holder, true)
+	holder.stop()
+	f.await("it is replaced", func() bool {
+		v := voters()
+		return len(v) == 3 && !slices.Contains(v, holder.key.ID())
+	})
+	for what, id := range names {
+		f.await("most of the present keepers hold what the "+what+" needs", func() bool {
+			return slices.ContainsFunc(f.nodes[1:], func(b *bench) bool { return b != holder && slices.Contains(voters(), b.key.ID()) && holds(b, id) })
+		})
+	}
 }

@@ -112,12 +112,13 @@ func (s *Sidecar) sureOfSchedules(k wire.Keepers) {
 }
 
 // claimSchedules are those that this node owns by the record, and those that
-// the record lacks.
-func (s *Sidecar) claimSchedules(ctx context.Context, k wire.Keepers) (claims []wire.Claim, late []jobspec.Schedule, err error) {
+// the record lacks. What the first ones run is added to needs.
+func (s *Sidecar) claimSchedules(ctx context.Context, k wire.Keepers, needs map[jobspec.JobID]jobspec.Spec) (claims []wire.Claim, late []jobspec.Schedule, err error) {
 	list, err := s.schedules.Schedules(ctx, "")
 	for _, sch := range list {
 		if claim, ok := s.claimOf(sch); ok {
 			claims = append(claims, claim)
+			needs[claim.Job] = sch.Spec
 		} else if sch.Away == "" && k.Active() && !s.schedules.Entering(sch.ID) {
 			late = append(late, sch)
 		}

@@ -110,6 +110,7 @@ type Sidecar struct {
 	rescued   bool                        // it is known what an earlier process left: drivers may take room
 	early     []jobspec.JobID             // that came before that
 	unsure    []jobspec.JobID             // of an earlier process, until the keepers say that they are this node's
+	entrusted map[jobspec.JobID]trust     // what keepers hold for this node's jobs and schedules; of earlier processes it is not known
 	entering  keylock.Locks               // of submits, by tenant and idempotency key
 	away      map[jobspec.AttemptID]*away // attempts that other nodes make
 	copies    copies
@@ -150,6 +151,7 @@ func New(cfg Config) (*Sidecar, error) {
 		cleaners:  make(chan struct{}, cleaners),
 		messages:  semaphore.NewWeighted(maxMessageFile),
 		away:      map[jobspec.AttemptID]*away{},
+		entrusted: map[jobspec.JobID]trust{},
 		tails:     map[jobspec.AttemptID]int{},
 		copies:    newCopies(),
 		metrics:   newMetrics(cfg.Registry),

@@ -57,8 +57,8 @@ func (s *Sidecar) startUnsure() {
 // errNobody says that there are not enough members for keepers.
 var errNobody = errors.New("the domain has no keepers")
 
-// renew gives a sign of life, and then enters jobs that the record lacks for as
-// long as ctx lasts.
+// renew gives a sign of life, and then enters jobs that the record lacks, and has
+// the keepers hold what the others need, for as long as ctx lasts.
 func (s *Sidecar) renew(ctx context.Context) error {
 	if err := s.cfg.Twin(); err != nil { // it would be granted what the other one owns
 		return err
@@ -77,16 +77,18 @@ func (s *Sidecar) renew(ctx context.Context) error {
 	}
 	var claims []wire.Claim
 	var late []jobspec.Job
+	needs := map[jobspec.JobID]jobspec.Spec{}
 	for _, j := range jobs {
 		switch {
 		case j.Parent != "" || j.Origin != nil:
 		case j.Tenure != nil && j.Tenure.Record == k.Record:
 			claims = append(claims, wire.Claim{Job: j.ID, Epoch: j.Tenure.Epoch})
+			needs[j.ID] = j.Spec
 		case k.Active():
 			late = append(late, j)
 		}
 	}
-	own, lateOnes, err := s.claimSchedules(ctx, k)
+	own, lateOnes, err := s.claimSchedules(ctx, k, needs)
 	if err != nil {
 		return err
 	}
@@ -101,6 +103,9 @@ func (s *Sidecar) renew(ctx context.Context) error {
 		if ctx.Err() == nil {
 			s.enterLate(ctx, j)
 		}
+	}
+	if err == nil {
+		s.entrustAgain(ctx, k, needs)
 	}
 	return err
 }
