@@ -160,7 +160,9 @@ func (s *Sidecar) lostSchedule(ctx context.Context, e wire.Recorded) bool {
 		return false
 	}
 	switch {
-	case e.Owner == "", e.Over(): // forgotten, or removed: here, where that was cut short, or at another member
+	case e.Owner == "": // most keepers were lost, and with them what they knew of it; or it was over for long
+		_, err = s.enterSchedule(ctx, sch)
+	case e.Over(): // removed: here, where that was cut short, or at another member
 		err = s.schedules.Forget(ctx, id)
 	case e.Owner == s.id:
 		err = s.schedules.Own(ctx, id, schedule.Tenancy{Tenure: jobspec.Tenure{Record: sch.Tenure.Record, Epoch: e.Epoch}})
