@@ -18,7 +18,7 @@ import (
 const (
 	maxLive  = 20_000 // jobs that are not over
 	maxOwn   = 10_000 // of them of one owner, so that nobody can take all of the room
-	maxOver  = 10_000 // jobs that are, of which the oldest are forgotten
+	maxOver  = 10_000 // jobs that are, of which the oldest are forgotten; and schedules
 	maxPast  = 16     // earlier owners that are remembered of a job
 	maxEntry = 8 << 10
 )
@@ -44,6 +44,7 @@ type machine struct {
 	mu   sync.RWMutex
 	jobs map[jobspec.JobID]wire.Recorded
 	over []jobspec.JobID // those that are, in the order in which they ended
+	gone []jobspec.JobID // schedules that were removed, likewise
 }
 
 var _ raft.FSM = (*machine)(nil)
@@ -83,7 +84,7 @@ func (m *machine) enter(e wire.Recorded) *jobspec.Failure {
 		}
 		return lost(old)
 	}
-	if live := len(m.jobs) - len(m.over); live >= maxLive {
+	if live := m.living(); live >= maxLive {
 		return &jobspec.Failure{
 			Kind: jobspec.KindLimit, Detail: fmt.Sprintf("%d jobs of the domain have not ended, its keepers hold at most %d", live, maxLive),
 			Hint: "submit when some have ended",
@@ -151,7 +152,7 @@ func (m *machine) amend(a wire.Amendment, by identity.ID) *jobspec.Failure {
 // owned counts the live jobs of an owner. It does not look when there are fewer
 // than least in all.
 func (m *machine) owned(by identity.ID, least int) (n int) {
-	if len(m.jobs)-len(m.over) < least {
+	if m.living() < least {
 		return 0
 	}
 	for _, e := range m.jobs {
@@ -198,15 +199,29 @@ func (m *machine) end(x wire.Ending, by identity.ID) *jobspec.Failure {
 	if e.Over() {
 		return nil
 	}
-	m.over = append(m.over, e.Job)
 	e.State, e.Result, e.Detail = x.State, x.Result, x.Detail
 	m.jobs[x.Job] = e
-	for len(m.over) > maxOver {
-		delete(m.jobs, m.over[0])
-		m.over = m.over[1:]
+	list := m.ended(e)
+	*list = append(*list, e.Job)
+	for len(*list) > maxOver {
+		delete(m.jobs, (*list)[0])
+		*list = (*list)[1:]
 	}
 	return nil
 }
+
+// ended is the list that an entry which is over stands in. Schedules have one of
+// their own, as jobs end far more often: a schedule that is not in the record is
+// entered again by whoever had it.
+func (m *machine) ended(e wire.Recorded) *[]jobspec.JobID {
+	if e.Schedule {
+		return &m.gone
+	}
+	return &m.over
+}
+
+// living is how many entries are not over.
+func (m *machine) living() int { return len(m.jobs) - len(m.over) - len(m.gone) }
 
 // lost says who owns the job now.
 func lost(e wire.Recorded) *jobspec.Failure {
@@ -258,7 +273,7 @@ type image struct {
 func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	s := image{Over: slices.Clone(m.over)}
+	s := image{Over: slices.Concat(m.gone, m.over)}
 	for _, e := range m.jobs {
 		s.Jobs = append(s.Jobs, e)
 	}
@@ -274,9 +289,13 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.jobs, m.over = map[jobspec.JobID]wire.Recorded{}, s.Over
+	m.jobs, m.over, m.gone = map[jobspec.JobID]wire.Recorded{}, nil, nil
 	for _, e := range s.Jobs {
 		m.jobs[e.Job] = e
+	}
+	for _, id := range s.Over {
+		list := m.ended(m.jobs[id])
+		*list = append(*list, id)
 	}
 	return nil
 }

@@ -1,7 +1,10 @@
 package quorum
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"io"
 	"testing"
 	"time"
 
@@ -217,5 +220,46 @@ func TestRecordID(t *testing.T) {
 		if err := checkRecord(id); (err == nil) != ok {
 			t.Errorf("checkRecord(%q) = %v, want ok %v", id, err, ok)
 		}
+	}
+}
+
+// However many jobs end, a schedule that was removed is known as such, also after
+// the record was read again: one that is not known is entered again.
+func TestRemovedScheduleIsRemembered(t *testing.T) {
+	m, ids := newMachine(), newJobs(maxOver+3)
+	end := func(id jobspec.JobID, schedule bool) {
+		t.Helper()
+		if f := m.enter(wire.Recorded{Job: id, Owner: "a", Epoch: 1, Schedule: schedule}); f != nil {
+			t.Fatal(f)
+		}
+		if f := m.end(wire.Ending{Claim: wire.Claim{Job: id, Epoch: 1}, State: jobspec.JobStopped}, "a"); f != nil {
+			t.Fatal(f)
+		}
+	}
+	removed, first := ids[0], ids[1]
+	end(removed, true)
+	for _, id := range ids[1 : maxOver+2] {
+		end(id, false)
+	}
+	snap, err := m.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(snap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Restore(io.NopCloser(bytes.NewReader(b))); err != nil {
+		t.Fatal(err)
+	}
+	end(ids[maxOver+2], false)
+	if e, ok := m.find(removed); !ok || !e.Over() {
+		t.Errorf("the record says of the schedule %+v, %v", e, ok)
+	}
+	if _, ok := m.find(first); ok { // the control
+		t.Error("the first job that ended is remembered")
+	}
+	if n := m.living(); n != 0 || len(m.jobs) != maxOver+1 {
+		t.Errorf("%d of %d entries are not over, want 0 of %d", n, len(m.jobs), maxOver+1)
 	}
 }
