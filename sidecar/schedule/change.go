@@ -73,10 +73,11 @@ func (e *Engine) decideChange(ctx context.Context, s jobspec.Schedule, now time.
 				Schedule: s.ID, Kind: jobspec.InstantChange, Slot: slot, At: now.Truncate(time.Second), State: jobspec.InstantDue,
 				Input: v.CID, Dataset: v.named, Noted: now.Truncate(time.Millisecond),
 			}
-			if err := e.add(tx, i); err != nil && !errors.Is(err, jobspec.KindConflict.Error()) {
+			if err := e.add(tx, i); err == nil {
+				made = append(made, i)
+			} else if !errors.Is(err, jobspec.KindConflict.Error()) {
 				return err
 			}
-			made = append(made, i)
 			s.Cursor, s.Head = slot, v.CID
 		}
 		return errors.Join(e.prune(tx, &s, jobspec.InstantChange), tx.PutSchedule(s))

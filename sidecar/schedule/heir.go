@@ -70,7 +70,12 @@ func reopen(tx *store.Tx, s *jobspec.Schedule, behind int64) error {
 	}
 	list, err := tx.InstantsAfter(s.ID, kind, behind)
 	for _, i := range list {
-		if i.Missed == jobspec.MissedMoved && err == nil {
+		switch {
+		case i.Missed != jobspec.MissedMoved || err != nil:
+		case i.Kind == jobspec.InstantChange && i.Dataset == "": // a value that the head may not have any more
+			i.State, i.Missed = jobspec.InstantDue, ""
+			err = tx.PutInstant(i)
+		default:
 			s.Cursor = min(s.Cursor, i.Slot-1)
 			err = tx.DeleteInstant(i)
 		}

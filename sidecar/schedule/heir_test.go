@@ -3,6 +3,7 @@ package schedule_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"testing"
 	"time"
@@ -143,5 +144,42 @@ func TestComesBackUndecided(t *testing.T) {
 			w.until(30 * time.Minute)
 			w.wantStates(s, tt.want)
 		})
+	}
+}
+
+// The same for a name without versions, which may point elsewhere by then: what it
+// pointed to is run all the same.
+func TestNameComesBackUndecided(t *testing.T) {
+	h := &heads{}
+	h.move(t, 1)
+	w := newWorld(t, 1)
+	w.heads, w.refuse, w.long = h, 1, time.Minute
+	w.boot()
+	s := w.add(jobspec.Schedule{Name: "s", OnChange: "name"})
+	h.move(t, 1)
+	moved := h.named
+	w.until(time.Hour)
+	if err := w.e.Lose(t.Context(), s.ID, "other"); err != nil {
+		t.Fatal(err)
+	}
+	w.until(time.Minute)
+	if rows := w.rows(s, 0); len(rows) != 1 || rows[0].Missed != jobspec.MissedMoved || rows[0].Input != moved { // the control
+		t.Fatalf("left to the other member: %+v", rows)
+	}
+	h.move(t, 1)
+	w.refuse = 0
+	own := schedule.Tenancy{Tenure: jobspec.Tenure{Record: "r", Epoch: 3}, New: &s, Taken: true, Cursor: s.Cursor}
+	if err := w.e.Own(t.Context(), s.ID, own); err != nil {
+		t.Fatal(err)
+	}
+	w.until(24 * time.Hour)
+	ran := map[jobspec.CID]int{}
+	for _, i := range w.rows(s, 0) {
+		if i.State == jobspec.InstantSucceeded {
+			ran[i.Input] += w.runs[i.Key()]
+		}
+	}
+	if want := map[jobspec.CID]int{moved: 1, h.named: 1}; !maps.Equal(ran, want) {
+		t.Errorf("ran %v, want %v", ran, want)
 	}
 }
