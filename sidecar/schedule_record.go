@@ -298,9 +298,12 @@ func (s *Sidecar) passSchedules(ctx context.Context) (err error) {
 		}
 		once, cancel := context.WithTimeout(ctx, s.enterFor())
 		perr := s.cfg.Record.Pass(once, claim)
-		if perr == nil {
-			var e wire.Recorded
-			if e, perr = s.cfg.Record.Find(once, claim.Job); perr == nil && e.Owner != s.id {
+		if perr == nil || isLeaseLost(perr) { // as it was passed before, and that was not heard
+			e, ferr := s.cfg.Record.Find(once, claim.Job)
+			switch {
+			case ferr != nil:
+				perr = errors.Join(perr, ferr)
+			case e.Owner != s.id:
 				perr = s.loseSchedule(ctx, sch.ID, e.Owner)
 			}
 		}

@@ -94,6 +94,7 @@ func (s *Sidecar) renew(ctx context.Context) error {
 	}
 	if err = s.renewAll(ctx, k, append(claims, own...)); err == nil {
 		s.sureOfSchedules(k)
+		s.startUnsure() // what follows may take long
 	}
 	for _, sch := range lateOnes {
 		s.enterLateSchedule(ctx, sch)
