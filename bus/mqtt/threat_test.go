@@ -166,8 +166,8 @@ func TestQ06F44RetainedCommands(t *testing.T) {
 		a := s.attacker(t, evil)
 		a.Publish(prefix+"to/"+string(victim.ID())+"/"+string(evil.ID()), 1, true, "poison")
 		a.Publish(prefix+"all/offers/"+string(evil.ID()), 1, true, "poison")
-		a.Publish(prefix+"all/nodes/"+string(evil.ID()), 1, true, "advert").WaitTimeout(30 * time.Second) // and with it for the other two
-		for range 2 {                                                                                     // at each connection
+		a.Publish(prefix+"all/nodes/"+string(evil.ID()), 1, true, "advert").WaitTimeout(30 * time.Second)
+		for range 2 { // at each connection; the broker took the three in order
 			c := dial(t, s.config(t, victim))
 			if d := <-listen(t, c); string(d.Payload) != "advert" || !d.Kept {
 				t.Errorf("arrived: %q, kept %v", d.Payload, d.Kept)

@@ -33,7 +33,7 @@ func (g *guard) ID() string { return "ipdc" }
 
 // Provides lists what the hook decides.
 func (g *guard) Provides(b byte) bool {
-	return slices.Contains([]byte{mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnDisconnect, mochi.OnSubscribe, mochi.OnACLCheck, mochi.OnPublish}, b)
+	return slices.Contains([]byte{mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnSubscribe, mochi.OnACLCheck, mochi.OnPublish}, b)
 }
 
 // OnConnect refuses other protocols, before anything else is read.
@@ -49,12 +49,14 @@ func (g *guard) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 
 // OnConnectAuthenticate lets members in, and answers the others that they are
 // not. Whoever is in already by this name leaves first: the server knows its
-// clients by name, and one that goes later would take the new one along.
+// clients by name, and one that ends after the new one has come would remove that
+// one's entry.
 func (g *guard) OnConnectAuthenticate(cl *mochi.Client, pk packets.Packet) bool {
 	certificate, err := g.check(cl.ID, pk.Connect)
 	if err != nil {
 		return g.refuse(cl, err) == nil
 	}
+	countedOf(cl.Net.Conn).forget = func() { g.forget(cl) }
 	for _, older := range g.enter(cl, certificate) {
 		older.Stop(packets.ErrSessionTakenOver)
 		<-countedOf(older.Net.Conn).served
@@ -76,8 +78,8 @@ func (g *guard) enter(cl *mochi.Client, certificate []byte) (older []*mochi.Clie
 	return older
 }
 
-// OnDisconnect forgets a client.
-func (g *guard) OnDisconnect(cl *mochi.Client, _ error, _ bool) {
+// forget is for a client that the server has done with, and not before.
+func (g *guard) forget(cl *mochi.Client) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.known, cl)
@@ -88,9 +90,7 @@ func (g *guard) recheck() {
 	g.mu.Lock()
 	var all []*mochi.Client
 	for cl := range g.known {
-		if cl.Closed() { // before it was told that it may come in
-			delete(g.known, cl)
-		} else {
+		if !cl.Closed() {
 			all = append(all, cl)
 		}
 	}

@@ -62,7 +62,7 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 			time.Sleep(acceptPause)
 			continue
 		}
-		c := &counted{Conn: conn, l: l, stranger: true, served: make(chan struct{})}
+		c := &counted{Conn: conn, l: l, stranger: true, forget: func() {}, served: make(chan struct{})}
 		c.from, _, _ = net.SplitHostPort(conn.RemoteAddr().String())
 		if !l.add(c) {
 			_ = conn.Close()
@@ -77,6 +77,7 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 		go func() {
 			defer l.serving.Done()
 			defer close(c.served)
+			defer func() { c.forget() }()
 			_ = establish(l.ID(), conn) // why a client went says nothing about the broker
 		}()
 	}
@@ -122,7 +123,8 @@ type counted struct {
 	l        *listener
 	from     string
 	stranger bool          // guarded by l.mu
-	served   chan struct{} // closed when the server has done with it
+	forget   func()        // called when the server has done with it; whoever serves it may set it
+	served   chan struct{} // closed then
 }
 
 // countedOf returns what a connection, with TLS or without, is counted by.

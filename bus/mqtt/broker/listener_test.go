@@ -22,8 +22,8 @@ func (s *scarce) Accept() (net.Conn, error) {
 	return s.Listener.Accept()
 }
 
-// When Close returns nothing serves a connection any more, and the server was
-// not asked to end them: it can wait for itself then.
+// When Close returns nothing serves a connection any more, and the server's own
+// way to end them, which can wait for itself, was not used.
 func TestClose(t *testing.T) {
 	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
