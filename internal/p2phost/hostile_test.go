@@ -330,6 +330,35 @@ func TestP10FloodIsBounded(t *testing.T) {
 	}
 }
 
+// Streams of one protocol, as those of a large gang, have all the room that a
+// member has.
+func TestStreamsOfOneProtocol(t *testing.T) {
+	c := newClub(t)
+	a, b := open(t, c.config(t)), open(t, c.config(t))
+	echo(b)
+	if err := a.Connect(t.Context(), b.ID(), b.Listen()); err != nil {
+		t.Fatal(err)
+	}
+	p, err := peer.Decode(string(b.ID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		s, err := a.Libp2p().NewStream(t.Context(), p, a.Protocol("echo"))
+		if err != nil {
+			t.Fatalf("stream %d: %v", i, err)
+		}
+		defer s.Reset()
+		s.SetDeadline(time.Now().Add(2 * time.Minute))
+		if _, err := s.Write([]byte("x")); err != nil {
+			t.Fatalf("stream %d: %v", i, err)
+		}
+		if _, err := s.Read(make([]byte, 1)); err != nil {
+			t.Fatalf("stream %d: %v", i, err)
+		}
+	}
+}
+
 // Streams beyond what there is memory for are refused, and cost neither the
 // connections that they came over nor a later stream.
 func TestP10StreamsFitMemory(t *testing.T) {

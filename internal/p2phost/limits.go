@@ -22,12 +22,13 @@ import (
 type Limits struct {
 	// Memory is that of all connections and streams together, in bytes: what they
 	// may hold for slow readers. Half of it is one peer's. Default an eighth of the
-	// machine's, 32 MiB at least and 256 MiB at most.
+	// machine's, whatever bound a container may have: 32 MiB at least and 256 MiB at
+	// most.
 	Memory  int64
-	Members int // how many members are kept connected; default 64
+	Members int // how many members are kept connected; default 64, or as many as have four streams each
 	Conns   int // open at once, those that still shake hands included; default 192
-	// Streams are open at once by one peer, at most as many as half of a peer's
-	// memory has room for. Default 256.
+	// Streams are open at once by one peer, of one protocol or several, and at most
+	// as many as half of a peer's memory has room for. Default 256.
 	Streams int
 	// CircuitBytes, both ways together, and CircuitTime end a connection that
 	// is relayed here; its ends make a new one. Default 16 GiB, more than the
@@ -43,7 +44,7 @@ type Limits struct {
 
 func (l Limits) withDefaults() Limits {
 	l.Memory = cmp.Or(l.Memory, min(max(int64(memory.TotalMemory()/8), 32<<20), 256<<20))
-	l.Members = cmp.Or(l.Members, 64)
+	l.Members = cmp.Or(l.Members, min(64, streamsOf(l.Memory)/4))
 	l.Conns = cmp.Or(l.Conns, 192)
 	l.Streams = cmp.Or(l.Streams, 256)
 	l.CircuitBytes = cmp.Or(l.CircuitBytes, 16<<30)
@@ -108,7 +109,9 @@ func (l Limits) manager() (network.ResourceManager, error) {
 			Conns: connsPerPeer, ConnsInbound: connsPerPeer, ConnsOutbound: connsPerPeer, FD: connsPerPeer,
 			Streams: perPeer, StreamsInbound: perPeer, StreamsOutbound: perPeer, Memory: rcmgr.LimitVal64(ofPeer),
 		},
-		Conn: rcmgr.ResourceLimits{Memory: rcmgr.LimitVal64(ofPeer)},
+		Conn:                rcmgr.ResourceLimits{Memory: rcmgr.LimitVal64(ofPeer)},
+		ProtocolDefault:     rcmgr.ResourceLimits{Streams: streams, StreamsInbound: streams, StreamsOutbound: streams},
+		ProtocolPeerDefault: rcmgr.ResourceLimits{Streams: perPeer, StreamsInbound: perPeer, StreamsOutbound: perPeer},
 	}
 	concrete := partial.Build(scaling.Scale(l.Memory, l.Conns))
 	one := connsPerAddress
