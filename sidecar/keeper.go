@@ -58,12 +58,11 @@ func (s *Sidecar) keepTime(j jobspec.Job) time.Duration {
 	if j.Origin == nil {
 		return keep
 	}
-	total := min(j.Spec.Timeouts.Total, jobspec.MaxTimeout).Std()
-	own := max(s.cfg.WorkKept, j.Submitted.Add(total).Sub(j.Finished))
-	if keep <= 0 || keep > own {
-		return own
+	if keep <= 0 || keep > s.cfg.WorkKept {
+		keep = s.cfg.WorkKept
 	}
-	return keep
+	total := min(j.Spec.Timeouts.Total, jobspec.MaxTimeout).Std()
+	return max(keep, j.Submitted.Add(total).Sub(j.Finished))
 }
 
 // sweepKept removes the jobs whose time is over.

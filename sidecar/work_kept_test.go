@@ -51,6 +51,7 @@ func TestWorkForOthersIsKeptForATime(t *testing.T) {
 		"by the spec's":               {day, time.Hour, 23 * time.Hour, 25 * time.Hour},
 		"not longer for a long keep":  {90 * day, time.Hour, 6 * day, 8 * day},
 		"as long as the job may take": {0, 20 * day, 19 * day, 21 * day},
+		"and with a short keep":       {day, 20 * day, 19 * day, 21 * day},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
