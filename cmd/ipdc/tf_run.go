@@ -49,7 +49,7 @@ leaves directories in /outputs/checkpoints finds the newest one in /checkpoint.`
 	tfDefaults(fs)
 	fs.Lookup("timeout").Usage = "time of one task's run (default none)"
 	fs.Lookup("total-timeout").Usage = "time of the whole job, waiting included (default none)"
-	fs.Lookup("cache").Usage = "remembered results: off, as what a cluster gave is not remembered (default off)"
+	fs.Lookup("cache").Usage = "whether results are remembered; what a cluster gave is not (default off)"
 	return cmd
 }
 
