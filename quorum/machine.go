@@ -18,7 +18,7 @@ import (
 const (
 	maxLive  = 20_000 // jobs that are not over
 	maxOwn   = 10_000 // of them of one owner, so that nobody can take all of the room
-	maxOver  = 10_000 // jobs that are, of which the oldest are forgotten; and schedules
+	maxOver  = 10_000 // jobs that are, and as many schedules: the oldest are forgotten
 	maxPast  = 16     // earlier owners that are remembered of a job
 	maxEntry = 8 << 10
 )
